@@ -1,0 +1,93 @@
+//! The one error type of the crate: what was attempted, on what, which errno, and what to do.
+
+use std::fmt;
+
+/// What went wrong, in the words that a user needs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// The request makes no sense or asks for what this program refuses; exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// The run could not be carried out for a reason that no errno names.
+    #[error("{0}")]
+    Run(String),
+}
+
+/// The result of whatever can fail outside the hot path.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed system call: what was attempted, the errno by name, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub struct SystemError {
+    /// What was attempted and on what, as in `bind a packet socket to veth0`.
+    pub attempted: String,
+    /// The errno.
+    pub errno: Errno,
+    /// What the user can do, as a sentence without a full stop; empty where nothing is known.
+    pub advice: String,
+}
+
+impl fmt::Display for SystemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}: {}", self.attempted, self.errno)?;
+        if !self.advice.is_empty() {
+            write!(f, "\n  {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+/// An errno with its symbolic name and its text, filled in by the `sys` layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno {
+    /// The number, as in `errno(3)`.
+    pub code: i32,
+    /// The symbolic name, as in `ENODEV`.
+    pub name: &'static str,
+    /// The kernel's meaning in words.
+    pub text: &'static str,
+    /// Whether more privilege would have made the difference (`EPERM`, `EACCES`).
+    pub privilege: bool,
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.text)
+    }
+}
+
+/// Exit codes of the program. Interruption (130) is not an error and is decided by the commands.
+pub mod exit {
+    /// It worked.
+    pub const OK: u8 = 0;
+    /// The run could not be carried out.
+    pub const FAILED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// A privilege is missing (`EX_NOPERM` of sysexits).
+    pub const PRIVILEGE: u8 = 77;
+    /// A measurement was interrupted; its summary was printed.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+impl Error {
+    /// The exit code that this error ends the program with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) => exit::USAGE,
+            Error::System(error) if error.errno.privilege => exit::PRIVILEGE,
+            Error::System(_) | Error::Run(_) => exit::FAILED,
+        }
+    }
+
+    /// The errno number, where a system call was the cause.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::System(error) => Some(error.errno.code),
+            Error::Usage(_) | Error::Run(_) => None,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! linerate: a high-throughput ring-buffer packet engine for Linux.
+
+pub mod error;
+pub mod sys;
+pub mod units;
+pub mod wire;

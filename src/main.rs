@@ -1,0 +1,2 @@
+//! The `linerate` program: parse, run, exit code.
+fn main() {}

@@ -1,0 +1,64 @@
+//! From an errno to an [`Error`] that helps.
+
+use std::io;
+
+use nix::errno::Errno as Code;
+
+use crate::error::{Errno, Error, SystemError};
+
+/// Where to find what a missing `CAP_NET_RAW` needs; said wherever a packet socket is refused.
+pub const NEEDS_NET_RAW: &str = "needs CAP_NET_RAW: run it as root, or give the binary the capability \
+     (sudo setcap cap_net_raw,cap_net_admin+ep linerate), or try it without root in a sandbox: \
+     `linerate compare` makes its own network namespace";
+
+/// The errno by number, with its name, its text and whether privilege is the matter.
+pub fn errno(code: i32) -> Errno {
+    let known = Code::from_raw(code);
+    Errno {
+        code,
+        name: name(known),
+        text: known.desc(),
+        privilege: matches!(known, Code::EPERM | Code::EACCES),
+    }
+}
+
+/// The error for a failed `attempted` (a verb phrase: `bind a packet socket to veth0`).
+pub fn failed(attempted: impl Into<String>, error: &io::Error, advice: impl Into<String>) -> Error {
+    SystemError {
+        attempted: attempted.into(),
+        errno: errno(error.raw_os_error().unwrap_or(0)),
+        advice: advice.into(),
+    }
+    .into()
+}
+
+fn name(code: Code) -> &'static str {
+    // The errnos that packet sockets, rings, epoll, netlink and namespaces are known to give.
+    macro_rules! names {
+        ($($code:ident)*) => { match code { $(Code::$code => stringify!($code),)* _ => "an unnamed errno" } };
+    }
+    names!(EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST
+        EXDEV ENODEV ENOTDIR EINVAL ENFILE EMFILE ENOTTY EFBIG ENOSPC EPIPE ERANGE ENOSYS ENOTEMPTY
+        ELOOP ENODATA EPROTO EOVERFLOW EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT
+        EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE
+        EADDRNOTAVAIL ENETDOWN ENETUNREACH ECONNRESET ENOBUFS EISCONN ENOTCONN ETIMEDOUT
+        ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EDQUOT ECANCELED EROFS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_which_and_what_to_do() {
+        let error = failed(
+            "open a packet socket",
+            &io::Error::from_raw_os_error(libc::EPERM),
+            NEEDS_NET_RAW,
+        );
+        let text = error.to_string();
+        assert!(text.contains("could not open a packet socket: EPERM"), "{text}");
+        assert!(text.contains("CAP_NET_RAW"), "{text}");
+        assert_eq!(error.exit_code(), 77);
+    }
+}

@@ -1,0 +1,207 @@
+//! Units that would otherwise be guessed: frame sizes with and without FCS, and durations and
+//! counts as people type them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Bytes of the frame check sequence that ends every Ethernet frame on the wire and that a packet
+/// socket neither sends nor receives.
+pub const FCS_BYTES: usize = 4;
+
+/// Bytes of an Ethernet header: destination, source, EtherType (IEEE 802.3 clause 3).
+pub const ETHERNET_HEADER_BYTES: usize = 14;
+
+/// The shortest untagged Ethernet frame, FCS included (IEEE 802.3, RFC 2544 section 9.1).
+pub const FRAME_BYTES_MIN: usize = 64;
+
+/// A frame size as RFC 2544 counts it: FCS included, VLAN tags included.
+///
+/// 64 means 60 bytes at the socket ([`FrameSize::socket_bytes`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameSize(usize);
+
+impl FrameSize {
+    /// A size in bytes with FCS; at least [`FRAME_BYTES_MIN`].
+    pub fn with_fcs(bytes: usize) -> Result<FrameSize, String> {
+        if bytes < FRAME_BYTES_MIN {
+            return Err(format!(
+                "{bytes} bytes is no Ethernet frame: sizes include the 4-byte FCS and start at {FRAME_BYTES_MIN}"
+            ));
+        }
+        Ok(FrameSize(bytes))
+    }
+
+    /// Bytes with FCS, as RFC 2544 names sizes.
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+
+    /// Bytes that a packet socket sends and receives: without FCS.
+    pub fn socket_bytes(self) -> usize {
+        self.0 - FCS_BYTES
+    }
+}
+
+impl fmt::Display for FrameSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for FrameSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FrameSize, String> {
+        let bytes = text
+            .trim()
+            .parse::<usize>()
+            .map_err(|_| format!("'{text}' is not a frame size in bytes"))?;
+        FrameSize::with_fcs(bytes)
+    }
+}
+
+/// A duration as typed: `500us`, `20ms`, `1s`, `1.5s`, `2m`, `1h`; a bare number is seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let scale = match unit {
+        "ns" => 1e-9,
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("'{text}': unknown unit '{unit}' (ns, us, ms, s, m, h)")),
+    };
+    let value = parse_number(text, number)?;
+    Duration::try_from_secs_f64(value * scale).map_err(|_| format!("'{text}' is out of range"))
+}
+
+/// A duration that must be longer than zero.
+pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if duration.is_zero() {
+        return Err(format!("'{text}': must be longer than zero"));
+    }
+    Ok(duration)
+}
+
+/// A count as typed: `1000`, `10k`, `1.5M`, `2G` (decimal multiples).
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let scale = match unit {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        _ => return Err(format!("'{text}': unknown multiple '{unit}' (k, M, G)")),
+    };
+    let value = parse_number(text, number)? * scale;
+    if value.fract() != 0.0 || value >= u64::MAX as f64 {
+        return Err(format!("'{text}' is not a whole number"));
+    }
+    Ok(value as u64)
+}
+
+/// A size in memory as typed: `4096`, `256KiB`, `64MiB`, `1GiB` (binary multiples; `K`, `M`, `G`
+/// alone mean the same).
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let scale = match unit {
+        "" | "B" => 1u64,
+        "K" | "k" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return Err(format!("'{text}': unknown unit '{unit}' (KiB, MiB, GiB)")),
+    };
+    let value = parse_number(text, number)? * scale as f64;
+    if value.fract() != 0.0 || value >= u64::MAX as f64 {
+        return Err(format!("'{text}' is not a whole number of bytes"));
+    }
+    Ok(value as u64)
+}
+
+/// Bytes of memory for people: `256 KiB`, `4 MiB`.
+pub fn memory(bytes: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes >= 1 << shift {
+            let value = bytes as f64 / (1u64 << shift) as f64;
+            return if value.fract() == 0.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") };
+        }
+    }
+    format!("{bytes} B")
+}
+
+/// A rate in frames per second for people: `812 k/s`, `1.24 M/s`.
+pub fn rate(per_second: f64) -> String {
+    if per_second >= 1e6 {
+        format!("{:.2} M/s", per_second / 1e6)
+    } else if per_second >= 1e3 {
+        format!("{:.1} k/s", per_second / 1e3)
+    } else {
+        format!("{per_second:.0} /s")
+    }
+}
+
+/// Nanoseconds for people: `840 ns`, `21.4 µs`, `1.07 ms`.
+pub fn nanoseconds(ns: u64) -> String {
+    let value = ns as f64;
+    if ns < 1_000 {
+        format!("{ns} ns")
+    } else if ns < 1_000_000 {
+        format!("{:.1} µs", value / 1e3)
+    } else if ns < 1_000_000_000 {
+        format!("{:.2} ms", value / 1e6)
+    } else {
+        format!("{:.2} s", value / 1e9)
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    (&text[..end], text[end..].trim())
+}
+
+fn parse_number(text: &str, number: &str) -> Result<f64, String> {
+    number.parse::<f64>().map_err(|_| format!("'{text}' is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_sizes_include_the_fcs() {
+        assert_eq!("64".parse::<FrameSize>().unwrap().socket_bytes(), 60);
+        assert!("63".parse::<FrameSize>().is_err());
+        assert!("-1".parse::<FrameSize>().is_err());
+    }
+
+    #[test]
+    fn durations_take_a_unit_and_refuse_nonsense() {
+        assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
+        assert_eq!(parse_duration("20ms").unwrap(), Duration::from_millis(20));
+        assert_eq!(parse_duration("2").unwrap(), Duration::from_secs(2));
+        for bad in ["", "s", "-1s", "1x", "1e400s", "."] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert!(parse_positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn counts_and_memory_are_whole() {
+        assert_eq!(parse_count("10k").unwrap(), 10_000);
+        assert_eq!(parse_count("1.5M").unwrap(), 1_500_000);
+        assert!(parse_count("0.5").is_err());
+        assert_eq!(parse_memory("256KiB").unwrap(), 262_144);
+        assert!(parse_memory("1TB").is_err());
+    }
+
+    #[test]
+    fn people_read_units() {
+        assert_eq!(memory(262_144), "256 KiB");
+        assert_eq!(rate(1_240_000.0), "1.24 M/s");
+        assert_eq!(nanoseconds(21_400), "21.4 µs");
+    }
+}
