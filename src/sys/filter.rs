@@ -3,7 +3,7 @@
 //! The frame that a per-socket filter sees begins with its Ethernet header and has lost its outer
 //! VLAN tag, which stands in the ancillary words (`bpf_convert_filter`, `net/core/filter.c`).
 
-use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 
 /// One instruction of a classic BPF program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,10 @@ const TAG_BYTES: u32 = 4;
 const TPIDS: [u32; 2] = [0x8100, 0x88a8];
 
 /// What a receive filter lets through. Outgoing frames never pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// One EtherType, behind at most one in-band tag; `None` for all.
-    pub ether_type: Option<u16>,
+    /// EtherTypes, also behind one in-band tag; none given means all. At most 32.
+    pub ether_types: Vec<u16>,
     /// Whether frames pass that came with a VLAN tag.
     pub tagged: bool,
 }
@@ -48,24 +48,25 @@ impl Wanted {
         if !self.tagged {
             program.extend([load(BPF_B, ANCILLARY_TAG_PRESENT), skip_if(0), verdict(0)]);
         }
-        let Some(ether_type) = self.ether_type.map(u32::from) else {
+        if self.ether_types.is_empty() {
             program.push(verdict(WHOLE));
             return program;
-        };
-        program.extend([load(BPF_H, ETHER_TYPE_OFFSET), skip_unless(ether_type), verdict(WHOLE)]);
+        }
+        program.push(load(BPF_H, ETHER_TYPE_OFFSET));
+        program.extend(self.accept_wanted());
         if self.tagged {
-            for tpid in TPIDS {
-                program.extend([
-                    load(BPF_H, ETHER_TYPE_OFFSET),
-                    compare(tpid, 0, 3),
-                    load(BPF_H, ETHER_TYPE_OFFSET + TAG_BYTES),
-                    skip_unless(ether_type),
-                    verdict(WHOLE),
-                ]);
-            }
+            // An inner tag stands in the frame itself; look behind it.
+            program.extend([compare(TPIDS[0], 1, 0), skip_if(TPIDS[1]), verdict(0)]);
+            program.push(load(BPF_H, ETHER_TYPE_OFFSET + TAG_BYTES));
+            program.extend(self.accept_wanted());
         }
         program.push(verdict(0));
         program
+    }
+
+    /// Accepts the frame if the loaded EtherType is wanted.
+    fn accept_wanted(&self) -> impl Iterator<Item = Instruction> {
+        self.ether_types.iter().flat_map(|&wanted| [skip_unless(wanted.into()), verdict(WHOLE)])
     }
 }
 
@@ -97,8 +98,6 @@ fn verdict(snap_length: u32) -> Instruction {
 }
 
 fn instruction(code: u32, jump_true: u8, jump_false: u8, operand: u32) -> Instruction {
-    // BPF_W is zero and never needed here; named so that a reader can look the widths up.
-    const _: () = assert!(BPF_W == 0);
     Instruction { code: code as u16, jump_true, jump_false, operand }
 }
 
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn one_ether_type_passes_also_behind_an_inner_tag() {
-        let program = Wanted { ether_type: Some(0x88b5), tagged: true }.program();
+        let program = Wanted { ether_types: vec![0x88b5], tagged: true }.program();
         let host = libc::PACKET_HOST.into();
         assert_eq!(run(&program, &frame(&[0x88b5]), host, false), WHOLE);
         assert_eq!(run(&program, &frame(&[0x88b5]), host, true), WHOLE);
@@ -163,19 +162,19 @@ mod tests {
 
     #[test]
     fn a_socket_that_cannot_see_tags_gets_no_tagged_frame() {
-        for ether_type in [None, Some(0x88b5)] {
-            let program = Wanted { ether_type, tagged: false }.program();
+        for ether_types in [vec![], vec![0x88b5]] {
+            let program = Wanted { ether_types, tagged: false }.program();
             let host = libc::PACKET_HOST.into();
             assert_eq!(run(&program, &frame(&[0x88b5]), host, false), WHOLE);
             assert_eq!(run(&program, &frame(&[0x88b5]), host, true), 0);
         }
-        let program = Wanted { ether_type: Some(0x88b5), tagged: false }.program();
+        let program = Wanted { ether_types: vec![0x88b5], tagged: false }.program();
         assert_eq!(run(&program, &frame(&[0x8100, 0x88b5]), 0, false), 0);
     }
 
     #[test]
     fn all_lets_everything_but_outgoing_through() {
-        let program = Wanted { ether_type: None, tagged: true }.program();
+        let program = Wanted { ether_types: vec![], tagged: true }.program();
         assert_eq!(run(&program, &frame(&[0x0806]), 0, false), WHOLE);
         assert_eq!(run(&program, &frame(&[0x0806]), libc::PACKET_OUTGOING.into(), true), 0);
         assert_eq!(run(&nothing(), &frame(&[0x0806]), 0, false), 0);

@@ -57,3 +57,10 @@ impl Drop for Mapping {
         debug_assert!(result.is_ok(), "munmap of our own mapping: {result:?}");
     }
 }
+
+/// Bytes of a memory page on this machine.
+pub fn page_bytes() -> usize {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    // Every Linux names its page size (sysconf(3)).
+    size.ok().flatten().map_or(4096, |bytes| bytes as usize)
+}
