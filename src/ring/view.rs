@@ -27,6 +27,7 @@ enum Owner {
     /// Unmapped when this is dropped.
     Kernel {
         _mapping: Mapping,
+        _reservation: Reservation,
     },
     Heap(Layout),
 }

@@ -56,7 +56,7 @@ impl Wanted {
         program.extend(self.accept_wanted());
         if self.tagged {
             // An inner tag stands in the frame itself; look behind it.
-            program.extend([compare(TPIDS[0], 1, 0), skip_if(TPIDS[1]), verdict(0)]);
+            program.extend([compare(TPIDS[0], 2, 0), skip_if(TPIDS[1]), verdict(0)]);
             program.push(load(BPF_H, ETHER_TYPE_OFFSET + TAG_BYTES));
             program.extend(self.accept_wanted());
         }
