@@ -2,6 +2,12 @@
 
 use std::ops::Add;
 
+/// Words of 64 bits that are added side by side.
+const LANES: usize = 4;
+
+/// Bytes of one word for each lane.
+const BLOCK_BYTES: usize = LANES * 8;
+
 /// A ones' complement sum of 16-bit big-endian words, folded to 16 bits and not complemented.
 ///
 /// Sums of parts add up to the sum of the whole, as long as each part begins at an even offset of
@@ -16,32 +22,23 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed it.
     ///
     /// The words are added in the machine's own byte order and swapped once at the end (RFC 1071
-    /// section 2(B)), in independent lanes that hold carries until then, so that the compiler can
-    /// keep the lanes in vector registers. A lane overflows after 2^32 blocks (128 GiB).
+    /// section 2(B)). Whole blocks go to independent lanes that hold their carries until then, so
+    /// that the compiler can keep them in vector registers; headers are too short for that and take
+    /// the shorter way. A lane overflows after 2^32 blocks (128 GiB).
+    #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        const LANES: usize = 4;
-        let mut low = [0u64; LANES];
-        let mut high = [0u64; LANES];
-        let (blocks, tail) = bytes.as_chunks::<{ LANES * 8 }>();
-        for block in blocks {
-            for (lane, word) in block.as_chunks::<8>().0.iter().enumerate() {
-                let word = u64::from_ne_bytes(*word);
-                low[lane] += word & 0xffff_ffff;
-                high[lane] += word >> 32;
-            }
-        }
-        let mut total: u64 = low.iter().chain(&high).map(|lane| fold_to_32(*lane)).sum();
-        let (words, tail) = tail.as_chunks::<8>();
+        let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+        let mut total = if blocks.is_empty() { 0 } else { sum_of_blocks(blocks) };
+        let (words, rest) = rest.as_chunks::<4>();
         for word in words {
-            let word = u64::from_ne_bytes(*word);
-            total += (word & 0xffff_ffff) + (word >> 32);
+            total += u64::from(u32::from_ne_bytes(*word));
         }
-        if !tail.is_empty() {
-            let mut last = [0; 8];
-            last[..tail.len()].copy_from_slice(tail);
-            let word = u64::from_ne_bytes(last);
-            total += (word & 0xffff_ffff) + (word >> 32);
-        }
+        total += match *rest {
+            [a, b, c] => u64::from(u32::from_ne_bytes([a, b, c, 0])),
+            [a, b] => u64::from(u16::from_ne_bytes([a, b])),
+            [a] => u64::from(u16::from_ne_bytes([a, 0])),
+            _ => 0,
+        };
         Sum(u16::from_be(fold_to_16(total)))
     }
 
@@ -97,6 +94,20 @@ impl std::iter::Sum for Sum {
 /// header. IPv6's wider length and protocol fields add only zero words.
 pub fn pseudo_header(addresses: &[u8], protocol: u8, transport_bytes: u16) -> Sum {
     Sum::of(addresses) + Sum::word(u16::from(protocol)) + Sum::word(transport_bytes)
+}
+
+/// The sum of the blocks' 32-bit words in the machine's byte order, at most 36 bits of it.
+fn sum_of_blocks(blocks: &[[u8; BLOCK_BYTES]]) -> u64 {
+    let mut low = [0u64; LANES];
+    let mut high = [0u64; LANES];
+    for block in blocks {
+        for (lane, word) in block.as_chunks::<8>().0.iter().enumerate() {
+            let word = u64::from_ne_bytes(*word);
+            low[lane] += word & 0xffff_ffff;
+            high[lane] += word >> 32;
+        }
+    }
+    low.iter().chain(&high).map(|lane| fold_to_32(*lane)).sum()
 }
 
 /// Brings a sum of 32-bit words to at most 33 bits, its value modulo 2^16 - 1 unchanged.
