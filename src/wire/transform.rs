@@ -8,7 +8,7 @@
 
 use super::checksum::Sum;
 
-/// Bytes that are worth a vector loop.
+/// Bytes that are worth vector code.
 const BLOCK_BYTES: usize = 32;
 
 /// Bytes changed at a time behind the last whole block.
@@ -52,13 +52,18 @@ pub fn uppercase_copy_sum(source: &[u8], destination: &mut [u8]) -> Sum {
     Sum::of(&destination[..source.len().min(destination.len())])
 }
 
-/// Whether upper-casing would change `bytes`; looks no further than eight bytes behind the first
-/// lower-case letter.
+/// Whether upper-casing would change `bytes`; looks no further than the block of 32 bytes that holds
+/// the first lower-case letter.
 pub fn is_changed_by_uppercase(bytes: &[u8]) -> bool {
-    let holds_lowercase = |word: &[u8; WORD_BYTES]| lowercase_marks(u64::from_ne_bytes(*word)) != 0;
-    bytes.as_chunks().0.iter().any(holds_lowercase)
+    let marks = |word: &[u8; WORD_BYTES]| lowercase_marks(u64::from_ne_bytes(*word));
+    let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+    let in_block = |block: &[u8; BLOCK_BYTES]| {
+        block.as_chunks().0.iter().fold(0, |found, word| found | marks(word)) != 0
+    };
+    blocks.iter().any(in_block)
+        || rest.as_chunks().0.iter().any(|word| marks(word) != 0)
         || match bytes.last_chunk() {
-            Some(last) => holds_lowercase(last),
+            Some(last) => marks(last) != 0,
             None => bytes.iter().any(u8::is_ascii_lowercase),
         }
 }
