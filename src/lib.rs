@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod ring;
+pub mod stats;
 pub mod sys;
 pub mod units;
 pub mod wire;

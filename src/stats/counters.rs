@@ -1,0 +1,127 @@
+//! What one worker, or all of them together, did.
+
+use std::ops::{AddAssign, Sub};
+
+use super::drops::{DropReason, Drops};
+
+/// Counts of the kernel for one socket, accumulated over its read-and-clear reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// Frames that passed the socket's filter, those dropped included.
+    pub packets: u64,
+    /// Frames dropped for want of room in ring or buffer.
+    pub drops: u64,
+    /// Times that a V3 ring froze.
+    pub freezes: u64,
+}
+
+macro_rules! by_field {
+    ($type:ty, $($field:ident),+) => {
+        impl AddAssign<&$type> for $type {
+            fn add_assign(&mut self, other: &$type) {
+                $(self.$field += &other.$field;)+
+            }
+        }
+
+        impl Sub<&$type> for $type {
+            type Output = $type;
+
+            fn sub(mut self, earlier: &$type) -> $type {
+                $(self.$field = self.$field - &earlier.$field;)+
+                self
+            }
+        }
+    };
+}
+
+by_field!(KernelCounters, packets, drops, freezes);
+
+/// What an engine did with the frames it received.
+///
+/// The law that [`EngineCounters::assert_conserved`] checks: received = forwarded + every named
+/// drop + in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineCounters {
+    /// Frames taken from the ring or the socket.
+    pub received: u64,
+    /// Their bytes, without FCS and stripped tags.
+    pub received_bytes: u64,
+    /// Frames that the kernel accepted for sending.
+    pub forwarded: u64,
+    /// Their bytes, without FCS, tags included.
+    pub forwarded_bytes: u64,
+    /// Frames not answered, by reason.
+    pub drops: Drops,
+    /// Batches handled.
+    pub batches: u64,
+    /// Returns from the wait, time-outs included.
+    pub wakeups: u64,
+    /// Kicks and sends that the kernel refused for the moment (ENOBUFS, EAGAIN, ENETDOWN); the
+    /// frames stay queued or are dropped by name.
+    pub send_refusals: u64,
+    /// Times that the socket reported its interface down.
+    pub link_errors: u64,
+    /// What the kernel counted for the socket.
+    pub kernel: KernelCounters,
+}
+
+by_field!(
+    EngineCounters,
+    received,
+    received_bytes,
+    forwarded,
+    forwarded_bytes,
+    drops,
+    batches,
+    wakeups,
+    send_refusals,
+    link_errors,
+    kernel
+);
+
+impl EngineCounters {
+    /// Frames received that are neither forwarded nor dropped, given how many the TX half still
+    /// holds: zero, or a frame was lost without a name.
+    pub fn unexplained(&self, in_flight: u64) -> i128 {
+        let explained = self.forwarded + self.drops.total() + in_flight;
+        i128::from(self.received) - i128::from(explained)
+    }
+
+    /// Checks the conservation law in debug builds.
+    #[inline]
+    pub fn assert_conserved(&self, in_flight: u64) {
+        debug_assert_eq!(
+            self.unexplained(in_flight),
+            0,
+            "received {} = forwarded {} + drops {} + in flight {in_flight}",
+            self.received,
+            self.forwarded,
+            self.drops.total(),
+        );
+    }
+
+    /// Counts a dropped frame.
+    #[inline]
+    pub fn drop_frames(&mut self, reason: DropReason, frames: u64) {
+        self.drops.add(reason, frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_subtract_and_conserve() {
+        let mut sum = EngineCounters { received: 5, forwarded: 3, ..Default::default() };
+        sum.drop_frames(DropReason::Runt, 1);
+        sum.assert_conserved(1);
+        assert_eq!(sum.unexplained(0), 1);
+        let once = sum;
+        sum += &once;
+        assert_eq!(sum.drops[DropReason::Runt], 2);
+        assert_eq!(sum - &once, once);
+        let names: Vec<_> = sum.drops.named().map(|(reason, n)| (reason.name(), n)).collect();
+        assert_eq!(names, [("runt", 2)]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Every reason for which a frame that was received is not answered, by name.
+
+use std::ops::{AddAssign, Index, Sub};
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
+        /// Why a received frame is not answered.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl DropReason {
+            /// All reasons, in the order in which reports list them.
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant),*];
+
+            /// The name in reports and JSON.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The ring's own headers contradict themselves.
+    Malformed => "malformed_ring_entry",
+    /// Bytes are missing: the slot, block or buffer was shorter than the frame.
+    Truncated => "truncated",
+    /// Longer than the interface's MTU plus header and tag: a merged super-frame (GRO, TSO).
+    Oversize => "oversize",
+    /// Shorter than an Ethernet header.
+    Runt => "runt",
+    /// A copy of what this machine sends.
+    Outgoing => "outgoing",
+    /// Its source is our own address: a frame of ours that came back.
+    OwnSource => "own_source",
+    /// Its source is a group address or zero, to which nobody can answer.
+    GroupSource => "group_source",
+    /// For another host, and foreign unicast was not asked for.
+    OtherHost => "other_host",
+    /// To the broadcast address, and group echo was not asked for.
+    Broadcast => "broadcast",
+    /// To a multicast address, and group echo was not asked for.
+    Multicast => "multicast",
+    /// Of an EtherType that is not answered.
+    EtherType => "ether_type",
+    /// An IP header that is cut short, lies about its lengths or fails its checksum.
+    BadIpHeader => "bad_ip_header",
+    /// A fragment, whose UDP checksum covers bytes that are not here.
+    Fragment => "fragment",
+    /// IP, but not UDP.
+    NotUdp => "not_udp",
+    /// To another UDP port.
+    OtherPort => "other_port",
+    /// From the port that we answer on: an answer, not a question.
+    ReflectedPort => "reflected_port",
+    /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's).
+    BadIpSource => "bad_ip_source",
+    /// A UDP length that lies.
+    BadUdpLength => "bad_udp_length",
+    /// A UDP checksum that was wrong on arrival.
+    BadChecksum => "bad_checksum",
+    /// The transform changes nothing, so it may be an echo of an echo, and the bucket is empty.
+    Unchanged => "unchanged",
+    /// With its tag put back it would be longer than the kernel sends.
+    TooLong => "too_long",
+    /// With its 802.1ad tag put back it would be longer than the MTU, which only 802.1Q may be.
+    TagTooLong => "tag_too_long",
+    /// No room in the TX ring within the time allowed.
+    TxFull => "tx_full",
+    /// Prepared, but the kernel had not taken it when the run ended or its buffer went back.
+    Unsent => "unsent",
+}
+
+/// Dropped frames by reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Drops {
+        Drops([0; DropReason::ALL.len()])
+    }
+}
+
+impl Drops {
+    /// Counts `frames` more.
+    #[inline]
+    pub fn add(&mut self, reason: DropReason, frames: u64) {
+        self.0[reason as usize] += frames;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn named(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self[reason])).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Index<DropReason> for Drops {
+    type Output = u64;
+
+    fn index(&self, reason: DropReason) -> &u64 {
+        &self.0[reason as usize]
+    }
+}
+
+impl AddAssign<&Drops> for Drops {
+    fn add_assign(&mut self, other: &Drops) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+impl Sub<&Drops> for Drops {
+    type Output = Drops;
+
+    fn sub(mut self, earlier: &Drops) -> Drops {
+        self.0.iter_mut().zip(earlier.0).for_each(|(now, before)| *now -= before);
+        self
+    }
+}

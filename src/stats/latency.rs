@@ -1,0 +1,158 @@
+//! Latency histograms with fixed memory and honest edges.
+
+use hdrhistogram::Histogram;
+
+/// The longest latency that is told apart: 10 s.
+pub const LATENCY_NS_MAX: u64 = 10_000_000_000;
+
+/// Significant decimal digits: values are kept to 0.1 %.
+const DIGITS: u8 = 3;
+
+/// A histogram of nanoseconds from 1 to [`LATENCY_NS_MAX`], about 190 KiB; it never grows.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+    saturated: u64,
+    backwards: u64,
+}
+
+/// What one latency report says, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct LatencySummary {
+    /// Values recorded.
+    pub count: u64,
+    /// Smallest.
+    pub min: u64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// 99.9th percentile.
+    pub p999: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// The percentiles of the ladder that summaries print.
+pub const LADDER: [f64; 7] = [50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 99.999];
+
+impl Default for Latency {
+    fn default() -> Latency {
+        let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
+            .expect("constant bounds are valid");
+        Latency { histogram, saturated: 0, backwards: 0 }
+    }
+}
+
+impl Latency {
+    /// Records the time from `start_ns` to `end_ns`. A longer one than [`LATENCY_NS_MAX`] counts
+    /// as that and is counted as saturated; one that runs backwards, because somebody set the
+    /// clock, counts as 1 ns and is counted as such.
+    #[inline]
+    pub fn record_between(&mut self, start_ns: u64, end_ns: u64) {
+        match end_ns.checked_sub(start_ns) {
+            Some(latency) => self.record(latency),
+            None => {
+                self.backwards += 1;
+                self.record(1);
+            }
+        }
+    }
+
+    /// Records a latency.
+    #[inline]
+    pub fn record(&mut self, latency_ns: u64) {
+        self.saturated += u64::from(latency_ns > LATENCY_NS_MAX);
+        self.histogram.saturating_record(latency_ns.max(1));
+    }
+
+    /// Adds what another one recorded.
+    pub fn merge(&mut self, other: &Latency) {
+        self.histogram.add(&other.histogram).expect("all latency histograms have the same bounds");
+        self.saturated += other.saturated;
+        self.backwards += other.backwards;
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.histogram.reset();
+        (self.saturated, self.backwards) = (0, 0);
+    }
+
+    /// Values recorded.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Values beyond [`LATENCY_NS_MAX`].
+    pub fn saturated(&self) -> u64 {
+        self.saturated
+    }
+
+    /// Values that ran backwards.
+    pub fn backwards(&self) -> u64 {
+        self.backwards
+    }
+
+    /// The value at a percentile (0 to 100), in nanoseconds; 0 if nothing was recorded.
+    pub fn percentile(&self, percentile: f64) -> u64 {
+        self.histogram.value_at_percentile(percentile)
+    }
+
+    /// The largest value, in nanoseconds.
+    pub fn max(&self) -> u64 {
+        self.histogram.max()
+    }
+
+    /// Mean in nanoseconds.
+    pub fn mean(&self) -> f64 {
+        self.histogram.mean()
+    }
+
+    /// The numbers that a report shows.
+    pub fn summary(&self) -> LatencySummary {
+        if self.count() == 0 {
+            return LatencySummary::default();
+        }
+        LatencySummary {
+            count: self.count(),
+            min: self.histogram.min(),
+            p50: self.percentile(50.0),
+            p90: self.percentile(90.0),
+            p99: self.percentile(99.0),
+            p999: self.percentile(99.9),
+            max: self.max(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_counted_and_never_lost() {
+        let mut latency = Latency::default();
+        latency.record_between(10, 5);
+        latency.record_between(0, LATENCY_NS_MAX + 1);
+        latency.record_between(100, 100);
+        latency.record(1000);
+        assert_eq!((latency.count(), latency.saturated(), latency.backwards()), (4, 1, 1));
+        let mut sum = Latency::default();
+        sum.merge(&latency);
+        sum.merge(&latency);
+        assert_eq!((sum.count(), sum.saturated(), sum.backwards()), (8, 2, 2));
+        sum.reset();
+        assert_eq!(sum.summary(), LatencySummary::default());
+    }
+
+    #[test]
+    fn percentiles_are_within_a_thousandth() {
+        let mut latency = Latency::default();
+        (1..=100_000).for_each(|ns| latency.record(ns));
+        let p99 = latency.summary().p99 as f64;
+        assert!((p99 - 99_000.0).abs() <= 99.0, "{p99}");
+    }
+}

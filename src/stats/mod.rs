@@ -1,0 +1,7 @@
+//! Numbers that add: counters, drops by name, latency histograms, spreads of repeated trials.
+//! Pure arithmetic that knows nothing of sockets, rings or threads.
+
+pub mod counters;
+pub mod drops;
+pub mod latency;
+pub mod spread;
