@@ -4,3 +4,8 @@
 //! [`crate::error::Result`] with what was attempted and what to do.
 
 pub mod failure;
+pub mod link;
+pub mod namespace;
+mod netlink;
+pub mod offload;
+pub mod privilege;
