@@ -40,7 +40,9 @@ pub struct LabConfig {
     /// Whether the kernel's own sockets send super-frames beyond the MTU. Needs `checksum_offload`.
     pub segmentation_offload: bool,
     /// Whether the ends have the addresses of [`GENERATOR`] and [`ENGINE`] and know each other's
-    /// hardware address. Without, nothing but what is sent on purpose is ever on the link.
+    /// hardware address. Without, nothing but what is sent on purpose is ever on the link; with
+    /// them each end's kernel sends two multicast listener reports (IPv6, 90 bytes) within the
+    /// first second or so.
     pub addresses: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Network links by netlink (rtnetlink): what there is, its counters, and making veth pairs.
+//! Network links by netlink (rtnetlink): what there is, its counters, and changing them.
 //!
 //! A [`Links`] sees one network namespace: that of the thread that opened it. sysfs is never
 //! asked, because `/sys/class/net` shows the namespace of the mount, not that of the thread.
@@ -6,15 +6,10 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 
 use super::namespace::Namespace;
 use super::netlink::{Refusal, RouteSocket};
@@ -22,9 +17,11 @@ use crate::error::{Error, Result};
 
 mod addresses;
 mod counters;
+mod veth;
 mod watch;
 
 pub use counters::LinkCounters;
+pub use veth::{IPV6_MTU_MIN, VethPair};
 pub use watch::{LinkEvent, LinkWatch};
 
 /// Said wherever a change to a link is refused for lack of privilege.
@@ -33,11 +30,6 @@ pub(super) const NEEDS_NET_ADMIN: &str = "needs CAP_NET_ADMIN in the user namesp
 
 /// The longest name of an interface in bytes (`IFNAMSIZ` in uapi/linux/if.h, less the final NUL).
 pub const NAME_BYTES_MAX: usize = 15;
-
-const NAME_RULE: &str = "the name of an interface has 1 to 15 bytes, without '/', ':' and blanks";
-
-/// The smallest MTU in bytes with which the kernel gives an interface IPv6 (`IPV6_MIN_MTU`).
-pub const IPV6_MTU_MIN: u32 = 1280;
 
 /// A network interface at the moment when it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,41 +127,6 @@ fn kind(infos: &[LinkInfo]) -> Option<String> {
     })
 }
 
-/// What a veth pair shall be.
-#[derive(Clone, Debug)]
-pub struct VethPair {
-    /// The name of the end in the namespace of the [`Links`] that makes it.
-    pub name: String,
-    /// The name of the other end.
-    pub peer_name: String,
-    /// Where the other end shall be.
-    pub peer_namespace: Namespace,
-    /// The hardware address of this end; `None` lets the kernel choose a random one.
-    pub mac: Option<[u8; 6]>,
-    /// The hardware address of the other end.
-    pub peer_mac: Option<[u8; 6]>,
-    /// The MTU of both ends in bytes.
-    pub mtu: u32,
-    /// Transmit queues of each end.
-    pub transmit_queues: u32,
-    /// Receive queues of each end.
-    pub receive_queues: u32,
-}
-
-impl VethPair {
-    fn end(&self, name: &str, mac: Option<[u8; 6]>) -> LinkMessage {
-        let mut end = LinkMessage::default();
-        end.attributes = vec![
-            LinkAttribute::IfName(name.to_owned()),
-            LinkAttribute::Mtu(self.mtu),
-            LinkAttribute::NumTxQueues(self.transmit_queues),
-            LinkAttribute::NumRxQueues(self.receive_queues),
-        ];
-        end.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
-        end
-    }
-}
-
 /// The links of one network namespace.
 pub struct Links {
     socket: Mutex<RouteSocket>,
@@ -228,46 +185,9 @@ impl Links {
     /// What the interface has counted since it was made (`IFLA_STATS64`).
     pub fn counters(&self, index: u32) -> Result<LinkCounters> {
         let message = self.message_by_index(index)?;
-        Ok(LinkCounters::from_message(&message).unwrap_or_default())
-    }
-
-    /// Makes a veth pair, both ends down, with no IPv6 address of their own accord (no
-    /// router solicitations, no multicast reports), and gives the end in this namespace.
-    pub fn create_veth_pair(&self, pair: &VethPair) -> Result<Link> {
-        let attempted = format!("make the veth pair {} and {}", pair.name, pair.peer_name);
-        if !is_possible_name(&pair.name) || !is_possible_name(&pair.peer_name) {
-            return Err(Error::Usage(format!("could not {attempted}: {NAME_RULE}")));
-        }
-        let mut peer = pair.end(&pair.peer_name, pair.peer_mac);
-        peer.attributes.push(LinkAttribute::NetNsFd(pair.peer_namespace.descriptor().as_raw_fd()));
-        let mut request = pair.end(&pair.name, pair.mac);
-        request.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        self.socket()
-            .change(RouteNetlinkMessage::NewLink(request), NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|refusal| {
-                let advice = match refusal.code() {
-                    libc::EPERM => NEEDS_NET_ADMIN,
-                    libc::EEXIST => "one of the names is taken already",
-                    libc::EOPNOTSUPP | libc::ENODEV => {
-                        "this kernel has no veth (CONFIG_VETH); try `modprobe veth`"
-                    }
-                    libc::ERANGE | libc::EINVAL => {
-                        "the MTU of a veth is 68 to 65535 bytes, and it has 1 to 4096 queues"
-                    }
-                    _ => "",
-                };
-                refusal.into_error(attempted, advice)
-            })?;
-        let link = self.by_name(&pair.name)?;
-        let peers = Links::open_in(&pair.peer_namespace)?;
-        // The kernel ignores the mode in the creating request (it reads IFLA_AF_SPEC only in
-        // do_setlink, net/core/rtnetlink.c), so each end is told separately, while still down.
-        self.silence_ipv6(&link)?;
-        peers.silence_ipv6(&peers.by_name(&pair.peer_name)?)?;
-        Ok(link)
+        LinkCounters::from_message(&message).ok_or_else(|| {
+            Error::Run(format!("the kernel tells no counters of interface number {index}"))
+        })
     }
 
     /// Switches an interface on or off. With `true` the carrier follows a moment later, on veth
@@ -300,23 +220,6 @@ impl Links {
             let advice = advice_for_change(&refusal);
             refusal.into_error(format!("delete interface number {index}"), advice)
         })
-    }
-
-    /// Stops the kernel from giving the interface IPv6 addresses of its own accord. Below an MTU
-    /// of [`IPV6_MTU_MIN`] there is no IPv6 on it to be silenced.
-    fn silence_ipv6(&self, link: &Link) -> Result<()> {
-        let mut request = by_index(link.index);
-        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        request.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
-        match self.socket().change(RouteNetlinkMessage::SetLink(request), 0) {
-            Ok(()) => Ok(()),
-            // No IPv6 in this kernel, or not on this interface.
-            Err(refusal) if refusal.code() == libc::EAFNOSUPPORT => Ok(()),
-            Err(refusal) => {
-                let advice = advice_for_change(&refusal);
-                Err(refusal.into_error(format!("keep IPv6 silent on {}", link.name), advice))
-            }
-        }
     }
 
     fn set(&self, request: LinkMessage, attempted: impl FnOnce() -> String) -> Result<()> {

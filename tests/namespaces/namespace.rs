@@ -91,6 +91,7 @@ pub fn in_a_forbidden_user_namespace() -> Result<(), Failed> {
     let error = enter_user_namespace().err().ok_or("a forbidden user namespace was entered")?;
     let text = error.to_string();
     assert!(text.contains("ENOSPC"), "{text}");
+    assert_eq!(error.exit_code(), 77);
     assert!(text.contains("user.max_user_namespaces is 0"), "{text}");
     assert!(text.contains("sudo linerate"), "{text}");
     Ok(())

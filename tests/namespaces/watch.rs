@@ -70,7 +70,13 @@ fn overrun() -> Result<(), Failed> {
     pair.here.delete(pair.near.index)?;
     let events = watch.drain()?;
     assert!(events.len() < 2_000, "no overrun: {} events", events.len());
-    assert!(events.contains(&LinkEvent::Deleted { index: pair.near.index }));
+    // The last word about the link is true: no older news follows it.
+    let index = pair.near.index;
+    let last = events.iter().rfind(|event| match event {
+        LinkEvent::Changed(link) => link.index == index,
+        LinkEvent::Deleted { index: deleted } => *deleted == index,
+    });
+    assert_eq!(last, Some(&LinkEvent::Deleted { index }));
     let loopback = |event: &LinkEvent| matches!(event, LinkEvent::Changed(link) if link.loopback);
     assert!(events.iter().any(loopback), "not every link was reported anew");
     assert_eq!(watch.drain()?, []);

@@ -37,7 +37,7 @@ counters! {
     /// Frames that could not be transmitted for any error.
     transmit_errors = tx_errors;
     /// Received frames dropped for want of room or of a taker. On veth this includes frames that
-    /// the sending end could not hand over because this end's queue was full.
+    /// the sending end could not hand over because this end's CPU had no room for them.
     receive_dropped = rx_dropped;
     /// Frames dropped on their way out. On veth: the other end could not take them.
     transmit_dropped = tx_dropped;

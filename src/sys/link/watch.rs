@@ -10,7 +10,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::Socket;
 
 use super::{Link, Links};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys::failure::failed;
 use crate::sys::netlink::{descriptor, open_socket, parts, receive};
 
@@ -64,8 +64,25 @@ impl LinkWatch {
             match receive(&self.socket, &mut self.buffer, libc::MSG_DONTWAIT) {
                 Ok(length) => self.read(length, &mut events),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
-                Err(error) if lost_some(&error) => self.resynchronise(&mut events)?,
-                Err(error) => return Err(failed("read changes of links", &error, "")),
+                Err(error) if lost_some(&error) => {
+                    self.discard()?;
+                    self.resynchronise(&mut events)?;
+                }
+                Err(error) => return Err(reading_failed(&error)),
+            }
+        }
+    }
+
+    /// Empties the socket. What waits there after an overrun is older than what was lost, and the
+    /// kernel goes on dropping until the socket is empty (`netlink_overrun` and `netlink_rcv_wake`
+    /// in net/netlink/af_netlink.c): only after that a list of all links misses nothing.
+    fn discard(&mut self) -> Result<()> {
+        loop {
+            match receive(&self.socket, &mut self.buffer, libc::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if lost_some(&error) => {}
+                Err(error) => return Err(reading_failed(&error)),
             }
         }
     }
@@ -107,6 +124,10 @@ impl AsFd for LinkWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         descriptor(&self.socket)
     }
+}
+
+fn reading_failed(error: &io::Error) -> Error {
+    failed("read changes of links", error, "")
 }
 
 /// ENOBUFS: the socket's buffer overran. EMSGSIZE: a notification longer than ours.

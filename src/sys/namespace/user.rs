@@ -25,11 +25,19 @@ pub fn enter_user_namespace() -> Result<()> {
     }
     let (user, group) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
-        .map_err(|errno| failed("enter a user namespace", &errno.into(), advice(errno)))?;
+        .map_err(|errno| forbidden("enter a user namespace", errno, user.is_root()))?;
     // Somebody unprivileged may map groups only after giving up setgroups(2) (user_namespaces(7)).
-    write("/proc/self/setgroups", "deny".into())?;
-    write("/proc/self/uid_map", format!("0 {user} 1"))?;
-    write("/proc/self/gid_map", format!("0 {group} 1"))
+    for (path, text) in [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {user} 1")),
+        ("/proc/self/gid_map", format!("0 {group} 1")),
+    ] {
+        fs::write(path, &text).map_err(|error| {
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            forbidden(&format!("write '{text}' to {path}"), errno, user.is_root())
+        })?;
+    }
+    Ok(())
 }
 
 /// Threads of this process.
@@ -40,11 +48,14 @@ fn thread_count() -> Result<usize> {
     Ok(tasks.count())
 }
 
-fn write(path: &str, text: String) -> Result<()> {
-    fs::write(path, &text).map_err(|error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        failed(format!("write '{text}' to {path}"), &error, advice(errno))
-    })
+/// The error for what the system forbids here. With root's rights it would not have been needed, so
+/// privilege is the matter whatever the errno is (ENOSPC where the limit is 0).
+fn forbidden(attempted: &str, errno: Errno, root: bool) -> Error {
+    let mut error = failed(attempted, &errno.into(), explain(errno, &Settings::read(root)));
+    if let Error::System(system) = &mut error {
+        system.errno.privilege = true;
+    }
+    error
 }
 
 /// What the system says about user namespaces; `None` where it has no such setting.
@@ -58,10 +69,14 @@ struct Settings {
     most: Option<String>,
     /// The seccomp mode of this process: 2 is a filter, as containers have.
     seccomp: Option<String>,
+    /// Whether this is user 0 without its capabilities. Since 5.12 the kernel maps user 0 only for
+    /// who has CAP_SETFCAP (`verify_root_map` in kernel/user_namespace.c), with EPERM (VERIFIED).
+    root: bool,
 }
 
 impl Settings {
-    fn read() -> Settings {
+    /// `root` is whether the user was 0 before: a user not mapped yet is seen as 65534.
+    fn read(root: bool) -> Settings {
         let setting = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let seccomp = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
             let line = status.lines().find(|line| line.starts_with("Seccomp:"))?;
@@ -72,6 +87,7 @@ impl Settings {
             clone: setting("/proc/sys/kernel/unprivileged_userns_clone"),
             most: setting("/proc/sys/user/max_user_namespaces"),
             seccomp,
+            root,
         }
     }
 
@@ -98,10 +114,6 @@ impl Settings {
 }
 
 /// What forbids a user namespace here, and what to run instead.
-fn advice(errno: Errno) -> String {
-    explain(errno, &Settings::read())
-}
-
 fn explain(errno: Errno, settings: &Settings) -> String {
     const INSTEAD: &str = "run it as root instead (sudo linerate …; in a container with the \
          capabilities NET_RAW, NET_ADMIN and SYS_ADMIN)";
@@ -116,6 +128,11 @@ fn explain(errno: Errno, settings: &Settings) -> String {
                 settings.most.as_deref().unwrap_or("unknown")
             ),
             Errno::EINVAL => "this kernel has no user namespaces (CONFIG_USER_NS)".to_owned(),
+            Errno::EPERM if settings.root => {
+                "this is root without its capabilities, which may not \
+                  become root of a user namespace (it needs CAP_SETFCAP); an ordinary user may"
+                    .to_owned()
+            }
             _ => "a security module, a container or a chroot forbids user namespaces; \
                   kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone \
                   and user.max_user_namespaces are not what does"
@@ -141,6 +158,9 @@ mod tests {
 
         let nested = Settings { most: Some("9".into()), ..Default::default() };
         assert!(explain(Errno::ENOSPC, &nested).contains("nesting"));
+
+        let root = Settings { root: true, ..Default::default() };
+        assert!(explain(Errno::EPERM, &root).contains("CAP_SETFCAP"));
 
         let unknown = explain(Errno::EPERM, &Settings::default());
         assert!(unknown.contains("security module"), "{unknown}");
