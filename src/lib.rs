@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod lab;
+pub mod ring;
 pub mod sys;
 pub mod units;
 pub mod wire;

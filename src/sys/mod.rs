@@ -3,9 +3,15 @@
 //! Hot-path calls return [`std::io::Result`] and build no text; set-up calls return
 //! [`crate::error::Result`] with what was attempted and what to do.
 
+pub mod clock;
+pub mod epoll;
 pub mod failure;
+pub mod filter;
 pub mod link;
+pub mod mapping;
 pub mod namespace;
 mod netlink;
 pub mod offload;
+pub mod packet;
 pub mod privilege;
+pub mod signal;

@@ -1,0 +1,187 @@
+//! A received frame on loan: its bytes, room to grow at the front, and what the kernel knows of it.
+
+use super::layout::{ADDRESS_BYTES, ADDRESS_PACKET_TYPE, rx_status, v2, v3};
+use super::layout::{read_u16, read_u32};
+use crate::wire::ethernet::VlanTag;
+
+/// To whom a frame was addressed, as the kernel sees it (`sll_pkttype`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketType {
+    /// To this interface.
+    Host,
+    /// To the broadcast address.
+    Broadcast,
+    /// To a group address.
+    Multicast,
+    /// To somebody else.
+    OtherHost,
+    /// Sent by this machine and looped back.
+    Outgoing,
+    /// Anything else (`PACKET_LOOPBACK`, `PACKET_FASTROUTE` and what newer kernels add).
+    Other,
+}
+
+impl PacketType {
+    /// From the number in `sll_pkttype`.
+    #[inline]
+    pub fn from_number(number: u8) -> PacketType {
+        match number {
+            0 => PacketType::Host,
+            1 => PacketType::Broadcast,
+            2 => PacketType::Multicast,
+            3 => PacketType::OtherHost,
+            4 => PacketType::Outgoing,
+            _ => PacketType::Other,
+        }
+    }
+}
+
+/// What is known of a frame's transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumState {
+    /// The receive path has no way to tell: the field may be half done.
+    Unseen,
+    /// The field is as it came from the wire and nobody checked it.
+    Unchecked,
+    /// The sender's stack left only the pseudo-header sum in the field.
+    Partial,
+    /// The kernel or the interface found it right.
+    Verified,
+}
+
+/// What the kernel says of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameMeta {
+    /// Bytes on the wire, without FCS and without a stripped tag.
+    pub wire_bytes: u32,
+    /// Kernel stamp in nanoseconds on `CLOCK_REALTIME`; where the receive path has none, the time
+    /// at which the receive call returned; 0 where nobody asked for one.
+    pub stamp_ns: u64,
+    /// To whom the frame was addressed.
+    pub packet_type: PacketType,
+    /// The outer VLAN tag, which the kernel takes off received frames.
+    pub tag: Option<VlanTag>,
+    /// State of the transport checksum.
+    pub checksum: ChecksumState,
+}
+
+/// A frame on loan from a ring or a receive buffer.
+#[derive(Debug)]
+pub struct RxFrame<'a> {
+    /// What the kernel says of it.
+    pub meta: FrameMeta,
+    room: &'a mut [u8],
+    start: usize,
+}
+
+impl<'a> RxFrame<'a> {
+    /// A frame that begins at `start` of `room`; the bytes before it are free for the taker, who
+    /// may let the frame grow into them. `start` is at most the length of `room`.
+    #[inline]
+    pub fn new(meta: FrameMeta, room: &'a mut [u8], start: usize) -> RxFrame<'a> {
+        debug_assert!(start <= room.len());
+        RxFrame { meta, room, start }
+    }
+
+    /// The captured bytes, from the Ethernet header on, without FCS.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.room[self.start..]
+    }
+
+    /// Whether bytes of the frame are missing.
+    #[inline]
+    pub fn is_truncated(&self) -> bool {
+        self.bytes().len() < self.meta.wire_bytes as usize
+    }
+
+    /// The room with the frame at its end, and where in it the frame begins.
+    #[inline]
+    pub fn into_room(self) -> (&'a mut [u8], usize) {
+        (self.room, self.start)
+    }
+}
+
+/// A frame as the headers in a ring describe it; positions are unchecked claims.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ring) struct Described {
+    pub meta: FrameMeta,
+    /// Claimed start of the Ethernet header, from the frame header on.
+    pub mac: usize,
+    /// Claimed number of captured bytes.
+    pub captured: usize,
+}
+
+/// Reads a `TPACKET_V2` frame whose status word is `status` and whose bytes after it are `body`;
+/// `None` if `body` is shorter than the headers.
+#[inline]
+pub(in crate::ring) fn describe_v2(status: u32, body: &[u8]) -> Option<Described> {
+    const BODY: usize = v2::STATUS + 4;
+    let header: &[u8; v2::HEADER_BYTES + ADDRESS_BYTES - BODY] = body.first_chunk()?;
+    let word = |at: usize| read_u32(header, at - BODY);
+    let half = |at: usize| read_u16(header, at - BODY);
+    Some(Described {
+        meta: FrameMeta {
+            wire_bytes: word(v2::WIRE_BYTES)?,
+            stamp_ns: stamp(word(v2::SECONDS)?, word(v2::NANOSECONDS)?),
+            packet_type: packet_type(header, v2::HEADER_BYTES - BODY),
+            tag: tag(status, half(v2::VLAN_TCI)?, half(v2::VLAN_TPID)?),
+            checksum: checksum(status),
+        },
+        mac: half(v2::MAC)?.into(),
+        captured: word(v2::CAPTURED_BYTES)? as usize,
+    })
+}
+
+/// Reads a `TPACKET_V3` frame; `None` if `frame` is shorter than the headers.
+#[inline]
+pub(in crate::ring) fn describe_v3(frame: &[u8]) -> Option<Described> {
+    let header: &[u8; v3::HEADER_BYTES + ADDRESS_BYTES] = frame.first_chunk()?;
+    let word = |at: usize| read_u32(header, at);
+    let half = |at: usize| read_u16(header, at);
+    // Information only: in V3 the block's word decides whose the bytes are.
+    let status = word(v3::STATUS)?;
+    Some(Described {
+        meta: FrameMeta {
+            wire_bytes: word(v3::WIRE_BYTES)?,
+            stamp_ns: stamp(word(v3::SECONDS)?, word(v3::NANOSECONDS)?),
+            packet_type: packet_type(header, v3::HEADER_BYTES),
+            tag: tag(status, word(v3::VLAN_TCI)? as u16, half(v3::VLAN_TPID)?),
+            checksum: checksum(status),
+        },
+        mac: half(v3::MAC)?.into(),
+        captured: word(v3::CAPTURED_BYTES)? as usize,
+    })
+}
+
+#[inline]
+fn stamp(seconds: u32, nanoseconds: u32) -> u64 {
+    u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds)
+}
+
+#[inline]
+fn packet_type(header: &[u8], address: usize) -> PacketType {
+    PacketType::from_number(header[address + ADDRESS_PACKET_TYPE])
+}
+
+#[inline]
+fn tag(status: u32, tci: u16, tpid: u16) -> Option<VlanTag> {
+    // The bit decides, not the value: a priority tag of VLAN 0 has control information 0.
+    if status & rx_status::VLAN_VALID == 0 {
+        return None;
+    }
+    // Kernels before 3.14 give no identifier; then it was 802.1Q.
+    let tpid = if status & rx_status::VLAN_TPID_VALID == 0 { 0x8100 } else { tpid };
+    Some(VlanTag { tpid, tci })
+}
+
+#[inline]
+fn checksum(status: u32) -> ChecksumState {
+    if status & rx_status::CHECKSUM_NOT_READY != 0 {
+        ChecksumState::Partial
+    } else if status & rx_status::CHECKSUM_VALID != 0 {
+        ChecksumState::Verified
+    } else {
+        ChecksumState::Unchecked
+    }
+}

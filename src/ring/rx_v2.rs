@@ -1,0 +1,122 @@
+//! The `TPACKET_V2` receive ring: a status word for each frame, lent in runs.
+
+use std::sync::Arc;
+
+use super::block::Malformed;
+use super::frame::{RxFrame, describe_v2};
+use super::geometry::Geometry;
+use super::layout::{ADDRESS_BYTES, rx_status, v2};
+use super::view::{LoanRun, Memory, Ours, UnitLayout, Units};
+
+/// Most frames lent in one run: enough to share the cost of a batch, few enough to give slots
+/// back soon.
+pub const RUN_FRAMES: usize = 64;
+
+/// Whose a frame is from the program's side.
+const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
+
+/// A `TPACKET_V2` receive ring.
+#[derive(Debug)]
+pub struct RxRingV2 {
+    frames: Units,
+    next: usize,
+}
+
+impl RxRingV2 {
+    /// The ring of this geometry that begins at byte `start` of `memory`.
+    pub(in crate::ring) fn new(memory: Arc<Memory>, start: usize, geometry: &Geometry) -> RxRingV2 {
+        RxRingV2 { frames: slots(memory, start, geometry, v2::STATUS, OURS), next: 0 }
+    }
+
+    /// Lends the frames that have arrived, at most [`RUN_FRAMES`]; `None` if there is none.
+    ///
+    /// A frame behind one that is not ready yet waits for it: with several receiving CPUs the
+    /// kernel may finish frame n+1 before frame n, and skipping would lose the order.
+    #[inline]
+    pub fn lend(&mut self) -> Option<RxRun<'_>> {
+        if !self.frames.is_ours(self.next) {
+            return None;
+        }
+        Some(RxRun { ring: self, taken: 0 })
+    }
+}
+
+/// Frames on loan; dropping it returns those that were looked at to the kernel, in order.
+#[derive(Debug)]
+pub struct RxRun<'ring> {
+    ring: &'ring mut RxRingV2,
+    taken: usize,
+}
+
+impl RxRun<'_> {
+    /// The frames of the run, from the first.
+    #[inline]
+    pub fn frames(&mut self) -> RunWalk<'_> {
+        let RxRingV2 { frames, next } = &mut *self.ring;
+        self.taken = 0;
+        RunWalk { run: frames.lend_run(*next, RUN_FRAMES), taken: &mut self.taken }
+    }
+}
+
+impl Drop for RxRun<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let RxRingV2 { frames, next } = &mut *self.ring;
+        for _ in 0..self.taken {
+            frames.give_back(*next, 0);
+            *next = frames.after(*next);
+        }
+    }
+}
+
+/// The frames of a run, in the order of their arrival.
+#[derive(Debug)]
+pub struct RunWalk<'a> {
+    run: LoanRun<'a>,
+    taken: &'a mut usize,
+}
+
+impl<'a> Iterator for RunWalk<'a> {
+    type Item = Result<RxFrame<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
+        const BODY: usize = v2::STATUS + 4;
+        let loan = self.run.next()?;
+        *self.taken += 1;
+        let malformed = Some(Err(Malformed { frames: 1 }));
+        let Some(described) = describe_v2(loan.status, loan.body) else { return malformed };
+        let mut start = described.mac;
+        let end = start.saturating_add(described.captured);
+        if described.captured == 0 {
+            // A slot shorter than the frame's start holds no byte of it: legal, and truncated.
+            start = start.clamp(HEADERS, loan.body.len() + BODY);
+        }
+        let end = if described.captured == 0 { start } else { end };
+        if start < HEADERS || end > loan.body.len() + BODY {
+            return malformed;
+        }
+        let room = &mut loan.body[HEADERS - BODY..end - BODY];
+        Some(Ok(RxFrame::new(described.meta, room, start - HEADERS)))
+    }
+}
+
+/// One side's view of the equal slots of a V2 receive ring or of a TX ring.
+pub(in crate::ring) fn slots(
+    memory: Arc<Memory>,
+    start: usize,
+    geometry: &Geometry,
+    status: usize,
+    ours: Ours,
+) -> Units {
+    let layout = UnitLayout {
+        start,
+        block_bytes: geometry.block_bytes(),
+        units_per_block: geometry.frames_per_block(),
+        unit_bytes: geometry.frame_bytes(),
+        units: geometry.frames(),
+        status,
+    };
+    Units::new(memory, layout, ours)
+}

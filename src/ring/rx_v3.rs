@@ -1,0 +1,105 @@
+//! The `TPACKET_V3` receive ring: blocks of frames, lent one block at a time.
+
+use std::sync::Arc;
+
+use super::block::BlockWalk;
+use super::geometry::Geometry;
+use super::layout::{block, rx_status};
+use super::view::{Memory, Ours, UnitLayout, Units};
+
+/// Whose a block is from the program's side.
+const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
+
+/// A `TPACKET_V3` receive ring.
+///
+/// Blocks are lent and returned strictly in ring order, which is the order in which the kernel
+/// wants them back (`prb_dispatch_next_block`).
+///
+/// A block lent twice does not compile:
+///
+/// ```compile_fail,E0499
+/// fn twice(ring: &mut linerate::ring::rx_v3::RxRingV3) {
+///     let first = ring.lend();
+///     let second = ring.lend();
+///     drop((first, second));
+/// }
+/// ```
+///
+/// Nor does a frame that outlives its block:
+///
+/// ```compile_fail,E0505
+/// fn escape(ring: &mut linerate::ring::rx_v3::RxRingV3) {
+///     let mut block = ring.lend().unwrap();
+///     let frame = block.frames().next();
+///     drop(block);
+///     drop(frame);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct RxRingV3 {
+    blocks: Units,
+    next: usize,
+}
+
+impl RxRingV3 {
+    /// The ring of this geometry that begins at byte `start` of `memory`.
+    pub(in crate::ring) fn new(memory: Arc<Memory>, start: usize, geometry: &Geometry) -> RxRingV3 {
+        RxRingV3 { blocks: blocks(memory, start, geometry, OURS), next: 0 }
+    }
+
+    /// Lends the next block once the kernel has retired it; `None` while it is the kernel's.
+    #[inline]
+    pub fn lend(&mut self) -> Option<RxBlock<'_>> {
+        if !self.blocks.is_ours(self.next) {
+            return None;
+        }
+        Some(RxBlock { ring: self })
+    }
+}
+
+/// A retired block on loan; dropping it returns it to the kernel.
+///
+/// A block that is forgotten (`std::mem::forget`) stays on loan: the next call of
+/// [`RxRingV3::lend`] lends it again.
+#[derive(Debug)]
+pub struct RxBlock<'ring> {
+    ring: &'ring mut RxRingV3,
+}
+
+impl RxBlock<'_> {
+    /// The frames of the block, from the first; none in a block that was retired empty, which is
+    /// what the kernel does before a frame that does not fit (kernel-contract RX-5).
+    #[inline]
+    pub fn frames(&mut self) -> BlockWalk<'_> {
+        let RxRingV3 { blocks, next } = &mut *self.ring;
+        BlockWalk::new(blocks.lend(*next).map_or(&mut [], |loan| loan.body))
+    }
+}
+
+impl Drop for RxBlock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let RxRingV3 { blocks, next } = &mut *self.ring;
+        blocks.give_back(*next, 0);
+        *next = blocks.after(*next);
+    }
+}
+
+/// One side's view of the blocks of a V3 receive ring.
+pub(in crate::ring) fn blocks(
+    memory: Arc<Memory>,
+    start: usize,
+    geometry: &Geometry,
+    ours: Ours,
+) -> Units {
+    let block_bytes = geometry.block_bytes();
+    let layout = UnitLayout {
+        start,
+        block_bytes,
+        units_per_block: 1,
+        unit_bytes: block_bytes,
+        units: geometry.blocks(),
+        status: block::STATUS,
+    };
+    Units::new(memory, layout, ours)
+}

@@ -1,0 +1,143 @@
+//! Opening a socket with its rings, in the order that lets no foreign frame in (kernel-contract
+//! RX-1): protocol 0, options, filter, rings, mapping, and only then the interface.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::budget::MemoryBudget;
+use super::geometry::{Geometry, GeometryChoice};
+use super::rx_v2::RxRingV2;
+use super::rx_v3::RxRingV3;
+use super::tx::TxRing;
+use super::view::Memory;
+use crate::error::Result;
+use crate::sys::failure::failed;
+use crate::sys::filter::Instruction;
+use crate::sys::mapping::page_bytes;
+use crate::sys::packet::{Direction, PacketSocket, RingVersion, SocketType};
+use crate::units::memory;
+
+/// What both rings of a socket look like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingChoice {
+    /// The receive ring.
+    pub receive: GeometryChoice,
+    /// The TX ring.
+    pub transmit: GeometryChoice,
+    /// Longest frames to expect are those of this MTU.
+    pub mtu: usize,
+}
+
+/// The receive ring of a socket.
+#[derive(Debug)]
+pub enum RxRing {
+    /// `TPACKET_V2`.
+    V2(RxRingV2),
+    /// `TPACKET_V3`.
+    V3(RxRingV3),
+}
+
+/// A packet socket with a receive ring and a TX ring in one mapping; not bound yet.
+#[derive(Debug)]
+pub struct RingSocket {
+    /// The socket.
+    pub socket: Arc<PacketSocket>,
+    /// Its receive ring.
+    pub receive: RxRing,
+    /// Its TX ring.
+    pub transmit: TxRing,
+    /// The receive ring's geometry as it came out.
+    pub receive_geometry: Geometry,
+    /// The TX ring's geometry as it came out.
+    pub transmit_geometry: Geometry,
+    /// Sentences for the user where something other than the asked came out.
+    pub notes: Vec<String>,
+}
+
+impl RingSocket {
+    /// Opens a socket with both rings and `filter`. Bind it to let frames in.
+    pub fn open(
+        version: RingVersion,
+        choice: &RingChoice,
+        filter: &[Instruction],
+        budget: &Arc<MemoryBudget>,
+    ) -> Result<RingSocket> {
+        let page_bytes = page_bytes();
+        let plan =
+            |direction, wish| Geometry::plan(version, direction, choice.mtu, wish, page_bytes);
+        let receive = plan(Direction::Receive, choice.receive)?;
+        let transmit = plan(Direction::Transmit, choice.transmit)?;
+        let reservation = budget.reserve(receive.bytes() + transmit.bytes())?;
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.set_version(version)?;
+        socket.set_discard_bad_frames()?;
+        socket.attach_filter(filter)?;
+        let mut notes = Vec::new();
+        let receive = create(&socket, receive, &mut notes)?;
+        let transmit = create(&socket, transmit, &mut notes)?;
+        let length = NonZeroUsize::new(receive.bytes() + transmit.bytes())
+            .expect("a geometry has at least two blocks");
+        let mapping = socket.map_rings(length).map_err(|error| {
+            let size = memory(length.get() as u64);
+            failed(format!("map {size} of packet rings"), &error, "")
+        })?;
+        let mapped = Memory::of_mapping(mapping, reservation);
+        let receive_ring = match version {
+            RingVersion::V2 => RxRing::V2(RxRingV2::new(Arc::clone(&mapped), 0, &receive)),
+            RingVersion::V3 => RxRing::V3(RxRingV3::new(Arc::clone(&mapped), 0, &receive)),
+        };
+        Ok(RingSocket {
+            socket: Arc::new(socket),
+            receive: receive_ring,
+            transmit: TxRing::new(mapped, receive.bytes(), &transmit, choice.mtu),
+            receive_geometry: receive,
+            transmit_geometry: transmit,
+            notes,
+        })
+    }
+}
+
+/// Creates a ring, in smaller blocks where the kernel finds no contiguous memory.
+fn create(socket: &PacketSocket, asked: Geometry, notes: &mut Vec<String>) -> Result<Geometry> {
+    let mut geometry = asked;
+    loop {
+        let (version, direction) = (geometry.version(), geometry.direction());
+        let error = match socket.create_ring(version, direction, &geometry.request()) {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        let smaller = geometry.with_smaller_blocks(page_bytes());
+        match smaller.filter(|_| error.kind() == io::ErrorKind::OutOfMemory) {
+            Some(smaller) => geometry = smaller,
+            None => {
+                let what = match direction {
+                    Direction::Receive => "receive",
+                    Direction::Transmit => "TX",
+                };
+                let attempted = format!("create a {version:?} {what} ring of {geometry}");
+                return Err(failed(attempted, &error, ring_advice(&error)));
+            }
+        }
+    }
+    if geometry != asked {
+        notes.push(format!(
+            "no contiguous memory for blocks of {}: the ring has blocks of {} instead",
+            memory(asked.block_bytes() as u64),
+            memory(geometry.block_bytes() as u64),
+        ));
+    }
+    Ok(geometry)
+}
+
+fn ring_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => {
+            "take fewer blocks (--blocks) or free memory; ring memory cannot be swapped"
+        }
+        io::ErrorKind::InvalidInput => {
+            "this kernel refuses a geometry that linerate takes for valid: please report it"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,229 @@
+//! The TX ring: slots filled strictly in order, accounted for by their status words.
+
+use std::sync::Arc;
+
+use super::geometry::Geometry;
+use super::layout::{tx_data_offset, tx_status, v2, v3, write_u32};
+use super::rx_v2::slots;
+use super::send_rule::{self, SendRefusal};
+use super::view::{Memory, Ours, Units};
+use crate::sys::packet::RingVersion;
+
+/// Whose a slot is from the program's side. Completed slots may carry timestamp bits above.
+const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
+
+/// What the kernel has taken since the last settling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Frames that the kernel accepted.
+    pub frames: u64,
+    /// Their bytes, without FCS.
+    pub bytes: u64,
+    /// The kernel stands before a frame that it refused: [`TxRing::withdraw`] and fill again, which
+    /// rewrites that very slot.
+    pub stuck: bool,
+}
+
+/// A TX ring with `TPACKET_V2` or `TPACKET_V3` headers.
+///
+/// The kernel takes slots strictly in ring order and stops for ever at a hole (kernel-contract
+/// TX-1). There is no way to make one here: [`TxRing::reserve`] gives only the slot after the last
+/// committed one.
+///
+/// A slot cannot be written once it is committed:
+///
+/// ```compile_fail,E0382
+/// fn late(ring: &mut linerate::ring::tx::TxRing) {
+///     let mut slot = ring.reserve().unwrap();
+///     slot.commit(60).unwrap();
+///     slot.bytes()[0] = 1;
+/// }
+/// ```
+///
+/// ```compile_fail,E0499
+/// fn twice(ring: &mut linerate::ring::tx::TxRing) {
+///     let first = ring.reserve();
+///     let second = ring.reserve();
+///     drop((first, second));
+/// }
+/// ```
+#[derive(Debug)]
+pub struct TxRing {
+    slots: Units,
+    version: RingVersion,
+    mtu: usize,
+    /// The first slot not known to be taken by the kernel.
+    head: usize,
+    /// The next slot to fill.
+    tail: usize,
+    /// Slots from head to tail: committed and not known to be taken.
+    queued: usize,
+    queued_bytes: u64,
+    /// Length of the frame last committed to each slot, so that no shared word is read back.
+    lengths: Box<[u32]>,
+}
+
+impl TxRing {
+    /// The ring of this geometry that begins at byte `start` of `memory`, for an interface whose
+    /// MTU is `mtu`.
+    pub(in crate::ring) fn new(
+        memory: Arc<Memory>,
+        start: usize,
+        geometry: &Geometry,
+        mtu: usize,
+    ) -> TxRing {
+        let version = geometry.version();
+        let slots = slots(memory, start, geometry, status_offset(version), OURS);
+        let lengths = vec![0; slots.count()].into();
+        TxRing { slots, version, mtu, head: 0, tail: 0, queued: 0, queued_bytes: 0, lengths }
+    }
+
+    /// Follows a change of the interface's MTU.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        self.mtu = mtu;
+    }
+
+    /// The longest frame that a slot holds, in bytes without FCS.
+    pub fn slot_capacity(&self) -> usize {
+        self.slots.unit_bytes() - tx_data_offset(self.version)
+    }
+
+    /// Committed frames that the kernel is not known to have taken.
+    #[inline]
+    pub fn in_flight(&self) -> u64 {
+        self.queued as u64
+    }
+
+    /// Whether [`TxRing::reserve`] would give a slot.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.queued < self.slots.count() && self.slots.is_ours(self.tail)
+    }
+
+    /// The next slot, unless it is still queued or the driver still reads it.
+    #[inline]
+    pub fn reserve(&mut self) -> Option<TxSlot<'_>> {
+        if !self.has_room() {
+            return None;
+        }
+        Some(TxSlot { ring: self })
+    }
+
+    /// Counts what the kernel has taken. The result of `send()` does not tell: it may be an error
+    /// although frames were accepted, and a count although some were not (kernel-contract TX-2).
+    #[inline]
+    pub fn settle(&mut self) -> Settled {
+        if self.queued == 0 {
+            return Settled::default();
+        }
+        // The kernel takes slots in order: if it has the newest, it has all, and one look at
+        // shared memory settles the batch.
+        let newest = if self.tail == 0 { self.slots.count() - 1 } else { self.tail - 1 };
+        if is_taken(self.slots.status(newest)) {
+            let settled =
+                Settled { frames: self.queued as u64, bytes: self.queued_bytes, stuck: false };
+            self.head = self.tail;
+            self.queued = 0;
+            self.queued_bytes = 0;
+            return settled;
+        }
+        self.settle_one_by_one()
+    }
+
+    #[cold]
+    fn settle_one_by_one(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        while self.queued > 0 {
+            let status = self.slots.status(self.head);
+            if !is_taken(status) {
+                settled.stuck = status & tx_status::WRONG_FORMAT != 0;
+                break;
+            }
+            let length = u64::from(self.lengths[self.head]);
+            settled.frames += 1;
+            settled.bytes += length;
+            self.queued -= 1;
+            self.queued_bytes -= length;
+            self.head = self.slots.after(self.head);
+        }
+        settled
+    }
+
+    /// Takes back every frame that the kernel has not taken and returns how many they were. The
+    /// next frame goes into the first of their slots, which is where the kernel looks next.
+    ///
+    /// Only between kicks, and from the thread that kicks: the kernel looks at slots only inside
+    /// `send()`.
+    pub fn withdraw(&mut self) -> u64 {
+        let withdrawn = self.queued as u64;
+        let mut slot = self.head;
+        for _ in 0..self.queued {
+            self.slots.give_back(slot, tx_status::AVAILABLE);
+            slot = self.slots.after(slot);
+        }
+        self.tail = self.head;
+        self.queued = 0;
+        self.queued_bytes = 0;
+        withdrawn
+    }
+}
+
+/// The next slot of a TX ring; without a commit nothing is sent and the slot stays the next.
+#[derive(Debug)]
+pub struct TxSlot<'ring> {
+    ring: &'ring mut TxRing,
+}
+
+impl TxSlot<'_> {
+    /// The slot's room for a frame, from the Ethernet header on; what it holds is left over from
+    /// earlier frames.
+    #[inline]
+    pub fn bytes(&mut self) -> &mut [u8] {
+        let TxRing { slots, version, tail, .. } = &mut *self.ring;
+        let after_status = tx_data_offset(*version) - status_offset(*version) - 4;
+        let loan = slots.lend(*tail).expect("a reserved slot stays ours until it is committed");
+        &mut loan.body[after_status..]
+    }
+
+    /// Queues the first `length` bytes of the slot as one frame, to be taken at the next kick.
+    ///
+    /// Refuses what the kernel would refuse, because with PACKET_LOSS on a refused frame looks
+    /// just like a sent one (kernel-contract TX-3). Panics if the slot is shorter than `length`.
+    #[inline]
+    pub fn commit(mut self, length: usize) -> Result<(), SendRefusal> {
+        let mtu = self.ring.mtu;
+        let bytes = &self.bytes()[..length];
+        let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
+        send_rule::check(length, ether_type, mtu)?;
+        let TxRing { slots, version, tail, queued, queued_bytes, lengths, .. } = self.ring;
+        let loan = slots.lend(*tail).expect("a reserved slot stays ours until it is committed");
+        match version {
+            RingVersion::V2 => {
+                write_u32(loan.body, v2::WIRE_BYTES - v2::STATUS - 4, length as u32);
+            }
+            RingVersion::V3 => {
+                write_u32(loan.head, v3::NEXT, 0);
+                write_u32(loan.head, v3::WIRE_BYTES, length as u32);
+            }
+        }
+        slots.give_back(*tail, tx_status::SEND_REQUEST);
+        lengths[*tail] = length as u32;
+        *tail = slots.after(*tail);
+        *queued += 1;
+        *queued_bytes += length as u64;
+        Ok(())
+    }
+}
+
+/// Offset of the status word in a slot.
+pub(in crate::ring) const fn status_offset(version: RingVersion) -> usize {
+    match version {
+        RingVersion::V2 => v2::STATUS,
+        RingVersion::V3 => v3::STATUS,
+    }
+}
+
+#[inline]
+fn is_taken(status: u32) -> bool {
+    status & (tx_status::SEND_REQUEST | tx_status::WRONG_FORMAT) == 0
+}

@@ -1,0 +1,518 @@
+//! Packet sockets (`packet(7)`): opening, options, rings, binding, fanout, plain send and receive.
+
+use std::io;
+use std::mem::size_of;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use libc::{c_int, c_void, socklen_t};
+
+use super::failure::{NEEDS_NET_RAW, failed};
+use super::filter::Instruction;
+use super::mapping::Mapping;
+use crate::error::Result;
+
+/// All protocols, host byte order (`ETH_P_ALL`).
+pub const ALL_PROTOCOLS: u16 = libc::ETH_P_ALL as u16;
+
+/// Whether frames carry their link-layer header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketType {
+    /// `SOCK_RAW`: frames begin with the Ethernet header.
+    Raw,
+    /// `SOCK_DGRAM`: the kernel strips and builds the Ethernet header.
+    Datagram,
+}
+
+/// The ring header layout of a socket; one for both of its rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingVersion {
+    /// `TPACKET_V2`: a status word for each frame.
+    V2,
+    /// `TPACKET_V3`: a status word for each block of frames.
+    V3,
+}
+
+/// Which of a socket's two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// `PACKET_RX_RING`.
+    Receive,
+    /// `PACKET_TX_RING`.
+    Transmit,
+}
+
+/// `struct tpacket_req3` in plain numbers; `ring::geometry` makes only ones that the kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingRequest {
+    /// Bytes of one block.
+    pub block_bytes: u32,
+    /// Number of blocks.
+    pub blocks: u32,
+    /// Bytes of one frame slot (V3 receive: only checked, not used).
+    pub frame_bytes: u32,
+    /// Number of frame slots in all blocks together.
+    pub frames: u32,
+    /// V3 receive: retire timeout in milliseconds; 0 everywhere else.
+    pub retire_ms: u32,
+}
+
+/// How a fanout group spreads frames over its members (`PACKET_FANOUT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FanoutMode {
+    /// By flow hash; frames that are not IP all go to one member.
+    Hash,
+    /// Round robin.
+    LoadBalance,
+    /// By the CPU that received the frame.
+    Cpu,
+    /// At random.
+    Random,
+    /// To the first member; to the next when it is full.
+    Rollover,
+    /// By the receive queue of the interface.
+    Queue,
+}
+
+/// A link-layer peer address (`struct sockaddr_ll`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkAddress {
+    /// Interface index.
+    pub interface: u32,
+    /// EtherType in host byte order; 802.3 length-type frames show 0x0004.
+    pub protocol: u16,
+    /// Packet type (`PACKET_HOST` and so on); meaningful on reception only.
+    pub packet_type: u8,
+    /// Hardware address.
+    pub mac: [u8; 6],
+}
+
+/// One frame taken by [`PacketSocket::receive`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of the frame on the wire without FCS, also when the buffer was shorter.
+    pub wire_bytes: usize,
+    /// Where it came from.
+    pub from: LinkAddress,
+}
+
+/// What `PACKET_STATISTICS` gave: counts since the last read, which clears them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStatistics {
+    /// Frames that passed the filter, dropped ones included.
+    pub packets: u32,
+    /// Frames dropped for want of room in ring or buffer.
+    pub drops: u32,
+    /// Times that a V3 ring froze because its next block was not given back.
+    pub freezes: u32,
+}
+
+/// A packet socket; closed on drop.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl PacketSocket {
+    /// Opens a socket that receives nothing until it is bound: protocol 0 (`packet_create`).
+    pub fn open(kind: SocketType) -> Result<PacketSocket> {
+        PacketSocket::open_with(libc::AF_PACKET, kind, 0)
+            .map_err(|error| failed("open a packet socket", &error, open_advice(&error)))
+    }
+
+    /// Opens a socket of address `family` (`AF_PACKET` or `PF_PACKET`, both 17) that receives
+    /// `protocol` (host byte order, 0 for nothing) from every interface until it is bound.
+    pub fn open_with(family: i32, kind: SocketType, protocol: u16) -> io::Result<PacketSocket> {
+        let kind = match kind {
+            SocketType::Raw => libc::SOCK_RAW,
+            SocketType::Datagram => libc::SOCK_DGRAM,
+        };
+        let protocol = c_int::from(protocol.to_be());
+        // SAFETY: socket(2) takes three numbers and touches no memory of ours.
+        let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
+        let fd = check(fd as isize)? as c_int;
+        // SAFETY: socket(2) just returned this descriptor, so nothing else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(PacketSocket { fd })
+    }
+
+    /// Chooses the ring layout. EBUSY once a ring exists.
+    pub fn set_version(&self, version: RingVersion) -> Result<()> {
+        let value: c_int = match version {
+            RingVersion::V2 => libc::tpacket_versions::TPACKET_V2 as c_int,
+            RingVersion::V3 => libc::tpacket_versions::TPACKET_V3 as c_int,
+        };
+        self.set_packet_option(libc::PACKET_VERSION, &value, "choose the packet ring version")
+    }
+
+    /// Lets the kernel discard a bad frame in the TX ring instead of stopping at it for ever.
+    /// EBUSY once a ring exists.
+    pub fn set_discard_bad_frames(&self) -> Result<()> {
+        self.set_packet_option(libc::PACKET_LOSS, &1, "set PACKET_LOSS")
+    }
+
+    /// Suppresses the looped-back copies of frames that others send (since 4.20). Lost on joining
+    /// a fanout group, so a filter must reject them as well.
+    pub fn ignore_outgoing(&self) -> Result<()> {
+        self.set_packet_option(libc::PACKET_IGNORE_OUTGOING, &1, "set PACKET_IGNORE_OUTGOING")
+    }
+
+    /// Sends straight to the driver, past the queueing discipline.
+    pub fn set_qdisc_bypass(&self) -> Result<()> {
+        self.set_packet_option(libc::PACKET_QDISC_BYPASS, &1, "set PACKET_QDISC_BYPASS")
+    }
+
+    /// Asks the interface for every frame on the wire, until the socket is closed.
+    pub fn join_promiscuous(&self, interface: u32) -> Result<()> {
+        let request = libc::packet_mreq {
+            mr_ifindex: interface as c_int,
+            mr_type: libc::PACKET_MR_PROMISC as u16,
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        self.set_packet_option(
+            libc::PACKET_ADD_MEMBERSHIP,
+            &request,
+            "put the interface into promiscuous mode",
+        )
+    }
+
+    /// Attaches `program`; do it before binding so that no unwanted frame is ever queued.
+    pub fn attach_filter(&self, program: &[Instruction]) -> Result<()> {
+        attach_filter(self.as_fd(), program)
+    }
+
+    /// Creates a ring. EINVAL and ENOMEM are the caller's to explain: it knows the geometry.
+    pub fn create_ring(
+        &self,
+        version: RingVersion,
+        direction: Direction,
+        request: &RingRequest,
+    ) -> io::Result<()> {
+        let option = match direction {
+            Direction::Receive => libc::PACKET_RX_RING,
+            Direction::Transmit => libc::PACKET_TX_RING,
+        };
+        match version {
+            RingVersion::V2 => {
+                let request = libc::tpacket_req {
+                    tp_block_size: request.block_bytes,
+                    tp_block_nr: request.blocks,
+                    tp_frame_size: request.frame_bytes,
+                    tp_frame_nr: request.frames,
+                };
+                self.set_option(libc::SOL_PACKET, option, &request)
+            }
+            RingVersion::V3 => {
+                let request = libc::tpacket_req3 {
+                    tp_block_size: request.block_bytes,
+                    tp_block_nr: request.blocks,
+                    tp_frame_size: request.frame_bytes,
+                    tp_frame_nr: request.frames,
+                    tp_retire_blk_tov: request.retire_ms,
+                    tp_sizeof_priv: 0,
+                    tp_feature_req_word: 0,
+                };
+                self.set_option(libc::SOL_PACKET, option, &request)
+            }
+        }
+    }
+
+    /// Maps all rings of the socket, receive ring first; `length` must be their exact sum.
+    pub fn map_rings(&self, length: NonZeroUsize) -> io::Result<Mapping> {
+        Mapping::of_socket(self.as_fd(), length)
+    }
+
+    /// Binds to an interface: from now on frames of `protocol` (host byte order) arrive.
+    /// Protocol 0 binds for sending only.
+    pub fn bind(&self, interface: u32, protocol: u16) -> io::Result<()> {
+        let address = raw_address(&LinkAddress { interface, protocol, ..LinkAddress::default() });
+        // SAFETY: the pointer and length describe a live sockaddr_ll, which bind(2) only reads.
+        let result =
+            unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), ADDRESS_BYTES) };
+        check(result as isize).map(drop)
+    }
+
+    /// Joins fanout group `id`, whose members share the frames of one interface and protocol.
+    /// With `unique`, the kernel allots a fresh id; [`PacketSocket::fanout_id`] tells which.
+    pub fn join_fanout(&self, id: u16, mode: FanoutMode, unique: bool) -> io::Result<()> {
+        let mode = match mode {
+            FanoutMode::Hash => libc::PACKET_FANOUT_HASH,
+            FanoutMode::LoadBalance => libc::PACKET_FANOUT_LB,
+            FanoutMode::Cpu => libc::PACKET_FANOUT_CPU,
+            FanoutMode::Rollover => libc::PACKET_FANOUT_ROLLOVER,
+            FanoutMode::Random => libc::PACKET_FANOUT_RND,
+            FanoutMode::Queue => libc::PACKET_FANOUT_QM,
+        } as u32;
+        let mut flags = FANOUT_IGNORE_OUTGOING;
+        if unique {
+            flags |= libc::PACKET_FANOUT_FLAG_UNIQUEID as u32;
+        }
+        let argument: u32 = u32::from(id) | (mode | flags) << 16;
+        self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT, &argument)
+    }
+
+    /// The id of the fanout group that this socket is in.
+    pub fn fanout_id(&self) -> io::Result<u16> {
+        let mut argument: u32 = 0;
+        self.option(libc::SOL_PACKET, libc::PACKET_FANOUT, &mut argument)?;
+        Ok(argument as u16)
+    }
+
+    /// Counts since the last call; reading clears them, so one reader only.
+    pub fn take_statistics(&self, version: Option<RingVersion>) -> io::Result<SocketStatistics> {
+        // struct tpacket_stats_v3 is struct tpacket_stats and one word more.
+        let mut words = [0u32; 3];
+        if version == Some(RingVersion::V3) {
+            self.option(libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut words)?;
+        } else {
+            let mut two = [0u32; 2];
+            self.option(libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut two)?;
+            words[..2].copy_from_slice(&two);
+        }
+        Ok(SocketStatistics { packets: words[0], drops: words[1], freezes: words[2] })
+    }
+
+    /// Collects and clears the socket's pending error (`SO_ERROR`), which EPOLLERR announces.
+    pub fn take_error(&self) -> Option<io::Error> {
+        let mut code: c_int = 0;
+        match self.option(libc::SOL_SOCKET, libc::SO_ERROR, &mut code) {
+            Ok(()) if code == 0 => None,
+            Ok(()) => Some(io::Error::from_raw_os_error(code)),
+            Err(error) => Some(error),
+        }
+    }
+
+    /// Asks for `bytes` of send buffer; the kernel doubles it and caps it at `wmem_max`.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        let bytes = bytes.min(c_int::MAX as usize) as c_int;
+        self.set_option(libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes)
+    }
+
+    /// Asks for `bytes` of receive buffer; the kernel doubles it and caps it at `rmem_max`.
+    /// Returns what the kernel granted.
+    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
+        let bytes = bytes.min(c_int::MAX as usize) as c_int;
+        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes)?;
+        let mut granted: c_int = 0;
+        self.option(libc::SOL_SOCKET, libc::SO_RCVBUF, &mut granted)?;
+        Ok(granted as usize)
+    }
+
+    /// Makes the kernel look at the TX ring. Never waits. The number returned by the system call
+    /// is no count of anything (kernel-contract TX-2) and is not passed on.
+    #[inline]
+    pub fn kick(&self) -> io::Result<()> {
+        // SAFETY: a null buffer of length 0 and a null address are read by nobody; tpacket_snd
+        // takes its frames from the ring.
+        let result = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null(),
+                0,
+            )
+        };
+        check(result).map(drop)
+    }
+
+    /// Takes one frame without waiting (`recvfrom` with `MSG_DONTWAIT | MSG_TRUNC`).
+    #[inline]
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut address = EMPTY_ADDRESS;
+        let mut address_bytes = ADDRESS_BYTES;
+        // SAFETY: buffer and address are live, exclusively borrowed locals of the lengths given;
+        // recvfrom(2) writes at most so many bytes.
+        let count = unsafe {
+            libc::recvfrom(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+                (&raw mut address).cast(),
+                &mut address_bytes,
+            )
+        };
+        let wire_bytes = check(count)? as usize;
+        Ok(Received { wire_bytes, from: plain_address(&address) })
+    }
+
+    /// Sends one frame through the bound interface without waiting.
+    #[inline]
+    pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        // SAFETY: the slice is live and send(2) only reads it.
+        let count = unsafe {
+            libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
+        };
+        check(count).map(|count| count as usize)
+    }
+
+    /// Sends one frame to `address` without waiting (`sendto`).
+    pub fn send_to(&self, frame: &[u8], address: &LinkAddress) -> io::Result<usize> {
+        let address = raw_address(address);
+        // SAFETY: the slice and the address are live and sendto(2) only reads them.
+        let count = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                libc::MSG_DONTWAIT,
+                (&raw const address).cast(),
+                ADDRESS_BYTES,
+            )
+        };
+        check(count).map(|count| count as usize)
+    }
+
+    /// Sleeps until a frame can be received or `timeout` is over; true if one can.
+    pub fn wait_readable(&self, timeout: Duration) -> io::Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut set = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut set, timeout) {
+            Ok(_) => Ok(set[0].revents().is_some_and(|r| r.contains(PollFlags::POLLIN))),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The interface that the socket is bound to and the packet sockets' protocol, as the kernel
+    /// has them (`getsockname`).
+    pub fn bound_to(&self) -> io::Result<LinkAddress> {
+        let mut address = EMPTY_ADDRESS;
+        let mut length = ADDRESS_BYTES;
+        // SAFETY: the pointers are to locals of the length given, which getsockname(2) fills.
+        let result = unsafe {
+            libc::getsockname(self.fd.as_raw_fd(), (&raw mut address).cast(), &mut length)
+        };
+        check(result as isize)?;
+        Ok(plain_address(&address))
+    }
+
+    /// Closes the socket and reports what `close(2)` says, which dropping it would not.
+    pub fn close(self) -> io::Result<()> {
+        nix::unistd::close(self.fd).map_err(io::Error::from)
+    }
+
+    fn set_packet_option<T>(&self, name: c_int, value: &T, attempted: &str) -> Result<()> {
+        self.set_option(libc::SOL_PACKET, name, value)
+            .map_err(|error| failed(attempted, &error, option_advice(&error)))
+    }
+
+    fn set_option<T>(&self, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+        set_option(self.as_fd(), level, name, value)
+    }
+
+    fn option<T>(&self, level: c_int, name: c_int, value: &mut T) -> io::Result<()> {
+        let mut length = size_of::<T>() as socklen_t;
+        // SAFETY: the pointer and length describe the value, exclusively borrowed; every T used
+        // in this file is made of integers, for which any bytes are a value.
+        let result = unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                level,
+                name,
+                (value as *mut T).cast::<c_void>(),
+                &mut length,
+            )
+        };
+        check(result as isize).map(drop)
+    }
+}
+
+/// Attaches a classic BPF program to any socket (`SO_ATTACH_FILTER`).
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<()> {
+    let mut code: Vec<libc::sock_filter> = program
+        .iter()
+        .map(|i| libc::sock_filter {
+            code: i.code,
+            jt: i.jump_true,
+            jf: i.jump_false,
+            k: i.operand,
+        })
+        .collect();
+    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+        .map_err(|error| failed("attach a receive filter", &error, ""))
+}
+
+/// Members of the group do not see outgoing frames (since 6.2; older kernels ignore the bit).
+const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
+const ADDRESS_BYTES: socklen_t = size_of::<libc::sockaddr_ll>() as socklen_t;
+const EMPTY_ADDRESS: libc::sockaddr_ll = libc::sockaddr_ll {
+    sll_family: 0,
+    sll_protocol: 0,
+    sll_ifindex: 0,
+    sll_hatype: 0,
+    sll_pkttype: 0,
+    sll_halen: 0,
+    sll_addr: [0; 8],
+};
+
+fn set_option<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and length describe a live value, which setsockopt(2) only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (value as *const T).cast::<c_void>(),
+            size_of::<T>() as socklen_t,
+        )
+    };
+    check(result as isize).map(drop)
+}
+
+fn raw_address(address: &LinkAddress) -> libc::sockaddr_ll {
+    let mut raw = EMPTY_ADDRESS;
+    raw.sll_family = libc::AF_PACKET as u16;
+    raw.sll_protocol = address.protocol.to_be();
+    raw.sll_ifindex = address.interface as c_int;
+    raw.sll_halen = 6;
+    raw.sll_addr[..6].copy_from_slice(&address.mac);
+    raw
+}
+
+fn plain_address(raw: &libc::sockaddr_ll) -> LinkAddress {
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&raw.sll_addr[..6]);
+    LinkAddress {
+        interface: raw.sll_ifindex as u32,
+        protocol: u16::from_be(raw.sll_protocol),
+        packet_type: raw.sll_pkttype,
+        mac,
+    }
+}
+
+#[inline]
+fn check(result: isize) -> io::Result<isize> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn open_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => NEEDS_NET_RAW,
+        Some(libc::EAFNOSUPPORT) => "this kernel was built without packet sockets (CONFIG_PACKET)",
+        Some(libc::EMFILE | libc::ENFILE) => "too many open files: raise `ulimit -n`",
+        Some(libc::ENOMEM | libc::ENOBUFS) => "the kernel has no memory for a socket",
+        _ => "",
+    }
+}
+
+fn option_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => "this kernel is too old for it",
+        Some(libc::EBUSY) => "it must be set before the socket has a ring",
+        Some(libc::EPERM) => NEEDS_NET_RAW,
+        _ => "",
+    }
+}
