@@ -1,6 +1,7 @@
 //! linerate: a high-throughput ring-buffer packet engine for Linux.
 
 pub mod error;
+pub mod lab;
 pub mod ring;
 pub mod stats;
 pub mod sys;

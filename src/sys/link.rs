@@ -1,0 +1,293 @@
+//! Network links by netlink (rtnetlink): what there is, its counters, and changing them.
+//!
+//! A [`Links`] sees one network namespace: that of the thread that opened it. sysfs is never
+//! asked, because `/sys/class/net` shows the namespace of the mount, not that of the thread.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+
+use super::namespace::Namespace;
+use super::netlink::{Refusal, RouteSocket};
+use crate::error::{Error, Result};
+
+mod addresses;
+mod counters;
+mod veth;
+mod watch;
+
+pub use counters::LinkCounters;
+pub use veth::{IPV6_MTU_MIN, VethPair};
+pub use watch::{LinkEvent, LinkWatch};
+
+/// Said wherever a change to a link is refused for lack of privilege.
+pub(super) const NEEDS_NET_ADMIN: &str = "needs CAP_NET_ADMIN in the user namespace that owns \
+     this network namespace: run it as root (sudo linerate …)";
+
+/// The longest name of an interface in bytes (`IFNAMSIZ` in uapi/linux/if.h, less the final NUL).
+pub const NAME_BYTES_MAX: usize = 15;
+
+/// A network interface at the moment when it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The number of the interface in its namespace, from 1.
+    pub index: u32,
+    /// The name, as in `eth0`.
+    pub name: String,
+    /// The hardware address; all zero where it is not six bytes long.
+    pub mac: [u8; 6],
+    /// The largest payload of a frame in bytes, without the Ethernet header.
+    pub mtu: u32,
+    /// What kind of virtual interface it is (`IFLA_INFO_KIND`), as in `veth`; `None` for hardware.
+    pub kind: Option<String>,
+    /// Somebody switched it on (`IFF_UP`).
+    pub up: bool,
+    /// Frames can pass: carrier, and the kernel is through with noticing it (`IFF_RUNNING` and
+    /// `IFF_LOWER_UP`). Between carrier and this the queue discipline is still `noop`, which
+    /// takes frames and drops them silently.
+    pub running: bool,
+    /// It is a loopback interface (`IFF_LOOPBACK`).
+    pub loopback: bool,
+    /// Its frames have an Ethernet header (`ARPHRD_ETHER`; loopback has one too, but is not meant).
+    pub ethernet: bool,
+    /// It is in promiscuous mode as far as the flags show (`IFF_PROMISC`); memberships of packet
+    /// sockets count, too.
+    pub promiscuous: bool,
+    /// Transmit queues that the interface was made with.
+    pub transmit_queues: u32,
+    /// Receive queues that the interface was made with.
+    pub receive_queues: u32,
+}
+
+impl Link {
+    /// Whether it is one end of a veth pair, which has no line rate and no hardware.
+    pub fn is_veth(&self) -> bool {
+        self.kind.as_deref() == Some("veth")
+    }
+
+    fn from_message(message: &LinkMessage) -> Link {
+        let flags = message.header.flags;
+        let mut link = Link {
+            index: message.header.index,
+            name: String::new(),
+            mac: [0; 6],
+            mtu: 0,
+            kind: None,
+            up: flags.contains(LinkFlags::Up),
+            running: flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
+            loopback: flags.contains(LinkFlags::Loopback),
+            ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            promiscuous: flags.contains(LinkFlags::Promisc),
+            transmit_queues: 1,
+            receive_queues: 1,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = bytes.as_slice().try_into().unwrap_or([0; 6]);
+                }
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::NumTxQueues(queues) => link.transmit_queues = *queues,
+                LinkAttribute::NumRxQueues(queues) => link.receive_queues = *queues,
+                LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.mac;
+        write!(
+            f,
+            "{} ({}, {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}, MTU {}, {})",
+            self.name,
+            self.kind.as_deref().unwrap_or(if self.loopback { "loopback" } else { "device" }),
+            self.mtu,
+            match (self.up, self.running) {
+                (false, _) => "down",
+                (true, false) => "up without carrier",
+                (true, true) => "up",
+            }
+        )
+    }
+}
+
+fn kind(infos: &[LinkInfo]) -> Option<String> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}
+
+/// The links of one network namespace.
+pub struct Links {
+    socket: Mutex<RouteSocket>,
+}
+
+impl Links {
+    /// The links of the calling thread's network namespace; stays there when the thread moves on.
+    pub fn open() -> Result<Links> {
+        Ok(Links { socket: Mutex::new(RouteSocket::open()?) })
+    }
+
+    /// The links of another network namespace (needs CAP_SYS_ADMIN to go there).
+    pub fn open_in(namespace: &Namespace) -> Result<Links> {
+        namespace.run(Links::open)?
+    }
+
+    /// The interface of that name. Where there is none, the error names those that there are.
+    pub fn by_name(&self, name: &str) -> Result<Link> {
+        let answer = match is_possible_name(name) {
+            true => {
+                let mut request = LinkMessage::default();
+                request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+                self.query_link(request)
+            }
+            false => Err(Refusal::from(io::Error::from_raw_os_error(libc::ENODEV))),
+        };
+        answer.map(|message| Link::from_message(&message)).map_err(|refusal| {
+            let advice = self.names_as_advice();
+            refusal.into_error(format!("find the interface '{name}'"), advice)
+        })
+    }
+
+    /// The interface of that number.
+    pub fn by_index(&self, index: u32) -> Result<Link> {
+        self.message_by_index(index).map(|message| Link::from_message(&message))
+    }
+
+    /// All interfaces of the namespace, by number.
+    pub fn list(&self) -> Result<Vec<Link>> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = self
+            .socket()
+            .dump(&request)
+            .map_err(|refusal| refusal.into_error("list the network interfaces", ""))?;
+        let mut links: Vec<Link> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewLink(message) => Some(Link::from_message(message)),
+                _ => None,
+            })
+            .collect();
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// What the interface has counted since it was made (`IFLA_STATS64`).
+    pub fn counters(&self, index: u32) -> Result<LinkCounters> {
+        let message = self.message_by_index(index)?;
+        LinkCounters::from_message(&message).ok_or_else(|| {
+            Error::Run(format!("the kernel tells no counters of interface number {index}"))
+        })
+    }
+
+    /// Switches an interface on or off. With `true` the carrier follows a moment later, on veth
+    /// only once the other end is on, too.
+    pub fn set_up(&self, index: u32, up: bool) -> Result<()> {
+        let mut request = by_index(index);
+        request.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        request.header.change_mask = LinkFlags::Up;
+        let switch = if up { "on" } else { "off" };
+        self.set(request, || format!("switch {switch} interface number {index}"))
+    }
+
+    /// Sets the MTU in bytes (the largest payload of a frame, without the Ethernet header).
+    pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
+        let mut request = by_index(index);
+        request.attributes.push(LinkAttribute::Mtu(mtu));
+        self.set(request, || format!("set the MTU of interface number {index} to {mtu}"))
+    }
+
+    /// Sets the hardware address.
+    pub fn set_mac(&self, index: u32, mac: [u8; 6]) -> Result<()> {
+        let mut request = by_index(index);
+        request.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        self.set(request, || format!("set the hardware address of interface number {index}"))
+    }
+
+    /// Deletes an interface; with one end of a veth pair the other goes as well.
+    pub fn delete(&self, index: u32) -> Result<()> {
+        self.socket().change(RouteNetlinkMessage::DelLink(by_index(index)), 0).map_err(|refusal| {
+            let advice = advice_for_change(&refusal);
+            refusal.into_error(format!("delete interface number {index}"), advice)
+        })
+    }
+
+    fn set(&self, request: LinkMessage, attempted: impl FnOnce() -> String) -> Result<()> {
+        self.socket().change(RouteNetlinkMessage::SetLink(request), 0).map_err(|refusal| {
+            let advice = advice_for_change(&refusal);
+            refusal.into_error(attempted(), advice)
+        })
+    }
+
+    fn message_by_index(&self, index: u32) -> Result<LinkMessage> {
+        self.query_link(by_index(index)).map_err(|refusal| {
+            let advice = match refusal.code() {
+                libc::ENODEV => "it has been deleted, or lives in another network namespace",
+                _ => "",
+            };
+            refusal.into_error(format!("read interface number {index}"), advice)
+        })
+    }
+
+    fn query_link(&self, request: LinkMessage) -> std::result::Result<LinkMessage, Refusal> {
+        match self.socket().query(RouteNetlinkMessage::GetLink(request))? {
+            RouteNetlinkMessage::NewLink(message) => Ok(message),
+            _ => Err(Refusal::Unreadable("something other than a link".into())),
+        }
+    }
+
+    fn names_as_advice(&self) -> String {
+        let names: Vec<String> =
+            self.list().unwrap_or_default().into_iter().map(|link| link.name).collect();
+        if names.is_empty() {
+            return "this network namespace has no interfaces that could be listed".into();
+        }
+        format!("this network namespace has: {}", names.join(", "))
+    }
+
+    /// One request at a time. A panic elsewhere cannot leave the socket in a bad state: answers
+    /// to an earlier request are recognised by their sequence number.
+    fn socket(&self) -> MutexGuard<'_, RouteSocket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Mirrors `dev_valid_name` in net/core/dev.c.
+fn is_possible_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| matches!(c, '/' | ':' | '\0') || c.is_ascii_whitespace())
+}
+
+fn by_index(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn advice_for_change(refusal: &Refusal) -> &'static str {
+    match refusal.code() {
+        libc::EPERM | libc::EACCES => NEEDS_NET_ADMIN,
+        libc::ENODEV => "it has been deleted, or lives in another network namespace",
+        libc::EEXIST => "it exists already",
+        libc::EOPNOTSUPP => "this kind of interface cannot do that",
+        _ => "",
+    }
+}
+
+/// The family and the address in words, as in `IPv4 address 192.0.2.1`.
+fn described(address: IpAddr) -> String {
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    format!("{family} address {address}")
+}

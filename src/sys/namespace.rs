@@ -1,0 +1,140 @@
+//! Network namespaces: held by a descriptor, so that they end with the process.
+
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::failure::failed;
+use crate::error::Result;
+
+mod user;
+
+pub use user::enter_user_namespace;
+
+/// The calling thread's network namespace (proc(5)); `/proc/self` would be the first thread's.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// Said wherever making or entering a namespace is refused for lack of privilege.
+const NEEDS_SYS_ADMIN: &str = "needs CAP_SYS_ADMIN: run it as root (sudo linerate …), or enter a \
+     user namespace before the process has a second thread";
+
+/// A network namespace. It lives as long as a descriptor, a thread or a socket holds it: when the
+/// process ends, however it ends, the kernel takes it apart with everything in it.
+#[derive(Clone)]
+pub struct Namespace {
+    file: Arc<File>,
+    identity: (u64, u64),
+}
+
+impl Namespace {
+    /// The network namespace that the calling thread is in.
+    pub fn current() -> Result<Namespace> {
+        let reading = |error: std::io::Error| {
+            failed(
+                "open the network namespace of this thread",
+                &error,
+                format!("{OWN_NAMESPACE} must be readable: is /proc mounted?"),
+            )
+        };
+        let file = File::open(OWN_NAMESPACE).map_err(reading)?;
+        let metadata = file.metadata().map_err(reading)?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Namespace { file: Arc::new(file), identity })
+    }
+
+    /// A fresh network namespace with nothing in it but a loopback interface that is down. The
+    /// calling thread stays where it is.
+    pub fn create() -> Result<Namespace> {
+        in_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
+                let advice = match errno {
+                    nix::errno::Errno::EPERM => NEEDS_SYS_ADMIN,
+                    nix::errno::Errno::ENOSPC => {
+                        "the limit on network namespaces is reached: see \
+                         /proc/sys/user/max_net_namespaces"
+                    }
+                    nix::errno::Errno::EINVAL => {
+                        "this kernel has no network namespaces (CONFIG_NET_NS)"
+                    }
+                    _ => "",
+                };
+                failed("make a network namespace", &errno.into(), advice)
+            })?;
+            Namespace::current()
+        })
+    }
+
+    /// Moves the calling thread into this namespace, for good; other threads stay. Sockets that are
+    /// open already stay where they were opened.
+    pub fn enter(&self) -> Result<()> {
+        setns(&*self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
+            let advice = if errno == nix::errno::Errno::EPERM { NEEDS_SYS_ADMIN } else { "" };
+            failed("enter a network namespace", &errno.into(), advice)
+        })
+    }
+
+    /// Runs `work` inside the namespace, in a thread of its own, and gives what it gives. A panic
+    /// of `work` continues in the caller.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        in_a_thread(|| {
+            self.enter()?;
+            Ok(work())
+        })
+    }
+
+    /// The descriptor of the namespace, as netlink wants it in IFLA_NET_NS_FD.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The inode number, by which `lsns` and `ls -l /proc/PID/ns/net` name the namespace.
+    pub fn inode(&self) -> u64 {
+        self.identity.1
+    }
+}
+
+/// Two are equal when they are the same namespace, told by device and inode number
+/// (namespaces(7)); an inode number is not used again while somebody holds the namespace.
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Namespace) -> bool {
+        self.identity == other.identity
+    }
+}
+
+impl Eq for Namespace {}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Namespace(net:[{}])", self.inode())
+    }
+}
+
+/// A descriptor of a network namespace from elsewhere, as from `/run/netns/NAME`.
+impl TryFrom<OwnedFd> for Namespace {
+    type Error = crate::error::Error;
+
+    fn try_from(descriptor: OwnedFd) -> Result<Namespace> {
+        let file = File::from(descriptor);
+        let metadata =
+            file.metadata().map_err(|error| failed("look at a network namespace", &error, ""))?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Namespace { file: Arc::new(file), identity })
+    }
+}
+
+fn in_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .name("namespace".into())
+            .spawn_scoped(scope, work)
+            .map_err(|error| failed("start a thread", &error, ""))?
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}

@@ -1,0 +1,201 @@
+//! What an interface computes or cuts for the kernel, by the ethtool ioctls.
+//!
+//! Offloads decide what a packet socket sees: with them a UDP frame over veth carries only half of
+//! its checksum, and a TCP stream arrives as frames of up to 64 KiB.
+
+use std::ffi::c_char;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::failure::failed;
+use super::link::{NAME_BYTES_MAX, NEEDS_NET_ADMIN};
+use crate::error::Result;
+
+/// Commands of uapi/linux/ethtool.h: for each switch, how to ask and how to set.
+const TRANSMIT_CHECKSUM: (u32, u32) = (0x16, 0x17);
+const TCP_SEGMENTATION: (u32, u32) = (0x1e, 0x1f);
+const GENERIC_SEGMENTATION: (u32, u32) = (0x23, 0x24);
+const GENERIC_RECEIVE: (u32, u32) = (0x2b, 0x2c);
+const GET_LINK_SETTINGS: u32 = 0x4c;
+
+/// The speed that means that nobody knows (`SPEED_UNKNOWN`).
+const SPEED_UNKNOWN: u32 = u32::MAX;
+
+/// 32-bit words of `struct ethtool_link_settings` before its masks.
+const SETTINGS_WORDS: usize = 12;
+
+/// The byte of `struct ethtool_link_settings` that holds `link_mode_masks_nwords`, signed.
+const MASK_WORDS_BYTE: usize = 15;
+
+/// The most that `link_mode_masks_nwords`, a signed byte, can be; three masks follow.
+const MASK_WORDS_MAX: usize = 127;
+
+/// Which offloads an interface has switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// The interface fills in checksums on transmission. On veth this means that nobody does.
+    pub transmit_checksum: bool,
+    /// The interface cuts TCP super-frames (TSO). Needs `transmit_checksum`.
+    pub tcp_segmentation: bool,
+    /// The kernel hands super-frames down as far as it can (GSO).
+    pub generic_segmentation: bool,
+    /// The kernel joins received frames to super-frames (GRO). On veth it switches on NAPI, too.
+    pub generic_receive: bool,
+}
+
+impl Offloads {
+    /// Everything off: what one side sends is what the other sees, frame by frame.
+    pub const NONE: Offloads = Offloads {
+        transmit_checksum: false,
+        tcp_segmentation: false,
+        generic_segmentation: false,
+        generic_receive: false,
+    };
+}
+
+/// The ethtool ioctls in the network namespace of the thread that opened this.
+pub struct Ethtool {
+    socket: OwnedFd,
+}
+
+impl Ethtool {
+    /// Opens a socket to ask through; needs no privilege.
+    pub fn open() -> Result<Ethtool> {
+        socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+            .map(|socket| Ethtool { socket })
+            .map_err(|errno| failed("open a socket for ethtool requests", &errno.into(), ""))
+    }
+
+    /// The offloads of the interface `name` as they are.
+    pub fn offloads(&self, name: &str) -> Result<Offloads> {
+        let ask = |what: &str, (ask, _): (u32, u32)| {
+            self.value(name, ask, 0).map(|value| value != 0).map_err(|error| {
+                failed(format!("read whether {name} has {what}"), &error, advice(&error))
+            })
+        };
+        Ok(Offloads {
+            transmit_checksum: ask("transmit checksum offload", TRANSMIT_CHECKSUM)?,
+            tcp_segmentation: ask("TCP segmentation offload", TCP_SEGMENTATION)?,
+            generic_segmentation: ask("generic segmentation offload", GENERIC_SEGMENTATION)?,
+            generic_receive: ask("generic receive offload", GENERIC_RECEIVE)?,
+        })
+    }
+
+    /// Switches the offloads of the interface `name` and gives what the kernel made of it: without
+    /// transmit checksums it takes the segmentation offloads away as well
+    /// (`netdev_fix_features` in net/core/dev.c).
+    pub fn set_offloads(&self, name: &str, wanted: Offloads) -> Result<Offloads> {
+        let current = self.offloads(name)?;
+        let set = |what: &str, (_, set): (u32, u32), current: bool, wanted: bool| {
+            if current == wanted {
+                return Ok(());
+            }
+            let switch = if wanted { "on" } else { "off" };
+            self.value(name, set, u32::from(wanted)).map(|_| ()).map_err(|error| {
+                failed(format!("switch {switch} {what} of {name}"), &error, advice(&error))
+            })
+        };
+        let (from, to) = (current, wanted);
+        set(
+            "transmit checksum offload",
+            TRANSMIT_CHECKSUM,
+            from.transmit_checksum,
+            to.transmit_checksum,
+        )?;
+        // The kernel may have changed the others along with the first.
+        let from = self.offloads(name)?;
+        set(
+            "TCP segmentation offload",
+            TCP_SEGMENTATION,
+            from.tcp_segmentation,
+            to.tcp_segmentation,
+        )?;
+        set(
+            "generic segmentation offload",
+            GENERIC_SEGMENTATION,
+            from.generic_segmentation,
+            to.generic_segmentation,
+        )?;
+        set("generic receive offload", GENERIC_RECEIVE, from.generic_receive, to.generic_receive)?;
+        self.offloads(name)
+    }
+
+    /// The speed of the link in megabits per second; `None` where the interface has none or knows
+    /// none. A veth says 10000 and means nothing by it: decide by the link's kind.
+    pub fn megabits_per_second(&self, name: &str) -> Result<Option<u32>> {
+        match self.speed(name) {
+            Ok(speed) => Ok(speed),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+            Err(error) => Err(failed(format!("read the speed of {name}"), &error, advice(&error))),
+        }
+    }
+
+    fn speed(&self, name: &str) -> io::Result<Option<u32>> {
+        let mut settings = [0u32; SETTINGS_WORDS + 3 * MASK_WORDS_MAX];
+        settings[0] = GET_LINK_SETTINGS;
+        self.request(name, &mut settings)?;
+        // The first answer only says, negated, how many words the kernel's masks have
+        // (ethtool_get_link_ksettings in net/ethtool/ioctl.c); the second holds the settings.
+        let words = mask_words(&settings);
+        if words >= 0 {
+            return Ok(None);
+        }
+        settings = [0u32; SETTINGS_WORDS + 3 * MASK_WORDS_MAX];
+        settings[0] = GET_LINK_SETTINGS;
+        set_mask_words(&mut settings, words.saturating_neg());
+        self.request(name, &mut settings)?;
+        Ok(Some(settings[1]).filter(|&speed| speed != SPEED_UNKNOWN && speed != 0))
+    }
+
+    /// A request of the form `struct ethtool_value`: command and value in, value out.
+    fn value(&self, name: &str, command: u32, value: u32) -> io::Result<u32> {
+        let mut words = [command, value];
+        self.request(name, &mut words)?;
+        Ok(words[1])
+    }
+
+    /// One ethtool request in place. `words` begins with the command and is as long as the kernel's
+    /// structure for it, or longer.
+    fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
+        let mut interface = [0 as c_char; NAME_BYTES_MAX + 1];
+        if name.len() > NAME_BYTES_MAX {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        for (to, from) in interface.iter_mut().zip(name.bytes()) {
+            *to = from as c_char;
+        }
+        let mut request = libc::ifreq {
+            ifr_name: interface,
+            ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: words.as_mut_ptr().cast() },
+        };
+        let descriptor = self.socket.as_raw_fd();
+        // SAFETY: SIOCETHTOOL reads `struct ifreq`, whose name is NUL-terminated, and copies the
+        // structure of the command to and from ifr_data (dev_ethtool in net/ethtool/ioctl.c). The
+        // commands of this file use `struct ethtool_value` (two words) or `struct
+        // ethtool_link_settings` with three masks of at most 127 words, and every caller passes an
+        // array of at least that length, which lives and is not otherwise borrowed until return.
+        let result = unsafe { libc::ioctl(descriptor, libc::SIOCETHTOOL as _, &mut request) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+fn mask_words(settings: &[u32]) -> i8 {
+    settings[MASK_WORDS_BYTE / 4].to_ne_bytes()[MASK_WORDS_BYTE % 4] as i8
+}
+
+fn set_mask_words(settings: &mut [u32], words: i8) {
+    let mut bytes = settings[MASK_WORDS_BYTE / 4].to_ne_bytes();
+    bytes[MASK_WORDS_BYTE % 4] = words as u8;
+    settings[MASK_WORDS_BYTE / 4] = u32::from_ne_bytes(bytes);
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => NEEDS_NET_ADMIN,
+        Some(libc::ENODEV) => "there is no such interface in this network namespace",
+        Some(libc::EOPNOTSUPP) => "its driver cannot do that",
+        _ => "",
+    }
+}

@@ -1,0 +1,66 @@
+//! What needs network namespaces, and makes them itself: with root, or without in a user
+//! namespace, which has to be entered while the process has one thread. Hence the own `main`.
+//!
+//! Where the system forbids user namespaces, every trial is ignored and says why; with `CI=true` in
+//! the environment every trial fails instead, so that a pipeline cannot pass by testing nothing.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use linerate::sys::privilege::ensure_namespaces_allowed;
+
+mod check;
+mod lab;
+mod links;
+mod namespace;
+mod offloads;
+mod parts;
+mod vanish;
+mod watch;
+
+use check::Test;
+
+fn main() -> ExitCode {
+    // Some trials run this binary again as a child process that has a part to play.
+    if let Some(code) = parts::play() {
+        return code;
+    }
+    let mut arguments = Arguments::from_args();
+    // Trials use timers and two CPUs each: one at a time, unless asked for otherwise.
+    arguments.test_threads.get_or_insert(1);
+    let forbidden = match arguments.list {
+        true => None,
+        false => ensure_namespaces_allowed().err().map(|error| error.to_string()),
+    };
+    if let Some(reason) = &forbidden {
+        eprintln!("\n*** NO TRIAL OF THIS SUITE RUNS HERE, because this process ***\n{reason}\n");
+    }
+    let trials = all().into_iter().map(|test| trial(test, forbidden.clone())).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Every test of the suite, topic by topic.
+fn all() -> Vec<Test> {
+    [
+        namespace::tests(),
+        links::tests(),
+        watch::tests(),
+        offloads::tests(),
+        lab::tests(),
+        vanish::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn trial(test: Test, forbidden: Option<String>) -> Trial {
+    Trial::ignorable_test(test.name, move || match forbidden {
+        None => (test.run)().map(|()| Completion::Completed),
+        Some(reason) if std::env::var_os("CI").is_some_and(|value| value == "true") => {
+            Err(Failed::from(reason))
+        }
+        // The first line is enough behind the name of each trial; all of it was said above.
+        Some(reason) => Ok(Completion::ignored_with(reason.lines().next().unwrap_or_default())),
+    })
+}

@@ -1,0 +1,74 @@
+//! Offloads and speed by ethtool.
+
+use libtest_mimic::Failed;
+use linerate::sys::offload::{Ethtool, Offloads};
+
+use crate::check::{Test, test};
+use crate::links::pair_with_mtu;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test("offloads: are read, switched off and on again", switching),
+        test("offloads: without checksums there is no segmentation", dependence),
+        test("offloads: an unknown interface is an error that says so", unknown),
+        test("offloads: speed of veth is 10 Gb/s, of loopback nothing", speed),
+    ]
+}
+
+const ALL: Offloads = Offloads {
+    transmit_checksum: true,
+    tcp_segmentation: true,
+    generic_segmentation: true,
+    generic_receive: true,
+};
+
+fn switching() -> Result<(), Failed> {
+    let pair = pair_with_mtu(1500)?;
+    pair.near_namespace.run(|| -> Result<(), Failed> {
+        let ethtool = Ethtool::open()?;
+        let fresh = ethtool.offloads("near0")?;
+        assert!(fresh.transmit_checksum && fresh.tcp_segmentation, "{fresh:?}");
+        assert_eq!(ethtool.set_offloads("near0", Offloads::NONE)?, Offloads::NONE);
+        assert_eq!(ethtool.offloads("near0")?, Offloads::NONE);
+        assert_eq!(ethtool.set_offloads("near0", ALL)?, ALL);
+        Ok(())
+    })??;
+    Ok(())
+}
+
+fn dependence() -> Result<(), Failed> {
+    let pair = pair_with_mtu(1500)?;
+    pair.near_namespace.run(|| -> Result<(), Failed> {
+        let ethtool = Ethtool::open()?;
+        let wanted = Offloads { transmit_checksum: false, ..ALL };
+        let reached = ethtool.set_offloads("near0", wanted)?;
+        assert!(!reached.transmit_checksum && !reached.tcp_segmentation, "{reached:?}");
+        Ok(())
+    })??;
+    Ok(())
+}
+
+fn unknown() -> Result<(), Failed> {
+    let pair = pair_with_mtu(1500)?;
+    pair.near_namespace.run(|| -> Result<(), Failed> {
+        let ethtool = Ethtool::open()?;
+        for name in ["far0", "", "a-name-that-is-longer-than-sixteen-bytes"] {
+            let error = ethtool.offloads(name).err().ok_or("offloads of nothing")?;
+            assert!(error.to_string().contains("ENODEV"), "{error}");
+            assert!(ethtool.megabits_per_second(name).is_err());
+        }
+        Ok(())
+    })??;
+    Ok(())
+}
+
+fn speed() -> Result<(), Failed> {
+    let pair = pair_with_mtu(1500)?;
+    pair.near_namespace.run(|| -> Result<(), Failed> {
+        let ethtool = Ethtool::open()?;
+        assert_eq!(ethtool.megabits_per_second("near0")?, Some(10_000));
+        assert_eq!(ethtool.megabits_per_second("lo")?, None);
+        Ok(())
+    })??;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Parts that this binary plays when a test runs it again as a child process.
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::Failed;
+
+use crate::{namespace, vanish};
+
+const PART: &str = "LINERATE_TEST_PART";
+
+/// What a child may be asked to do.
+#[derive(Clone, Copy)]
+pub enum Part {
+    /// Make a testbed, say so, and hold it until killed.
+    HoldALab,
+    /// Enter a user namespace and make a testbed there.
+    UserNamespace,
+    /// Enter a user namespace where the system forbids it.
+    ForbiddenUserNamespace,
+}
+
+const ALL: [Part; 3] = [Part::HoldALab, Part::UserNamespace, Part::ForbiddenUserNamespace];
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::HoldALab => "hold-a-lab",
+            Part::UserNamespace => "user-namespace",
+            Part::ForbiddenUserNamespace => "forbidden-user-namespace",
+        }
+    }
+
+    fn play(self) -> Result<(), Failed> {
+        match self {
+            Part::HoldALab => vanish::hold_a_lab(),
+            Part::UserNamespace => namespace::in_a_user_namespace(),
+            Part::ForbiddenUserNamespace => namespace::in_a_forbidden_user_namespace(),
+        }
+    }
+
+    /// This binary, with this part to play; it inherits the namespace of the calling thread.
+    pub fn command(self) -> Result<Command, Failed> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(PART, self.name());
+        Ok(command)
+    }
+
+    /// Plays the part in a child and fails with what the child says.
+    pub fn run(self) -> Result<(), Failed> {
+        let output = self.command()?.output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("the child ended with {}: {said}", output.status).into())
+    }
+}
+
+/// Plays the part that the environment names, if it names one. Call it before anything else.
+pub fn play() -> Option<ExitCode> {
+    let name = std::env::var(PART).ok()?;
+    let part = ALL.into_iter().find(|part| part.name() == name)?;
+    Some(match part.play() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("{}", failed.message().unwrap_or("no reason given"));
+            ExitCode::FAILURE
+        }
+    })
+}
