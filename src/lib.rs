@@ -1,5 +1,6 @@
 //! linerate: a high-throughput ring-buffer packet engine for Linux.
 
+pub mod engine;
 pub mod error;
 pub mod lab;
 pub mod ring;

@@ -128,6 +128,7 @@ fn kind(infos: &[LinkInfo]) -> Option<String> {
 }
 
 /// The links of one network namespace.
+#[derive(Debug)]
 pub struct Links {
     socket: Mutex<RouteSocket>,
 }

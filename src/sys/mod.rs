@@ -15,3 +15,4 @@ pub mod offload;
 pub mod packet;
 pub mod privilege;
 pub mod signal;
+pub mod silent_port;

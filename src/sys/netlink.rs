@@ -78,6 +78,7 @@ impl From<io::Error> for Refusal {
 }
 
 /// A NETLINK_ROUTE socket for one request at a time.
+#[derive(Debug)]
 pub(super) struct RouteSocket {
     socket: Socket,
     buffer: Vec<u8>,

@@ -36,6 +36,7 @@ pub enum LinkEvent {
 /// Watches the links of the network namespace that it was opened in. Needs no privilege.
 ///
 /// The descriptor ([`AsFd`]) is readable when there may be events, for use with epoll.
+#[derive(Debug)]
 pub struct LinkWatch {
     socket: Socket,
     links: Links,

@@ -1,0 +1,93 @@
+//! A path is a receive half and a TX half, and any two fit together.
+//!
+//! A receive half lends batches of frames. A TX half takes frames of a batch while the batch is on
+//! loan: it may copy them at once, as a TX ring does, or only remember where they are and send them
+//! from there at the kick, as `sendmmsg` out of the receive ring does. Hence the lifetimes: a
+//! [`TxBatch`] cannot outlive the frames it was given, and [`TxBatch::finish`] ends it before the
+//! batch goes back to the kernel.
+
+use std::io;
+
+use super::edit::Edit;
+use crate::ring::block::Malformed;
+use crate::ring::frame::RxFrame;
+pub use crate::ring::tx::Settled;
+use crate::stats::counters::KernelCounters;
+
+/// Where frames come from.
+pub trait RxHalf {
+    /// Frames on loan; dropping it returns them.
+    type Batch<'a>: RxBatch
+    where
+        Self: 'a;
+
+    /// Whether the worker goes back to sleep after each batch, as the tutorial does, instead of
+    /// draining until nothing is left.
+    const ONE_BATCH_A_WAKE_UP: bool;
+
+    /// Lends what has arrived; `None` if nothing has.
+    fn lend(&mut self) -> io::Result<Option<Self::Batch<'_>>>;
+
+    /// Adds what the kernel counted for the socket since the last call.
+    fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()>;
+
+    /// Collects the socket's pending error, which epoll announced.
+    fn take_error(&mut self) -> Option<io::Error>;
+
+    /// Most frames of one batch.
+    fn batch_frames_max(&self) -> usize;
+}
+
+/// Frames on loan.
+pub trait RxBatch {
+    /// Iterates over the frames; what cannot be read comes as [`Malformed`].
+    type Frames<'b>: Iterator<Item = Result<RxFrame<'b>, Malformed>>
+    where
+        Self: 'b;
+
+    /// The frames, in the order of their arrival.
+    fn frames(&mut self) -> Self::Frames<'_>;
+}
+
+/// Where answers go.
+pub trait TxHalf {
+    /// A batch of answers to frames that live for `'rx`.
+    type Batch<'t, 'rx>: TxBatch<'rx>
+    where
+        Self: 't;
+
+    /// Begins a batch.
+    fn begin<'rx>(&mut self) -> Self::Batch<'_, 'rx>;
+
+    /// Kicks once more what earlier batches left queued.
+    fn kick(&mut self) -> io::Result<()>;
+
+    /// What the kernel has taken since the last call.
+    fn settle(&mut self) -> Settled;
+
+    /// Takes back what the kernel has not taken, and says how many frames that were.
+    fn withdraw(&mut self) -> u64;
+
+    /// Frames handed in and neither settled nor withdrawn.
+    fn in_flight(&self) -> u64;
+
+    /// Follows a change of the interface's MTU.
+    fn set_mtu(&mut self, mtu: usize);
+}
+
+/// Answers on their way out.
+pub trait TxBatch<'rx> {
+    /// Whether [`TxBatch::put`] may be called.
+    fn has_room(&mut self) -> bool;
+
+    /// Takes `frame` as `edit` makes it. Only after [`TxBatch::has_room`] said yes; the reply rules
+    /// have seen to it that the kernel will take the frame.
+    fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit);
+
+    /// Makes the kernel take what was put. An error says that it took less, and why.
+    fn kick(&mut self) -> io::Result<()>;
+
+    /// Ends the batch: nothing refers to the received frames any more. Returns how many answers,
+    /// the newest ones, had to be given up because they lived in them and could not be sent.
+    fn finish(self) -> u64;
+}

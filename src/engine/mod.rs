@@ -1,0 +1,22 @@
+//! The reflector: pinned workers that echo frames over a pair of halves.
+//!
+//! A *path* is a receive half and a TX half ([`half`]), chosen once at start-up ([`path`]). A
+//! worker ([`worker`]) waits, handles one bounded batch ([`turn`]), kicks the TX half and ticks.
+//! What becomes of a frame is decided by a pure function ([`reply`]) and done by an infallible one
+//! ([`edit`]). The [`pool`] starts the workers, watches the link and merges what they count.
+
+pub mod config;
+pub mod control;
+pub mod edit;
+pub mod half;
+pub mod path;
+pub mod pool;
+pub mod reply;
+pub mod rx_receive;
+pub mod rx_v2;
+pub mod rx_v3;
+pub mod token_bucket;
+pub mod turn;
+pub mod tx_ring;
+pub mod tx_send;
+pub mod worker;

@@ -1,0 +1,548 @@
+//! A pool of pinned workers on one interface: started together, watched, merged, stopped.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::config::{EngineConfig, PathName};
+use super::control::Control;
+use super::path::{PathPlan, PreparedPath, bind, prepare};
+use super::reply::ReplyRules;
+use super::turn::TurnState;
+use super::worker::{Reporter, Snapshot, WorkerReport};
+use crate::error::{Error, Result};
+use crate::ring::budget::MemoryBudget;
+use crate::ring::setup::RingChoice;
+use crate::stats::counters::EngineCounters;
+use crate::stats::latency::Latency;
+use crate::sys::clock::ThreadCpuClock;
+use crate::sys::epoll::{Epoll, Waker};
+use crate::sys::failure::{errno, failed};
+use crate::sys::link::{Link, LinkEvent, LinkWatch, Links};
+use crate::sys::packet::{FanoutMode, PacketSocket};
+use crate::sys::silent_port::SilentPort;
+
+/// What happened while the engine ran.
+#[derive(Debug)]
+pub enum EngineEvent {
+    /// A worker reported; the latencies are those since its last report.
+    Snapshot {
+        /// Which worker.
+        worker: usize,
+        /// Counts of all workers since the start.
+        total: Box<EngineCounters>,
+    },
+    /// The link went down.
+    LinkDown,
+    /// The link is up again.
+    LinkUp {
+        /// How long it was down, as far as the engine saw.
+        after: Duration,
+    },
+    /// The interface's MTU changed.
+    MtuChanged {
+        /// The new one.
+        mtu: u32,
+    },
+    /// The interface was deleted or moved away; the workers end.
+    InterfaceGone,
+    /// All workers have ended: the frame limit was reached, or something failed.
+    Ended,
+}
+
+/// What an engine did, when it is over.
+#[derive(Debug)]
+pub struct EngineSummary {
+    /// Sums over the workers.
+    pub counters: EngineCounters,
+    /// Each worker's own counts.
+    pub workers: Vec<EngineCounters>,
+    /// All latencies; `None` if they were not measured.
+    pub latency: Option<Latency>,
+    /// Times that the link went down.
+    pub link_downs: u64,
+    /// Whether the interface went away under the engine.
+    pub interface_gone: bool,
+    /// Why workers ended early, in sentences.
+    pub failures: Vec<String>,
+    /// From the start to the end of service.
+    pub duration: Duration,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    link: Link,
+    path: PathName,
+    notes: Vec<String>,
+    control: Arc<Control>,
+    workers: Vec<Worker>,
+    snapshots: Receiver<Snapshot>,
+    last: Vec<EngineCounters>,
+    latency: Option<Latency>,
+    interval_latency: Option<Latency>,
+    watch: LinkWatch,
+    down_since: Option<Instant>,
+    link_downs: u64,
+    gone: bool,
+    started: Instant,
+    _silent_port: Option<SilentPort>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    thread: JoinHandle<WorkerReport>,
+    cpu_clock: ThreadCpuClock,
+    waker: Waker,
+    empty: Sender<Box<Latency>>,
+}
+
+/// What a worker's thread reports once it is ready to serve.
+struct Ready {
+    cpu_clock: ThreadCpuClock,
+    waker: Waker,
+    fanout_group: Option<u16>,
+    notes: Vec<String>,
+}
+
+/// Snapshots that may wait for the reader: a few intervals of many workers.
+const SNAPSHOTS_WAITING: usize = 64;
+/// Histograms that go round between a worker and the reader, beside the one in use.
+const SPARE_HISTOGRAMS: usize = 2;
+
+impl Engine {
+    /// Starts the workers; when it returns they are bound and serve.
+    ///
+    /// With `--fallback` in mind: an error of the ring set-up leaves nothing behind, so that the
+    /// caller may start again with another path.
+    pub fn start(config: &EngineConfig) -> Result<Engine> {
+        match &config.namespace {
+            // Sockets belong to the namespace of the thread that opens them.
+            Some(namespace) => namespace.run(|| Engine::start_here(config))?,
+            None => Engine::start_here(config),
+        }
+    }
+
+    fn start_here(config: &EngineConfig) -> Result<Engine> {
+        let links = Links::open()?;
+        let link = links.by_name(&config.interface)?;
+        refuse_unsafe_interface(&links, &link, config.force)?;
+        let watch = LinkWatch::open()?;
+        let cpus = choose_cpus(config)?;
+        let silent_port = match config.udp_port {
+            Some(port) if !links.addresses(link.index)?.is_empty() => {
+                Some(SilentPort::hold(&link.name, port)?)
+            }
+            _ => None,
+        };
+        let control = Arc::new(Control::new(link.mtu as usize, config.frame_limit));
+        let (snapshot_sender, snapshots) = bounded(SNAPSHOTS_WAITING);
+        let starter = Starter {
+            config,
+            link: &link,
+            control: Arc::clone(&control),
+            snapshots: snapshot_sender,
+            budget: MemoryBudget::new(config.ring_memory_max),
+        };
+        let (workers, notes) = starter.start_all(&cpus)?;
+        control.set_wakers(workers.iter().map(|worker| worker.waker.clone()).collect());
+        let count = workers.len();
+        Ok(Engine {
+            path: config.path,
+            notes,
+            control,
+            workers,
+            snapshots,
+            last: vec![EngineCounters::default(); count],
+            latency: config.measure_latency.then(Latency::default),
+            interval_latency: config.measure_latency.then(Latency::default),
+            watch,
+            down_since: (!link.running).then(Instant::now),
+            link_downs: 0,
+            gone: false,
+            started: Instant::now(),
+            _silent_port: silent_port,
+            link,
+        })
+    }
+
+    /// The interface served, as it was at the start.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The path served.
+    pub fn path(&self) -> PathName {
+        self.path
+    }
+
+    /// What the engine is made of, in sentences for the user.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Counts of all workers as of their last snapshots.
+    pub fn counters(&self) -> EngineCounters {
+        total(&self.last)
+    }
+
+    /// The latencies that came in since the last call; `None` if they are not measured.
+    pub fn take_interval_latency(&mut self) -> Option<Latency> {
+        let fresh = self.interval_latency.is_some().then(Latency::default);
+        std::mem::replace(&mut self.interval_latency, fresh)
+    }
+
+    /// CPU time of all workers so far, user and kernel, in nanoseconds; see
+    /// [`ThreadCpuClock`] for what the kernel counts as theirs.
+    pub fn cpu_ns(&self) -> u64 {
+        self.workers.iter().filter_map(|worker| worker.cpu_clock.read_ns()).sum()
+    }
+
+    /// Parks the workers: nothing is taken from the rings until [`Engine::resume`].
+    pub fn pause(&self) {
+        self.control.pause(self.workers.len());
+    }
+
+    /// Lets parked workers go on.
+    pub fn resume(&self) {
+        self.control.resume();
+    }
+
+    /// Waits until something happens, at most `timeout`, and says what; looks after the link.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Vec<EngineEvent>> {
+        let mut events = Vec::new();
+        match self.snapshots.recv_timeout(timeout) {
+            Ok(snapshot) => {
+                let worker = snapshot.worker;
+                self.absorb(snapshot);
+                events.push(EngineEvent::Snapshot { worker, total: Box::new(self.counters()) });
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // Every worker has dropped its sender.
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(timeout.min(POLL_MIN)),
+        }
+        self.watch_link(&mut events)?;
+        if self.workers.iter().all(|worker| worker.thread.is_finished()) {
+            events.push(EngineEvent::Ended);
+        }
+        Ok(events)
+    }
+
+    /// Ends the service and adds everything up.
+    pub fn stop(mut self) -> EngineSummary {
+        self.control.stop();
+        let duration = self.started.elapsed();
+        let mut failures = Vec::new();
+        for worker in std::mem::take(&mut self.workers).into_iter().enumerate() {
+            let (number, Worker { thread, .. }) = worker;
+            match thread.join() {
+                Ok(report) => {
+                    self.last[number] = report.counters;
+                    if let (Some(sum), Some(last)) = (&mut self.latency, &report.latency) {
+                        sum.merge(last);
+                    }
+                    if let (Some(sum), Some(last)) = (&mut self.interval_latency, &report.latency) {
+                        sum.merge(last);
+                    }
+                    failures.extend(report.error.map(|error| {
+                        let cause = errno(error.raw_os_error().unwrap_or(0));
+                        format!("worker {number} ended early: {cause}")
+                    }));
+                }
+                Err(_) => failures.push(format!("worker {number} panicked: please report it")),
+            }
+        }
+        while let Ok(snapshot) = self.snapshots.try_recv() {
+            if let (Some(sum), Some(latency)) = (&mut self.latency, &snapshot.latency) {
+                sum.merge(latency);
+            }
+        }
+        let counters = total(&self.last);
+        counters.assert_conserved(0);
+        EngineSummary {
+            counters,
+            workers: std::mem::take(&mut self.last),
+            latency: self.latency.take(),
+            link_downs: self.link_downs,
+            interface_gone: self.gone,
+            failures,
+            duration,
+        }
+    }
+
+    fn absorb(&mut self, snapshot: Snapshot) {
+        let Snapshot { worker, counters, latency } = snapshot;
+        self.last[worker] = counters;
+        if let Some(mut full) = latency {
+            self.latency.iter_mut().for_each(|sum| sum.merge(&full));
+            self.interval_latency.iter_mut().for_each(|sum| sum.merge(&full));
+            full.reset();
+            // Refused only when the worker has ended.
+            let _ = self.workers[worker].empty.try_send(full);
+        }
+    }
+
+    fn watch_link(&mut self, events: &mut Vec<EngineEvent>) -> Result<()> {
+        for event in self.watch.drain()? {
+            match event {
+                LinkEvent::Changed(link) if link.index == self.link.index => {
+                    self.follow(&link, events);
+                }
+                LinkEvent::Deleted { index } if index == self.link.index => {
+                    self.gone = true;
+                    self.control.stop();
+                    events.push(EngineEvent::InterfaceGone);
+                }
+                LinkEvent::Changed(_) | LinkEvent::Deleted { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, link: &Link, events: &mut Vec<EngineEvent>) {
+        if link.mtu as usize != self.control.mtu() {
+            self.control.set_mtu(link.mtu as usize);
+            events.push(EngineEvent::MtuChanged { mtu: link.mtu });
+        }
+        match (self.down_since, link.running) {
+            (None, false) => {
+                self.down_since = Some(Instant::now());
+                self.link_downs += 1;
+                events.push(EngineEvent::LinkDown);
+            }
+            (Some(since), true) => {
+                self.down_since = None;
+                events.push(EngineEvent::LinkUp { after: since.elapsed() });
+            }
+            (None, true) | (Some(_), false) => {}
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.control.stop();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so on its own.
+            let _ = worker.thread.join();
+        }
+    }
+}
+
+const POLL_MIN: Duration = Duration::from_millis(10);
+
+fn total(workers: &[EngineCounters]) -> EngineCounters {
+    workers.iter().fold(EngineCounters::default(), |mut sum, counters| {
+        sum += counters;
+        sum
+    })
+}
+
+/// Starts workers one after the other (the first one makes the fanout group that the others join).
+struct Starter<'a> {
+    config: &'a EngineConfig,
+    link: &'a Link,
+    control: Arc<Control>,
+    snapshots: Sender<Snapshot>,
+    budget: Arc<MemoryBudget>,
+}
+
+impl Starter<'_> {
+    fn start_all(&self, cpus: &[usize]) -> Result<(Vec<Worker>, Vec<String>)> {
+        let mut workers = Vec::new();
+        let mut notes: Vec<String> = Vec::new();
+        let mut group = None;
+        for number in 0..self.config.workers {
+            match self.start_one(number, cpus[number % cpus.len()], group) {
+                Ok((worker, ready)) => {
+                    workers.push(worker);
+                    group = ready.fanout_group;
+                    notes.extend(ready.notes.into_iter().filter(|_| number == 0));
+                }
+                Err(error) => {
+                    self.control.set_wakers(workers.iter().map(|w| w.waker.clone()).collect());
+                    self.control.stop();
+                    workers.into_iter().for_each(|worker| drop(worker.thread.join()));
+                    return Err(error);
+                }
+            }
+        }
+        Ok((workers, notes))
+    }
+
+    fn start_one(&self, number: usize, cpu: usize, group: Option<u16>) -> Result<(Worker, Ready)> {
+        let (ready_sender, ready) = bounded(1);
+        let (empty, empty_receiver) = bounded(SPARE_HISTOGRAMS);
+        if self.config.measure_latency {
+            (0..SPARE_HISTOGRAMS).for_each(|_| drop(empty.try_send(Box::default())));
+        }
+        let mut reporter = Reporter {
+            worker: number,
+            interval: self.config.interval,
+            snapshots: self.snapshots.clone(),
+            empty: empty_receiver,
+            spare: None,
+        };
+        let plan = self.plan();
+        let state = self.state();
+        let join = Join {
+            link: self.link.clone(),
+            promiscuous: self.config.promiscuous,
+            fanout: (self.config.workers > 1).then(|| self.config.fanout_mode()),
+            group,
+        };
+        let control = Arc::clone(&self.control);
+        let thread = thread::Builder::new()
+            .name(format!("linerate-{number}"))
+            .spawn(move || {
+                let set_up = pin(cpu).and_then(|()| set_up(&plan, &join));
+                let (prepared, epoll, fanout_group) = match set_up {
+                    Ok(set_up) => set_up,
+                    Err(error) => {
+                        let _ = ready_sender.send(Err(error));
+                        return WorkerReport::empty();
+                    }
+                };
+                let PreparedPath { run, notes, .. } = prepared;
+                let cpu_clock = ThreadCpuClock::current();
+                let waker = epoll.waker();
+                let _ = ready_sender.send(Ok(Ready { cpu_clock, waker, fanout_group, notes }));
+                run(state, &epoll, &control, &mut reporter)
+            })
+            .map_err(|error| failed("start a worker thread", &error, ""))?;
+        let ready = ready.recv().map_err(|_| Error::Run(format!("worker {number} panicked")))??;
+        let waker = ready.waker.clone();
+        Ok((Worker { thread, cpu_clock: ready.cpu_clock, waker, empty }, ready))
+    }
+
+    fn plan(&self) -> PathPlan {
+        let EngineConfig { path, receive_ring, transmit_ring, measure_latency, .. } = self.config;
+        PathPlan {
+            path: *path,
+            ether_types: self.config.ether_types.iter().map(|t| t.0).collect(),
+            rings: RingChoice {
+                receive: *receive_ring,
+                transmit: *transmit_ring,
+                mtu: self.link.mtu as usize,
+            },
+            budget: Arc::clone(&self.budget),
+            measure_latency: *measure_latency,
+        }
+    }
+
+    fn state(&self) -> TurnState {
+        let config = self.config;
+        let rules = ReplyRules {
+            mac: self.link.mac,
+            mtu: self.link.mtu as usize,
+            ether_types: config.ether_types.clone(),
+            link_layer: config.link_layer,
+            udp_port: config.udp_port,
+            transform: config.transform,
+            promiscuous: config.promiscuous,
+            echo_group: config.echo_group,
+        };
+        TurnState::new(rules, config.when_full, config.unchanged, config.measure_latency)
+    }
+}
+
+/// How a prepared socket gets its frames.
+struct Join {
+    link: Link,
+    promiscuous: bool,
+    fanout: Option<FanoutMode>,
+    group: Option<u16>,
+}
+
+fn set_up(plan: &PathPlan, join: &Join) -> Result<(PreparedPath, Epoll, Option<u16>)> {
+    let prepared = prepare(plan)?;
+    let socket = &prepared.socket;
+    let epoll = Epoll::new(&**socket)
+        .map_err(|error| failed("make an epoll instance", &error, "raise `ulimit -n`"))?;
+    bind(socket, join.link.index, &join.link.name, join.promiscuous)?;
+    let group = match join.fanout {
+        Some(mode) => Some(join_fanout(socket, mode, join.group, &join.link)?),
+        None => None,
+    };
+    Ok((prepared, epoll, group))
+}
+
+fn join_fanout(
+    socket: &PacketSocket,
+    mode: FanoutMode,
+    group: Option<u16>,
+    link: &Link,
+) -> Result<u16> {
+    // The first member has the kernel allot an id, so that no other program's group is met.
+    let joined = socket.join_fanout(group.unwrap_or(0), mode, group.is_none());
+    joined.and_then(|()| socket.fanout_id()).map_err(|error| {
+        let advice = match error.raw_os_error() {
+            Some(EINVAL) if !link.up => {
+                "kernels before 6.13 let nobody join while the interface is down: set it up first"
+            }
+            Some(ENOSPC) => "a fanout group has at most 256 members: take fewer --workers",
+            _ => "",
+        };
+        failed(format!("join a {mode:?} fanout group on {}", link.name), &error, advice)
+    })
+}
+
+const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+
+impl WorkerReport {
+    fn empty() -> WorkerReport {
+        WorkerReport { counters: EngineCounters::default(), latency: None, error: None }
+    }
+}
+
+fn pin(cpu: usize) -> Result<()> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+        return Ok(());
+    }
+    Err(Error::Run(format!("could not pin a worker to CPU {cpu}: the system refused it")))
+}
+
+/// The CPUs asked for, each checked against those that the process may use.
+fn choose_cpus(config: &EngineConfig) -> Result<Vec<usize>> {
+    let allowed: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    if allowed.is_empty() {
+        return Err(Error::Run("could not tell which CPUs this process may use".into()));
+    }
+    if config.cpus.is_empty() {
+        return Ok(allowed);
+    }
+    match config.cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+        None => Ok(config.cpus.clone()),
+        Some(cpu) => Err(Error::Usage(format!(
+            "--cpus: CPU {cpu} is not one that this process may use ({allowed:?})"
+        ))),
+    }
+}
+
+fn refuse_unsafe_interface(links: &Links, link: &Link, force: bool) -> Result<()> {
+    if force {
+        return Ok(());
+    }
+    if link.loopback {
+        return Err(Error::Usage(format!(
+            "{} is the loopback interface: what is sent there comes back as received. \
+             Use --force if you mean it, or `linerate compare` for a testbed of its own",
+            link.name
+        )));
+    }
+    if links.default_route_interfaces()?.contains(&link.index) {
+        return Err(Error::Usage(format!(
+            "{} carries the default route, so an echo there may cut you off or answer strangers. \
+             Use --force if you mean it",
+            link.name
+        )));
+    }
+    if !link.ethernet {
+        return Err(Error::Usage(format!("{} is not an Ethernet interface", link.name)));
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! One turn: one batch from the receive half, decided over, edited and handed to the TX half.
+
+use std::io;
+use std::time::Duration;
+
+use super::half::{RxBatch, RxHalf, TxBatch, TxHalf};
+use super::reply::{Reply, ReplyRules};
+use super::token_bucket::{Allowance, TokenBucket};
+use crate::ring::block::Malformed;
+use crate::stats::counters::EngineCounters;
+use crate::stats::drops::DropReason;
+use crate::stats::latency::Latency;
+use crate::sys::clock::{monotonic_ns, realtime_ns, sleep};
+
+/// What to do with an answer for which the TX half has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Drop it at once.
+    Drop,
+    /// Wait for room so long, and only then drop it. Meanwhile the receive ring fills, and the
+    /// kernel counts what it has to drop.
+    Wait(Duration),
+}
+
+/// How long a full TX half is left alone between two kicks.
+const PAUSE_WHEN_FULL: Duration = Duration::from_micros(50);
+
+/// What a worker keeps from turn to turn.
+#[derive(Debug)]
+pub struct TurnState {
+    /// What is answered.
+    pub rules: ReplyRules,
+    /// What happens when the TX half is full.
+    pub when_full: WhenFull,
+    /// Lets a few frames pass that the transform does not change.
+    pub unchanged: TokenBucket,
+    /// What happened so far.
+    pub counters: EngineCounters,
+    /// Latencies since the last snapshot; `None` if they are not measured.
+    pub latency: Option<Box<Latency>>,
+    /// Stamps of the batch's answered frames; never grows beyond its first capacity.
+    stamps: Vec<u64>,
+}
+
+impl TurnState {
+    /// A state at the beginning of a run.
+    pub fn new(
+        rules: ReplyRules,
+        when_full: WhenFull,
+        unchanged: Allowance,
+        measure_latency: bool,
+    ) -> TurnState {
+        TurnState {
+            rules,
+            when_full,
+            unchanged: TokenBucket::new(unchanged),
+            counters: EngineCounters::default(),
+            latency: measure_latency.then(Box::default),
+            stamps: Vec::new(),
+        }
+    }
+
+    /// Makes room for batches of `frames` frames, so that no turn allocates.
+    pub fn reserve(&mut self, frames: usize) {
+        self.stamps.reserve_exact(frames);
+    }
+}
+
+/// Handles one batch. Returns when it was handed over (nanoseconds on `CLOCK_REALTIME`, the only
+/// clock read of the batch), or `None` if nothing had arrived.
+pub fn turn<R: RxHalf, T: TxHalf>(
+    rx: &mut R,
+    tx: &mut T,
+    state: &mut TurnState,
+) -> io::Result<Option<u64>> {
+    let TurnState { rules, when_full, unchanged, counters, latency, stamps } = state;
+    let Some(mut batch) = rx.lend()? else { return Ok(None) };
+    stamps.clear();
+    let mut out = tx.begin();
+    let mut patience = Patience::new(*when_full);
+    for item in batch.frames() {
+        let frame = match item {
+            Ok(frame) => frame,
+            Err(Malformed { frames }) => {
+                counters.received += u64::from(frames);
+                counters.drops.add(DropReason::Malformed, frames.into());
+                continue;
+            }
+        };
+        counters.received += 1;
+        counters.received_bytes += u64::from(frame.meta.wire_bytes);
+        let (edit, changed) = match rules.decide(&frame.meta, frame.bytes()) {
+            Reply::Echo { edit, changed } => (edit, changed),
+            Reply::Drop(reason) => {
+                counters.drops.add(reason, 1);
+                continue;
+            }
+        };
+        if !changed && !unchanged.take(monotonic_ns) {
+            counters.drops.add(DropReason::Unchanged, 1);
+            continue;
+        }
+        if !out.has_room() && !patience.make_room(&mut out, counters) {
+            counters.drops.add(DropReason::TxFull, 1);
+            continue;
+        }
+        if latency.is_some() {
+            stamps.push(frame.meta.stamp_ns);
+        }
+        out.put(frame, &edit);
+    }
+    let handed_over_ns = realtime_ns();
+    if out.kick().is_err() {
+        counters.send_refusals += 1;
+        patience.send_rest(&mut out, counters);
+    }
+    let given_up = out.finish();
+    counters.drops.add(DropReason::Unsent, given_up);
+    drop(batch);
+    counters.batches += 1;
+    if let Some(latency) = latency {
+        // Answers are given up from the newest.
+        let sent = stamps.len().saturating_sub(given_up as usize);
+        stamps[..sent].iter().for_each(|&stamp| latency.record_between(stamp, handed_over_ns));
+    }
+    settle(tx, counters);
+    counters.assert_conserved(tx.in_flight());
+    Ok(Some(handed_over_ns))
+}
+
+/// Counts what the kernel has taken, and gives up what it will never take.
+pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
+    let settled = tx.settle();
+    counters.forwarded += settled.frames;
+    counters.forwarded_bytes += settled.bytes;
+    if settled.stuck {
+        // Cannot happen with PACKET_LOSS on; if it does, the next frame overwrites the slot.
+        let withdrawn = tx.withdraw();
+        counters.drops.add(DropReason::Unsent, withdrawn);
+        let taken = tx.settle();
+        counters.forwarded += taken.frames;
+        counters.forwarded_bytes += taken.bytes;
+    }
+}
+
+/// How long one batch may still wait for room.
+struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    fn new(when_full: WhenFull) -> Patience {
+        let left = match when_full {
+            WhenFull::Drop => Duration::ZERO,
+            WhenFull::Wait(patience) => patience,
+        };
+        Patience { left }
+    }
+
+    /// Kicks until there is room or the patience of this batch is over.
+    #[cold]
+    fn make_room<'rx>(
+        &mut self,
+        out: &mut impl TxBatch<'rx>,
+        counters: &mut EngineCounters,
+    ) -> bool {
+        loop {
+            counters.send_refusals += u64::from(out.kick().is_err());
+            if out.has_room() {
+                return true;
+            }
+            if self.left.is_zero() {
+                return false;
+            }
+            sleep(PAUSE_WHEN_FULL);
+            self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
+        }
+    }
+
+    /// Kicks until everything is taken or the patience of this batch is over; what is left then
+    /// stays queued or is given up, as the half has it.
+    #[cold]
+    fn send_rest<'rx>(&mut self, out: &mut impl TxBatch<'rx>, counters: &mut EngineCounters) {
+        while !self.left.is_zero() {
+            sleep(PAUSE_WHEN_FULL);
+            self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
+            if out.kick().is_ok() {
+                return;
+            }
+            counters.send_refusals += 1;
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! TX half `send`: one `sendto` a frame, edited where it was received, as the tutorial does.
+
+use std::io;
+use std::sync::Arc;
+
+use super::edit::Edit;
+use super::half::{Settled, TxBatch, TxHalf};
+use crate::ring::frame::RxFrame;
+use crate::sys::packet::PacketSocket;
+
+/// TX half `send`.
+#[derive(Debug)]
+pub struct TxSend {
+    socket: Arc<PacketSocket>,
+    settled: Settled,
+}
+
+impl TxSend {
+    /// The half of a bound socket without a TX ring: a socket with one ignores what `send` is given.
+    pub fn new(socket: Arc<PacketSocket>) -> TxSend {
+        TxSend { socket, settled: Settled::default() }
+    }
+}
+
+impl TxHalf for TxSend {
+    type Batch<'t, 'rx> = TxSendBatch<'t, 'rx>;
+
+    #[inline]
+    fn begin<'rx>(&mut self) -> TxSendBatch<'_, 'rx> {
+        TxSendBatch { half: self, waiting: None }
+    }
+
+    fn kick(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    fn settle(&mut self) -> Settled {
+        std::mem::take(&mut self.settled)
+    }
+
+    fn withdraw(&mut self) -> u64 {
+        0
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.settled.frames
+    }
+
+    fn set_mtu(&mut self, _mtu: usize) {}
+}
+
+/// At most one answer, in the memory of the frame that it answers.
+#[derive(Debug)]
+pub struct TxSendBatch<'t, 'rx> {
+    half: &'t mut TxSend,
+    waiting: Option<&'rx [u8]>,
+}
+
+impl<'rx> TxBatch<'rx> for TxSendBatch<'_, 'rx> {
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.waiting.is_none()
+    }
+
+    #[inline]
+    fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit) {
+        let (room, start) = frame.into_room();
+        let start = edit.in_place(room, start);
+        self.waiting = Some(&room[start..]);
+    }
+
+    #[inline]
+    fn kick(&mut self) -> io::Result<()> {
+        let Some(answer) = self.waiting else { return Ok(()) };
+        let sent = match self.half.socket.send(answer) {
+            // The first call after a link flap reports the old outage (kernel-contract LINK-3).
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
+                self.half.socket.send(answer)
+            }
+            result => result,
+        };
+        sent?;
+        self.waiting = None;
+        self.half.settled.frames += 1;
+        self.half.settled.bytes += answer.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self) -> u64 {
+        u64::from(self.waiting.is_some())
+    }
+}

@@ -1,0 +1,186 @@
+//! A worker: wait, turn, kick, tick.
+
+use std::io;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::control::Control;
+use super::half::{RxHalf, TxHalf};
+use super::turn::{TurnState, settle, turn};
+use crate::stats::counters::EngineCounters;
+use crate::stats::drops::DropReason;
+use crate::stats::latency::Latency;
+use crate::sys::clock::{realtime_ns, sleep};
+use crate::sys::epoll::Epoll;
+
+/// What a worker reports once an interval.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Which worker.
+    pub worker: usize,
+    /// Counts since its start.
+    pub counters: EngineCounters,
+    /// Latencies since its last snapshot; to be returned empty through [`Reporter::empty`].
+    pub latency: Option<Box<Latency>>,
+}
+
+/// How a worker reports without ever waiting for the reader: when the channel is full or no empty
+/// histogram has come back, it keeps counting and reports the sum later.
+#[derive(Debug)]
+pub struct Reporter {
+    /// Which worker.
+    pub worker: usize,
+    /// Time between snapshots.
+    pub interval: Duration,
+    /// Snapshots go out here.
+    pub snapshots: Sender<Snapshot>,
+    /// Emptied histograms come back here.
+    pub empty: Receiver<Box<Latency>>,
+    /// The empty histogram that takes over at the next snapshot.
+    pub spare: Option<Box<Latency>>,
+}
+
+/// What a worker leaves behind.
+#[derive(Debug)]
+pub struct WorkerReport {
+    /// Counts since its start.
+    pub counters: EngineCounters,
+    /// Latencies since its last snapshot.
+    pub latency: Option<Box<Latency>>,
+    /// The error that ended it early.
+    pub error: Option<io::Error>,
+}
+
+/// How long a sleep lasts at most, so that housekeeping is never far.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// How long a sleep lasts at most while the TX half still holds answers.
+const SLEEP_WITH_QUEUE: Duration = Duration::from_millis(1);
+/// How long the end of a run waits for the kernel to take the last answers.
+const FLUSH_MAX: Duration = Duration::from_millis(100);
+
+/// Runs a worker until `control` stops it or its socket fails.
+pub fn run<R: RxHalf, T: TxHalf>(
+    mut rx: R,
+    mut tx: T,
+    mut state: TurnState,
+    epoll: &Epoll,
+    control: &Control,
+    reporter: &mut Reporter,
+) -> WorkerReport {
+    state.reserve(rx.batch_frames_max());
+    let error = serve(&mut rx, &mut tx, &mut state, epoll, control, reporter).err();
+    flush(&mut tx, &mut state.counters);
+    // The last read of the statistics; a socket whose interface is gone still answers it.
+    let _ = rx.accumulate(&mut state.counters.kernel);
+    state.counters.assert_conserved(0);
+    WorkerReport { counters: state.counters, latency: state.latency, error }
+}
+
+fn serve<R: RxHalf, T: TxHalf>(
+    rx: &mut R,
+    tx: &mut T,
+    state: &mut TurnState,
+    epoll: &Epoll,
+    control: &Control,
+    reporter: &mut Reporter,
+) -> io::Result<()> {
+    let interval_ns = reporter.interval.as_nanos() as u64;
+    let mut next_tick_ns = realtime_ns() + interval_ns;
+    while !control.stopping() {
+        let sleep_max = if tx.in_flight() > 0 { SLEEP_WITH_QUEUE } else { SLEEP_MAX };
+        let woken = epoll.wait(sleep_max.min(reporter.interval))?;
+        state.counters.wakeups += 1;
+        if woken.error {
+            // The link went down. Reading the error clears it; until the link is back there is
+            // nothing to wait for but the time-out, and then frames come again by themselves.
+            state.counters.link_errors += u64::from(rx.take_error().is_some());
+        }
+        if control.pausing() {
+            control.park();
+        }
+        let mtu = control.mtu();
+        if mtu != state.rules.mtu {
+            state.rules.mtu = mtu;
+            tx.set_mtu(mtu);
+        }
+        if tx.in_flight() > 0 {
+            state.counters.send_refusals += u64::from(tx.kick().is_err());
+            settle(tx, &mut state.counters);
+        }
+        let mut now_ns = None;
+        while let Some(handed_over_ns) = limited_turn(rx, tx, state, control)? {
+            now_ns = Some(handed_over_ns);
+            let look_up = control.stopping() || control.pausing() || handed_over_ns >= next_tick_ns;
+            if R::ONE_BATCH_A_WAKE_UP || look_up {
+                break;
+            }
+        }
+        let now_ns = now_ns.unwrap_or_else(realtime_ns);
+        // A clock that was set back by more than an interval must not silence the reports.
+        if now_ns >= next_tick_ns || now_ns + 2 * interval_ns < next_tick_ns {
+            next_tick_ns = now_ns + interval_ns;
+            rx.accumulate(&mut state.counters.kernel)?;
+            tick(state, reporter);
+        }
+    }
+    Ok(())
+}
+
+/// A turn that counts against the run's limit and takes an interface that is down for a pause.
+#[inline]
+fn limited_turn<R: RxHalf, T: TxHalf>(
+    rx: &mut R,
+    tx: &mut T,
+    state: &mut TurnState,
+    control: &Control,
+) -> io::Result<Option<u64>> {
+    let before = state.counters.received;
+    match turn(rx, tx, state) {
+        Ok(handed_over_ns) => {
+            control.count_received(state.counters.received - before);
+            Ok(handed_over_ns)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
+            state.counters.link_errors += 1;
+            Ok(None)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Offers a snapshot; what cannot be offered now goes with the next one.
+fn tick(state: &mut TurnState, reporter: &mut Reporter) {
+    let Reporter { worker, snapshots, empty, spare, .. } = reporter;
+    if spare.is_none() {
+        *spare = empty.try_recv().ok();
+    }
+    let latency = match (&mut state.latency, spare.take()) {
+        (Some(current), Some(fresh)) => Some(std::mem::replace(current, fresh)),
+        _ => None,
+    };
+    let snapshot = Snapshot { worker: *worker, counters: state.counters, latency };
+    if let Err(refused) = snapshots.try_send(snapshot)
+        && let Some(unsent) = refused.into_inner().latency
+    {
+        *spare = state.latency.replace(unsent);
+    }
+}
+
+/// Gives the kernel a last chance to take what is queued, then takes it back.
+fn flush<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
+    let mut waited = Duration::ZERO;
+    while tx.in_flight() > 0 && waited < FLUSH_MAX {
+        // A refusal shows in what is left in flight.
+        let _ = tx.kick();
+        settle(tx, counters);
+        if tx.in_flight() > 0 {
+            sleep(SLEEP_WITH_QUEUE);
+            waited += SLEEP_WITH_QUEUE;
+        }
+    }
+    let withdrawn = tx.withdraw();
+    settle(tx, counters);
+    counters.drops.add(DropReason::Unsent, withdrawn);
+}
