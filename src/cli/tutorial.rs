@@ -41,7 +41,7 @@ Try it (packet sockets need root or CAP_NET_RAW):
 
 Without root, in a network namespace of your own that ends with its shell:
   unshare --map-root-user --net sh -c 'ip link set lo up
-    linerate tutorial server -d 5s & linerate tutorial client -n 3; wait'";
+    linerate tutorial server -d 5s & sleep 0.5; linerate tutorial client -n 3; wait'";
 
 const CLIENT_EXAMPLES: &str = "\
 Try it (packet sockets need root or CAP_NET_RAW):
@@ -102,7 +102,7 @@ pub struct ClientArgs {
     to: [u8; 6],
 
     /// What to say
-    #[arg(short, long, value_name = "TEXT", default_value = MESSAGE)]
+    #[arg(short, long, value_name = "TEXT", default_value = MESSAGE, value_parser = parse_message)]
     message: String,
 
     /// Time from one message to the next
@@ -215,6 +215,15 @@ impl From<ClientArgs> for ClientOptions {
 /// A limit as typed: 0 is none.
 fn limit<T: Default + PartialEq>(typed: T) -> Option<T> {
     (typed != T::default()).then_some(typed)
+}
+
+/// A message as typed: not empty, for the kernel takes an empty one and delivers it to nobody
+/// (`packet_rcv` keeps as many bytes as the filter says, and 0 means none of the frame).
+fn parse_message(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() {
+        return Err("an empty message is delivered to nobody".to_string());
+    }
+    Ok(text.to_string())
 }
 
 /// A hardware address as typed: six pairs of hexadecimal digits with colons or dashes between.
@@ -331,6 +340,7 @@ mod tests {
             ["--to", "02:00:00:00:00"],
             ["--to", "02:00:00:00:00:01:02"],
             ["--to", "02:00:00:00:00:+1"],
+            ["--message", ""],
             ["--protocol", "tcp"],
             ["--socket", "stream"],
             ["--timeout", "0s"],

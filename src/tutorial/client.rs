@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::ClientOptions;
 use super::calls::{Calls, Kernel};
 use super::message::Message;
-use super::steps::{BUFFER_BYTES, Link, Waited, say, with_link};
+use super::steps::{BUFFER_BYTES, Link, Waited, end_after, say, with_link};
 use super::text::escaped;
 use crate::error::{Error, Result};
 use crate::sys::interface;
@@ -51,15 +51,15 @@ pub fn run_with<C: Calls>(
         let expected = options.message.to_ascii_uppercase();
         let expected = (expected != options.message).then_some(expected);
         let buffer = vec![0; BUFFER_BYTES];
-        let end = options.duration.map(|duration| Instant::now() + duration);
+        let end = options.duration.and_then(end_after);
         let summary = Summary::default();
         Talk { link, options, interrupt, expected, buffer, end, summary }.run(output)
     })?;
     let hopeless = options.message == options.message.to_ascii_uppercase();
     if summary.answers == 0 && summary.sent > 0 && !summary.interrupted && !hopeless {
         return Err(Error::Run(format!(
-            "sent {} and got no answer\n  is `linerate tutorial server` running on the other end \
-             of {}, or on the same host for lo, with the same --protocol?",
+            "sent {} and got no answer\n  is `linerate tutorial server` running at the other end \
+             of {} (of lo: on this host), with the same --protocol?",
             if summary.sent == 1 {
                 "a message".into()
             } else {
@@ -110,13 +110,13 @@ impl<C: Calls> Talk<'_, C> {
     /// Prints what comes until the next message is due; after the last one, only until every
     /// message is answered.
     fn listen(&mut self, output: &mut dyn Write) -> Result<()> {
-        let next = Instant::now() + self.options.interval;
-        let until = self.end.map_or(next, |end| end.min(next));
-        while !self.interrupt.caught() && Instant::now() < until {
+        let next = end_after(self.options.interval);
+        let until = [self.end, next].into_iter().flatten().min();
+        while !self.interrupt.caught() && until.is_none_or(|until| Instant::now() < until) {
             if self.has_sent_all() && self.summary.answers >= self.summary.sent {
                 break;
             }
-            match self.link.wait(Some(until))? {
+            match self.link.wait(until)? {
                 Waited::Ready => self.receive(output)?,
                 Waited::Quiet => self.summary.quiet_waits += 1,
                 Waited::Interrupted => {}

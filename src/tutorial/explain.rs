@@ -37,7 +37,7 @@ pub fn explain(call: Call, interface: &str, error: &io::Error) -> Error {
     SystemError {
         attempted: attempted(call, interface),
         errno: Errno { privilege, ..known },
-        advice: advice(call, known.name).to_string(),
+        advice: advice(call, known.name),
     }
     .into()
 }
@@ -58,9 +58,14 @@ fn attempted(call: Call, interface: &str) -> String {
     }
 }
 
-fn advice(call: Call, name: &str) -> &'static str {
-    match (call, name) {
-        (Call::Socket, "EPERM") => NEEDS_NET_RAW,
+fn advice(call: Call, name: &str) -> String {
+    let advice = match (call, name) {
+        (Call::Socket, "EPERM") => {
+            return format!(
+                "{NEEDS_NET_RAW}, and `linerate tutorial server --help` shows how to make one for \
+                 the tutorial"
+            );
+        }
         (Call::Socket, "EACCES") => {
             "a security policy refuses it (seccomp, SELinux, AppArmor); a missing CAP_NET_RAW \
              would have been EPERM"
@@ -115,7 +120,8 @@ fn advice(call: Call, name: &str) -> &'static str {
         }
         (_, "EMFILE" | "ENFILE") => "too many open files: raise `ulimit -n`",
         _ => "",
-    }
+    };
+    advice.to_string()
 }
 
 #[cfg(test)]

@@ -33,8 +33,6 @@ pub enum Silence {
     Truncated,
     /// Nothing in it could be upper-cased, so it may be an answer itself.
     UpperCase,
-    /// The socket's send buffer was full.
-    NoRoom,
 }
 
 impl fmt::Display for Silence {
@@ -47,7 +45,6 @@ impl fmt::Display for Silence {
             Silence::GroupSender => write!(f, "the sender's address is a group's"),
             Silence::Truncated => write!(f, "longer than the buffer"),
             Silence::UpperCase => write!(f, "upper-case already"),
-            Silence::NoRoom => write!(f, "the send buffer is full"),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::ServerOptions;
 use super::calls::{Calls, Kernel};
-use super::message::{Message, Silence};
-use super::steps::{BUFFER_BYTES, Link, Waited, say, with_link};
+use super::message::Message;
+use super::steps::{BUFFER_BYTES, Link, Waited, end_after, say, with_link};
 use super::text::escaped;
 use crate::error::Result;
 use crate::sys::interface;
@@ -52,7 +52,7 @@ fn serve<C: Calls>(
     interrupt: &Interrupt,
     output: &mut dyn Write,
 ) -> Result<Summary> {
-    let end = options.duration.map(|duration| Instant::now() + duration);
+    let end = options.duration.and_then(end_after);
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut summary = Summary::default();
     say(output, format_args!("UDP is listening"))?;
@@ -92,19 +92,18 @@ fn answer<C: Calls>(
         Some(silence) => Err(silence),
         None => message.answer(),
     };
-    let silence = match answer {
-        Err(silence) => silence,
-        Ok(answer) => {
-            if link.try_send(&answer, message.from.mac)? {
-                say(output, format_args!("Received: {text}"))?;
-                say(output, format_args!("sending message = {}", escaped(&answer)))?;
-                return Ok(true);
-            }
-            Silence::NoRoom
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(silence) => {
+            say(output, format_args!("Received: {text}   [not answered: {silence}]"))?;
+            return Ok(false);
         }
     };
-    say(output, format_args!("Received: {text}   [not answered: {silence}]"))?;
-    Ok(false)
+    say(output, format_args!("Received: {text}"))?;
+    let sent = link.try_send(&answer, message.from.mac)?;
+    let fate = if sent { "" } else { "   [lost: the send buffer is full]" };
+    say(output, format_args!("sending message = {}{fate}", escaped(&answer)))?;
+    Ok(sent)
 }
 
 #[cfg(test)]
@@ -228,7 +227,7 @@ mod tests {
         let fake = Fake::with_messages(&[b"hi"]);
         fake.fail(Call::Send, 11);
         let (summary, output) = serve_with(&fake, &ServerOptions::default());
-        assert!(output.contains("Received: hi   [not answered: the send buffer is full]"));
+        assert!(output.contains("sending message = HI   [lost: the send buffer is full]\n"));
         assert_eq!(summary.unwrap().answered, 0);
     }
 

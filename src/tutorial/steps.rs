@@ -159,9 +159,16 @@ fn framed(to: [u8; 6], from: [u8; 6], ethertype: u16, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-/// Writes one line and hands it on at once, so that a reader at the other end of a pipe sees it.
+/// When something ends that begins now and lasts `duration`; `None` if no clock reaches so far.
+pub fn end_after(duration: Duration) -> Option<Instant> {
+    Instant::now().checked_add(duration)
+}
+
+/// Writes one line, whole, so that a server and a client on one terminal do not mix theirs, and
+/// hands it on at once, so that a reader at the other end of a pipe sees it.
 pub fn say(output: &mut dyn Write, line: fmt::Arguments<'_>) -> Result<()> {
-    writeln!(output, "{line}")
+    output
+        .write_all(format!("{line}\n").as_bytes())
         .and_then(|()| output.flush())
         .map_err(|error| Error::Run(format!("could not write the output: {error}")))
 }
