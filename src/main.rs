@@ -1,2 +1,10 @@
 //! The `linerate` program: parse, run, exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use linerate::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

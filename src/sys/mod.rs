@@ -5,8 +5,10 @@
 
 pub mod clock;
 pub mod epoll;
+pub mod epoll_set;
 pub mod failure;
 pub mod filter;
+pub mod interface;
 pub mod link;
 pub mod mapping;
 pub mod namespace;

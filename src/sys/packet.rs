@@ -16,6 +16,18 @@ use crate::error::Result;
 /// All protocols, host byte order (`ETH_P_ALL`).
 pub const ALL_PROTOCOLS: u16 = libc::ETH_P_ALL as u16;
 
+/// The address family of packet sockets.
+pub const AF_PACKET: i32 = libc::AF_PACKET;
+
+/// The protocol family of packet sockets: the same number (`include/linux/socket.h`).
+pub const PF_PACKET: i32 = libc::PF_PACKET;
+
+/// [`LinkAddress::packet_type`] of a frame for another host (`PACKET_OTHERHOST`).
+pub const TO_OTHER_HOST: u8 = libc::PACKET_OTHERHOST;
+
+/// [`LinkAddress::packet_type`] of the copy of a frame that this host sends (`PACKET_OUTGOING`).
+pub const OUTGOING: u8 = libc::PACKET_OUTGOING;
+
 /// Whether frames carry their link-layer header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketType {

@@ -15,6 +15,7 @@ mod links;
 mod namespace;
 mod offloads;
 mod parts;
+mod tutorial;
 mod vanish;
 mod watch;
 
@@ -48,6 +49,7 @@ fn all() -> Vec<Test> {
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
+        tutorial::tests(),
     ]
     .into_iter()
     .flatten()

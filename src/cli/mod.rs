@@ -1,0 +1,38 @@
+//! What was typed and what it means: the only room that names clap.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::Result;
+
+pub mod tutorial;
+
+/// What this NIC, this kernel and this packet I/O path can really do.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub enum Cli {
+    /// The plain packet-socket path, call by call: a server and a client to learn from
+    #[command(subcommand)]
+    Tutorial(tutorial::TutorialArgs),
+}
+
+impl Cli {
+    /// Does what was asked for and says how it ended, on stderr where it went wrong.
+    pub fn run(self) -> ExitCode {
+        let result = match self {
+            Cli::Tutorial(arguments) => arguments.run(),
+        };
+        exit_code(result)
+    }
+}
+
+fn exit_code(result: Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("linerate: {error}");
+            error.exit_code().into()
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! `linerate tutorial server` and `linerate tutorial client`: their options and how they end.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result, exit};
+use crate::sys::packet::SocketType;
+use crate::sys::signal::Interrupt;
+use crate::tutorial::{
+    ClientOptions, Domain, LinkOptions, MESSAGE, Protocol, ServerOptions, client, server,
+};
+use crate::units::{parse_count, parse_duration, parse_positive_duration};
+
+/// The plain path, call by call.
+#[derive(Debug, Subcommand)]
+pub enum TutorialArgs {
+    /// Answer each message with the same text in upper case
+    ///
+    /// socket, bind, epoll_create1, epoll_ctl; then for each message epoll_wait, recvfrom and
+    /// sendto; and close. Every frame that the socket receives is printed. Messages are answered;
+    /// what only looks like one is not, and the line says why: the outgoing copy of a frame that
+    /// this host sends, text that is in upper case already (an answer), another EtherType, another
+    /// host's frame. Ends on Ctrl-C.
+    #[command(after_help = SERVER_EXAMPLES)]
+    Server(ServerArgs),
+    /// Send a message at an interval and print what comes back
+    ///
+    /// socket, bind, epoll_create1, epoll_ctl; then for each message sendto, and epoll_wait and
+    /// recvfrom until the next one is due; and close. Exit code 1 if no answer came at all, 130
+    /// after Ctrl-C.
+    #[command(after_help = CLIENT_EXAMPLES)]
+    Client(ClientArgs),
+}
+
+const SERVER_EXAMPLES: &str = "\
+Try it (packet sockets need root or CAP_NET_RAW):
+  sudo linerate tutorial server            in one terminal
+  sudo linerate tutorial client            in another
+
+Without root, in a network namespace of your own that ends with its shell:
+  unshare --map-root-user --net sh -c 'ip link set lo up
+    linerate tutorial server -d 5s & sleep 0.5; linerate tutorial client -n 3; wait'";
+
+const CLIENT_EXAMPLES: &str = "\
+Try it (packet sockets need root or CAP_NET_RAW):
+  sudo linerate tutorial client -n 3 --interval 200ms
+  sudo linerate tutorial client -i eth1 --to 02:00:00:00:00:01 --message 'good morning'
+
+On lo every message comes back to its own sender, and with --protocol all the answer is seen
+twice, going out and coming in: the words in brackets tell them apart.";
+
+/// The socket and what it is bound to.
+#[derive(Args, Debug)]
+pub struct LinkArgs {
+    /// Interface to bind to
+    #[arg(short, long, value_name = "NAME", default_value = "lo")]
+    interface: String,
+
+    /// First argument of socket(): two names of the number 17
+    #[arg(long, value_enum, default_value_t = DomainArg::AfPacket)]
+    domain: DomainArg,
+
+    /// Second argument of socket(): who handles the Ethernet header
+    #[arg(long, value_enum, default_value_t = KindArg::Dgram)]
+    socket: KindArg,
+
+    /// Third argument of socket(), and what the bind then says
+    #[arg(long, value_enum, default_value_t = ProtocolArg::All)]
+    protocol: ProtocolArg,
+
+    /// Longest single epoll_wait; when nothing came in time, the program looks around and waits
+    /// again
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_positive_duration)]
+    timeout: Duration,
+}
+
+/// `linerate tutorial server`.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    link: LinkArgs,
+
+    /// End after so many answers (10, 1k); 0: go on until Ctrl-C
+    #[arg(short = 'n', long, value_name = "COUNT", default_value = "0", value_parser = parse_count)]
+    count: u64,
+
+    /// End after so long (5s, 2m); 0: go on until Ctrl-C
+    #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    duration: Duration,
+}
+
+/// `linerate tutorial client`.
+#[derive(Args, Debug)]
+pub struct ClientArgs {
+    #[command(flatten)]
+    link: LinkArgs,
+
+    /// Hardware address to send to
+    #[arg(long, value_name = "MAC", default_value = "ff:ff:ff:ff:ff:ff", value_parser = parse_mac)]
+    to: [u8; 6],
+
+    /// What to say
+    #[arg(short, long, value_name = "TEXT", default_value = MESSAGE, value_parser = parse_message)]
+    message: String,
+
+    /// Time from one message to the next
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
+    interval: Duration,
+
+    /// End after so many messages (10, 1k); 0: go on until Ctrl-C
+    #[arg(short = 'n', long, value_name = "COUNT", default_value = "8", value_parser = parse_count)]
+    count: u64,
+
+    /// End after so long (5s, 2m) even if messages are left; 0: no such limit
+    #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    duration: Duration,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DomainArg {
+    /// AF_PACKET, the address family
+    AfPacket,
+    /// PF_PACKET, the protocol family: the same number, so nothing changes
+    PfPacket,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindArg {
+    /// SOCK_DGRAM: the kernel strips it from received frames and builds it for sent ones
+    Dgram,
+    /// SOCK_RAW: the program does both
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProtocolArg {
+    /// htons(ETH_P_ALL): every frame of the interface, also outgoing copies; not other hosts'
+    /// frames that the NIC filters out. Messages are sent as EtherType 0x88b5
+    All,
+    /// htons(ETH_P_PAE): only EtherType 0x888e (802.1X), and no outgoing copies
+    Pae,
+    /// IPPROTO_UDP, 17, passed as it is. It is not UDP: read in network byte order it is EtherType
+    /// 0x1100. That holds only until the bind, which here says htons(ETH_P_ALL) and decides, so
+    /// that this works as `all` does
+    Udp,
+}
+
+impl TutorialArgs {
+    /// Runs it; the exit code.
+    pub fn run(self) -> Result<u8> {
+        let interrupt = Interrupt::catch()
+            .map_err(|error| Error::Run(format!("could not catch signals: {error}")))?;
+        let mut output = Output { writer: io::stdout(), interrupt: interrupt.clone(), gone: false };
+        match self {
+            TutorialArgs::Server(arguments) => {
+                server::run(&arguments.into(), &interrupt, &mut output)?;
+                Ok(exit::OK)
+            }
+            TutorialArgs::Client(arguments) => {
+                let summary = client::run(&arguments.into(), &interrupt, &mut output)?;
+                let stopped = summary.interrupted && !output.gone;
+                Ok(if stopped { exit::INTERRUPTED } else { exit::OK })
+            }
+        }
+    }
+}
+
+impl From<LinkArgs> for LinkOptions {
+    fn from(arguments: LinkArgs) -> LinkOptions {
+        LinkOptions {
+            interface: arguments.interface,
+            domain: match arguments.domain {
+                DomainArg::AfPacket => Domain::AfPacket,
+                DomainArg::PfPacket => Domain::PfPacket,
+            },
+            kind: match arguments.socket {
+                KindArg::Dgram => SocketType::Datagram,
+                KindArg::Raw => SocketType::Raw,
+            },
+            protocol: match arguments.protocol {
+                ProtocolArg::All => Protocol::All,
+                ProtocolArg::Pae => Protocol::Pae,
+                ProtocolArg::Udp => Protocol::Udp,
+            },
+            timeout: arguments.timeout,
+        }
+    }
+}
+
+impl From<ServerArgs> for ServerOptions {
+    fn from(arguments: ServerArgs) -> ServerOptions {
+        ServerOptions {
+            link: arguments.link.into(),
+            count: limit(arguments.count),
+            duration: limit(arguments.duration),
+        }
+    }
+}
+
+impl From<ClientArgs> for ClientOptions {
+    fn from(arguments: ClientArgs) -> ClientOptions {
+        ClientOptions {
+            link: arguments.link.into(),
+            to: arguments.to,
+            message: arguments.message.into_bytes(),
+            interval: arguments.interval,
+            count: limit(arguments.count),
+            duration: limit(arguments.duration),
+        }
+    }
+}
+
+/// A limit as typed: 0 is none.
+fn limit<T: Default + PartialEq>(typed: T) -> Option<T> {
+    (typed != T::default()).then_some(typed)
+}
+
+/// A message as typed: not empty, for the kernel takes an empty one and delivers it to nobody
+/// (`packet_rcv` keeps as many bytes as the filter says, and 0 means none of the frame).
+fn parse_message(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() {
+        return Err("an empty message is delivered to nobody".to_string());
+    }
+    Ok(text.to_string())
+}
+
+/// A hardware address as typed: six pairs of hexadecimal digits with colons or dashes between.
+fn parse_mac(text: &str) -> std::result::Result<[u8; 6], String> {
+    let wrong = || format!("'{text}' is no hardware address like 02:00:00:00:00:01");
+    let mut mac = [0; 6];
+    let mut pairs = text.split([':', '-']);
+    for byte in &mut mac {
+        let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or_else(wrong)?;
+        if !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+    }
+    if pairs.next().is_some() { Err(wrong()) } else { Ok(mac) }
+}
+
+/// Standard output that ends the run, without an error, when its reader has gone (`| head`).
+struct Output<W> {
+    writer: W,
+    interrupt: Interrupt,
+    gone: bool,
+}
+
+impl<W: Write> Output<W> {
+    fn unless_gone<T>(&mut self, result: io::Result<T>, otherwise: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                self.interrupt.raise();
+                Ok(otherwise)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.writer.write(bytes);
+        self.unless_gone(result, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.writer.flush();
+        self.unless_gone(result, ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::tutorial::BROADCAST;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        tutorial: TutorialArgs,
+    }
+
+    fn client(words: &[&str]) -> std::result::Result<ClientOptions, clap::Error> {
+        let line = Line::try_parse_from(["linerate", "client"].iter().chain(words))?;
+        match line.tutorial {
+            TutorialArgs::Client(arguments) => Ok(arguments.into()),
+            TutorialArgs::Server(_) => unreachable!("the word was client"),
+        }
+    }
+
+    #[test]
+    fn defaults_on_the_command_line_are_those_of_the_library() {
+        let (typed, default) = (client(&[]).unwrap(), ClientOptions::default());
+        assert_eq!(format!("{typed:?}"), format!("{default:?}"));
+        assert_eq!(typed.to, BROADCAST);
+        let line = Line::try_parse_from(["linerate", "server"]).unwrap();
+        let TutorialArgs::Server(arguments) = line.tutorial else { panic!("the word was server") };
+        let (typed, default) = (ServerOptions::from(arguments), ServerOptions::default());
+        assert_eq!(format!("{typed:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn options_mean_what_they_say_and_zero_is_no_limit() {
+        let options = client(&[
+            "-i",
+            "veth0",
+            "--to",
+            "02-00-00-00-00-0A",
+            "--domain",
+            "pf-packet",
+            "--socket",
+            "raw",
+            "--protocol",
+            "udp",
+            "-n",
+            "0",
+            "-d",
+            "2s",
+            "-m",
+            "hi",
+        ])
+        .unwrap();
+        assert_eq!(options.to, [2, 0, 0, 0, 0, 10]);
+        assert_eq!(options.link.interface, "veth0");
+        assert_eq!((options.link.domain, options.link.protocol), (Domain::PfPacket, Protocol::Udp));
+        assert_eq!(options.link.kind, SocketType::Raw);
+        assert_eq!((options.count, options.duration), (None, Some(Duration::from_secs(2))));
+        assert_eq!(options.message, b"hi");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for words in [
+            ["--to", "02:00:00:00:00"],
+            ["--to", "02:00:00:00:00:01:02"],
+            ["--to", "02:00:00:00:00:+1"],
+            ["--message", ""],
+            ["--protocol", "tcp"],
+            ["--socket", "stream"],
+            ["--timeout", "0s"],
+            ["--interval", "0"],
+            ["-n", "-1"],
+        ] {
+            assert!(client(&words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_ends_the_run_without_an_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let interrupt = Interrupt::default();
+        let mut output = Output { writer: Closed, interrupt: interrupt.clone(), gone: false };
+        output.write_all(b"a line\n").unwrap();
+        assert!(output.gone && interrupt.caught());
+    }
+}
