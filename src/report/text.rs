@@ -36,6 +36,12 @@ impl Text {
     }
 }
 
+/// Columns that tables and sentences may take: those of the terminal, and 100 where there is none.
+pub fn width() -> u16 {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    size.map_or(100, |(terminal_size::Width(columns), _)| columns.clamp(40, 160))
+}
+
 /// Dropped frames by name, or nothing: `unchanged 3, runt 1`.
 pub fn drops(drops: &Drops) -> String {
     let named: Vec<String> =
