@@ -4,6 +4,7 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod lab;
+pub mod load;
 pub mod ring;
 pub mod stats;
 pub mod sys;
