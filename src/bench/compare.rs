@@ -123,7 +123,9 @@ impl PathResult {
     pub fn ratios_to(&self, base: &PathResult) -> Ratios {
         let ratio = |value: fn(&Trial) -> f64| {
             let pairs = self.trials.iter().zip(&base.trials);
-            Spread::of(pairs.map(|(own, other)| value(own) / value(other)).filter(|r| r.is_finite()))
+            Spread::of(
+                pairs.map(|(own, other)| value(own) / value(other)).filter(|r| r.is_finite()),
+            )
         };
         Ratios {
             forwarded: ratio(forwarded_pps),

@@ -35,8 +35,9 @@ fn of_size(comparison: &Comparison, size: FrameSize) -> String {
         .map(|result| (result.round_trips().percentile(50.0), result.path))
         .filter(|(latency, _)| *latency > 0)
         .collect();
-    if let Some((latency, path)) = latencies.iter().min() {
-        text += &format!(". A lone frame is back soonest on {path}, after {}", nanoseconds(*latency));
+    if let Some((latency, path)) = latencies.iter().min_by_key(|(latency, _)| *latency) {
+        text +=
+            &format!(". A lone frame is back soonest on {path}, after {}", nanoseconds(*latency));
         for (latency, path) in latencies.iter().filter(|(_, other)| other != path) {
             text += &format!("; {path} {}", nanoseconds(*latency));
         }
@@ -56,8 +57,12 @@ fn against(result: &PathResult, base: &PathResult) -> String {
     let path = result.path;
     let spread = format!("{:.2} to {:.2}{how}", ratio.min, ratio.max);
     let speed = match judge(ratio) {
-        Judgement::Wins => format!("{path} forwards {:.2} times what syscall does ({spread})", ratio.median),
-        Judgement::Loses => format!("{path} LOSES to syscall: {:.2} times its rate ({spread})", ratio.median),
+        Judgement::Wins => {
+            format!("{path} forwards {:.2} times what syscall does ({spread})", ratio.median)
+        }
+        Judgement::Loses => {
+            format!("{path} LOSES to syscall: {:.2} times its rate ({spread})", ratio.median)
+        }
         Judgement::Undecided => format!("{path} and syscall do not differ clearly ({spread})"),
     };
     match ratios.cpu {

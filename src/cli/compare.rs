@@ -43,7 +43,12 @@ Paths take turns, trial by trial; ratios are formed within a round. Exit code 13
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
     /// Packet paths, with commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "ring,ring-v2,syscall")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "ring,ring-v2,syscall"
+    )]
     paths: Vec<PathName>,
 
     /// Frame sizes with FCS, as RFC 2544 counts them (64 is 60 bytes at the socket), with commas

@@ -16,7 +16,7 @@ use crate::engine::config::PathName;
 use crate::error::Result;
 use crate::stats::spread::Spread;
 use crate::sys::host::Host;
-use crate::units::{FrameSize, nanoseconds, rate};
+use crate::units::{FrameSize, nanoseconds};
 
 /// The voice of `linerate compare`.
 #[derive(Debug)]
@@ -45,9 +45,8 @@ impl CompareReport {
             generator.name, cpus.0, engine.name, cpus.1
         ));
         if cpus.0 == cpus.1 {
-            self.text.say(
-                "  WARNING: one CPU for both: rates are those of the pair, not of the engine",
-            );
+            self.text
+                .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
         }
         if testbed.is_veth() {
             let made = if testbed.is_lab() { ", made for this run" } else { "" };
@@ -100,15 +99,14 @@ impl CompareReport {
             comparison.results.iter().filter(|result| result.size == size).collect();
         let trials = results.iter().map(|result| result.trials.len()).min().unwrap_or(0);
         self.text.say(format!(
-            "\n{size} B frames ({} B at the socket), {trials} trials in turn: median (min to max)",
+            "\n{size} B frames ({} B at the socket), {trials} trials in turn: median (min-max)",
             size.socket_bytes()
         ));
-        let mut table = table(&[
-            "path", "forwarded", "loss", "drain", "CPU/frame", "RTT p50", "RTT p99",
-        ]);
+        let mut table =
+            table(&["path", "forwarded", "loss", "drain", "CPU/frame", "RTT p50", "RTT p99"]);
         for result in &results {
             let round_trips = result.round_trips();
-            let limited = if result.is_generator_limited() { ">= " } else { "" };
+            let limited = if result.is_generator_limited() { ">=" } else { "" };
             table.add_row([
                 result.path.name().to_string(),
                 format!("{limited}{}", rates(result.forwarded())),
@@ -247,13 +245,11 @@ fn verification(comparison: &Comparison) -> String {
 }
 
 fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
-    let mut table = table(&["against syscall", "forwarded", "drain", "CPU/frame", "RTT p50"]);
+    let mut table = table(&["vs syscall", "forwarded", "drain", "CPU/frame", "RTT p50"]);
     for result in results.iter().filter(|result| result.path != PathName::Syscall) {
         let Some(ratios) = comparison.ratios(result) else { continue };
         let cell = |spread: Option<Spread>| {
-            spread.map_or("-".into(), |s| {
-                format!("x {:.2} ({:.2} to {:.2})", s.median, s.min, s.max)
-            })
+            spread.map_or("-".into(), |s| format!("x {:.2} ({:.2}-{:.2})", s.median, s.min, s.max))
         };
         table.add_row([
             result.path.name().to_string(),
@@ -266,20 +262,17 @@ fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
     table
 }
 
+/// A rate and its spread in thousands per second: `540 (295-582)`.
 fn rates(spread: Option<Spread>) -> String {
-    spread.map_or("-".into(), |s| {
-        format!("{} ({} to {})", rate(s.median), short(s.min), short(s.max))
+    let thousands = |per_second: f64| format!("{:.0}", per_second / 1e3);
+    spread.map_or("-".into(), |Spread { median, min, max }| {
+        format!("{} ({}-{})", thousands(median), thousands(min), thousands(max))
     })
-}
-
-/// A rate without its unit, for the ends of a spread.
-fn short(per_second: f64) -> String {
-    rate(per_second).trim_end_matches("/s").trim_end().to_string()
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(text::width());
     table.set_header(header);

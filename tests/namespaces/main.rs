@@ -12,6 +12,7 @@ use linerate::sys::privilege::ensure_namespaces_allowed;
 mod check;
 mod lab;
 mod links;
+mod load;
 mod namespace;
 mod offloads;
 mod parts;
@@ -49,6 +50,7 @@ fn all() -> Vec<Test> {
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
+        load::tests(),
         tutorial::tests(),
     ]
     .into_iter()
