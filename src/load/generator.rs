@@ -26,6 +26,8 @@ use crate::sys::packet::ALL_PROTOCOLS;
 
 mod runs;
 
+pub use runs::WINDOW_MAX;
+
 /// Blocks or runs of frames taken before the sending goes on.
 const LOANS_AT_ONCE: usize = 16;
 /// Frames that a lent V3 block of the shortest frames holds at most, by default.
@@ -68,6 +70,7 @@ pub struct Generator<L = SocketLine> {
     last_kick_ns: u64,
     batch: usize,
     spin: Duration,
+    pause_max: Duration,
     answer_timeout: Duration,
     quiet: Duration,
     stop: Arc<AtomicBool>,
@@ -146,6 +149,7 @@ impl<L: Line> Generator<L> {
             last_kick_ns: 0,
             batch: config.batch,
             spin: config.spin,
+            pause_max: config.pause_max,
             answer_timeout: config.answer_timeout,
             quiet: config.quiet,
             stop: Arc::clone(&config.stop),

@@ -191,6 +191,11 @@ pub struct LoadConfig {
     /// Looking finds the answer when the engine has sent it; after a sleep the round trip also has
     /// the generator's own wake-up in it.
     pub spin: Duration,
+    /// Ping-pong pauses before each frame, evenly spread from 0 to this. Without a pause each frame
+    /// follows the last answer at once, and so falls in step with whatever timer released that
+    /// answer: against a V3 ring every frame then waits a whole retire timeout, not half of one on
+    /// the average.
+    pub pause_max: Duration,
     /// A window gives up waiting for its frames when none of them has come for so long.
     pub answer_timeout: Duration,
     /// After the sending, frames are taken until all are back or none has come for so long.
@@ -222,6 +227,7 @@ impl LoadConfig {
             transmit: GeometryChoice::default(),
             batch: 64,
             spin: Duration::from_millis(2),
+            pause_max: Duration::ZERO,
             answer_timeout: Duration::from_millis(100),
             quiet: Duration::from_millis(200),
             stop: Arc::default(),

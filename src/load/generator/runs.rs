@@ -51,6 +51,13 @@ impl Finish {
     }
 }
 
+/// The pause before frame number `sequence`: multiples of the golden ratio, modulo 1, cover the time
+/// from 0 to `longest` evenly however many there are.
+fn pause(longest: Duration, sequence: u64) -> Duration {
+    let part = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    Duration::from_nanos(((u128::from(ns(longest)) * u128::from(part)) >> 32) as u64)
+}
+
 fn ns(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
@@ -147,6 +154,9 @@ impl<L: Line> Generator<L> {
         loop {
             let left = finish.count - self.verifier.ledger.handed_out();
             let room = frames.saturating_sub(self.verifier.ledger.awaited() as usize);
+            if frames == 1 && room > 0 && !self.pause_max.is_zero() {
+                clock::sleep(pause(self.pause_max, self.verifier.ledger.handed_out()));
+            }
             let numbers =
                 self.fill(room.min(self.batch).min(left.try_into().unwrap_or(usize::MAX)));
             let mut taken = 0;
@@ -199,5 +209,20 @@ impl<L: Line> Generator<L> {
                 self.wait(self.answer_timeout - Duration::from_nanos(waited_ns))?;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_evenly() {
+        let longest = Duration::from_micros(1000);
+        let mut tenths = [0; 10];
+        for sequence in 0..1000 {
+            tenths[(pause(longest, sequence).as_micros() / 100) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (95..=105).contains(count)), "{tenths:?}");
     }
 }

@@ -100,6 +100,7 @@ fn generator(version: RingVersion) -> Generator<FakeLine> {
     config.quiet = Duration::from_millis(1);
     config.answer_timeout = Duration::from_millis(1);
     config.spin = Duration::ZERO;
+    config.pause_max = Duration::from_micros(50);
     let geometry = |direction, blocks| {
         let choice = GeometryChoice { blocks: Some(blocks), ..GeometryChoice::default() };
         Geometry::plan(version, direction, 1500, choice, 4096).unwrap()
