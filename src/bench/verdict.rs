@@ -109,7 +109,7 @@ mod tests {
 
     fn result(path: PathName, flood: &[(u64, u64)], drain: u64) -> PathResult {
         let trials = flood.iter().map(|&(sent, intact)| Trial {
-            flood: load(sent, intact),
+            flood: load(sent * 1000, intact * 1000),
             drain: load(drain, drain),
             round_trips: load(0, 0),
             cpu_ns_per_frame: 1e12 / intact as f64,
