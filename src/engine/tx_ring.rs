@@ -73,6 +73,10 @@ impl TxHalf for TxRingHalf {
         self.ring.in_flight() + self.settled.frames
     }
 
+    fn answer_bytes_max(&self) -> usize {
+        self.ring.slot_capacity()
+    }
+
     fn set_mtu(&mut self, mtu: usize) {
         self.ring.set_mtu(mtu);
     }
