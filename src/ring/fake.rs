@@ -253,7 +253,10 @@ impl FakeTx {
         let version = geometry.version();
         let status = status_offset(version);
         let slots = slots(Arc::clone(&memory), 0, geometry, status, KERNEL_SENDS);
-        (TxRing::new(memory, 0, geometry, mtu), FakeTx { slots, version, head: 0, in_driver: VecDeque::new() })
+        (
+            TxRing::new(memory, 0, geometry, mtu),
+            FakeTx { slots, version, head: 0, in_driver: VecDeque::new() },
+        )
     }
 
     /// A `send()`: walks the slots from the kernel's head while they are queued, and returns the
