@@ -22,10 +22,12 @@ fn word() -> impl Strategy<Value = u32> {
     ]
 }
 
+/// Words that repeat until the block is full, or plain noise.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let plausible = vec(word(), 0..1024)
-        .prop_map(|words| words.iter().flat_map(|word| word.to_ne_bytes()).collect());
-    prop_oneof![plausible, vec(any::<u8>(), 0..BLOCK_BYTES)]
+    let plausible = (vec(word(), 1..40), 0usize..1024).prop_map(|(words, count)| {
+        words.iter().cycle().take(count).flat_map(|word| word.to_ne_bytes()).collect()
+    });
+    prop_oneof![3 => plausible, 1 => vec(any::<u8>(), 0..300)]
 }
 
 /// Overwrites each frame's room and returns where it was.
