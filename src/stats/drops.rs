@@ -56,7 +56,8 @@ drop_reasons! {
     OtherPort => "other_port",
     /// From the port that we answer on: an answer, not a question.
     ReflectedPort => "reflected_port",
-    /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's).
+    /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's), or
+    /// to one from which nobody may answer: a packet with a group as its source is dropped by all.
     BadIpSource => "bad_ip_source",
     /// A UDP length that lies.
     BadUdpLength => "bad_udp_length",
