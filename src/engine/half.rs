@@ -80,6 +80,23 @@ pub trait TxHalf {
 }
 
 /// Answers on their way out.
+///
+/// They may live in the frames that they answer, so the received batch cannot be returned to the
+/// kernel before they are finished:
+///
+/// ```compile_fail,E0505
+/// use linerate::engine::edit::Edit;
+/// use linerate::engine::half::{RxBatch, TxBatch, TxHalf};
+///
+/// fn too_late(tx: &mut impl TxHalf, mut batch: impl RxBatch, edit: &Edit) {
+///     let mut out = tx.begin();
+///     if let Some(Ok(frame)) = batch.frames().next() {
+///         out.put(frame, edit);
+///     }
+///     drop(batch);
+///     out.finish();
+/// }
+/// ```
 pub trait TxBatch<'rx> {
     /// Whether [`TxBatch::put`] may be called.
     fn has_room(&mut self) -> bool;
