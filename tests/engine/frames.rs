@@ -179,7 +179,7 @@ impl Known {
     pub fn answer(&self, source: [u8; 6], transform: Transform) -> Vec<u8> {
         let mut known = self.clone();
         for at in self.payload.clone() {
-            if transform == Transform::Uppercase && (b'a'..=b'z').contains(&known.bytes[at]) {
+            if transform == Transform::Uppercase && known.bytes[at].is_ascii_lowercase() {
                 known.bytes[at] -= 32;
             }
         }

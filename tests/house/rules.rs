@@ -117,10 +117,11 @@ pub fn of_everybody(source: &Source) -> Vec<String> {
             "#" if source.follows(at, &["#", "[", "ignore"]) => {
                 report(token.line, "a test that nobody runs");
             }
-            "unsafe" if ["{", "impl", "fn"].contains(&next) => {
-                if !has_safety_comment(source, token.line) {
-                    report(token.line, "unsafe without a SAFETY comment before it");
-                }
+            "unsafe"
+                if ["{", "impl", "fn"].contains(&next)
+                    && !has_safety_comment(source, token.line) =>
+            {
+                report(token.line, "unsafe without a SAFETY comment before it");
             }
             "fn" | "struct" | "enum" | "trait" | "mod" if is_unloved(next) => {
                 report(token.line, &format!("{next} is a name that says nothing"));
