@@ -76,6 +76,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let TurnState { rules, when_full, unchanged, counters, latency, stamps } = state;
     let Some(mut batch) = rx.lend()? else { return Ok(None) };
     stamps.clear();
+    let answer_bytes_max = tx.answer_bytes_max();
     let mut out = tx.begin();
     let mut patience = Patience::new(*when_full);
     for item in batch.frames() {
@@ -96,6 +97,10 @@ pub fn turn<R: RxHalf, T: TxHalf>(
                 continue;
             }
         };
+        if frame.bytes().len() + edit.growth() > answer_bytes_max {
+            counters.drops.add(DropReason::TooLong, 1);
+            continue;
+        }
         if !changed && !unchanged.take(monotonic_ns) {
             counters.drops.add(DropReason::Unchanged, 1);
             continue;
