@@ -9,17 +9,22 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use linerate::sys::privilege::ensure_namespaces_allowed;
 
+mod accounting;
 mod check;
 mod client;
 mod echo;
 mod lab;
 mod links;
+mod mtu;
 mod namespace;
 mod offloads;
 mod parts;
+mod running;
 mod served;
 mod tutorial;
+mod udp;
 mod vanish;
+mod vlan;
 mod watch;
 
 use check::{Test, impossible_here};
@@ -54,6 +59,11 @@ fn all() -> Vec<Test> {
         vanish::tests(),
         tutorial::tests(),
         echo::tests(),
+        vlan::tests(),
+        udp::tests(),
+        accounting::tests(),
+        running::tests(),
+        mtu::tests(),
     ]
     .into_iter()
     .flatten()
