@@ -80,8 +80,15 @@ pub trait TxBatch<'rx> {
     /// Whether [`TxBatch::put`] may be called.
     fn has_room(&mut self) -> bool;
 
-    /// Takes `frame` as `edit` makes it. Only after [`TxBatch::has_room`] said yes; the reply rules
-    /// have seen to it that the kernel will take the frame.
+    /// The longest answer that [`TxBatch::put`] takes, in bytes. Slots are as long as the MTU at the
+    /// start asked for, and the MTU may have been raised since.
+    fn longest_answer(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Takes `frame` as `edit` makes it, if that is no longer than [`TxBatch::longest_answer`]. Only
+    /// after [`TxBatch::has_room`] said yes; the reply rules have seen to it that the kernel will
+    /// take the frame.
     fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit);
 
     /// Makes the kernel take what was put. An error says that it took less, and why.

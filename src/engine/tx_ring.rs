@@ -91,6 +91,11 @@ impl<'rx> TxBatch<'rx> for TxRingBatch<'_, 'rx> {
     }
 
     #[inline]
+    fn longest_answer(&self) -> usize {
+        self.half.ring.slot_capacity()
+    }
+
+    #[inline]
     fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit) {
         let mut slot = self.half.ring.reserve().expect("put only after has_room");
         let length = edit.copy(frame.bytes(), slot.bytes());

@@ -64,7 +64,8 @@ drop_reasons! {
     BadChecksum => "bad_checksum",
     /// The transform changes nothing, so it may be an echo of an echo, and the bucket is empty.
     Unchanged => "unchanged",
-    /// With its tag put back it would be longer than the kernel sends.
+    /// With its tag put back it would be longer than the kernel sends, or than a TX slot that was
+    /// made for a smaller MTU.
     TooLong => "too_long",
     /// With its 802.1ad tag put back it would be longer than the MTU, which only 802.1Q may be.
     TagTooLong => "tag_too_long",
