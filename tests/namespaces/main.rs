@@ -12,7 +12,9 @@ use linerate::sys::privilege::ensure_namespaces_allowed;
 mod accounting;
 mod check;
 mod client;
+mod drain;
 mod echo;
+mod fanout;
 mod lab;
 mod links;
 mod mtu;
@@ -21,6 +23,7 @@ mod offloads;
 mod parts;
 mod running;
 mod served;
+mod silence;
 mod tutorial;
 mod udp;
 mod vanish;
@@ -63,6 +66,9 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        silence::tests(),
+        drain::tests(),
+        fanout::tests(),
         mtu::tests(),
     ]
     .into_iter()

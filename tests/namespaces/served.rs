@@ -8,7 +8,7 @@ use linerate::engine::pool::{Engine, EngineEvent, EngineSummary};
 use linerate::lab::{ENGINE, Lab, LabConfig};
 use linerate::sys::link::LinkCounters;
 
-use crate::client::{Client, PATIENCE, answer, numbered};
+use crate::client::{Client, PATIENCE, answer, number_of, numbered};
 
 /// A running engine and its client. The engine ends first.
 pub struct Served {
@@ -54,6 +54,23 @@ impl Served {
         let frames: Vec<_> = numbers.map(|number| numbered(number, 60)).collect();
         let answers: Vec<_> = frames.iter().map(|frame| answer(frame)).collect();
         self.client.exchange(&frames, &answers)
+    }
+
+    /// The same where several workers answer, each in its own time.
+    pub fn echo_in_any_order(&mut self, numbers: std::ops::Range<u32>) -> Result<(), Failed> {
+        let frames: Vec<_> = numbers.map(|number| numbered(number, 60)).collect();
+        self.client.send_all(&frames)?;
+        let mut answers = self.client.collect(frames.len())?;
+        answers.extend(self.client.collect_all()?);
+        answers.sort_by_key(|answer| number_of(&answer.bytes));
+        assert!(answers.iter().map(|one| &one.bytes).eq(&frames.iter().map(|f| answer(f)).collect::<Vec<_>>()));
+        Ok(())
+    }
+
+    /// Whether all workers have ended by themselves.
+    pub fn has_ended(&mut self) -> Result<bool, Failed> {
+        let events = self.engine.poll(Duration::ZERO)?;
+        Ok(events.iter().any(|event| matches!(event, EngineEvent::Ended)))
     }
 
     /// Looks after the engine until it has said all that `wanted` looks for.
