@@ -21,9 +21,12 @@ mod mtu;
 mod namespace;
 mod offloads;
 mod parts;
+mod pressure;
 mod running;
 mod served;
 mod silence;
+mod slow_queue;
+mod super_frames;
 mod tutorial;
 mod udp;
 mod vanish;
@@ -69,6 +72,8 @@ fn all() -> Vec<Test> {
         silence::tests(),
         drain::tests(),
         fanout::tests(),
+        pressure::tests(),
+        super_frames::tests(),
         mtu::tests(),
     ]
     .into_iter()
