@@ -15,6 +15,8 @@ mod client;
 mod drain;
 mod echo;
 mod fanout;
+mod kernel_receives;
+mod kernel_sends;
 mod lab;
 mod links;
 mod mtu;
@@ -74,6 +76,8 @@ fn all() -> Vec<Test> {
         fanout::tests(),
         pressure::tests(),
         super_frames::tests(),
+        kernel_sends::tests(),
+        kernel_receives::tests(),
         mtu::tests(),
     ]
     .into_iter()
