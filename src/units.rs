@@ -32,6 +32,11 @@ impl FrameSize {
         Ok(FrameSize(bytes))
     }
 
+    /// The smallest: [`FRAME_BYTES_MIN`].
+    pub const fn smallest() -> FrameSize {
+        FrameSize(FRAME_BYTES_MIN)
+    }
+
     /// Bytes with FCS, as RFC 2544 names sizes.
     pub fn bytes(self) -> usize {
         self.0

@@ -6,12 +6,18 @@ use clap::Parser;
 
 use crate::error::Result;
 
+pub mod compare;
+pub mod echo;
 pub mod tutorial;
 
 /// What this NIC, this kernel and this packet I/O path can really do.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub enum Cli {
+    /// Run the same verified echo over several packet paths, side by side
+    Compare(compare::CompareArgs),
+    /// Echo frames back to their senders, payload in upper case
+    Echo(Box<echo::EchoArgs>),
     /// The plain packet-socket path, call by call: a server and a client to learn from
     #[command(subcommand)]
     Tutorial(tutorial::TutorialArgs),
@@ -21,6 +27,8 @@ impl Cli {
     /// Does what was asked for and says how it ended, on stderr where it went wrong.
     pub fn run(self) -> ExitCode {
         let result = match self {
+            Cli::Compare(arguments) => arguments.run(),
+            Cli::Echo(arguments) => arguments.run(),
             Cli::Tutorial(arguments) => arguments.run(),
         };
         exit_code(result)

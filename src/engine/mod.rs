@@ -8,8 +8,10 @@
 pub mod config;
 pub mod control;
 pub mod edit;
+pub mod guard;
 pub mod half;
 pub mod path;
+pub mod placement;
 pub mod pool;
 pub mod reply;
 pub mod rx_receive;

@@ -8,7 +8,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::config::{EngineConfig, PathName};
 use super::control::Control;
+use super::guard::refuse_unsafe_interface;
 use super::path::{PathPlan, PreparedPath, bind, prepare};
+use super::placement::{choose_cpus, pin};
 use super::reply::ReplyRules;
 use super::turn::TurnState;
 use super::worker::{Reporter, Snapshot, WorkerReport};
@@ -130,8 +132,10 @@ impl Engine {
         let watch = LinkWatch::open()?;
         let links = Links::open()?;
         let link = links.by_name(&config.interface)?;
-        refuse_unsafe_interface(&links, &link, config.force)?;
-        let cpus = choose_cpus(config)?;
+        if !config.force {
+            refuse_unsafe_interface(&links, &link)?;
+        }
+        let cpus = choose_cpus(&config.cpus)?;
         let silent_port = match config.udp_port {
             Some(port) if !links.addresses(link.index)?.is_empty() => {
                 Some(SilentPort::hold(&link.name, port)?)
@@ -507,53 +511,4 @@ impl WorkerReport {
     fn empty() -> WorkerReport {
         WorkerReport { counters: EngineCounters::default(), latency: None, error: None }
     }
-}
-
-fn pin(cpu: usize) -> Result<()> {
-    if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-        return Ok(());
-    }
-    Err(Error::Run(format!("could not pin a worker to CPU {cpu}: the system refused it")))
-}
-
-/// The CPUs asked for, each checked against those that the process may use.
-fn choose_cpus(config: &EngineConfig) -> Result<Vec<usize>> {
-    let allowed: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    if allowed.is_empty() {
-        return Err(Error::Run("could not tell which CPUs this process may use".into()));
-    }
-    if config.cpus.is_empty() {
-        return Ok(allowed);
-    }
-    match config.cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-        None => Ok(config.cpus.clone()),
-        Some(cpu) => Err(Error::Usage(format!(
-            "--cpus: CPU {cpu} is not one that this process may use ({allowed:?})"
-        ))),
-    }
-}
-
-fn refuse_unsafe_interface(links: &Links, link: &Link, force: bool) -> Result<()> {
-    if force {
-        return Ok(());
-    }
-    if link.loopback {
-        return Err(Error::Usage(format!(
-            "{} is the loopback interface: what is sent there comes back as received. \
-             Use --force if you mean it, or `linerate compare` for a testbed of its own",
-            link.name
-        )));
-    }
-    if links.default_route_interfaces()?.contains(&link.index) {
-        return Err(Error::Usage(format!(
-            "{} carries the default route, so an echo there may cut you off or answer strangers. \
-             Use --force if you mean it",
-            link.name
-        )));
-    }
-    if !link.ethernet {
-        return Err(Error::Usage(format!("{} is not an Ethernet interface", link.name)));
-    }
-    Ok(())
 }

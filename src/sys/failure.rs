@@ -32,6 +32,14 @@ pub fn failed(attempted: impl Into<String>, error: &io::Error, advice: impl Into
     .into()
 }
 
+/// Whether a send was refused only for the moment, so that the frame stays queued and trying again
+/// may help: no memory or a full queue (ENOBUFS, ENOMEM, EAGAIN), a link that is down or was
+/// (ENETDOWN), an interrupting signal.
+pub fn is_refused_for_now(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Code::from_raw);
+    matches!(code, Some(Code::ENOBUFS | Code::ENOMEM | Code::EAGAIN | Code::ENETDOWN | Code::EINTR))
+}
+
 fn name(code: Code) -> &'static str {
     // The errnos that packet sockets, rings, epoll, netlink and namespaces are known to give.
     macro_rules! names {

@@ -8,6 +8,7 @@ pub mod epoll;
 pub mod epoll_set;
 pub mod failure;
 pub mod filter;
+pub mod host;
 pub mod interface;
 pub mod link;
 pub mod mapping;

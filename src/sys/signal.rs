@@ -15,7 +15,12 @@ impl Interrupt {
     /// Catches SIGINT and SIGTERM from now on. The first sets the flag; a second one, for a
     /// program that does not come to its end, ends it at once with code 130.
     pub fn catch() -> io::Result<Interrupt> {
-        let interrupt = Interrupt::default();
+        Interrupt::catch_with(Arc::default())
+    }
+
+    /// [`Interrupt::catch`] with a flag that others look at too.
+    pub fn catch_with(flag: Arc<AtomicBool>) -> io::Result<Interrupt> {
+        let interrupt = Interrupt(flag);
         for signal in [SIGINT, SIGTERM] {
             // Order matters: the shutdown looks at the flag before this signal sets it.
             flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt.0))?;

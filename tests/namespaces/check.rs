@@ -47,7 +47,9 @@ pub fn over_every_path(topic: &str, tests: &[PathTest]) -> Vec<Test> {
 /// The tests for some paths.
 pub fn over(topic: &str, paths: &[PathName], tests: &[PathTest]) -> Vec<Test> {
     let pairs = paths.iter().flat_map(|&path| tests.iter().map(move |&one| (path, one)));
-    pairs.map(|(path, (name, run))| test(format!("{topic}, {path}: {name}"), move || run(path))).collect()
+    pairs
+        .map(|(path, (name, run))| test(format!("{topic}, {path}: {name}"), move || run(path)))
+        .collect()
 }
 
 /// Asks again until `holds` says yes; fails with `what` when that takes longer than 10 s.

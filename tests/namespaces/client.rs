@@ -102,7 +102,10 @@ impl Client {
             for frame in block.frames() {
                 let frame = frame.map_err(|_| "a malformed ring entry")?;
                 assert!(!frame.is_truncated(), "{:?}", frame.meta);
-                answers.push(Answer { bytes: tagged(frame.bytes(), frame.meta.tag), meta: frame.meta });
+                answers.push(Answer {
+                    bytes: tagged(frame.bytes(), frame.meta.tag),
+                    meta: frame.meta,
+                });
             }
             last = Instant::now();
         }

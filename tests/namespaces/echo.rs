@@ -71,8 +71,10 @@ fn not_ours(path: PathName) -> Result<(), Failed> {
         (us, [0; 6], DropReason::GroupSource),
     ];
     let payload = [b'x'; 46];
-    let mut frames: Vec<_> =
-        cases.iter().map(|&(to, from, _)| frame_between(to, from, EXPERIMENTAL, &payload)).collect();
+    let mut frames: Vec<_> = cases
+        .iter()
+        .map(|&(to, from, _)| frame_between(to, from, EXPERIMENTAL, &payload))
+        .collect();
     // The filter keeps other EtherTypes out, so that they never reach the engine.
     frames.extend([0x88b6, 0x0800, 0x0806, 0x1234].map(|unwanted| frame(unwanted, &payload)));
     let wanted = numbered(1, 60);

@@ -19,11 +19,15 @@ use crate::client::{Client, EXPERIMENTAL, QUIET, frame_between, numbered};
 pub fn tests() -> Vec<Test> {
     let mut tests = vec![
         test("kernel: a socket of protocol 0 receives nothing, bound or not", silent_protocol),
-        test("kernel: PACKET_IGNORE_OUTGOING holds for one socket, not in a group", ignore_outgoing),
+        test(
+            "kernel: PACKET_IGNORE_OUTGOING holds for one socket, not in a group",
+            ignore_outgoing,
+        ),
         test("kernel: a plain receive call sees no tag, and the frame without it", plain_receive),
     ];
     for (name, version) in [("V2", RingVersion::V2), ("V3", RingVersion::V3)] {
-        let named = |what: &str| format!("kernel: {name} rings, bound to all with a filter, {what}");
+        let named =
+            |what: &str| format!("kernel: {name} rings, bound to all with a filter, {what}");
         tests.push(test(named("keep tags"), move || keeps_tags(version)));
         tests.push(test(named("hear no outgoing frame"), move || hears_no_outgoing(version, 1)));
         tests.push(test(named("nor in a group of two"), move || hears_no_outgoing(version, 2)));
@@ -42,11 +46,8 @@ fn everything() -> Vec<Instruction> {
 }
 
 fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<RingSocket, Failed> {
-    let receive = GeometryChoice {
-        block_bytes: Some(4096),
-        blocks: Some(8),
-        ..GeometryChoice::default()
-    };
+    let receive =
+        GeometryChoice { block_bytes: Some(4096), blocks: Some(8), ..GeometryChoice::default() };
     let choice = RingChoice { receive, mtu: 1500, ..RingChoice::default() };
     let budget = MemoryBudget::new(8 << 20);
     side.namespace.run(|| -> Result<RingSocket, Failed> {
@@ -125,7 +126,11 @@ fn hears_no_outgoing(version: RingVersion, members: usize) -> Result<(), Failed>
     for _ in 0..members {
         let rings = open(&lab.engine, version, &wanted())?;
         if members > 1 {
-            rings.socket.join_fanout(group.unwrap_or(0), FanoutMode::LoadBalance, group.is_none())?;
+            rings.socket.join_fanout(
+                group.unwrap_or(0),
+                FanoutMode::LoadBalance,
+                group.is_none(),
+            )?;
             group = Some(rings.socket.fanout_id()?);
         }
         sockets.push(rings);

@@ -20,7 +20,10 @@ pub fn tests() -> Vec<Test> {
         test("kernel: V2 TX slots go round with each byte in its place", || slots(RingVersion::V2)),
         test("kernel: V3 TX slots go round with each byte in its place", || slots(RingVersion::V3)),
         test("kernel: the first send after a flap reports the old outage", stale_outage),
-        test("kernel: a socket with a TX ring ignores the buffer given to send", ring_ignores_buffer),
+        test(
+            "kernel: a socket with a TX ring ignores the buffer given to send",
+            ring_ignores_buffer,
+        ),
     ]
 }
 
@@ -68,11 +71,8 @@ fn plain_socket(side: &Side) -> Result<PacketSocket, Failed> {
 
 /// A socket with rings that receives nothing, with slots longer than the interface's MTU.
 fn rings(side: &Side, version: RingVersion) -> Result<RingSocket, Failed> {
-    let small = GeometryChoice {
-        block_bytes: Some(4096),
-        blocks: Some(4),
-        ..GeometryChoice::default()
-    };
+    let small =
+        GeometryChoice { block_bytes: Some(4096), blocks: Some(4), ..GeometryChoice::default() };
     let choice = RingChoice { receive: small, transmit: small, mtu: MTU };
     let budget = MemoryBudget::new(1 << 20);
     side.namespace.run(|| -> Result<RingSocket, Failed> {

@@ -19,6 +19,8 @@ mod kernel_receives;
 mod kernel_sends;
 mod lab;
 mod links;
+mod load;
+mod many;
 mod mtu;
 mod namespace;
 mod offloads;
@@ -28,6 +30,7 @@ mod running;
 mod served;
 mod silence;
 mod slow_queue;
+mod strangers;
 mod super_frames;
 mod tutorial;
 mod udp;
@@ -65,6 +68,7 @@ fn all() -> Vec<Test> {
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
+        load::tests(),
         tutorial::tests(),
         echo::tests(),
         vlan::tests(),
@@ -78,6 +82,8 @@ fn all() -> Vec<Test> {
         super_frames::tests(),
         kernel_sends::tests(),
         kernel_receives::tests(),
+        strangers::tests(),
+        many::tests(),
         mtu::tests(),
     ]
     .into_iter()

@@ -23,7 +23,8 @@ pub fn tests() -> Vec<Test> {
 fn set_mtu(served: &mut Served, mtu: u32) -> Result<(), Failed> {
     let side = &served.lab.engine;
     side.links().set_mtu(side.link.index, mtu)?;
-    let told = |event: &EngineEvent| matches!(event, EngineEvent::MtuChanged { mtu: now } if *now == mtu);
+    let told =
+        |event: &EngineEvent| matches!(event, EngineEvent::MtuChanged { mtu: now } if *now == mtu);
     served.poll_until("the MTU changes", told)
 }
 

@@ -23,7 +23,10 @@ pub fn tests() -> Vec<Test> {
             ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
             ("a flap that nobody looked at is got over", flap),
             ("a lost carrier is reported, and service resumes by itself", carrier),
-            ("answers prepared while the link was down are not lost without a name", down_while_paused),
+            (
+                "answers prepared while the link was down are not lost without a name",
+                down_while_paused,
+            ),
             ("a deleted interface ends the engine cleanly", deleted),
             ("an engine started on a link that is down serves when it is up", started_down),
         ],

@@ -35,11 +35,7 @@ pub fn serve_in(
 }
 
 /// The configuration of an engine at the engine's end of `lab`.
-pub fn config(
-    lab: &Lab,
-    path: PathName,
-    adjust: impl FnOnce(&mut EngineConfig),
-) -> EngineConfig {
+pub fn config(lab: &Lab, path: PathName, adjust: impl FnOnce(&mut EngineConfig)) -> EngineConfig {
     let mut config = EngineConfig::new(ENGINE.interface);
     config.namespace = Some(lab.engine.namespace.clone());
     config.path = path;
@@ -63,7 +59,12 @@ impl Served {
         let mut answers = self.client.collect(frames.len())?;
         answers.extend(self.client.collect_all()?);
         answers.sort_by_key(|answer| number_of(&answer.bytes));
-        assert!(answers.iter().map(|one| &one.bytes).eq(&frames.iter().map(|f| answer(f)).collect::<Vec<_>>()));
+        assert!(
+            answers
+                .iter()
+                .map(|one| &one.bytes)
+                .eq(&frames.iter().map(|f| answer(f)).collect::<Vec<_>>())
+        );
         Ok(())
     }
 
@@ -116,7 +117,9 @@ pub fn poll_until(
         if events.iter().any(&mut *wanted) {
             return Ok(());
         }
-        seen.extend(events.into_iter().filter(|event| !matches!(event, EngineEvent::Snapshot { .. })));
+        seen.extend(
+            events.into_iter().filter(|event| !matches!(event, EngineEvent::Snapshot { .. })),
+        );
     }
     Err(format!("{what} did not happen; this did: {seen:?}").into())
 }

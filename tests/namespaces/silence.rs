@@ -32,8 +32,7 @@ fn no_storm(path: PathName) -> Result<(), Failed> {
     let mut facing = config(&lab, path, |_| {});
     facing.interface = GENERATOR.interface.into();
     facing.namespace = Some(lab.generator.namespace.clone());
-    let engines =
-        [Engine::start(&config(&lab, path, |_| {}))?, Engine::start(&facing)?];
+    let engines = [Engine::start(&config(&lab, path, |_| {}))?, Engine::start(&facing)?];
     let socket = sender(&lab.generator)?;
     socket.send(&frame(EXPERIMENTAL, &[b's'; 46]))?;
     std::thread::sleep(Duration::from_millis(300));

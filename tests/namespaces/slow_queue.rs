@@ -46,8 +46,11 @@ pub fn slow_down(side: &Side, bytes_per_second: u32, limit_bytes: u32) -> Result
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = 4 + value.len();
-    let mut bytes: Vec<u8> =
-        [length as u16, kind].into_iter().flat_map(u16::to_ne_bytes).chain(value.to_vec()).collect();
+    let mut bytes: Vec<u8> = [length as u16, kind]
+        .into_iter()
+        .flat_map(u16::to_ne_bytes)
+        .chain(value.to_vec())
+        .collect();
     bytes.resize(length.next_multiple_of(4), 0);
     bytes
 }

@@ -114,7 +114,9 @@ impl Errors {
             let mut pairs = names.split_whitespace().zip(values.split_whitespace());
             let kind = pairs.next().map_or("", |(kind, _)| kind);
             if ["Udp:", "Icmp:"].contains(&kind) {
-                errors.extend(pairs.filter_map(|(name, value)| error(&format!("{kind}{name}"), value)));
+                errors.extend(
+                    pairs.filter_map(|(name, value)| error(&format!("{kind}{name}"), value)),
+                );
             }
         }
         let pairs = snmp6.lines().filter_map(|line| line.split_once(char::is_whitespace));

@@ -59,7 +59,8 @@ fn tags_come_back(path: PathName) -> Result<(), Failed> {
     assert_eq!(summary.counters.forwarded, frames.len() as u64);
 
     let mut served = serve(path, |_| {})?;
-    let pairs = stacks().into_iter().filter(|tags| tags.len() < 3).map(|tags| tagged(1, 100, &tags));
+    let pairs =
+        stacks().into_iter().filter(|tags| tags.len() < 3).map(|tags| tagged(1, 100, &tags));
     let (frames, answers): (Vec<_>, Vec<_>) = pairs.unzip();
     served.client.exchange(&frames, &answers)?;
     served.finish().map(drop)

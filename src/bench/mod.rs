@@ -1,0 +1,9 @@
+//! Experiments: the same work over several paths, side by side, with frames verified.
+//!
+//! [`testbed`] is where it happens; [`trial`] is one path's turn; [`compare`] lets the paths take
+//! turns and adds up; [`verdict`] says in words what the numbers say.
+
+pub mod compare;
+pub mod testbed;
+pub mod trial;
+pub mod verdict;

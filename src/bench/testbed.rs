@@ -1,0 +1,84 @@
+//! Where an experiment happens: the lab's veth pair, or two interfaces that a cable joins.
+
+use crate::engine::guard::refuse_unsafe_interface;
+use crate::error::{Error, Result};
+use crate::lab::{Lab, LabConfig};
+use crate::sys::link::{Link, Links};
+use crate::sys::namespace::Namespace;
+use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
+
+/// One end of the testbed.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The interface.
+    pub link: Link,
+    /// The network namespace that it is in.
+    pub namespace: Namespace,
+}
+
+/// Two ends between which frames go.
+#[derive(Debug)]
+pub struct Testbed {
+    /// Where the generator sends from.
+    pub generator: End,
+    /// Where the engine serves.
+    pub engine: End,
+    /// Interfaces of the user's choice may be served although they look unsafe.
+    pub force: bool,
+    lab: Option<Lab>,
+}
+
+impl Testbed {
+    /// A veth pair of its own, in two namespaces, gone with the process.
+    pub fn lab(largest: FrameSize) -> Result<Testbed> {
+        let mtu = (largest.socket_bytes() - ETHERNET_HEADER_BYTES).max(1500);
+        let mtu = u32::try_from(mtu).ok().filter(|&mtu| mtu <= MTU_MAX).ok_or_else(|| {
+            let most = MTU_MAX as usize + ETHERNET_HEADER_BYTES + crate::units::FCS_BYTES;
+            Error::Usage(format!("{largest} bytes: a veth frame has at most {most}, FCS included"))
+        })?;
+        let lab = Lab::create(&LabConfig { mtu, ..LabConfig::default() })?;
+        let end = |side: &crate::lab::Side| End {
+            link: side.link.clone(),
+            namespace: side.namespace.clone(),
+        };
+        let (generator, engine) = (end(&lab.generator), end(&lab.engine));
+        Ok(Testbed { generator, engine, force: false, lab: Some(lab) })
+    }
+
+    /// Two interfaces of this machine that are cabled together.
+    pub fn interfaces(generator: &str, engine: &str, force: bool) -> Result<Testbed> {
+        if generator == engine {
+            return Err(Error::Usage(format!(
+                "--interface and --dut-interface are both {generator}: two are needed, cabled \
+                 together"
+            )));
+        }
+        let links = Links::open()?;
+        let end = |name: &str| -> Result<End> {
+            let link = links.by_name(name)?;
+            if !force {
+                refuse_unsafe_interface(&links, &link)?;
+            }
+            if !link.running {
+                return Err(Error::Run(format!(
+                    "{name} has no link: plug the cable in, or `ip link set {name} up`"
+                )));
+            }
+            Ok(End { link, namespace: Namespace::current()? })
+        };
+        Ok(Testbed { generator: end(generator)?, engine: end(engine)?, force, lab: None })
+    }
+
+    /// Whether frames cross a veth pair, which is no network interface card.
+    pub fn is_veth(&self) -> bool {
+        self.lab.is_some() || self.engine.link.is_veth()
+    }
+
+    /// Whether the testbed was made by this process.
+    pub fn is_lab(&self) -> bool {
+        self.lab.is_some()
+    }
+}
+
+/// The largest MTU of a veth pair (`ETH_MAX_MTU` less what a header takes).
+const MTU_MAX: u32 = 65_535;

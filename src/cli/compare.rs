@@ -1,0 +1,172 @@
+//! `linerate compare`: its options and what they mean.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::echo::{CpuList, parse_cpu_list};
+use crate::bench::compare::{self, CompareConfig};
+use crate::bench::testbed::Testbed;
+use crate::engine::config::PathName;
+use crate::engine::placement::choose_cpus;
+use crate::error::{Result, exit};
+use crate::report::compare::CompareReport;
+use crate::ring::budget::MemoryBudget;
+use crate::sys::failure::failed;
+use crate::sys::privilege::ensure_namespaces_allowed;
+use crate::sys::signal::Interrupt;
+use crate::units::{FrameSize, parse_positive_duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  linerate compare                                  no root needed: makes its own veth testbed
+  linerate compare --sizes 64,512,1518 --trials 9 --json result.json
+  sudo linerate compare -i eth1 --dut-interface eth2    two ports of this machine, cabled together
+
+What is measured, for each size and path:
+  forwarded  verified echoes per second while the generator sends as fast as it can
+  drain      the engine's own ceiling: its rings or buffer are filled while it is paused, the
+             generator stops, and the echoes are timed by the kernel's stamps
+  CPU/frame  CPU time of the engine's thread for each echo, user and kernel. On a veth pair the
+             sender's thread also does the receiver's work in the kernel, so it is included
+  RTT        a lone frame's round trip; the client looks without sleeping, so this is the engine's
+             latency and the kernel's. A V3 block waits for its retire timeout (1 ms): `ring` is
+             the path for throughput, ring-v2 and syscall answer at once
+
+Paths take turns, trial by trial; ratios are formed within a round. Exit code 130 after Ctrl-C.";
+
+/// Run the same verified echo over several packet paths, side by side
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct CompareArgs {
+    /// Packet paths, with commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "ring,ring-v2,syscall"
+    )]
+    paths: Vec<PathName>,
+
+    /// Frame sizes with FCS, as RFC 2544 counts them (64 is 60 bytes at the socket), with commas
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
+    sizes: Vec<FrameSize>,
+
+    /// Trials for each path and size
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_trials)]
+    trials: usize,
+
+    /// How long the flood of a trial lasts
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration)]
+    trial_duration: Duration,
+
+    /// CPUs of the generator and of the engine [default: the first two that the process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    cpus: Option<CpuList>,
+
+    /// Interface of the generator, instead of a testbed of our own
+    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
+    interface: Option<String>,
+
+    /// Interface of the engine, cabled to the generator's
+    #[arg(long, value_name = "NAME", requires = "interface")]
+    dut_interface: Option<String>,
+
+    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+
+    /// Use an interface with the default route all the same
+    #[arg(long)]
+    force: bool,
+}
+
+impl CompareArgs {
+    /// Compares, reports, and says how it ended.
+    pub fn run(self) -> Result<u8> {
+        let cpus = self.cpus()?;
+        let (paths, sizes) = (distinct(&self.paths), distinct(&self.sizes));
+        let mut report = CompareReport::open(self.json.as_deref())?;
+        let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
+        let testbed = match (&self.interface, &self.dut_interface) {
+            (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, self.force)?,
+            _ => {
+                // Before any thread exists: a user namespace is entered by the whole process.
+                ensure_namespaces_allowed()?;
+                Testbed::lab(largest)?
+            }
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
+            .map_err(|error| failed("catch signals", &error, ""))?;
+        let config = CompareConfig {
+            paths,
+            sizes,
+            trials: self.trials,
+            trial_duration: self.trial_duration,
+            round_trips: ROUND_TRIPS,
+            cpus,
+            measure_latency: true,
+            ring_memory_max: MemoryBudget::DEFAULT_BYTES,
+            stop: Arc::clone(&stop),
+        };
+        report.start(&testbed, cpus, expected(&config));
+        let mut progress = report.progress();
+        let comparison = compare::run(&testbed, &config, &mut progress)?;
+        report.finish(&testbed, &comparison)?;
+        let wrong = comparison.results.iter().any(|result| result.wrong() > 0);
+        Ok(match (interrupt.caught() || stop.load(Ordering::Relaxed), wrong) {
+            (true, _) => exit::INTERRUPTED,
+            (false, true) => exit::FAILED,
+            (false, false) => exit::OK,
+        })
+    }
+
+    fn cpus(&self) -> Result<(usize, usize)> {
+        let asked = self.cpus.as_ref().map_or(&[][..], |list| &list.0);
+        let chosen = choose_cpus(asked)?;
+        match chosen[..] {
+            [generator, engine, ..] => Ok((generator, engine)),
+            [only] => Ok((only, only)),
+            [] => unreachable!("choose_cpus gives at least one"),
+        }
+    }
+}
+
+/// How long single frames are exchanged in a trial.
+const ROUND_TRIPS: Duration = Duration::from_millis(200);
+/// What a trial takes beside its flood: rings made and unmade, warm-up, drain, round trips.
+const TRIAL_OVERHEAD: Duration = Duration::from_millis(900);
+
+fn expected(config: &CompareConfig) -> Duration {
+    let trials = config.paths.len() * config.sizes.len() * config.trials;
+    (config.trial_duration + TRIAL_OVERHEAD) * u32::try_from(trials).unwrap_or(u32::MAX)
+}
+
+fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut kept = Vec::new();
+    for value in values {
+        if !kept.contains(value) {
+            kept.push(*value);
+        }
+    }
+    kept
+}
+
+fn parse_trials(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1000) => Ok(count),
+        _ => Err("from 1 to 1000".into()),
+    }
+}
+
+fn parse_trial_duration(text: &str) -> std::result::Result<Duration, String> {
+    let duration = parse_positive_duration(text)?;
+    if duration < Duration::from_millis(20) || duration > Duration::from_secs(600) {
+        return Err("from 20ms to 10m".into());
+    }
+    Ok(duration)
+}

@@ -1,0 +1,467 @@
+//! `linerate echo`: its options and what they mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::edit::Transform;
+use crate::engine::pool::{Engine, EngineEvent};
+use crate::engine::token_bucket::Allowance;
+use crate::engine::turn::WhenFull;
+use crate::error::{Error, Result, exit};
+use crate::report::echo::EchoReport;
+use crate::ring::budget::MemoryBudget;
+use crate::ring::geometry::GeometryChoice;
+use crate::sys::failure::failed;
+use crate::sys::packet::FanoutMode;
+use crate::sys::signal::Interrupt;
+use crate::units::{parse_count, parse_duration, parse_memory, parse_positive_duration};
+use crate::wire::ethernet::EtherType;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo linerate echo -i eth1                          echo EtherType 0x88b5, ring path, one worker
+  sudo linerate echo -i eth1 --reply udp --port 7777  answer UDP datagrams over IPv4 and IPv6
+  sudo linerate echo -i eth1 --path syscall           the same work by recvfrom and sendto
+  sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json - four workers; the result as JSON on stdout
+
+Paths:
+  ring      TPACKET_V3 receive ring and TX ring. A frame waits in its block until the block is
+            full or --block-timeout is over: best throughput, up to that much latency
+  ring-v2   TPACKET_V2 receive ring and TX ring: a wake-up a frame, low latency
+  syscall   epoll_wait, one recvfrom, one sendto a frame, as the tutorial does. recvfrom shows no
+            VLAN tag, no checksum state and no kernel stamp: tagged frames are never answered,
+            UDP checksums are always made anew, and latency starts when recvfrom returns
+
+Dropped frames are counted by name; received = forwarded + drops. Ends with exit code 0 on Ctrl-C.";
+
+/// Echo frames back to their senders, payload in upper case
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct EchoArgs {
+    /// Interface to serve
+    #[arg(short, long, alias = "dev", value_name = "NAME")]
+    interface: String,
+
+    /// Packet path: ring, ring-v2 or syscall (see below)
+    #[arg(long, value_name = "PATH", default_value = "ring")]
+    path: PathName,
+
+    /// Go on with --path syscall if the ring cannot be set up
+    #[arg(long)]
+    fallback: bool,
+
+    /// Number of workers, each pinned, with a socket and rings of its own
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = parse_workers)]
+    workers: usize,
+
+    /// CPUs to pin the workers to, in turn: 0-3, 0,2,4-7 [default: all that the process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    cpus: Option<CpuList>,
+
+    /// How several workers share the frames [default: hash for IP, lb for other EtherTypes, which
+    /// the flow hash would send to one worker]
+    #[arg(long, value_enum, value_name = "MODE")]
+    fanout: Option<FanoutArg>,
+
+    /// What to echo: names (ip, ipv6, arp, pae, vlan, qinq), numbers (0x88b5), or all; several
+    /// with commas. Behind VLAN tags the inner type counts. With all, IP is answered only with
+    /// --reply udp, and ARP never [default: 0x88b5, local experimental; with --reply udp: ip,ipv6]
+    #[arg(long, value_name = "TYPE", value_parser = parse_ether_types)]
+    ethertype: Option<EtherTypes>,
+
+    /// l2: everything behind the Ethernet header is payload. udp: swap addresses and ports too,
+    /// upper-case only the UDP payload, make the checksum anew [default: l2; for IP: udp]
+    #[arg(long, value_enum)]
+    reply: Option<ReplyArg>,
+
+    /// UDP port that is answered
+    #[arg(long, value_name = "PORT", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
+    /// What happens to payload bytes
+    #[arg(long, value_enum, default_value_t = TransformArg::Uppercase)]
+    transform: TransformArg,
+
+    /// Put the interface into promiscuous mode and answer frames to other hosts too
+    #[arg(long)]
+    promisc: bool,
+
+    /// Answer frames to broadcast and multicast addresses too, from the interface's own address
+    #[arg(long)]
+    echo_broadcast: bool,
+
+    /// Frames a second and worker that pass although the transform changes nothing in them: they
+    /// may be echoes of echoes. `unlimited` for --transform none on a network that cannot loop
+    #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance)]
+    echo_unchanged: Allowance,
+
+    /// What to do when the TX side is full: `drop`, or wait so long before dropping
+    #[arg(long, value_name = "drop|TIME", default_value = "10ms", value_parser = parse_when_full)]
+    tx_full: WhenFull,
+
+    /// Whether to keep a latency histogram of every frame
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    latency: Switch,
+
+    /// Time between live lines
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    interval: Duration,
+
+    /// End after so long (5s, 2m) [default: run until Ctrl-C]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration)]
+    duration: Option<Duration>,
+
+    /// End after so many received frames over all workers (1000, 10k); a batch more may come
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_count)]
+    count: Option<u64>,
+
+    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+
+    /// No live lines
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    ring: RingArgs,
+
+    /// Serve lo, or the interface with the default route, all the same
+    #[arg(long)]
+    force: bool,
+}
+
+/// Ring geometry; the defaults follow the interface's MTU.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Ring geometry")]
+pub struct RingArgs {
+    /// Bytes of one receive block (64KiB, 1MiB); a multiple of the page size [default: 128KiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
+    block_size: Option<u64>,
+
+    /// Number of receive blocks [default: 4 MiB worth]
+    #[arg(long, value_name = "N")]
+    blocks: Option<usize>,
+
+    /// ring-v2: bytes of one receive slot; longer frames are truncated and not answered
+    /// [default: what the MTU needs]
+    #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
+    frame_size: Option<u64>,
+
+    /// ring: a block with at least one frame is handed over after so long, in whole milliseconds
+    /// [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_block_timeout)]
+    block_timeout: Option<u32>,
+
+    /// Number of TX blocks of 64 KiB [default: 16]
+    #[arg(long, value_name = "N")]
+    tx_blocks: Option<usize>,
+
+    /// Cap on the memory of all rings together, which no kernel limit covers
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_memory)]
+    ring_memory: u64,
+}
+
+impl RingArgs {
+    fn receive(&self) -> GeometryChoice {
+        GeometryChoice {
+            block_bytes: self.block_size.map(|bytes| bytes as usize),
+            blocks: self.blocks,
+            frame_bytes: self.frame_size.map(|bytes| bytes as usize),
+            retire_ms: self.block_timeout,
+        }
+    }
+
+    fn transmit(&self) -> GeometryChoice {
+        GeometryChoice { blocks: self.tx_blocks, ..GeometryChoice::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FanoutArg {
+    /// By flow hash
+    Hash,
+    /// Round robin
+    Lb,
+    /// By receiving CPU
+    Cpu,
+    /// At random
+    Rnd,
+    /// To the next worker when one is full
+    Rollover,
+    /// By receive queue
+    Qm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ReplyArg {
+    /// Everything behind the Ethernet header is payload
+    L2,
+    /// UDP over IPv4 and IPv6
+    Udp,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TransformArg {
+    /// a..z become A..Z
+    Uppercase,
+    /// Leave them; see --echo-unchanged
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+/// CPUs as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct EtherTypes(Vec<EtherType>);
+
+impl EchoArgs {
+    /// What was asked, as the engine takes it.
+    fn config(&self) -> Result<EngineConfig> {
+        let asked = self.ethertype.as_ref().map(|types| types.0.clone());
+        let only_ip = |types: &[EtherType]| !types.is_empty() && types.iter().all(|t| t.is_ip());
+        let by_type =
+            if asked.as_deref().is_some_and(only_ip) { ReplyArg::Udp } else { ReplyArg::L2 };
+        let reply = self.reply.unwrap_or(by_type);
+        let ether_types = asked.unwrap_or_else(|| match reply {
+            ReplyArg::L2 => vec![EtherType::LOCAL_EXPERIMENTAL],
+            ReplyArg::Udp => vec![EtherType::IPV4, EtherType::IPV6],
+        });
+        let all = ether_types.is_empty();
+        if reply == ReplyArg::Udp && !all && !ether_types.iter().any(|t| t.is_ip()) {
+            return Err(Error::Usage(
+                "--reply udp answers IP only: leave out --ethertype, or name ip, ipv6 or all"
+                    .into(),
+            ));
+        }
+        if ether_types.contains(&EtherType::ARP) {
+            return Err(Error::Usage(
+                "--ethertype arp: an echoed ARP request would only confuse the neighbours".into(),
+            ));
+        }
+        Ok(EngineConfig {
+            path: self.path,
+            workers: self.workers,
+            cpus: self.cpus.clone().map_or(Vec::new(), |list| list.0),
+            fanout: self.fanout.map(FanoutMode::from),
+            receive_ring: self.ring.receive(),
+            transmit_ring: self.ring.transmit(),
+            ring_memory_max: usize::try_from(self.ring.ring_memory)
+                .unwrap_or(MemoryBudget::DEFAULT_BYTES),
+            link_layer: reply == ReplyArg::L2 || ether_types.iter().any(|t| !t.is_ip()) || all,
+            udp_port: (reply == ReplyArg::Udp).then_some(self.port),
+            ether_types,
+            transform: match self.transform {
+                TransformArg::Uppercase => Transform::Uppercase,
+                TransformArg::None => Transform::None,
+            },
+            promiscuous: self.promisc,
+            echo_group: self.echo_broadcast,
+            unchanged: self.echo_unchanged,
+            when_full: self.tx_full,
+            measure_latency: self.latency == Switch::On,
+            interval: self.interval,
+            frame_limit: self.count,
+            force: self.force,
+            ..EngineConfig::new(&self.interface)
+        })
+    }
+
+    /// Serves until Ctrl-C, the duration, the count or the end of the interface.
+    pub fn run(self) -> Result<u8> {
+        let mut config = self.config()?;
+        let interrupt = Interrupt::catch().map_err(|e| failed("catch signals", &e, ""))?;
+        let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
+        let started = Engine::start(&config);
+        let mut engine = match started {
+            Err(error) if self.fallback && is_ring_failure(&error, config.path) => {
+                report.fallback(config.path, &error)?;
+                config.path = PathName::Syscall;
+                Engine::start(&config)?
+            }
+            started => started?,
+        };
+        report.start(&engine, &config)?;
+        let deadline =
+            self.duration.and_then(|duration| std::time::Instant::now().checked_add(duration));
+        let mut ended = false;
+        while !ended && !interrupt.caught() && !report.reader_gone() {
+            let left = deadline.map(|end| end.saturating_duration_since(std::time::Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break;
+            }
+            let events = engine.poll(left.unwrap_or(POLL).min(POLL))?;
+            ended = events
+                .iter()
+                .any(|event| matches!(event, EngineEvent::Ended | EngineEvent::InterfaceGone));
+            report.events(&mut engine, events, self.interval)?;
+        }
+        let summary = engine.stop();
+        report.summary(&config, &summary)?;
+        let failed = !summary.failures.is_empty() || summary.interface_gone;
+        Ok(if failed { exit::FAILED } else { exit::OK })
+    }
+}
+
+/// How soon a signal or a change of the link is seen.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Whether the ring itself failed, and not the privilege, the interface or the command line.
+fn is_ring_failure(error: &Error, path: PathName) -> bool {
+    let ring_step = |text: &str| text.contains(" ring") || text.contains("PACKET_");
+    path != PathName::Syscall
+        && matches!(error, Error::System(system) if ring_step(&system.attempted) && !system.errno.privilege)
+}
+
+impl From<FanoutArg> for FanoutMode {
+    fn from(mode: FanoutArg) -> FanoutMode {
+        match mode {
+            FanoutArg::Hash => FanoutMode::Hash,
+            FanoutArg::Lb => FanoutMode::LoadBalance,
+            FanoutArg::Cpu => FanoutMode::Cpu,
+            FanoutArg::Rnd => FanoutMode::Random,
+            FanoutArg::Rollover => FanoutMode::Rollover,
+            FanoutArg::Qm => FanoutMode::Queue,
+        }
+    }
+}
+
+fn parse_workers(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=256) => Ok(count),
+        _ => Err("from 1 to 256, the size of a fanout group".into()),
+    }
+}
+
+/// CPUs as typed: `0-3`, `0,2,4-7`.
+pub fn parse_cpu_list(text: &str) -> std::result::Result<CpuList, String> {
+    let number = |text: &str| {
+        let cpu = text.trim().parse::<usize>().ok().filter(|&cpu| cpu < 8192);
+        cpu.ok_or_else(|| format!("'{text}' is not a CPU number"))
+    };
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        match part.split_once('-') {
+            None => cpus.push(number(part)?),
+            Some((first, last)) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return Err(format!("'{part}' runs backwards"));
+                }
+                cpus.extend(first..=last);
+            }
+        }
+    }
+    Ok(CpuList(cpus))
+}
+
+fn parse_ether_types(text: &str) -> std::result::Result<EtherTypes, String> {
+    if text == "all" {
+        return Ok(EtherTypes(Vec::new()));
+    }
+    let types: std::result::Result<Vec<EtherType>, String> =
+        text.split(',').map(|name| name.trim().parse().map_err(|e| format!("{e}"))).collect();
+    match types? {
+        types if types.len() <= 16 => Ok(EtherTypes(types)),
+        _ => Err("at most 16 EtherTypes; `all` echoes every one".into()),
+    }
+}
+
+fn parse_allowance(text: &str) -> std::result::Result<Allowance, String> {
+    if text == "unlimited" {
+        return Ok(Allowance::Unlimited);
+    }
+    let rate = parse_count(text)?;
+    u32::try_from(rate).map(Allowance::PerSecond).map_err(|_| "use `unlimited`".into())
+}
+
+fn parse_when_full(text: &str) -> std::result::Result<WhenFull, String> {
+    if text == "drop" {
+        return Ok(WhenFull::Drop);
+    }
+    let patience = parse_duration(text)?;
+    if patience > Duration::from_secs(1) {
+        return Err("at most 1s: meanwhile the worker serves nobody".into());
+    }
+    Ok(WhenFull::Wait(patience))
+}
+
+fn parse_interval(text: &str) -> std::result::Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval < Duration::from_millis(10) || interval > Duration::from_secs(3600) {
+        return Err("from 10ms to 1h".into());
+    }
+    Ok(interval)
+}
+
+fn parse_block_timeout(text: &str) -> std::result::Result<u32, String> {
+    let timeout = parse_duration(text)?;
+    if timeout.subsec_nanos() % 1_000_000 != 0 || timeout.as_millis() > u32::MAX.into() {
+        return Err("the kernel takes whole milliseconds".into());
+    }
+    Ok(timeout.as_millis() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Echo {
+        #[command(flatten)]
+        args: EchoArgs,
+    }
+
+    fn config(line: &str) -> Result<EngineConfig> {
+        let words = format!("echo -i x {line}");
+        Echo::try_parse_from(words.split_whitespace()).unwrap().args.config()
+    }
+
+    #[test]
+    fn what_is_echoed_follows_from_type_and_reply() {
+        let plain = config("").unwrap();
+        assert_eq!(plain.ether_types, [EtherType::LOCAL_EXPERIMENTAL]);
+        assert_eq!((plain.link_layer, plain.udp_port), (true, None));
+        let udp = config("--reply udp --port 7777").unwrap();
+        assert_eq!(udp.ether_types, [EtherType::IPV4, EtherType::IPV6]);
+        assert_eq!((udp.link_layer, udp.udp_port), (false, Some(7777)));
+        let ip = config("--ethertype ip").unwrap();
+        assert_eq!((ip.link_layer, ip.udp_port), (false, Some(7)));
+        let all = config("--ethertype all").unwrap();
+        assert!(all.ether_types.is_empty() && all.link_layer && all.udp_port.is_none());
+        let reflector = config("--ethertype ip --reply l2 --transform none").unwrap();
+        assert_eq!((reflector.link_layer, reflector.udp_port), (true, None));
+        assert!(config("--ethertype pae --reply udp").is_err());
+        assert!(config("--ethertype arp").is_err());
+    }
+
+    #[test]
+    fn lists_of_cpus_are_numbers_and_ranges() {
+        assert_eq!(parse_cpu_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
+        for bad in ["", "a", "3-1", "1-", "99999"] {
+            assert!(parse_cpu_list(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_reason() {
+        assert!(parse_block_timeout("1500us").is_err());
+        assert!(parse_when_full("2s").is_err());
+        assert!(parse_interval("1ms").is_err());
+        assert!(parse_workers("0").is_err());
+        assert!(parse_ether_types("ip,nonsense").is_err());
+    }
+}

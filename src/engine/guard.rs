@@ -1,0 +1,26 @@
+//! Interfaces that are not touched unless the user insists.
+
+use crate::error::{Error, Result};
+use crate::sys::link::{Link, Links};
+
+/// Refuses the loopback interface, the one with the default route and what is not Ethernet.
+pub fn refuse_unsafe_interface(links: &Links, link: &Link) -> Result<()> {
+    let name = &link.name;
+    let refuse = |reason: &str| Err(Error::Usage(format!("{name} {reason}")));
+    if link.loopback {
+        return refuse(
+            "is the loopback interface: what is sent there comes back as received. Use --force if \
+             you mean it, or `linerate compare` for a testbed of its own",
+        );
+    }
+    if links.default_route_interfaces()?.contains(&link.index) {
+        return refuse(
+            "carries the default route: traffic there may cut you off or reach strangers. Use \
+             --force if you mean it",
+        );
+    }
+    if !link.ethernet {
+        return refuse("is not an Ethernet interface");
+    }
+    Ok(())
+}

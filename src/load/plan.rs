@@ -1,0 +1,311 @@
+//! What a generator sends, over which rings, and for how long.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::ring::geometry::GeometryChoice;
+use crate::ring::layout::rx_mac_offset;
+use crate::ring::send_rule;
+use crate::sys::packet::RingVersion;
+use crate::units::FrameSize;
+use crate::wire::encapsulation::Encapsulation;
+use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
+use crate::wire::headers::{IpAddresses, UdpHeaders};
+use crate::wire::ip::IpVersion;
+use crate::wire::probe::Expectation;
+
+/// Frame sizes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// All frames are of one size.
+    Fixed(FrameSize),
+    /// Every size from the first to the second, one after another, over and over.
+    Sweep {
+        /// The smallest.
+        from: FrameSize,
+        /// The largest.
+        to: FrameSize,
+    },
+}
+
+impl Sizes {
+    /// The sizes in the order in which frames have them; none where a sweep runs backwards.
+    pub fn all(self) -> impl Iterator<Item = FrameSize> {
+        let (from, to) = match self {
+            Sizes::Fixed(size) => (size, size),
+            Sizes::Sweep { from, to } => (from, to),
+        };
+        // Each is at least `from`, which is a frame size.
+        (from.bytes()..=to.bytes()).filter_map(|bytes| FrameSize::with_fcs(bytes).ok())
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sizes::Fixed(size) => size.fmt(f),
+            Sizes::Sweep { from, to } => write!(f, "{from} to {to}"),
+        }
+    }
+}
+
+/// What carries the probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// It follows this EtherType.
+    Raw(EtherType),
+    /// It is the payload of a UDP datagram. The interface must not own the source address, or its
+    /// own stack answers the echoes with ICMP errors.
+    Udp(UdpHeaders),
+}
+
+/// What lies between a frame's MAC addresses and the probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carriage {
+    /// VLAN tags, outermost first.
+    pub tags: Vec<VlanTag>,
+    /// What follows them.
+    pub content: Content,
+}
+
+impl Carriage {
+    /// No tag, and the probe straight after `ether_type`.
+    pub fn raw(ether_type: EtherType) -> Carriage {
+        Carriage { tags: Vec::new(), content: Content::Raw(ether_type) }
+    }
+
+    /// No tag, and the probe in UDP datagrams.
+    pub fn udp(headers: UdpHeaders) -> Carriage {
+        Carriage { tags: Vec::new(), content: Content::Udp(headers) }
+    }
+
+    /// The same with `tag` around it.
+    pub fn tagged(mut self, tag: VlanTag) -> Carriage {
+        self.tags.insert(0, tag);
+        self
+    }
+
+    /// The EtherType behind the tags.
+    pub fn ether_type(&self) -> EtherType {
+        match self.content {
+            Content::Raw(ether_type) => ether_type,
+            Content::Udp(headers) => match headers.addresses {
+                IpAddresses::V4 { .. } => EtherType::IPV4,
+                IpAddresses::V6 { .. } => EtherType::IPV6,
+            },
+        }
+    }
+
+    /// The encapsulation that this is; a usage error where there is none with so many tags.
+    pub fn encapsulation(&self) -> Result<Encapsulation> {
+        let version = match self.content {
+            Content::Raw(_) => None,
+            Content::Udp(headers) => Some(headers.addresses.version()),
+        };
+        Ok(match (version, self.tags.len()) {
+            (None, 0) => Encapsulation::Raw,
+            (None, 1) => Encapsulation::Vlan,
+            (None, 2) => Encapsulation::Qinq,
+            (Some(IpVersion::V4), 0) => Encapsulation::Ipv4Udp,
+            (Some(IpVersion::V4), 1) => Encapsulation::VlanIpv4Udp,
+            (Some(IpVersion::V6), 0) => Encapsulation::Ipv6Udp,
+            (Some(IpVersion::V6), 1) => Encapsulation::VlanIpv6Udp,
+            (None, tags) => {
+                return Err(Error::Usage(format!("{tags} VLAN tags: at most 2 can be sent")));
+            }
+            (Some(_), tags) => {
+                return Err(Error::Usage(format!(
+                    "{tags} VLAN tags around UDP: at most 1 can be sent"
+                )));
+            }
+        })
+    }
+}
+
+/// How frames follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As fast as the generator can, whatever comes back.
+    Flood,
+    /// So many unanswered frames at a time; a new one for each answer.
+    Window(usize),
+    /// One unanswered frame at a time.
+    PingPong,
+}
+
+/// When the sending ends: at whichever comes first; at least one must be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// After this time.
+    pub duration: Option<Duration>,
+    /// After exactly this many frames.
+    pub count: Option<u64>,
+}
+
+impl Limits {
+    /// So long.
+    pub fn lasting(duration: Duration) -> Limits {
+        Limits { duration: Some(duration), count: None }
+    }
+
+    /// So many frames.
+    pub fn frames(count: u64) -> Limits {
+        Limits { duration: None, count: Some(count) }
+    }
+}
+
+/// What a generator sends and how it receives.
+#[derive(Clone, Debug)]
+pub struct LoadConfig {
+    /// Index of the interface, in the network namespace of the thread that opens the generator.
+    pub interface: u32,
+    /// The interface's MTU in bytes.
+    pub mtu: usize,
+    /// The interface's own address: the frames' source.
+    pub source: MacAddress,
+    /// The engine's address: the frames' destination.
+    pub destination: MacAddress,
+    /// What carries the probe.
+    pub carriage: Carriage,
+    /// Frame sizes.
+    pub sizes: Sizes,
+    /// How payloads should come back.
+    pub expectation: Expectation,
+    /// Number of the first run; each run takes the next, modulo 4096.
+    pub first_run: u16,
+    /// The CPU to pin the calling thread to.
+    pub cpu: Option<usize>,
+    /// Receive ring: V3 hands over blocks, which is cheaper for floods; V2 hands over each frame as
+    /// it comes, where a V3 block waits up to its retire timeout.
+    pub version: RingVersion,
+    /// The receive ring's size.
+    pub receive: GeometryChoice,
+    /// The TX ring's size.
+    pub transmit: GeometryChoice,
+    /// Frames sent with one kick.
+    pub batch: usize,
+    /// How long a window waits for an answer by looking at the ring over and over before it sleeps.
+    /// Looking finds the answer when the engine has sent it; after a sleep the round trip also has
+    /// the generator's own wake-up in it.
+    pub spin: Duration,
+    /// Ping-pong pauses before each frame, evenly spread from 0 to this. Without a pause each frame
+    /// follows the last answer at once, and so falls in step with whatever timer released that
+    /// answer: against a V3 ring every frame then waits a whole retire timeout, not half of one on
+    /// the average.
+    pub pause_max: Duration,
+    /// A window gives up waiting for its frames when none of them has come for so long.
+    pub answer_timeout: Duration,
+    /// After the sending, frames are taken until all are back or none has come for so long.
+    pub quiet: Duration,
+    /// Set it from another thread to end the sending early; looked at once a batch.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl LoadConfig {
+    /// 64-byte frames of the local experimental EtherType over a V3 ring, upper-cased in return.
+    pub fn new(
+        interface: u32,
+        mtu: usize,
+        source: MacAddress,
+        destination: MacAddress,
+    ) -> LoadConfig {
+        LoadConfig {
+            interface,
+            mtu,
+            source,
+            destination,
+            carriage: Carriage::raw(EtherType::LOCAL_EXPERIMENTAL),
+            sizes: Sizes::Fixed(FrameSize::smallest()),
+            expectation: Expectation::Uppercased,
+            first_run: 0,
+            cpu: None,
+            version: RingVersion::V3,
+            receive: GeometryChoice::default(),
+            transmit: GeometryChoice::default(),
+            batch: 64,
+            spin: Duration::from_millis(2),
+            pause_max: Duration::ZERO,
+            answer_timeout: Duration::from_millis(100),
+            quiet: Duration::from_millis(200),
+            stop: Arc::default(),
+        }
+    }
+
+    /// Checks what the kernel would refuse and what carries no probe; a usage error says which.
+    pub fn check(&self) -> Result<()> {
+        let encapsulation = self.carriage.encapsulation()?;
+        if self.sizes.all().next().is_none() {
+            return Err(Error::Usage(format!("frame sizes {} run backwards", self.sizes)));
+        }
+        if self.batch == 0 {
+            return Err(Error::Usage("a batch of 0 frames sends nothing; the least is 1".into()));
+        }
+        let first_type = match self.carriage.tags.first() {
+            Some(tag) => tag.tpid,
+            None => self.carriage.ether_type().0,
+        };
+        for size in self.sizes.all() {
+            encapsulation.payload_bytes(size).map_err(Error::Usage)?;
+            if send_rule::check(size.socket_bytes(), first_type.to_be_bytes(), self.mtu).is_err() {
+                return Err(Error::Usage(format!(
+                    "frames of {size} bytes ({} without FCS) are longer than an MTU of {} allows",
+                    size.socket_bytes(),
+                    self.mtu,
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a V3 receive ring that holds `frames` echoes that nobody reads, from an engine that
+    /// sends at least [`UNREAD_PPS_MIN`] a second: a slower one has more blocks retired half empty.
+    pub fn hold_unread(&mut self, frames: u64) {
+        const BLOCK_BYTES: usize = 64 << 10;
+        const RETIRE_MS: u32 = 10;
+        let frames_a_timeout = UNREAD_PPS_MIN as usize * RETIRE_MS as usize / 1000;
+        let longest = self.sizes.all().last().map_or(0, FrameSize::socket_bytes);
+        let each = (rx_mac_offset(RingVersion::V3) + longest).next_multiple_of(8);
+        let full = (frames as usize * each).div_ceil(BLOCK_BYTES - each);
+        let half_empty = (frames as usize).div_ceil(frames_a_timeout);
+        self.version = RingVersion::V3;
+        self.receive.block_bytes = Some(BLOCK_BYTES);
+        self.receive.blocks = Some(full + half_empty + 2);
+        self.receive.retire_ms = Some(RETIRE_MS);
+    }
+}
+
+/// The slowest engine, in frames per second, for which [`LoadConfig::hold_unread`] finds room.
+pub const UNREAD_PPS_MIN: u64 = 25_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const THERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+
+    fn sweep(from: usize, to: usize) -> Sizes {
+        let size = |bytes| FrameSize::with_fcs(bytes).unwrap();
+        Sizes::Sweep { from: size(from), to: size(to) }
+    }
+
+    #[test]
+    fn sweeps_have_every_size_and_impossible_ones_are_usage_errors() {
+        let mut config = LoadConfig::new(1, 1500, HERE, THERE);
+        config.sizes = sweep(64, 1518);
+        assert_eq!(config.sizes.all().count(), 1455);
+        config.check().unwrap();
+        for impossible in [sweep(64, 1519), sweep(65, 64)] {
+            config.sizes = impossible;
+            assert_eq!(config.check().unwrap_err().exit_code(), 2);
+        }
+        config.sizes = sweep(64, 1522);
+        config.carriage = config.carriage.tagged(VlanTag::customer(5, 0));
+        config.check().unwrap();
+        config.carriage.tags[0] = VlanTag::service(5, 0);
+        assert!(config.check().is_err(), "only 0x8100 earns four bytes more");
+    }
+}

@@ -1,0 +1,214 @@
+//! Frames as they are sent, and as their echoes have to look.
+
+use crate::error::{Error, Result};
+use crate::ring::frame::{ChecksumState, FrameMeta};
+use crate::units::ETHERNET_HEADER_BYTES;
+use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
+
+use crate::wire::headers::{IpAddresses, UdpHeaders};
+use crate::wire::probe::{Expectation, Probe, Verdict};
+use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
+
+use super::plan::{Content, LoadConfig};
+
+/// The longest header in front of a probe: Ethernet, one tag, IPv6, UDP.
+const HEADER_BYTES_MAX: usize = ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES + 48;
+/// Bytes of the two MAC addresses, after which the tags and the EtherType stand.
+const ADDRESSES_BYTES: usize = 12;
+
+/// What a frame turned out to be that came back under its own number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Every byte, the tag and the length are as expected.
+    Intact,
+    /// Right in all but that the payload is as it was sent.
+    NotTransformed,
+    /// Bytes are missing at its end.
+    Truncated,
+    /// Something else.
+    Corrupted {
+        /// The first byte that is not as expected, counted from the destination address on, the
+        /// outer VLAN tag left out; 12 for a wrong outer tag, the UDP checksum field's place for a
+        /// wrong checksum, the expected length for a frame that is too long.
+        first_offset: usize,
+    },
+}
+
+/// The headers of the frames of one size.
+#[derive(Clone, Debug)]
+struct Shape {
+    /// Bytes sent, without FCS.
+    sent_bytes: usize,
+    /// Headers as they are sent, tags included.
+    sent: [u8; HEADER_BYTES_MAX],
+    /// Headers of the echo as a ring shows it, the outer tag taken off.
+    echo: [u8; HEADER_BYTES_MAX],
+    /// The datagram in the packet behind the EtherType, where it is UDP.
+    udp: Option<UdpView>,
+}
+
+/// All that does not change from frame to frame, written once.
+#[derive(Clone, Debug)]
+pub struct Template {
+    shapes: Box<[Shape]>,
+    /// Bytes in front of the probe, as sent.
+    sent_header_bytes: usize,
+    /// Bytes in front of the probe as a ring shows the echo.
+    echo_header_bytes: usize,
+    /// Bytes in front of the IP header, as sent.
+    link_bytes: usize,
+    /// The tag that the kernel takes off the echo.
+    outer_tag: Option<VlanTag>,
+    expectation: Expectation,
+}
+
+impl Template {
+    /// The frames of `config`, which is [checked](LoadConfig::check) on the way.
+    pub fn new(config: &LoadConfig) -> Result<Template> {
+        config.check()?;
+        let sent_header_bytes = config.carriage.encapsulation()?.overhead_bytes();
+        let outer_tag = config.carriage.tags.first().copied();
+        let taken_off = if outer_tag.is_some() { VLAN_TAG_BYTES } else { 0 };
+        let link_bytes = ETHERNET_HEADER_BYTES + config.carriage.tags.len() * VLAN_TAG_BYTES;
+        let shapes = config.sizes.all().map(|size| shape(config, size.socket_bytes()));
+        Ok(Template {
+            shapes: shapes.collect::<Result<_>>()?,
+            sent_header_bytes,
+            echo_header_bytes: sent_header_bytes - taken_off,
+            link_bytes,
+            outer_tag,
+            expectation: config.expectation,
+        })
+    }
+
+    /// The longest frame, in bytes without FCS.
+    pub fn longest(&self) -> usize {
+        self.shapes.iter().map(|shape| shape.sent_bytes).max().unwrap_or(0)
+    }
+
+    /// Writes frame number `sequence` of `run` to the front of `room`, which must hold the
+    /// [longest](Template::longest), and returns its length.
+    #[inline]
+    pub fn write(&self, room: &mut [u8], run: u16, sequence: u64) -> usize {
+        let shape = self.shape(sequence);
+        let frame = &mut room[..shape.sent_bytes];
+        let (header, payload) = frame.split_at_mut(self.sent_header_bytes);
+        header.copy_from_slice(&shape.sent[..self.sent_header_bytes]);
+        let written = Probe::new(run, sequence).write(payload);
+        debug_assert!(written.is_ok(), "LoadConfig::check saw to room for the probe");
+        if let Some(view) = &shape.udp {
+            write_udp_checksum(&mut frame[self.link_bytes..], view);
+        }
+        shape.sent_bytes
+    }
+
+    /// The probe of a received frame, if it carries one where an echo has it.
+    #[inline]
+    pub fn probe_of(&self, frame: &[u8]) -> Option<Probe> {
+        Probe::read(frame.get(self.echo_header_bytes..)?)
+    }
+
+    /// Compares a received frame, which carries `probe`, with the echo that it should be.
+    #[inline]
+    pub fn judge(&self, meta: &FrameMeta, frame: &[u8], probe: Probe) -> Judgement {
+        let shape = self.shape(probe.sequence());
+        let taken_off = self.sent_header_bytes - self.echo_header_bytes;
+        let expected_bytes = shape.sent_bytes - taken_off;
+        if frame.len() < expected_bytes || frame.len() < meta.wire_bytes as usize {
+            return Judgement::Truncated;
+        }
+        if meta.tag != self.outer_tag {
+            return Judgement::Corrupted { first_offset: ADDRESSES_BYTES };
+        }
+        let (header, payload) = frame.split_at(self.echo_header_bytes);
+        let checksum_bytes = if shape.udp.is_some() { 2 } else { 0 };
+        let compared = self.echo_header_bytes - checksum_bytes;
+        if header[..compared] != shape.echo[..compared] {
+            let mut pairs = header.iter().zip(&shape.echo);
+            let first_offset = pairs.position(|(found, expected)| found != expected);
+            return Judgement::Corrupted { first_offset: first_offset.unwrap_or(compared) };
+        }
+        let verdict = probe.verify(&payload[..expected_bytes - header.len()], self.expectation);
+        if let Verdict::Corrupted { first_offset } = verdict {
+            return Judgement::Corrupted { first_offset: header.len() + first_offset };
+        }
+        if let Some(view) = &shape.udp
+            && !self.has_right_checksum(meta, frame, view)
+        {
+            return Judgement::Corrupted { first_offset: compared };
+        }
+        if frame.len() > expected_bytes {
+            return Judgement::Corrupted { first_offset: expected_bytes };
+        }
+        match verdict {
+            Verdict::NotTransformed => Judgement::NotTransformed,
+            _ => Judgement::Intact,
+        }
+    }
+
+    /// Whether the UDP checksum is right, or left to hardware by a stack on this machine.
+    fn has_right_checksum(&self, meta: &FrameMeta, frame: &[u8], view: &UdpView) -> bool {
+        if meta.checksum == ChecksumState::Partial {
+            return true;
+        }
+        let taken_off = self.sent_header_bytes - self.echo_header_bytes;
+        let packet = &frame[self.link_bytes - taken_off..];
+        let field = &packet[view.checksum_field()];
+        let checksum = u16::from_be_bytes([field[0], field[1]]);
+        udp_checksum_ok(packet, &UdpView { checksum, ..*view })
+    }
+
+    #[inline]
+    fn shape(&self, sequence: u64) -> &Shape {
+        match &*self.shapes {
+            [only] => only,
+            shapes => &shapes[(sequence % shapes.len() as u64) as usize],
+        }
+    }
+}
+
+fn shape(config: &LoadConfig, sent_bytes: usize) -> Result<Shape> {
+    let (tags, ether_type) = (&config.carriage.tags[..], config.carriage.ether_type());
+    let impossible = || Error::Usage("the headers do not fit the frame".into());
+    let mut frame = vec![0; sent_bytes];
+    let (destination, source) = (config.destination, config.source);
+    let link =
+        write_header(&mut frame, destination, source, tags, ether_type).ok_or_else(impossible)?;
+    let mut echo = vec![0; sent_bytes];
+    let inner = tags.get(1..).unwrap_or_default();
+    let echo_link =
+        write_header(&mut echo, source, destination, inner, ether_type).ok_or_else(impossible)?;
+    let mut view = None;
+    if let Content::Udp(headers) = config.carriage.content {
+        let payload_bytes = (sent_bytes - link).saturating_sub(headers.header_bytes());
+        let written = headers.write(&mut frame[link..], payload_bytes).map_err(Error::Usage)?;
+        reversed(headers).write(&mut echo[echo_link..], payload_bytes).map_err(Error::Usage)?;
+        view = Some(written);
+    }
+    Ok(Shape { sent_bytes, sent: front(&frame), echo: front(&echo), udp: view })
+}
+
+/// The headers of the answer.
+fn reversed(headers: UdpHeaders) -> UdpHeaders {
+    let addresses = match headers.addresses {
+        IpAddresses::V4 { source, destination } => {
+            IpAddresses::V4 { source: destination, destination: source }
+        }
+        IpAddresses::V6 { source, destination } => {
+            IpAddresses::V6 { source: destination, destination: source }
+        }
+    };
+    UdpHeaders {
+        addresses,
+        source_port: headers.destination_port,
+        destination_port: headers.source_port,
+        hop_limit: headers.hop_limit,
+    }
+}
+
+fn front(frame: &[u8]) -> [u8; HEADER_BYTES_MAX] {
+    let mut front = [0; HEADER_BYTES_MAX];
+    let bytes = frame.len().min(HEADER_BYTES_MAX);
+    front[..bytes].copy_from_slice(&frame[..bytes]);
+    front
+}

@@ -1,0 +1,302 @@
+//! What `linerate compare` says: the machine, a table for each size, the verdict.
+
+use std::path::Path;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::json::{self, JsonFile};
+use super::text::{self, Text, grouped};
+use crate::bench::compare::{Comparison, PathResult, Step};
+use crate::bench::testbed::Testbed;
+use crate::bench::verdict;
+use crate::engine::config::PathName;
+use crate::error::Result;
+use crate::stats::spread::Spread;
+use crate::sys::host::Host;
+use crate::units::{FrameSize, nanoseconds};
+
+/// The voice of `linerate compare`.
+#[derive(Debug)]
+pub struct CompareReport {
+    text: Text,
+    json: JsonFile,
+    host: Host,
+    bar: ProgressBar,
+}
+
+impl CompareReport {
+    /// Opens the outputs.
+    pub fn open(json: Option<&Path>) -> Result<CompareReport> {
+        let json = JsonFile::open(json)?;
+        let text = Text::new(json.takes_stdout());
+        Ok(CompareReport { text, json, host: Host::detect(), bar: ProgressBar::hidden() })
+    }
+
+    /// What is about to be measured, and where.
+    pub fn start(&mut self, testbed: &Testbed, cpus: (usize, usize), expected: Duration) {
+        let Host { kernel, cpu, cpus: count, .. } = &self.host;
+        self.text.say(format!("linerate compare: Linux {kernel}, {cpu}, {count} CPUs"));
+        let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
+        self.text.say(format!(
+            "  generator on {} (CPU {}), engine on {} (CPU {})",
+            generator.name, cpus.0, engine.name, cpus.1
+        ));
+        if cpus.0 == cpus.1 {
+            self.text
+                .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
+        }
+        if testbed.is_veth() {
+            let made = if testbed.is_lab() { ", made for this run" } else { "" };
+            self.text.say(format!(
+                "  a veth pair{made}: it shows what kernel and path cost, and is not a NIC. It has \
+                 no line rate;\n  a sender pays for its peer's reception too, on both sides alike"
+            ));
+        }
+        self.text.say(format!("  about {} s; Ctrl-C ends with what there is", expected.as_secs()));
+    }
+
+    /// A bar on a terminal; nothing where nobody watches.
+    pub fn progress(&mut self) -> impl FnMut(Step) + Send + use<> {
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials  {msg}  {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bar = ProgressBar::new(0).with_style(style);
+        let bar = self.bar.clone();
+        move |step: Step| {
+            bar.set_length(step.total as u64);
+            bar.set_position(step.done as u64);
+            bar.set_message(format!("{} B {}", step.size, step.path));
+        }
+    }
+
+    /// Tables, verdict, JSON.
+    pub fn finish(&mut self, testbed: &Testbed, comparison: &Comparison) -> Result<()> {
+        self.bar.finish_and_clear();
+        let mut sizes: Vec<FrameSize> = comparison.results.iter().map(|r| r.size).collect();
+        sizes.dedup();
+        for size in sizes {
+            self.size(comparison, size);
+        }
+        if comparison.results.is_empty() {
+            self.text.say("\nno trial was finished");
+        } else {
+            self.text.say("\nVerdict");
+            for sentence in verdict::sentences(comparison) {
+                self.text.say(wrap(&sentence, "  "));
+            }
+            self.text.say(verification(comparison));
+        }
+        if comparison.interrupted {
+            self.text.say("interrupted: the numbers are of the trials that were finished");
+        }
+        self.json.write(&self.document(testbed, comparison))
+    }
+
+    fn size(&mut self, comparison: &Comparison, size: FrameSize) {
+        let results: Vec<&PathResult> =
+            comparison.results.iter().filter(|result| result.size == size).collect();
+        let trials = results.iter().map(|result| result.trials.len()).min().unwrap_or(0);
+        self.text.say(format!(
+            "\n{size} B frames ({} B at the socket), {trials} trials in turn: median (min-max)",
+            size.socket_bytes()
+        ));
+        let mut table =
+            table(&["path", "forwarded", "loss", "drain", "CPU/frame", "RTT p50", "RTT p99"]);
+        for result in &results {
+            let round_trips = result.round_trips();
+            let limited = if result.is_generator_limited() { ">=" } else { "" };
+            table.add_row([
+                result.path.name().to_string(),
+                format!("{limited}{}", rates(result.forwarded())),
+                format!("{:.1} %", 100.0 * result.loss_ratio()),
+                rates(result.drain()),
+                result.cpu().map_or("-".into(), |cpu| format!("{:.0} ns", cpu.median)),
+                nanoseconds(round_trips.percentile(50.0)),
+                nanoseconds(round_trips.percentile(99.0)),
+            ]);
+        }
+        self.text.say(table.to_string());
+        let mut against = table_against(comparison, &results);
+        if against.row_count() > 0 {
+            for column in against.column_iter_mut().skip(1) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            self.text.say(against.to_string());
+        }
+        if results.iter().any(|result| result.is_generator_limited()) {
+            self.text.say(
+                "  >= the generator was the limit: less than 1 % was lost, the engine can do more \
+                 (see drain)",
+            );
+        }
+        for result in &results {
+            let losses = losses(result);
+            if !losses.is_empty() {
+                self.text.say(format!("  {}: {losses}", result.path));
+            }
+        }
+    }
+
+    fn document(&self, testbed: &Testbed, comparison: &Comparison) -> Value {
+        let results: Vec<Value> =
+            comparison.results.iter().map(|result| path_json(comparison, result)).collect();
+        json!({
+            "schema": "linerate.compare/1",
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": json::host(&self.host),
+            "link": json::link(&testbed.engine.link),
+            "lab": testbed.is_lab(),
+            "interrupted": comparison.interrupted,
+            "cpu_clock": "thread CPU time of the engine's worker; on veth it includes the \
+                          generator socket's receive work",
+            "results": results,
+            "verdict": verdict::sentences(comparison),
+        })
+    }
+}
+
+fn path_json(comparison: &Comparison, result: &PathResult) -> Value {
+    let trials: Vec<Value> = result
+        .trials
+        .iter()
+        .map(|trial| {
+            let flood = &trial.flood;
+            json!({
+                "offered_pps": flood.offered_pps(),
+                "forwarded_pps": flood.arrival_pps(),
+                "sent": flood.sent,
+                "received": flood.tally.returned(),
+                "lost": flood.lost,
+                "duplicated": flood.tally.duplicated,
+                "reordered": flood.tally.reordered,
+                "corrupted": flood.tally.corrupted,
+                "not_transformed": flood.tally.not_transformed,
+                "truncated": flood.tally.truncated,
+                "foreign": flood.tally.foreign,
+                "generator_ring_drops": flood.kernel.drops,
+                "generator_limited": trial.is_generator_limited(),
+                "drain_sent": trial.drain.sent,
+                "drain_received": trial.drain.tally.returned(),
+                "drain_pps": trial.drain.arrival_pps(),
+                "cpu_ns_per_frame": trial.cpu_ns_per_frame,
+                "rtt_p50_ns": trial.round_trips.rtt.percentile(50.0),
+            })
+        })
+        .collect();
+    let engine = result.engine();
+    json!({
+        "path": result.path,
+        "frame_bytes": result.size.bytes(),
+        "socket_bytes": result.size.socket_bytes(),
+        "generator_limited": result.is_generator_limited(),
+        "trials": trials,
+        "forwarded_pps": result.forwarded(),
+        "drain_pps": result.drain(),
+        "loss_ratio": result.loss_ratio(),
+        "ratio_to_syscall": comparison.ratios(result),
+        "cpu_ns_per_frame": result.cpu(),
+        "rtt_ns": result.round_trips().summary(),
+        "engine_latency_definition": result.path.latency_definition(),
+        "drops": json::drops(&engine.drops),
+        "kernel": {
+            "packets": engine.kernel.packets,
+            "drops": engine.kernel.drops,
+            "freezes": engine.kernel.freezes,
+        },
+        "verified": result.verified(),
+        "wrong": result.wrong(),
+    })
+}
+
+/// Where frames stayed, by name.
+fn losses(result: &PathResult) -> String {
+    let engine = result.engine();
+    let mut parts = Vec::new();
+    if engine.kernel.drops > 0 {
+        parts.push(format!(
+            "no room in the engine's ring or buffer {}",
+            grouped(engine.kernel.drops)
+        ));
+    }
+    if engine.drops.total() > 0 {
+        parts.push(format!("engine dropped {}", text::drops(&engine.drops)));
+    }
+    let unread: u64 = result.trials.iter().map(|trial| trial.flood.kernel.drops).sum();
+    if unread > 0 {
+        parts.push(format!("no room in the generator's ring {}", grouped(unread)));
+    }
+    parts.join("; ")
+}
+
+fn verification(comparison: &Comparison) -> String {
+    let verified: u64 = comparison.results.iter().map(PathResult::verified).sum();
+    let wrong: u64 = comparison.results.iter().map(PathResult::wrong).sum();
+    if wrong == 0 {
+        return format!("  {} echoes verified, every byte of each; none wrong", grouped(verified));
+    }
+    format!(
+        "  ERROR: {} echoes were WRONG (corrupted, duplicated, truncated or not in upper case), \
+         {} were right",
+        grouped(wrong),
+        grouped(verified)
+    )
+}
+
+fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
+    let mut table = table(&["vs syscall", "forwarded", "drain", "CPU/frame", "RTT p50"]);
+    for result in results.iter().filter(|result| result.path != PathName::Syscall) {
+        let Some(ratios) = comparison.ratios(result) else { continue };
+        let cell = |spread: Option<Spread>| {
+            spread.map_or("-".into(), |s| format!("x {:.2} ({:.2}-{:.2})", s.median, s.min, s.max))
+        };
+        table.add_row([
+            result.path.name().to_string(),
+            cell(ratios.forwarded),
+            cell(ratios.drain),
+            cell(ratios.cpu),
+            ratios.rtt_p50.map_or("-".into(), |s| format!("x {:.2}", s.median)),
+        ]);
+    }
+    table
+}
+
+/// A rate and its spread in thousands per second: `540 (295-582)`.
+fn rates(spread: Option<Spread>) -> String {
+    let thousands = |per_second: f64| format!("{:.0}", per_second / 1e3);
+    spread.map_or("-".into(), |Spread { median, min, max }| {
+        format!("{} ({}-{})", thousands(median), thousands(min), thousands(max))
+    })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(text::width());
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Breaks a sentence into lines that fit the terminal.
+fn wrap(sentence: &str, indent: &str) -> String {
+    let width = usize::from(text::width()).saturating_sub(indent.len()).max(20);
+    let mut lines = vec![String::new()];
+    for word in sentence.split(' ') {
+        let line = lines.last_mut().expect("there is always a line");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_string());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    let indented: Vec<String> = lines.iter().map(|line| format!("{indent}{line}")).collect();
+    indented.join("\n")
+}

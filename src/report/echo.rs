@@ -1,0 +1,304 @@
+//! What `linerate echo` says: what it serves, a line an interval, and the summary.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::json::{self, JsonFile};
+use super::text::{self, Text, grouped};
+use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::edit::Transform;
+use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
+use crate::error::{Error, Result};
+use crate::stats::counters::EngineCounters;
+use crate::stats::latency::{LADDER, Latency};
+use crate::sys::host::Host;
+use crate::sys::link::Link;
+use crate::units::{nanoseconds, rate};
+use crate::wire::ethernet::MacAddress;
+
+/// The voice of `linerate echo`.
+#[derive(Debug)]
+pub struct EchoReport {
+    text: Text,
+    json: JsonFile,
+    quiet: bool,
+    link: Option<Link>,
+    /// Counters at the last live line.
+    shown: EngineCounters,
+    shown_at: std::time::Instant,
+    /// Workers that have reported since the last live line.
+    reported: usize,
+}
+
+impl EchoReport {
+    /// Opens the outputs.
+    pub fn open(json: Option<&Path>, quiet: bool) -> Result<EchoReport> {
+        let json = JsonFile::open(json)?;
+        Ok(EchoReport {
+            text: Text::new(json.takes_stdout()),
+            json,
+            quiet,
+            link: None,
+            shown: EngineCounters::default(),
+            shown_at: std::time::Instant::now(),
+            reported: 0,
+        })
+    }
+
+    /// Whether nobody reads the text any more.
+    pub fn reader_gone(&self) -> bool {
+        self.text.reader_gone()
+    }
+
+    /// The ring failed and the plain path takes over.
+    pub fn fallback(&mut self, path: PathName, error: &Error) -> Result<()> {
+        self.text.say(format!(
+            "WARNING: --path {path} is not to be had here, going on with --path syscall: {error}"
+        ));
+        Ok(())
+    }
+
+    /// The engine serves.
+    pub fn start(&mut self, engine: &Engine, config: &EngineConfig) -> Result<()> {
+        let link = engine.link();
+        let kind = link.kind.as_deref().map_or(String::new(), |kind| format!(" ({kind})"));
+        self.text.say(format!(
+            "linerate echo on {}{kind}, {}, MTU {}: path {}, {} worker{}",
+            link.name,
+            MacAddress(link.mac),
+            link.mtu,
+            engine.path(),
+            config.workers,
+            if config.workers == 1 { "" } else { "s" },
+        ));
+        self.text.say(format!("  {}", what_is_echoed(config)));
+        for note in engine.notes() {
+            self.text.say(format!("  {note}"));
+        }
+        if config.path == PathName::Syscall {
+            self.text.say(
+                "  recvfrom shows no tag, checksum state or kernel stamp: tagged frames are not \
+                 answered, UDP checksums are always made anew",
+            );
+        }
+        if config.measure_latency {
+            self.text.say(format!("  latency: {}", config.path.latency_definition()));
+        }
+        if config.transform == Transform::None {
+            self.text
+                .say("  --transform none changes no frame: all of them pass --echo-unchanged only");
+        }
+        if !link.running {
+            self.text.say("  the link is down; service begins when it is up");
+        }
+        self.link = Some(link.clone());
+        self.shown_at = std::time::Instant::now();
+        Ok(())
+    }
+
+    /// What happened since the last look.
+    pub fn events(
+        &mut self,
+        engine: &mut Engine,
+        events: Vec<EngineEvent>,
+        interval: Duration,
+    ) -> Result<()> {
+        for event in events {
+            match event {
+                EngineEvent::Snapshot { .. } => self.reported += 1,
+                EngineEvent::LinkDown => self.text.say("link down"),
+                EngineEvent::LinkUp { after } => {
+                    self.text.say(format!("link up again after {:.1} s", after.as_secs_f64()));
+                }
+                EngineEvent::MtuChanged { mtu } => self.text.say(format!("MTU is now {mtu}")),
+                EngineEvent::InterfaceGone => {
+                    self.text.say("the interface is gone (deleted or moved away): ending");
+                }
+                EngineEvent::Ended => {}
+            }
+        }
+        if !self.quiet && self.shown_at.elapsed() >= interval && self.reported > 0 {
+            self.live_line(engine);
+        }
+        Ok(())
+    }
+
+    fn live_line(&mut self, engine: &mut Engine) {
+        let now = engine.counters();
+        let seconds = self.shown_at.elapsed().as_secs_f64();
+        let step = now - &self.shown;
+        let mut line = format!(
+            "in {:>11}  out {:>11}",
+            rate(step.received as f64 / seconds),
+            rate(step.forwarded as f64 / seconds),
+        );
+        if let Some(latency) = engine.take_interval_latency().filter(|l| l.count() > 0) {
+            line += &format!(
+                "  latency p50 {} p99 {} max {}",
+                nanoseconds(latency.percentile(50.0)),
+                nanoseconds(latency.percentile(99.0)),
+                nanoseconds(latency.max()),
+            );
+        }
+        let mut losses = text::drops(&step.drops);
+        if step.kernel.drops > 0 {
+            let separator = if losses.is_empty() { "" } else { ", " };
+            losses += &format!("{separator}no room in the receive ring {}", step.kernel.drops);
+        }
+        if !losses.is_empty() {
+            line += &format!("  dropped: {losses}");
+        }
+        self.text.say(line);
+        self.shown = now;
+        self.shown_at = std::time::Instant::now();
+        self.reported = 0;
+    }
+
+    /// The end of the run.
+    pub fn summary(&mut self, config: &EngineConfig, summary: &EngineSummary) -> Result<()> {
+        let EngineSummary { counters, latency, duration, .. } = summary;
+        let seconds = duration.as_secs_f64().max(f64::MIN_POSITIVE);
+        self.text.say(format!(
+            "\n{:.1} s: received {} ({}), forwarded {} ({}), dropped {}",
+            seconds,
+            grouped(counters.received),
+            rate(counters.received as f64 / seconds),
+            grouped(counters.forwarded),
+            rate(counters.forwarded as f64 / seconds),
+            grouped(counters.drops.total()),
+        ));
+        for (reason, count) in counters.drops.named() {
+            self.text.say(format!("  {:<22} {:>14}", reason.name(), grouped(count)));
+        }
+        let kernel = &counters.kernel;
+        let unread = kernel.packets.saturating_sub(kernel.drops + counters.received);
+        self.text.say(format!(
+            "kernel: {} for this socket, {} dropped for want of room{}{}",
+            grouped(kernel.packets),
+            grouped(kernel.drops),
+            if kernel.freezes > 0 {
+                format!(", ring frozen {} times", kernel.freezes)
+            } else {
+                String::new()
+            },
+            if unread > 0 {
+                format!(", {} unread at the end", grouped(unread))
+            } else {
+                String::new()
+            },
+        ));
+        if counters.send_refusals > 0 {
+            self.text.say(format!("TX refused for the moment {} times", counters.send_refusals));
+        }
+        if summary.link_downs > 0 {
+            self.text.say(format!("link down {} times", summary.link_downs));
+        }
+        if summary.workers.len() > 1 {
+            for (number, worker) in summary.workers.iter().enumerate() {
+                self.text.say(format!(
+                    "worker {number}: received {}, forwarded {}",
+                    grouped(worker.received),
+                    grouped(worker.forwarded),
+                ));
+            }
+        }
+        if let Some(latency) = latency.as_ref().filter(|latency| latency.count() > 0) {
+            self.text.say(format!("latency, {}:", config.path.latency_definition()));
+            self.text.say(ladder(latency));
+        }
+        for failure in &summary.failures {
+            self.text.say(format!("ERROR: {failure}"));
+        }
+        let unexplained = counters.unexplained(0);
+        if unexplained != 0 {
+            self.text
+                .say(format!("ERROR: {unexplained} frames are unaccounted for: please report it"));
+        }
+        self.write_json(config, summary)
+    }
+
+    fn write_json(&mut self, config: &EngineConfig, summary: &EngineSummary) -> Result<()> {
+        let counters = &summary.counters;
+        let latency = summary.latency.as_ref().map(|latency| {
+            json!({
+                "definition": config.path.latency_definition(),
+                "summary": latency.summary(),
+                "mean": latency.mean(),
+                "saturated": latency.saturated(),
+                "clock_ran_backwards": latency.backwards(),
+            })
+        });
+        let workers: Vec<_> = summary.workers.iter().map(counts).collect();
+        self.json.write(&json!({
+            "schema": "linerate.echo/1",
+            "host": json::host(&Host::detect()),
+            "link": self.link.as_ref().map(json::link),
+            "path": config.path,
+            "duration_s": summary.duration.as_secs_f64(),
+            "total": counts(counters),
+            "workers": workers,
+            "latency_ns": latency,
+            "link_downs": summary.link_downs,
+            "interface_gone": summary.interface_gone,
+            "failures": summary.failures,
+        }))
+    }
+}
+
+fn counts(counters: &EngineCounters) -> serde_json::Value {
+    json!({
+        "received": counters.received,
+        "received_bytes": counters.received_bytes,
+        "forwarded": counters.forwarded,
+        "forwarded_bytes": counters.forwarded_bytes,
+        "drops": json::drops(&counters.drops),
+        "unexplained": counters.unexplained(0) as i64,
+        "batches": counters.batches,
+        "wakeups": counters.wakeups,
+        "send_refusals": counters.send_refusals,
+        "kernel": {
+            "packets": counters.kernel.packets,
+            "drops": counters.kernel.drops,
+            "freezes": counters.kernel.freezes,
+        },
+    })
+}
+
+fn what_is_echoed(config: &EngineConfig) -> String {
+    let types = if config.ether_types.is_empty() {
+        "every EtherType".to_string()
+    } else {
+        let names: Vec<String> = config.ether_types.iter().map(ToString::to_string).collect();
+        format!("EtherType {}", names.join(", "))
+    };
+    let reply = match config.udp_port {
+        Some(port) => format!("UDP port {port}"),
+        None => "payload behind the Ethernet header".into(),
+    };
+    let transform = match config.transform {
+        Transform::Uppercase => "in upper case",
+        Transform::None => "unchanged",
+    };
+    format!("answers {types}: {reply}, {transform}")
+}
+
+/// The percentile ladder, a line each.
+fn ladder(latency: &Latency) -> String {
+    let mut lines: Vec<String> = LADDER
+        .iter()
+        .map(|&percentile| {
+            format!("  p{percentile:<7} {:>10}", nanoseconds(latency.percentile(percentile)))
+        })
+        .collect();
+    lines.push(format!("  {:<8} {:>10}", "max", nanoseconds(latency.max())));
+    let edges = [
+        (latency.saturated(), "longer than 10 s, counted as that"),
+        (latency.backwards(), "ran backwards because the clock was set, counted as 1 ns"),
+    ];
+    for (count, what) in edges.iter().filter(|(count, _)| *count > 0) {
+        lines.push(format!("  {count} {what}"));
+    }
+    lines.join("\n")
+}

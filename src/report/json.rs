@@ -1,0 +1,87 @@
+//! JSON documents, opened before a run so that a bad path fails early.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::Result;
+use crate::stats::drops::Drops;
+use crate::sys::failure::failed;
+use crate::sys::host::Host;
+use crate::sys::link::Link;
+use crate::wire::ethernet::MacAddress;
+
+/// Where a JSON document goes.
+#[derive(Debug)]
+pub enum JsonFile {
+    /// Nowhere.
+    None,
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File(File),
+}
+
+impl JsonFile {
+    /// Opens the file; `-` is standard output.
+    pub fn open(path: Option<&Path>) -> Result<JsonFile> {
+        let Some(path) = path else { return Ok(JsonFile::None) };
+        if path == Path::new("-") {
+            return Ok(JsonFile::Stdout);
+        }
+        File::create(path).map(JsonFile::File).map_err(|error| {
+            failed(format!("create {}", path.display()), &error, "nothing was run")
+        })
+    }
+
+    /// Whether text for people must keep off standard output.
+    pub fn takes_stdout(&self) -> bool {
+        matches!(self, JsonFile::Stdout)
+    }
+
+    /// Writes the whole document.
+    pub fn write(&mut self, document: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(document).map_err(io::Error::from);
+        let written = text.and_then(|text| match self {
+            JsonFile::None => Ok(()),
+            JsonFile::Stdout => writeln!(io::stdout().lock(), "{text}"),
+            JsonFile::File(file) => writeln!(file, "{text}"),
+        });
+        match written {
+            // Nobody reads it any more, which is their decision.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| failed("write the JSON result", &error, "")),
+        }
+    }
+}
+
+/// Dropped frames by name.
+pub fn drops(drops: &Drops) -> Value {
+    let named = drops.named().map(|(reason, count)| (reason.name().to_string(), count.into()));
+    Value::Object(named.collect::<Map<_, _>>())
+}
+
+/// A link as results name it.
+pub fn link(link: &Link) -> Value {
+    json!({
+        "name": link.name,
+        "kind": link.kind.as_deref().unwrap_or("hardware"),
+        "mac": MacAddress(link.mac).to_string(),
+        "mtu": link.mtu,
+        "tx_queues": link.transmit_queues,
+        "rx_queues": link.receive_queues,
+    })
+}
+
+/// The machine.
+pub fn host(host: &Host) -> Value {
+    json!({
+        "kernel": host.kernel,
+        "cpu": host.cpu,
+        "cpus": host.cpus,
+        "cpu_idle_driver": host.cpu_idle_driver,
+    })
+}

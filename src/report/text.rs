@@ -1,0 +1,75 @@
+//! Text for people: where it goes, and how numbers look in it.
+
+use std::io::{self, Write};
+
+use crate::stats::drops::Drops;
+
+/// Lines for people on stdout, or on stderr where stdout carries a document.
+#[derive(Debug)]
+pub struct Text {
+    to_stderr: bool,
+    reader_gone: bool,
+}
+
+impl Text {
+    /// Lines on stdout, or on stderr.
+    pub fn new(to_stderr: bool) -> Text {
+        Text { to_stderr, reader_gone: false }
+    }
+
+    /// Writes one or more whole lines at once, so that no other writer's lines get in between. A
+    /// reader who has gone is remembered and is no error.
+    pub fn say(&mut self, lines: impl AsRef<str>) {
+        let text = format!("{}\n", lines.as_ref());
+        let written = if self.to_stderr {
+            io::stderr().lock().write_all(text.as_bytes())
+        } else {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        };
+        self.reader_gone |= written.is_err();
+    }
+
+    /// Whether nobody reads any more.
+    pub fn reader_gone(&self) -> bool {
+        self.reader_gone
+    }
+}
+
+/// Columns that tables and sentences may take: those of the terminal, and 100 where there is none.
+pub fn width() -> u16 {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    size.map_or(100, |(terminal_size::Width(columns), _)| columns.clamp(40, 160))
+}
+
+/// Dropped frames by name, or nothing: `unchanged 3, runt 1`.
+pub fn drops(drops: &Drops) -> String {
+    let named: Vec<String> =
+        drops.named().map(|(reason, count)| format!("{} {count}", reason.name())).collect();
+    named.join(", ")
+}
+
+/// Digits in groups of three: `1 234 567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_come_in_threes() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1 234 567");
+    }
+}
