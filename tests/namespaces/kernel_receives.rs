@@ -203,7 +203,7 @@ fn kernel_before(major: u32, minor: u32) -> Result<bool, Failed> {
 
 /// Joins a round-robin group of its own as `join_fanout` does, less FANOUT_FLAG_IGNORE_OUTGOING.
 fn join_without_flag(socket: &Arc<PacketSocket>) -> Result<(), Failed> {
-    let mode = (libc::PACKET_FANOUT_LB | libc::PACKET_FANOUT_FLAG_UNIQUEID) as u32;
+    let mode = libc::PACKET_FANOUT_LB | libc::PACKET_FANOUT_FLAG_UNIQUEID;
     let argument: u32 = mode << 16;
     // SAFETY: the pointer and length describe a live integer, which setsockopt(2) only reads.
     let result = unsafe {
