@@ -115,9 +115,11 @@ pub fn turn<R: RxHalf, T: TxHalf>(
         out.put(frame, &edit);
     }
     let handed_over_ns = realtime_ns();
-    if out.kick().is_err() {
+    if let Err(error) = out.kick() {
         counters.send_refusals += 1;
-        patience.send_rest(&mut out, counters);
+        if worth_waiting(&error) {
+            patience.send_rest(&mut out, counters);
+        }
     }
     let given_up = out.finish();
     counters.drops.add(DropReason::Unsent, given_up);
@@ -148,6 +150,14 @@ pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
     }
 }
 
+/// Whether a refusal may pass within a batch's patience: a full queue does, a link that is down or
+/// gone does not, and a frame that is too long for the link never does.
+fn worth_waiting(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock) || error.raw_os_error() == Some(ENOBUFS)
+}
+
+const ENOBUFS: i32 = 105;
+
 /// How long one batch may still wait for room.
 struct Patience {
     left: Duration,
@@ -170,11 +180,12 @@ impl Patience {
         counters: &mut EngineCounters,
     ) -> bool {
         loop {
-            counters.send_refusals += u64::from(out.kick().is_err());
+            let refusal = out.kick().err();
+            counters.send_refusals += u64::from(refusal.is_some());
             if out.has_room() {
                 return true;
             }
-            if self.left.is_zero() {
+            if self.left.is_zero() || !refusal.is_none_or(|error| worth_waiting(&error)) {
                 return false;
             }
             sleep(PAUSE_WHEN_FULL);
@@ -189,10 +200,11 @@ impl Patience {
         while !self.left.is_zero() {
             sleep(PAUSE_WHEN_FULL);
             self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
-            if out.kick().is_ok() {
+            let Err(error) = out.kick() else { return };
+            counters.send_refusals += 1;
+            if !worth_waiting(&error) {
                 return;
             }
-            counters.send_refusals += 1;
         }
     }
 }
