@@ -118,7 +118,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let handed_over_ns = realtime_ns();
     if let Err(error) = out.kick() {
         counters.send_refusals += 1;
-        if worth_waiting(&error) {
+        if is_queue_full(&error) {
             patience.send_rest(&mut out, counters);
         }
     }
