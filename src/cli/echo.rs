@@ -16,6 +16,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::failure::failed;
 use crate::sys::packet::FanoutMode;
+use crate::sys::privilege::drop_capabilities;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_memory, parse_positive_duration};
 use crate::wire::ethernet::EtherType;
@@ -293,6 +294,8 @@ impl EchoArgs {
             }
             started => started?,
         };
+        // Sockets, rings and files are open: nothing more is needed.
+        drop_capabilities()?;
         report.start(&engine, &config)?;
         let deadline =
             self.duration.and_then(|duration| std::time::Instant::now().checked_add(duration));

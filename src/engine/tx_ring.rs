@@ -109,7 +109,7 @@ impl<'rx> TxBatch<'rx> for TxRingBatch<'_, 'rx> {
 
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
-        self.half.kick_socket()
+        if self.half.ring.in_flight() == 0 { Ok(()) } else { self.half.kick_socket() }
     }
 
     fn finish(self) -> u64 {
