@@ -218,6 +218,8 @@ fn a_full_half_drops_by_name_and_flows_again_when_there_is_room() {
         bench.wire.borrow_mut().frames_per_kick = FREELY;
         frames[20..].iter().for_each(|known| bench.deliver(known));
         bench.drain(&mut half);
+        let latency = bench.state.latency.take().unwrap();
+        assert_eq!(latency.count() as usize, kept + 20, "none for those that were given up");
         let (counters, sent) = bench.finish(&mut half);
         assert_eq!(counters.forwarded as usize, kept + 20);
         assert!(is_in_order(&sent, &all));
