@@ -131,7 +131,7 @@ fn down_and_up(path: PathName) -> Result<(), Failed> {
     served.echo(0..10)?;
     served.lab.engine.set_up(false)?;
     served.poll_until("the link goes down", is_down)?;
-    let load = load(&served.engine, Duration::from_secs(1));
+    let load = load(&served.engine, Duration::from_millis(700));
     assert!(load < 0.02, "{:.2} % of a CPU", load * 100.0);
     served.lab.engine.set_up(true)?;
     served.poll_until("the link comes up", is_up)?;

@@ -47,11 +47,11 @@ fn python_client(path: PathName) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-/// The first that runs: the one in the path may belong to another user.
+/// The system's, or the one in the path, which may belong to another user.
 fn find_python() -> Option<&'static str> {
     let runs = |program: &&str| {
         let output = Command::new(program).arg("--version").output();
         output.is_ok_and(|output| output.status.success())
     };
-    ["python3", "/usr/bin/python3"].into_iter().find(runs)
+    ["/usr/bin/python3", "python3"].into_iter().find(runs)
 }
