@@ -385,7 +385,7 @@ fn parse_ether_types(text: &str) -> std::result::Result<EtherTypes, String> {
         return Ok(EtherTypes(Vec::new()));
     }
     let types: std::result::Result<Vec<EtherType>, String> =
-        text.split(',').map(|name| name.trim().parse().map_err(|e| format!("{e}"))).collect();
+        text.split(',').map(|name| name.trim().parse()).collect();
     match types? {
         types if types.len() <= 16 => Ok(EtherTypes(types)),
         _ => Err("at most 16 EtherTypes; `all` echoes every one".into()),

@@ -102,6 +102,13 @@ impl Control {
         self.paused.load(Ordering::Relaxed)
     }
 
+    /// Counts the calling worker as parked for ever, because it has ended: nobody waits for it.
+    pub fn retire(&self) {
+        let mut parked = self.parked.lock().expect("no worker panics with the lock held");
+        *parked += 1;
+        self.changed.notify_all();
+    }
+
     /// Parks the calling worker until it may go on.
     #[cold]
     pub fn park(&self) {

@@ -128,12 +128,13 @@ impl Engine {
     }
 
     fn start_here(config: &EngineConfig) -> Result<Engine> {
+        // The watch first, so that no change falls between the look at the link and the watch.
+        let watch = LinkWatch::open()?;
         let links = Links::open()?;
         let link = links.by_name(&config.interface)?;
         if !config.force {
             refuse_unsafe_interface(&links, &link)?;
         }
-        let watch = LinkWatch::open()?;
         let cpus = choose_cpus(&config.cpus)?;
         let silent_port = match config.udp_port {
             Some(port) if !links.addresses(link.index)?.is_empty() => {
@@ -413,6 +414,7 @@ impl Starter<'_> {
                 let cpu_clock = ThreadCpuClock::current();
                 let waker = epoll.waker();
                 let _ = ready_sender.send(Ok(Ready { cpu_clock, waker, fanout_group, notes }));
+                let _retirement = Retirement(&control);
                 run(state, &epoll, &control, &mut reporter)
             })
             .map_err(|error| failed("start a worker thread", &error, ""))?;
@@ -449,6 +451,15 @@ impl Starter<'_> {
             echo_group: config.echo_group,
         };
         TurnState::new(rules, config.when_full, config.unchanged, config.measure_latency)
+    }
+}
+
+/// Retires a worker however it ends, also by a panic.
+struct Retirement<'a>(&'a Control);
+
+impl Drop for Retirement<'_> {
+    fn drop(&mut self) {
+        self.0.retire();
     }
 }
 

@@ -76,6 +76,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let TurnState { rules, when_full, unchanged, counters, latency, stamps } = state;
     let Some(mut batch) = rx.lend()? else { return Ok(None) };
     stamps.clear();
+    let answer_bytes_max = tx.answer_bytes_max();
     let mut out = tx.begin();
     let mut patience = Patience::new(*when_full);
     for item in batch.frames() {
@@ -96,6 +97,10 @@ pub fn turn<R: RxHalf, T: TxHalf>(
                 continue;
             }
         };
+        if frame.bytes().len() + edit.growth() > answer_bytes_max {
+            counters.drops.add(DropReason::TooLong, 1);
+            continue;
+        }
         if !changed && !unchanged.take(monotonic_ns) {
             counters.drops.add(DropReason::Unchanged, 1);
             continue;
@@ -110,9 +115,11 @@ pub fn turn<R: RxHalf, T: TxHalf>(
         out.put(frame, &edit);
     }
     let handed_over_ns = realtime_ns();
-    if out.kick().is_err() {
+    if let Err(error) = out.kick() {
         counters.send_refusals += 1;
-        patience.send_rest(&mut out, counters);
+        if worth_waiting(&error) {
+            patience.send_rest(&mut out, counters);
+        }
     }
     let given_up = out.finish();
     counters.drops.add(DropReason::Unsent, given_up);
@@ -143,6 +150,14 @@ pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
     }
 }
 
+/// Whether a refusal may pass within a batch's patience: a full queue does, a link that is down or
+/// gone does not, and a frame that is too long for the link never does.
+fn worth_waiting(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock) || error.raw_os_error() == Some(ENOBUFS)
+}
+
+const ENOBUFS: i32 = 105;
+
 /// How long one batch may still wait for room.
 struct Patience {
     left: Duration,
@@ -165,11 +180,12 @@ impl Patience {
         counters: &mut EngineCounters,
     ) -> bool {
         loop {
-            counters.send_refusals += u64::from(out.kick().is_err());
+            let refusal = out.kick().err();
+            counters.send_refusals += u64::from(refusal.is_some());
             if out.has_room() {
                 return true;
             }
-            if self.left.is_zero() {
+            if self.left.is_zero() || !refusal.is_none_or(|error| worth_waiting(&error)) {
                 return false;
             }
             sleep(PAUSE_WHEN_FULL);
@@ -184,10 +200,11 @@ impl Patience {
         while !self.left.is_zero() {
             sleep(PAUSE_WHEN_FULL);
             self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
-            if out.kick().is_ok() {
+            let Err(error) = out.kick() else { return };
+            counters.send_refusals += 1;
+            if !worth_waiting(&error) {
                 return;
             }
-            counters.send_refusals += 1;
         }
     }
 }

@@ -25,7 +25,11 @@ impl TxRingHalf {
     }
 
     fn settle_more(&mut self) {
-        let Settled { frames, bytes, stuck } = self.ring.settle();
+        let settled = self.ring.settle();
+        self.add(settled);
+    }
+
+    fn add(&mut self, Settled { frames, bytes, stuck }: Settled) {
         self.settled.frames += frames;
         self.settled.bytes += bytes;
         self.settled.stuck |= stuck;
@@ -60,12 +64,17 @@ impl TxHalf for TxRingHalf {
     }
 
     fn withdraw(&mut self) -> u64 {
-        self.settle_more();
-        self.ring.withdraw()
+        let (withdrawn, settled) = self.ring.withdraw();
+        self.add(settled);
+        withdrawn
     }
 
     fn in_flight(&self) -> u64 {
         self.ring.in_flight() + self.settled.frames
+    }
+
+    fn answer_bytes_max(&self) -> usize {
+        self.ring.slot_capacity()
     }
 
     fn set_mtu(&mut self, mtu: usize) {

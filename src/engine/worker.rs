@@ -54,8 +54,10 @@ pub struct WorkerReport {
 
 /// How long a sleep lasts at most, so that housekeeping is never far.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// How long a sleep lasts at most while the TX half still holds answers.
+/// How long a sleep lasts at most while the TX half still holds answers; it doubles up to the other
+/// limit while the kernel takes none of them, as when the link is down.
 const SLEEP_WITH_QUEUE: Duration = Duration::from_millis(1);
+const SLEEP_WITH_STUCK_QUEUE_MAX: Duration = Duration::from_millis(64);
 /// How long the end of a run waits for the kernel to take the last answers.
 const FLUSH_MAX: Duration = Duration::from_millis(100);
 
@@ -87,8 +89,9 @@ fn serve<R: RxHalf, T: TxHalf>(
 ) -> io::Result<()> {
     let interval_ns = reporter.interval.as_nanos() as u64;
     let mut next_tick_ns = realtime_ns() + interval_ns;
+    let mut sleep_with_queue = SLEEP_WITH_QUEUE;
     while !control.stopping() {
-        let sleep_max = if tx.in_flight() > 0 { SLEEP_WITH_QUEUE } else { SLEEP_MAX };
+        let sleep_max = if tx.in_flight() > 0 { sleep_with_queue } else { SLEEP_MAX };
         let woken = epoll.wait(sleep_max.min(reporter.interval))?;
         state.counters.wakeups += 1;
         if woken.error {
@@ -106,7 +109,11 @@ fn serve<R: RxHalf, T: TxHalf>(
         }
         if tx.in_flight() > 0 {
             state.counters.send_refusals += u64::from(tx.kick().is_err());
+            let forwarded = state.counters.forwarded;
             settle(tx, &mut state.counters);
+            let moves = state.counters.forwarded > forwarded;
+            let longer = (2 * sleep_with_queue).min(SLEEP_WITH_STUCK_QUEUE_MAX);
+            sleep_with_queue = if moves { SLEEP_WITH_QUEUE } else { longer };
         }
         let mut now_ns = None;
         while let Some(handed_over_ns) = limited_turn(rx, tx, state, control)? {

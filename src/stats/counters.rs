@@ -26,9 +26,8 @@ macro_rules! by_field {
         impl Sub<&$type> for $type {
             type Output = $type;
 
-            fn sub(mut self, earlier: &$type) -> $type {
-                $(self.$field = self.$field - &earlier.$field;)+
-                self
+            fn sub(self, earlier: &$type) -> $type {
+                Self { $($field: self.$field - &earlier.$field),+ }
             }
         }
     };

@@ -54,8 +54,8 @@ pub struct Link {
     pub loopback: bool,
     /// Its frames have an Ethernet header (`ARPHRD_ETHER`; loopback has one too, but is not meant).
     pub ethernet: bool,
-    /// It is in promiscuous mode as far as the flags show (`IFF_PROMISC`); memberships of packet
-    /// sockets count, too.
+    /// It is in promiscuous mode (`IFLA_PROMISCUITY`): somebody set the flag, or a packet socket is a
+    /// member. The flag itself (`IFF_PROMISC`) does not show memberships here.
     pub promiscuous: bool,
     /// Transmit queues that the interface was made with.
     pub transmit_queues: u32,
@@ -94,6 +94,7 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::NumTxQueues(queues) => link.transmit_queues = *queues,
                 LinkAttribute::NumRxQueues(queues) => link.receive_queues = *queues,
+                LinkAttribute::Promiscuity(users) => link.promiscuous = *users > 0,
                 LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
                 _ => {}
             }

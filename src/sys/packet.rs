@@ -262,10 +262,10 @@ impl PacketSocket {
             FanoutMode::Rollover => libc::PACKET_FANOUT_ROLLOVER,
             FanoutMode::Random => libc::PACKET_FANOUT_RND,
             FanoutMode::Queue => libc::PACKET_FANOUT_QM,
-        } as u32;
+        };
         let mut flags = FANOUT_IGNORE_OUTGOING;
         if unique {
-            flags |= libc::PACKET_FANOUT_FLAG_UNIQUEID as u32;
+            flags |= libc::PACKET_FANOUT_FLAG_UNIQUEID;
         }
         let argument: u32 = u32::from(id) | (mode | flags) << 16;
         self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT, &argument)

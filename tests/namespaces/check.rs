@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
+use linerate::engine::config::PathName;
 
 /// A test by name: it fails by an error or by a panic, as of an assertion.
 pub struct Test {
     pub name: String,
-    pub run: Box<dyn FnOnce() -> Result<(), Failed> + Send>,
+    pub run: Box<dyn FnOnce() -> Result<Completion, Failed> + Send>,
 }
 
 /// The usual way to make one: `test("topic: what holds", function)`.
@@ -15,7 +16,40 @@ pub fn test(
     name: impl Into<String>,
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
+    possible_test(name, || run().map(|()| Completion::Completed))
+}
+
+/// A test that says by [`impossible_here`] that this machine lacks what it needs.
+pub fn possible_test(
+    name: impl Into<String>,
+    run: impl FnOnce() -> Result<Completion, Failed> + Send + 'static,
+) -> Test {
     Test { name: name.into(), run: Box::new(run) }
+}
+
+/// The test is ignored and says why; with `CI=true` it fails, so that no pipeline passes by testing
+/// nothing.
+pub fn impossible_here(reason: &str) -> Result<Completion, Failed> {
+    if std::env::var_os("CI").is_some_and(|value| value == "true") {
+        return Err(reason.into());
+    }
+    Ok(Completion::ignored_with(reason))
+}
+
+/// One test of what every path must do.
+pub type PathTest = (&'static str, fn(PathName) -> Result<(), Failed>);
+
+/// The tests for every path there is: a new path is tested by being in [`PathName::ALL`].
+pub fn over_every_path(topic: &str, tests: &[PathTest]) -> Vec<Test> {
+    over(topic, &PathName::ALL, tests)
+}
+
+/// The tests for some paths.
+pub fn over(topic: &str, paths: &[PathName], tests: &[PathTest]) -> Vec<Test> {
+    let pairs = paths.iter().flat_map(|&path| tests.iter().map(move |&one| (path, one)));
+    pairs
+        .map(|(path, (name, run))| test(format!("{topic}, {path}: {name}"), move || run(path)))
+        .collect()
 }
 
 /// Asks again until `holds` says yes; fails with `what` when that takes longer than 10 s.

@@ -1,0 +1,111 @@
+//! Every frame is counted once, by the engine as by the kernel.
+
+use libtest_mimic::Failed;
+use linerate::engine::config::{EngineConfig, PathName};
+use linerate::lab::GENERATOR;
+use linerate::ring::geometry::GeometryChoice;
+use linerate::stats::drops::DropReason;
+
+use crate::check::{Test, over_every_path};
+use crate::client::{EXPERIMENTAL, answer, frame_between, number_of, numbered};
+use crate::served::serve;
+
+pub fn tests() -> Vec<Test> {
+    over_every_path(
+        "accounting",
+        &[
+            ("echoes, drops and interface counters add up", adds_up),
+            ("frames that a frozen engine had no room for are counted once", frozen),
+            ("latency of a frame counts from its arrival, also while frozen", frozen_latency),
+        ],
+    )
+}
+
+fn adds_up(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    let stranger = frame_between([2, 9, 9, 9, 9, 9], GENERATOR.mac, EXPERIMENTAL, &[b'x'; 50]);
+    let mut expected = Vec::new();
+    for round in 0..50 {
+        let frames: Vec<_> = (0..60).map(|n| numbered(round * 60 + n, 60 + n as usize)).collect();
+        expected.extend(frames.iter().map(|frame| answer(frame)));
+        served.client.send_all(&frames)?;
+        served.client.send_all(&[&stranger; 10])?;
+        if round % 4 == 3 {
+            served.client.exchange::<Vec<u8>, _>(&[], &expected)?;
+            expected.clear();
+        }
+    }
+    served.client.exchange::<Vec<u8>, _>(&[], &expected)?;
+    let (summary, link) = served.finish()?;
+    let counters = summary.counters;
+    assert_eq!((counters.forwarded, counters.drops.total()), (3000, 500));
+    assert_eq!(counters.drops[DropReason::OtherHost], 500);
+    assert_eq!((counters.received, counters.kernel.drops), (3500, 0));
+    assert_eq!(counters.received_bytes, link.received_bytes);
+    assert_eq!(summary.workers, [counters]);
+    Ok(())
+}
+
+/// Rings that a few hundred frames fill.
+fn small_rings(config: &mut EngineConfig) {
+    let blocks = |blocks| GeometryChoice {
+        block_bytes: Some(16 << 10),
+        blocks: Some(blocks),
+        ..GeometryChoice::default()
+    };
+    config.receive_ring = blocks(4);
+    config.transmit_ring = blocks(4);
+}
+
+fn frozen(path: PathName) -> Result<(), Failed> {
+    // More than the socket buffer of `syscall` holds, should the system grant all of it.
+    const SENT: u32 = 15_000;
+    let mut served = serve(path, small_rings)?;
+    served.echo(0..10)?;
+    let mut first = 10;
+    for _ in 0..2 {
+        served.engine.pause();
+        let frames: Vec<_> = (first..first + SENT).map(|number| numbered(number, 60)).collect();
+        served.client.send_all(&frames)?;
+        assert_eq!(served.client.collect_all()?, [], "a frozen engine answered");
+        served.engine.resume();
+        let answers = served.client.collect_all()?;
+        let numbers: Vec<_> = answers.iter().map(|answer| number_of(&answer.bytes)).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "out of order or twice: {numbers:?}");
+        assert!((1..SENT as usize).contains(&numbers.len()), "{} fitted", numbers.len());
+        // What was there first is kept; what came later was dropped.
+        assert_eq!(numbers[0], first);
+        for answer_ in &answers {
+            assert_eq!(answer_.bytes, answer(&numbered(number_of(&answer_.bytes), 60)));
+        }
+        first += SENT;
+        // It goes on at the right place.
+        for _ in 0..10 {
+            served.echo(first..first + 10)?;
+            first += 10;
+        }
+    }
+    let (summary, _) = served.finish()?;
+    let counters = summary.counters;
+    assert_eq!(counters.kernel.packets, u64::from(first));
+    assert!(counters.kernel.drops > 0);
+    assert_eq!(counters.received, counters.forwarded);
+    if path == PathName::Ring {
+        assert_eq!(counters.kernel.freezes, 2, "{counters:?}");
+    }
+    Ok(())
+}
+
+fn frozen_latency(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    served.engine.pause();
+    served.client.send(&numbered(1, 60))?;
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    served.engine.resume();
+    assert_eq!(served.client.collect(1)?.len(), 1);
+    let (summary, _) = served.finish()?;
+    let longest = summary.latency.ok_or("no latency")?.max();
+    // A path without kernel stamps starts its clock when it takes the frame.
+    assert_eq!(longest > 100_000_000, path.sees_metadata(), "{longest} ns");
+    Ok(())
+}

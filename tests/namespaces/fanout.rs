@@ -1,0 +1,126 @@
+//! Several workers on one interface.
+
+use libtest_mimic::Failed;
+use linerate::engine::config::PathName;
+use linerate::engine::pool::EngineEvent;
+use linerate::lab::{ENGINE, GENERATOR, LabConfig};
+use linerate::stats::drops::DropReason;
+use linerate::sys::packet::FanoutMode;
+use linerate::wire::ethernet::EtherType;
+use linerate::wire::headers::{IpAddresses, UdpHeaders};
+
+use crate::check::{Test, over_every_path};
+use crate::client::{frame, numbered};
+use crate::served::{serve, serve_in};
+
+pub fn tests() -> Vec<Test> {
+    over_every_path(
+        "fanout",
+        &[
+            ("every frame is answered once, whichever worker gets it", every_mode),
+            ("IP is spread by flow, anything else in turn", defaults),
+            ("a limit on frames holds over all workers", limit),
+            ("two engines on one interface do not take each other's frames", two_engines),
+        ],
+    )
+}
+
+fn every_mode(path: PathName) -> Result<(), Failed> {
+    let modes = [
+        FanoutMode::Hash,
+        FanoutMode::LoadBalance,
+        FanoutMode::Cpu,
+        FanoutMode::Random,
+        FanoutMode::Rollover,
+        FanoutMode::Queue,
+    ];
+    for mode in modes {
+        let lab = LabConfig { queues: 2, ..LabConfig::default() };
+        let mut served = serve_in(&lab, path, |config| {
+            config.workers = 2;
+            config.fanout = Some(mode);
+        })?;
+        served.echo_in_any_order(0..200)?;
+        let (summary, _) = served.finish()?;
+        let shares: Vec<_> = summary.workers.iter().map(|worker| worker.received).collect();
+        assert_eq!(shares.iter().sum::<u64>(), 200, "{mode:?}");
+        match mode {
+            FanoutMode::LoadBalance => assert_eq!(shares, [100, 100]),
+            FanoutMode::Random => assert!(shares.iter().all(|&share| share > 50), "{shares:?}"),
+            // The flow hash knows no other than IP flows.
+            FanoutMode::Hash => assert!(shares.contains(&200), "{shares:?}"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn defaults(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |config| config.workers = 2)?;
+    served.echo_in_any_order(0..100)?;
+    let (summary, _) = served.finish()?;
+    assert!(summary.workers.iter().all(|worker| worker.forwarded == 50), "{:?}", summary.workers);
+
+    let mut served = serve(path, |config| {
+        config.workers = 2;
+        config.ether_types = vec![EtherType::IPV4];
+        config.link_layer = false;
+        config.udp_port = Some(7);
+    })?;
+    // 64 flows, ten datagrams each.
+    for round in 0..640u16 {
+        let headers = UdpHeaders {
+            addresses: IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 },
+            source_port: 4000 + round % 64,
+            destination_port: 7,
+            hop_limit: 64,
+        };
+        let mut packet = vec![b'h'; 28 + 20];
+        headers.write(&mut packet, 20)?;
+        served.client.send(&frame(EtherType::IPV4.0, &packet))?;
+    }
+    assert_eq!(served.client.collect_all()?.len(), 640);
+    let (summary, _) = served.finish()?;
+    let shares: Vec<_> = summary.workers.iter().map(|worker| worker.forwarded).collect();
+    assert!(shares.iter().all(|&share| share > 0 && share % 10 == 0), "{shares:?}");
+    Ok(())
+}
+
+fn limit(path: PathName) -> Result<(), Failed> {
+    for (workers, limit) in [(1, 1), (1, 100), (2, 100)] {
+        let mut served = serve(path, |config| {
+            config.workers = workers;
+            config.frame_limit = Some(limit);
+        })?;
+        let mut number = 0;
+        // More and more frames, a few at a time, so that a batch is few.
+        while number < 2000 && !served.has_ended()? {
+            served.client.send_all(&[numbered(number, 60), numbered(number + 1, 60)])?;
+            number += 2;
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        served.poll_until("the limit is reached", |event| matches!(event, EngineEvent::Ended))?;
+        let summary = served.engine.stop();
+        let received = summary.counters.received;
+        assert!(received >= limit, "{received} of {limit}");
+        // A batch a worker; on a slow machine one holds what came while the worker was away.
+        let batch = summary.workers.iter().map(|worker| worker.received).max().unwrap_or(0);
+        assert!(received < limit + 100 + batch / 10, "{received} of {limit}");
+        assert_eq!(summary.counters.unexplained(0), 0);
+        assert_eq!(summary.counters.drops[DropReason::Unsent], 0);
+    }
+    Ok(())
+}
+
+/// Each has a socket of its own and sees every frame: two answers to each.
+fn two_engines(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |config| config.workers = 2)?;
+    let other = crate::served::config(&served.lab, path, |config| config.workers = 2);
+    let other = linerate::engine::pool::Engine::start(&other)?;
+    served.client.send_all(&(0..50).map(|number| numbered(number, 60)).collect::<Vec<_>>())?;
+    assert_eq!(served.client.collect_all()?.len(), 100);
+    for summary in [served.engine.stop(), other.stop()] {
+        assert_eq!((summary.counters.received, summary.counters.forwarded), (50, 50));
+    }
+    Ok(())
+}

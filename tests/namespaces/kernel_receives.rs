@@ -1,0 +1,254 @@
+//! What packet sockets receive: the facts that the engine rests on, asked of this kernel.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use libtest_mimic::Failed;
+use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
+use linerate::ring::budget::MemoryBudget;
+use linerate::ring::frame::{FrameMeta, PacketType};
+use linerate::ring::geometry::GeometryChoice;
+use linerate::ring::setup::{RingChoice, RingSocket, RxRing};
+use linerate::sys::filter::{Instruction, Wanted};
+use linerate::sys::packet::{ALL_PROTOCOLS, FanoutMode, PacketSocket, RingVersion, SocketType};
+use linerate::wire::ethernet::VlanTag;
+
+use crate::check::{Test, test};
+use crate::client::{Client, EXPERIMENTAL, QUIET, frame_between, numbered};
+
+pub fn tests() -> Vec<Test> {
+    let mut tests = vec![
+        test("kernel: a socket of protocol 0 receives nothing, bound or not", silent_protocol),
+        test(
+            "kernel: PACKET_IGNORE_OUTGOING holds for one socket, not in a group",
+            ignore_outgoing,
+        ),
+        test("kernel: a plain receive call sees no tag, and the frame without it", plain_receive),
+    ];
+    for (name, version) in [("V2", RingVersion::V2), ("V3", RingVersion::V3)] {
+        let named =
+            |what: &str| format!("kernel: {name} rings, bound to all with a filter, {what}");
+        tests.push(test(named("keep tags"), move || keeps_tags(version)));
+        tests.push(test(named("hear no outgoing frame"), move || hears_no_outgoing(version, 1)));
+        tests.push(test(named("nor in a group of two"), move || hears_no_outgoing(version, 2)));
+        tests.push(test(named("count drops among the packets"), move || statistics(version)));
+    }
+    tests
+}
+
+/// The binding of every path that keeps tags.
+fn wanted() -> Vec<Instruction> {
+    Wanted { ether_types: vec![EXPERIMENTAL], tagged: true }.program()
+}
+
+fn everything() -> Vec<Instruction> {
+    Wanted { ether_types: vec![], tagged: true }.program().split_off(3)
+}
+
+fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<RingSocket, Failed> {
+    let receive =
+        GeometryChoice { block_bytes: Some(4096), blocks: Some(8), ..GeometryChoice::default() };
+    let choice = RingChoice { receive, mtu: 1500, ..RingChoice::default() };
+    let budget = MemoryBudget::new(8 << 20);
+    side.namespace.run(|| -> Result<RingSocket, Failed> {
+        let rings = RingSocket::open(version, &choice, filter, &budget)?;
+        rings.socket.bind(side.link.index, ALL_PROTOCOLS)?;
+        Ok(rings)
+    })?
+}
+
+/// Takes all that is there, after a while in which a V3 block is retired for certain.
+fn take(ring: &mut RxRing) -> Vec<(FrameMeta, Vec<u8>)> {
+    std::thread::sleep(QUIET);
+    let mut taken = Vec::new();
+    match ring {
+        RxRing::V2(ring) => {
+            while let Some(mut run) = ring.lend() {
+                taken.extend(run.frames().flatten().map(|one| (one.meta, one.bytes().to_vec())));
+            }
+        }
+        RxRing::V3(ring) => {
+            while let Some(mut block) = ring.lend() {
+                taken.extend(block.frames().flatten().map(|one| (one.meta, one.bytes().to_vec())));
+            }
+        }
+    }
+    taken
+}
+
+fn silent_protocol() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let open = || PacketSocket::open(SocketType::Raw);
+    let unbound = lab.engine.namespace.run(open)??;
+    let bound = lab.engine.namespace.run(open)??;
+    bound.bind(lab.engine.link.index, 0)?;
+    client.send(&numbered(1, 60))?;
+    assert!(!unbound.wait_readable(QUIET)? && !bound.wait_readable(QUIET)?);
+    bound.bind(lab.engine.link.index, ALL_PROTOCOLS)?;
+    client.send(&numbered(2, 60))?;
+    assert!(bound.wait_readable(QUIET * 10)?);
+    Ok(())
+}
+
+fn keeps_tags(version: RingVersion) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let mut rings = open(&lab.engine, version, &wanted())?;
+    let plain = numbered(1, 64);
+    let outer = [VlanTag::customer(5, 3), VlanTag::customer(0, 0), VlanTag::service(9, 0)];
+    let inner = VlanTag::customer(6, 1);
+    for tag in outer {
+        let mut tagged = plain.clone();
+        tagged.splice(12..12, tag.bytes());
+        client.send(&tagged)?;
+    }
+    let mut stacked = plain.clone();
+    stacked.splice(12..12, [outer[2].bytes(), inner.bytes()].concat());
+    client.send(&stacked)?;
+    client.send(&frame_between(ENGINE.mac, GENERATOR.mac, 0x88b6, &[b'n'; 46]))?;
+    let mut with_inner = plain.clone();
+    with_inner.splice(12..12, inner.bytes());
+    let taken = take(&mut rings.receive);
+    let seen: Vec<_> = taken.into_iter().map(|(meta, bytes)| (meta.tag, bytes)).collect();
+    let mut expected: Vec<_> = outer.map(|tag| (Some(tag), plain.clone())).to_vec();
+    expected.push((Some(outer[2]), with_inner));
+    assert_eq!(seen, expected);
+    Ok(())
+}
+
+/// Neither what the sockets send themselves nor what another one does, without any option set.
+fn hears_no_outgoing(version: RingVersion, members: usize) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let mut sockets = Vec::new();
+    let mut group = None;
+    for _ in 0..members {
+        let rings = open(&lab.engine, version, &wanted())?;
+        if members > 1 {
+            rings.socket.join_fanout(
+                group.unwrap_or(0),
+                FanoutMode::LoadBalance,
+                group.is_none(),
+            )?;
+            group = Some(rings.socket.fanout_id()?);
+        }
+        sockets.push(rings);
+    }
+    let outgoing = frame_between(ENGINE.mac, GENERATOR.mac, EXPERIMENTAL, &[b'o'; 46]);
+    let foreign = sender(&lab.engine)?;
+    for _ in 0..10 {
+        foreign.send(&outgoing)?;
+        for rings in &mut sockets {
+            let mut slot = rings.transmit.reserve().ok_or("no slot")?;
+            slot.bytes()[..outgoing.len()].copy_from_slice(&outgoing);
+            slot.commit(outgoing.len()).map_err(|refusal| format!("{refusal:?}"))?;
+            rings.socket.kick()?;
+        }
+        client.send(&numbered(1, 60))?;
+    }
+    let transmitted = lab.engine.counters()?.transmitted_frames;
+    assert_eq!(transmitted, 10 * (1 + members as u64));
+    let taken: Vec<_> = sockets.iter_mut().flat_map(|rings| take(&mut rings.receive)).collect();
+    assert_eq!(taken.len(), 10);
+    assert!(taken.iter().all(|(meta, _)| meta.packet_type == PacketType::Host), "{taken:?}");
+    Ok(())
+}
+
+fn sender(side: &Side) -> Result<PacketSocket, Failed> {
+    side.namespace.run(|| -> Result<PacketSocket, Failed> {
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.bind(side.link.index, 0)?;
+        Ok(socket)
+    })?
+}
+
+/// Why there is a filter and a flag of the group beside the option of the socket.
+fn ignore_outgoing() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let foreign = sender(&lab.engine)?;
+    let outgoing = numbered(1, 60);
+    let count = |ring: &mut RxRing| take(ring).len();
+
+    let mut alone = open(&lab.engine, RingVersion::V2, &everything())?;
+    foreign.send(&outgoing)?;
+    assert_eq!(count(&mut alone.receive), 1, "outgoing frames are looped back");
+    alone.socket.ignore_outgoing()?;
+    foreign.send(&outgoing)?;
+    assert_eq!(count(&mut alone.receive), 0, "the option holds");
+
+    let mut member = open(&lab.engine, RingVersion::V2, &everything())?;
+    member.socket.ignore_outgoing()?;
+    join_without_flag(&member.socket)?;
+    foreign.send(&outgoing)?;
+    assert_eq!(count(&mut member.receive), 1, "the option is lost in a group");
+
+    let mut flagged = open(&lab.engine, RingVersion::V2, &everything())?;
+    flagged.socket.join_fanout(0, FanoutMode::LoadBalance, true)?;
+    foreign.send(&outgoing)?;
+    // Kernels before 6.2 accept the flag and ignore it; there the filter alone helps.
+    let seen = count(&mut flagged.receive);
+    assert!(seen == 0 || kernel_before(6, 2)?, "the group's flag holds");
+    Ok(())
+}
+
+fn kernel_before(major: u32, minor: u32) -> Result<bool, Failed> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let (Some(Ok(ours)), Some(Ok(least))) = (numbers.next(), numbers.next()) else {
+        return Err(format!("not a kernel release: {release}").into());
+    };
+    Ok((ours, least) < (major, minor))
+}
+
+/// Joins a round-robin group of its own as `join_fanout` does, less FANOUT_FLAG_IGNORE_OUTGOING.
+fn join_without_flag(socket: &Arc<PacketSocket>) -> Result<(), Failed> {
+    let mode = libc::PACKET_FANOUT_LB | libc::PACKET_FANOUT_FLAG_UNIQUEID;
+    let argument: u32 = mode << 16;
+    // SAFETY: the pointer and length describe a live integer, which setsockopt(2) only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_FANOUT,
+            (&raw const argument).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().into()) }
+}
+
+/// Why `syscall` keeps tagged frames out: it could not tell them from untagged ones.
+fn plain_receive() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let socket = sender(&lab.engine)?;
+    socket.bind(lab.engine.link.index, ALL_PROTOCOLS)?;
+    let plain = numbered(1, 60);
+    let mut tagged = plain.clone();
+    tagged.splice(12..12, VlanTag::customer(5, 0).bytes());
+    client.send(&tagged)?;
+    assert!(socket.wait_readable(QUIET * 10)?);
+    let mut buffer = [0; 100];
+    let received = socket.receive(&mut buffer)?;
+    assert_eq!(buffer[..received.wire_bytes], plain);
+    Ok(())
+}
+
+fn statistics(version: RingVersion) -> Result<(), Failed> {
+    const SENT: u32 = 1000;
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let mut rings = open(&lab.engine, version, &wanted())?;
+    for _ in 0..2 {
+        client.send_all(&(0..SENT).map(|number| numbered(number, 60)).collect::<Vec<_>>())?;
+        let taken = take(&mut rings.receive).len() as u32;
+        let statistics = rings.socket.take_statistics(Some(version))?;
+        assert_eq!(statistics.packets, SENT, "dropped ones are among them: {statistics:?}");
+        assert_eq!(statistics.drops, SENT - taken, "{statistics:?}");
+        assert!(taken > 0 && taken < SENT, "{taken}");
+        let again = rings.socket.take_statistics(Some(version))?;
+        assert_eq!((again.packets, again.drops), (0, 0), "reading clears");
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What the kernel takes for sending: the rules that the engine keeps, asked of this kernel.
+
+use libtest_mimic::Failed;
+use linerate::lab::{Lab, LabConfig, Side};
+use linerate::ring::budget::MemoryBudget;
+use linerate::ring::geometry::GeometryChoice;
+use linerate::ring::send_rule::{self, SendRefusal};
+use linerate::ring::setup::{RingChoice, RingSocket};
+use linerate::sys::filter::nothing;
+use linerate::sys::packet::{PacketSocket, RingVersion, SocketType};
+
+use crate::check::{Test, test};
+use crate::client::{Client, EXPERIMENTAL, numbered};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test("kernel: plain sends keep the rule of lengths and EtherTypes", plain_rule),
+        test("kernel: V2 TX rings keep it as well", || ring_rule(RingVersion::V2)),
+        test("kernel: V3 TX rings keep it as well", || ring_rule(RingVersion::V3)),
+        test("kernel: V2 TX slots go round with each byte in its place", || slots(RingVersion::V2)),
+        test("kernel: V3 TX slots go round with each byte in its place", || slots(RingVersion::V3)),
+        test("kernel: the first send after a flap reports the old outage", stale_outage),
+        test(
+            "kernel: a socket with a TX ring ignores the buffer given to send",
+            ring_ignores_buffer,
+        ),
+    ]
+}
+
+const MTU: usize = 1500;
+const LENGTHS: [usize; 10] = [13, 14, 15, 60, 1513, 1514, 1515, 1517, 1518, 1519];
+const ETHER_TYPES: [u16; 6] = [EXPERIMENTAL, 0x0800, 0x8100, 0x88a8, 0x9100, 0x0100];
+
+/// A frame whose bytes 12 and 13 are `ether_type`, as far as it goes.
+fn frame(length: usize, ether_type: u16) -> Vec<u8> {
+    let mut frame = numbered(7, 1600);
+    frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
+    frame.truncate(length);
+    frame
+}
+
+fn rule(frame: &[u8]) -> Result<(), SendRefusal> {
+    let ether_type = frame.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
+    send_rule::check(frame.len(), ether_type, MTU)
+}
+
+fn plain_rule() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let socket = plain_socket(&lab.engine)?;
+    for ether_type in ETHER_TYPES {
+        for length in LENGTHS {
+            let frame = frame(length, ether_type);
+            let before = lab.engine.counters()?.transmitted_frames;
+            let sent = socket.send(&frame);
+            let transmitted = lab.engine.counters()?.transmitted_frames - before;
+            let taken = rule(&frame).is_ok();
+            assert_eq!(sent.is_ok(), taken, "{length} bytes of {ether_type:#06x}: {sent:?}");
+            assert_eq!(transmitted, u64::from(taken), "{length} bytes of {ether_type:#06x}");
+        }
+    }
+    Ok(())
+}
+
+fn plain_socket(side: &Side) -> Result<PacketSocket, Failed> {
+    side.namespace.run(|| -> Result<PacketSocket, Failed> {
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.bind(side.link.index, 0)?;
+        Ok(socket)
+    })?
+}
+
+/// A socket with rings that receives nothing, with slots longer than the interface's MTU.
+fn rings(side: &Side, version: RingVersion) -> Result<RingSocket, Failed> {
+    let small =
+        GeometryChoice { block_bytes: Some(4096), blocks: Some(4), ..GeometryChoice::default() };
+    let choice = RingChoice { receive: small, transmit: small, mtu: MTU };
+    let budget = MemoryBudget::new(1 << 20);
+    side.namespace.run(|| -> Result<RingSocket, Failed> {
+        let rings = RingSocket::open(version, &choice, &nothing(), &budget)?;
+        rings.socket.bind(side.link.index, 0)?;
+        Ok(rings)
+    })?
+}
+
+/// The ring is told of a larger MTU, so that it lets the kernel refuse: with PACKET_LOSS on, a frame
+/// refused looks just like one sent, and only the interface tells.
+fn ring_rule(version: RingVersion) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mut rings = rings(&lab.engine, version)?;
+    rings.transmit.set_mtu(9000);
+    for ether_type in ETHER_TYPES {
+        for length in LENGTHS {
+            let frame = frame(length, ether_type);
+            let before = lab.engine.counters()?.transmitted_frames;
+            let mut slot = rings.transmit.reserve().ok_or("no slot")?;
+            slot.bytes()[..length].copy_from_slice(&frame);
+            let committed = slot.commit(length);
+            assert_eq!(committed.is_err(), length < 14, "too short for any MTU");
+            if committed.is_ok() {
+                rings.socket.kick()?;
+                assert_eq!(rings.transmit.settle().frames, 1, "sent or discarded, it is done with");
+            }
+            let transmitted = lab.engine.counters()?.transmitted_frames - before;
+            let taken = rule(&frame).is_ok();
+            assert_eq!(transmitted, u64::from(taken), "{length} bytes of {ether_type:#06x}");
+        }
+    }
+    // With the true MTU the ring refuses all by itself.
+    rings.transmit.set_mtu(MTU);
+    let mut slot = rings.transmit.reserve().ok_or("no slot")?;
+    slot.bytes()[..1515].copy_from_slice(&frame(1515, EXPERIMENTAL));
+    assert_eq!(slot.commit(1515), Err(SendRefusal::TooLong));
+    Ok(())
+}
+
+fn slots(version: RingVersion) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mut client = Client::open(&lab.generator)?;
+    let mut rings = rings(&lab.engine, version)?;
+    assert_eq!(rings.transmit_geometry.frames(), 8);
+    // Three times round, in batches that do not divide it.
+    let frames: Vec<_> = (0..24).map(|n| numbered(n, 60 + 61 * n as usize)).collect();
+    for batch in frames.chunks(5) {
+        for frame in batch {
+            let mut slot = rings.transmit.reserve().ok_or("no slot")?;
+            slot.bytes()[..frame.len()].copy_from_slice(frame);
+            slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
+        }
+        rings.socket.kick()?;
+        let settled = rings.transmit.settle();
+        assert_eq!(settled.frames, batch.len() as u64);
+        assert_eq!(settled.bytes, batch.iter().map(|frame| frame.len() as u64).sum::<u64>());
+    }
+    client.exchange::<Vec<u8>, _>(&[], &frames)
+}
+
+fn stale_outage() -> Result<(), Failed> {
+    let mut lab = Lab::create(&LabConfig::default())?;
+    let socket = plain_socket(&lab.engine)?;
+    // Only a socket that hears of its interface hears of the outage.
+    socket.bind(lab.engine.link.index, linerate::sys::packet::ALL_PROTOCOLS)?;
+    lab.engine.set_up(false)?;
+    lab.engine.set_up(true)?;
+    lab.engine.wait_until_running(std::time::Duration::from_secs(5))?;
+    let frame = numbered(1, 60);
+    let first = socket.send(&frame).err().and_then(|error| error.raw_os_error());
+    assert_eq!(first, Some(libc::ENETDOWN));
+    assert_eq!(socket.send(&frame)?, 60);
+    Ok(())
+}
+
+fn ring_ignores_buffer() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let rings = rings(&lab.engine, RingVersion::V2)?;
+    assert_eq!(rings.socket.send(&numbered(1, 60))?, 0);
+    assert_eq!(lab.engine.counters()?.transmitted_frames, 0);
+    Ok(())
+}

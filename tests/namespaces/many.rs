@@ -1,0 +1,140 @@
+//! Many frames, each byte of each answer verified by the generator.
+
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use linerate::engine::config::{EngineConfig, PathName};
+use linerate::engine::pool::Engine;
+use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
+use linerate::load::generator::Generator;
+use linerate::load::plan::{Carriage, Limits, LoadConfig, Mode, Sizes};
+use linerate::load::report::LoadReport;
+use linerate::ring::budget::MemoryBudget;
+use linerate::units::FrameSize;
+use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
+use linerate::wire::headers::{IpAddresses, UdpHeaders};
+
+use crate::check::{Test, over, over_every_path};
+use crate::served::{check_summary, config};
+
+pub fn tests() -> Vec<Test> {
+    let mut tests = over_every_path(
+        "many",
+        &[
+            ("a hundred thousand frames of all sizes come back, each byte right", hundred_thousand),
+            ("a flood may lose frames, and damages, doubles and forgets none", flood),
+            ("datagrams over IPv4 and IPv6 come back, each byte right", datagrams),
+            ("two workers damage and double none", two_workers),
+        ],
+    );
+    let seeing: Vec<_> = PathName::ALL.into_iter().filter(|path| path.sees_metadata()).collect();
+    tests.extend(over(
+        "many",
+        &seeing,
+        &[("tagged frames of all sizes come back, each byte right", tagged)],
+    ));
+    tests
+}
+
+/// An engine and what a generator found of it.
+fn run(
+    path: PathName,
+    adjust_engine: impl FnOnce(&mut EngineConfig),
+    adjust_load: impl FnOnce(&mut LoadConfig),
+    (mode, limits): (Mode, Limits),
+) -> Result<LoadReport, Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let engine = Engine::start(&config(&lab, path, adjust_engine))?;
+    let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
+    let mut load = LoadConfig::new(lab.generator.link.index, 1500, here, there);
+    // The machine may have other work for a while.
+    load.answer_timeout = Duration::from_secs(2);
+    load.receive.blocks = Some(128);
+    adjust_load(&mut load);
+    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    let report =
+        lab.generator.namespace.run(|| Generator::open(&load, &budget)?.run(mode, limits))??;
+    let summary = engine.stop();
+    check_summary(&summary);
+    report.assert_conserved();
+    let (counters, link) = (summary.counters, lab.engine.counters()?);
+    assert_eq!(counters.forwarded, link.transmitted_frames, "{counters:?}");
+    assert_eq!(counters.kernel.packets, report.sent, "{counters:?}");
+    Ok(report)
+}
+
+fn sweep(from: usize, to: usize) -> Result<Sizes, Failed> {
+    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)? })
+}
+
+/// So many unanswered frames fit every buffer on the way, whatever their sizes.
+fn in_windows(frames: u64) -> (Mode, Limits) {
+    (Mode::Window(64), Limits::frames(frames))
+}
+
+fn assert_clean(report: &LoadReport, sent: u64) {
+    assert_eq!(report.sent, sent);
+    assert!(report.is_clean(), "{:?}, lost {}, {:?}", report.tally, report.lost, report.damage);
+}
+
+fn hundred_thousand(path: PathName) -> Result<(), Failed> {
+    let sizes = sweep(64, 1518)?;
+    let report = run(path, |_| {}, |load| load.sizes = sizes, in_windows(100_000))?;
+    assert_clean(&report, 100_000);
+    assert_eq!(report.tally.reordered, 0);
+    Ok(())
+}
+
+fn tagged(path: PathName) -> Result<(), Failed> {
+    let stacks =
+        [vec![VlanTag::customer(5, 3)], vec![VlanTag::service(7, 0), VlanTag::customer(6, 1)]];
+    for tags in stacks {
+        // The kernel sends four bytes more than the MTU for 802.1Q only.
+        let sizes = sweep(72, if tags.len() == 1 { 1522 } else { 1518 })?;
+        let adjust = |load: &mut LoadConfig| {
+            load.sizes = sizes;
+            load.carriage.tags = tags;
+        };
+        assert_clean(&run(path, |_| {}, adjust, in_windows(5000))?, 5000);
+    }
+    Ok(())
+}
+
+fn flood(path: PathName) -> Result<(), Failed> {
+    let limits = Limits { duration: Some(Duration::from_secs(1)), count: Some(100_000) };
+    let report = run(path, |_| {}, |_| {}, (Mode::Flood, limits))?;
+    let tally = report.tally;
+    assert!(tally.intact > 0);
+    let wrong = tally.corrupted + tally.not_transformed + tally.truncated + tally.duplicated;
+    let strange = tally.reordered + tally.foreign + tally.forgotten + tally.malformed;
+    assert_eq!((wrong, strange), (0, 0), "{tally:?}, {:?}", report.damage);
+    Ok(())
+}
+
+fn datagrams(path: PathName) -> Result<(), Failed> {
+    let over_ipv4 = IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 };
+    let over_ipv6 = IpAddresses::V6 { source: GENERATOR.ipv6, destination: ENGINE.ipv6 };
+    for addresses in [over_ipv4, over_ipv6] {
+        let headers =
+            UdpHeaders { addresses, source_port: 4000, destination_port: 7, hop_limit: 64 };
+        let sizes = sweep(84, 1518)?;
+        let adjust_engine = |config: &mut EngineConfig| {
+            config.ether_types = vec![EtherType::IPV4, EtherType::IPV6];
+            config.link_layer = false;
+            config.udp_port = Some(7);
+        };
+        let adjust_load = |load: &mut LoadConfig| {
+            load.carriage = Carriage::udp(headers);
+            load.sizes = sizes;
+        };
+        let report = run(path, adjust_engine, adjust_load, in_windows(5000))?;
+        assert_clean(&report, 5000);
+    }
+    Ok(())
+}
+
+fn two_workers(path: PathName) -> Result<(), Failed> {
+    let report = run(path, |config| config.workers = 2, |_| {}, in_windows(20_000))?;
+    assert_clean(&report, 20_000);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What goes out is slower than what comes in.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Failed};
+use linerate::engine::config::PathName;
+use linerate::engine::turn::WhenFull;
+use linerate::ring::geometry::GeometryChoice;
+use linerate::stats::drops::DropReason;
+
+use crate::check::{Test, impossible_here, possible_test};
+use crate::client::{answer, number_of, numbered};
+use crate::served::{check_summary, serve};
+use crate::slow_queue::slow_down;
+
+/// Longer than any batch takes to get through the slow queue.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+pub fn tests() -> Vec<Test> {
+    let cases = [
+        ("a full queue is waited for", WhenFull::Wait(PATIENCE), 64 << 10),
+        ("a full queue is waited for so long", WhenFull::Wait(Duration::from_millis(2)), 8 << 10),
+        ("a full queue is not waited for", WhenFull::Drop, 8 << 10),
+        // Here the socket's send buffer is what runs full.
+        ("a full send buffer is waited for", WhenFull::Wait(PATIENCE), 4 << 20),
+        ("a full send buffer is not waited for", WhenFull::Drop, 4 << 20),
+    ];
+    let mut tests = Vec::new();
+    for path in PathName::ALL {
+        for (name, when_full, limit_bytes) in cases {
+            let run = move || slow(path, when_full, limit_bytes);
+            tests.push(possible_test(format!("pressure, {path}: {name}"), run));
+        }
+    }
+    tests
+}
+
+/// 300 frames of 1000 bytes at once, against 2 MB/s: 0.15 s.
+fn slow(path: PathName, when_full: WhenFull, limit_bytes: u32) -> Result<Completion, Failed> {
+    const FRAMES: u32 = 300;
+    let mut served = serve(path, |config| {
+        config.when_full = when_full;
+        // Eight slots.
+        config.transmit_ring = GeometryChoice {
+            block_bytes: Some(8 << 10),
+            blocks: Some(2),
+            ..GeometryChoice::default()
+        };
+    })?;
+    if !slow_down(&served.lab.engine, 2_000_000, limit_bytes)? {
+        return impossible_here("this kernel has no tbf queue (CONFIG_NET_SCH_TBF)");
+    }
+    let frames: Vec<_> = (0..FRAMES).map(|number| numbered(number, 1000)).collect();
+    served.client.send_all(&frames)?;
+    let answers = served.client.collect_all()?;
+    let numbers: Vec<_> = answers.iter().map(|answer| number_of(&answer.bytes)).collect();
+    let different: BTreeSet<_> = numbers.iter().collect();
+    assert_eq!(different.len(), numbers.len(), "sent twice");
+    assert!(numbers.is_sorted(), "out of order: {numbers:?}");
+    for one in &answers {
+        assert_eq!(one.bytes, answer(&numbered(number_of(&one.bytes), 1000)));
+    }
+    // No deadlock: when the queue is empty again, the next frame is answered at once.
+    served.echo(FRAMES..FRAMES + 5)?;
+    let summary = served.engine.stop();
+    check_summary(&summary);
+    let counters = summary.counters;
+    assert_eq!(counters.received, u64::from(FRAMES) + 5);
+    // Forwarded is what the kernel took, and what it took has gone out.
+    assert_eq!(counters.forwarded, answers.len() as u64 + 5, "{counters:?}");
+    assert_eq!(served.lab.engine.counters()?.transmitted_frames, counters.forwarded);
+    let dropped = counters.drops[DropReason::TxFull] + counters.drops[DropReason::Unsent];
+    assert_eq!(dropped, u64::from(FRAMES) - answers.len() as u64);
+    match when_full {
+        WhenFull::Drop => assert!(dropped > 0, "{counters:?}"),
+        // Patience is for a batch, which is one frame for some paths and many for others.
+        WhenFull::Wait(patience) if patience < PATIENCE => {}
+        WhenFull::Wait(_) => assert_eq!(dropped, 0, "{counters:?}"),
+    }
+    Ok(Completion::Completed)
+}

@@ -1,0 +1,234 @@
+//! Stopping, idling, and links that come and go.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use linerate::engine::config::PathName;
+use linerate::engine::pool::{Engine, EngineEvent};
+use linerate::lab::{Lab, LabConfig};
+
+use crate::check::{Test, over_every_path};
+use crate::client::{Client, numbered};
+use crate::served::{Served, check_summary, config, serve};
+
+pub fn tests() -> Vec<Test> {
+    over_every_path(
+        "running",
+        &[
+            ("an idle engine stops at once", stops_idle),
+            ("an engine under load stops at once", stops_under_load),
+            ("a paused engine stops", stops_paused),
+            ("an idle engine takes no CPU", idle),
+            ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
+            ("a flap that nobody looked at is got over", flap),
+            ("a lost carrier is reported, and service resumes by itself", carrier),
+            (
+                "answers prepared while the link was down are not lost without a name",
+                down_while_paused,
+            ),
+            ("a deleted interface ends the engine cleanly", deleted),
+            ("an engine started on a link that is down serves when it is up", started_down),
+        ],
+    )
+}
+
+/// The best of a few, because the machine has other work, too.
+fn stops_soon(mut make: impl FnMut() -> Result<Served, Failed>) -> Result<(), Failed> {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let served = make()?;
+        let started = Instant::now();
+        let summary = served.engine.stop();
+        best = best.min(started.elapsed());
+        assert_eq!(summary.failures, Vec::<String>::new());
+        if best < Duration::from_millis(100) {
+            return Ok(());
+        }
+    }
+    Err(format!("it took {} ms", best.as_millis()).into())
+}
+
+fn stops_idle(path: PathName) -> Result<(), Failed> {
+    stops_soon(|| {
+        let mut served = serve(path, |_| {})?;
+        served.echo(0..10)?;
+        Ok(served)
+    })
+}
+
+fn stops_under_load(path: PathName) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let frame = numbered(1, 60);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // At most ten seconds, whatever happens.
+            let started = Instant::now();
+            while !stop.load(Ordering::Relaxed) && started.elapsed() < Duration::from_secs(10) {
+                client.send(&frame).expect("a veth takes every frame");
+            }
+        });
+        let result = (|| {
+            let mut best = Duration::MAX;
+            for _ in 0..5 {
+                let engine = Engine::start(&config(&lab, path, |_| {}))?;
+                std::thread::sleep(Duration::from_millis(50));
+                let started = Instant::now();
+                let summary = engine.stop();
+                best = best.min(started.elapsed());
+                assert!(summary.counters.forwarded > 0);
+                assert_eq!(summary.failures, Vec::<String>::new());
+                assert_eq!(summary.counters.unexplained(0), 0);
+                if best < Duration::from_millis(100) {
+                    return Ok(());
+                }
+            }
+            Err(format!("it took {} ms", best.as_millis()).into())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn stops_paused(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    served.echo(0..10)?;
+    served.engine.pause();
+    served.client.send(&numbered(10, 60))?;
+    let summary = served.engine.stop();
+    assert_eq!(summary.failures, Vec::<String>::new());
+    assert_eq!(summary.counters.unexplained(0), 0);
+    Ok(())
+}
+
+/// CPU time of the workers over `duration`, in parts of it.
+fn load(engine: &Engine, duration: Duration) -> f64 {
+    let before = engine.cpu_ns();
+    std::thread::sleep(duration);
+    (engine.cpu_ns() - before) as f64 / duration.as_nanos() as f64
+}
+
+fn idle(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |config| config.interval = Duration::from_secs(1))?;
+    served.echo(0..10)?;
+    let load = load(&served.engine, Duration::from_secs(2));
+    assert!(load < 0.01, "{:.2} % of a CPU", load * 100.0);
+    served.finish().map(drop)
+}
+
+fn is_down(event: &EngineEvent) -> bool {
+    matches!(event, EngineEvent::LinkDown)
+}
+
+fn is_up(event: &EngineEvent) -> bool {
+    matches!(event, EngineEvent::LinkUp { .. })
+}
+
+fn down_and_up(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    served.echo(0..10)?;
+    served.lab.engine.set_up(false)?;
+    served.poll_until("the link goes down", is_down)?;
+    let load = load(&served.engine, Duration::from_secs(1));
+    assert!(load < 0.02, "{:.2} % of a CPU", load * 100.0);
+    served.lab.engine.set_up(true)?;
+    served.poll_until("the link comes up", is_up)?;
+    served.lab.generator.wait_until_running(Duration::from_secs(5))?;
+    served.echo(10..110)?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.link_downs, 1);
+    assert!(summary.counters.link_errors > 0);
+    assert_eq!(summary.counters.forwarded, 110);
+    Ok(())
+}
+
+fn flap(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    for round in 0..3 {
+        served.echo(round * 20..round * 20 + 10)?;
+        served.lab.engine.set_up(false)?;
+        served.lab.engine.set_up(true)?;
+        served.lab.engine.wait_until_running(Duration::from_secs(5))?;
+        served.lab.generator.wait_until_running(Duration::from_secs(5))?;
+        // The first answer after it meets the old outage, and passes all the same.
+        served.echo(round * 20 + 10..round * 20 + 20)?;
+    }
+    let mut events = Vec::new();
+    while !events.iter().any(is_up) {
+        events.extend(served.engine.poll(Duration::from_millis(20))?);
+    }
+    assert!(events.iter().any(is_down), "{events:?}");
+    let (summary, _) = served.finish()?;
+    assert_eq!((summary.link_downs, summary.counters.forwarded), (3, 60));
+    Ok(())
+}
+
+fn carrier(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    served.lab.generator.set_up(false)?;
+    served.poll_until("the carrier goes", is_down)?;
+    served.lab.generator.set_up(true)?;
+    served.poll_until("the carrier comes", is_up)?;
+    served.lab.generator.wait_until_running(Duration::from_secs(5))?;
+    served.lab.engine.wait_until_running(Duration::from_secs(5))?;
+    served.echo(0..100)?;
+    served.finish().map(drop)
+}
+
+/// The worker has frames to answer and nowhere to send them: it drops them by name or keeps them
+/// until the link is up, and never says that they were forwarded.
+fn down_while_paused(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    served.engine.pause();
+    let frames: Vec<_> = (0..20).map(|number| numbered(number, 60)).collect();
+    served.client.send_all(&frames)?;
+    served.lab.engine.set_up(false)?;
+    served.engine.resume();
+    let load = load(&served.engine, Duration::from_millis(500));
+    assert!(load < 0.05, "{:.2} % of a CPU", load * 100.0);
+    served.lab.engine.set_up(true)?;
+    served.lab.engine.wait_until_running(Duration::from_secs(5))?;
+    served.lab.generator.wait_until_running(Duration::from_secs(5))?;
+    let answers = served.client.collect_all()?;
+    served.client.send(&numbered(20, 60))?;
+    assert_eq!(served.client.collect(1)?.len(), 1);
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.counters.forwarded, answers.len() as u64 + 1);
+    assert_eq!(summary.counters.received, 21);
+    Ok(())
+}
+
+fn deleted(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    served.echo(0..100)?;
+    served.lab.engine.delete()?;
+    let gone = |event: &EngineEvent| matches!(event, EngineEvent::InterfaceGone);
+    served.poll_until("the interface goes", gone)?;
+    let ended = |event: &EngineEvent| matches!(event, EngineEvent::Ended);
+    served.poll_until("the workers end", ended)?;
+    let summary = served.engine.stop();
+    assert!(summary.interface_gone);
+    check_summary(&summary);
+    assert_eq!(summary.counters.forwarded, 100);
+    assert_eq!(summary.latency.map(|latency| latency.count()), Some(100));
+    Ok(())
+}
+
+fn started_down(path: PathName) -> Result<(), Failed> {
+    let mut lab = Lab::create(&LabConfig::default())?;
+    lab.engine.set_up(false)?;
+    let client = Client::open(&lab.generator)?;
+    let engine = Engine::start(&config(&lab, path, |_| {}))?;
+    let mut served = Served { engine, client, lab };
+    let load = load(&served.engine, Duration::from_millis(300));
+    assert!(load < 0.05, "{:.2} % of a CPU", load * 100.0);
+    served.lab.engine.set_up(true)?;
+    served.poll_until("the link comes up", is_up)?;
+    served.lab.generator.wait_until_running(Duration::from_secs(5))?;
+    served.echo(0..10)?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.link_downs, 0);
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! A slow queueing discipline (`tbf`) on an interface, set by netlink as `tc` does.
+
+use std::io;
+
+use libtest_mimic::Failed;
+use linerate::lab::Side;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+const RTM_NEWQDISC: u16 = 36;
+/// Request, acknowledge, create, replace.
+const FLAGS: u16 = 0x1 | 0x4 | 0x400 | 0x100;
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_BURST: u16 = 6;
+const TC_H_ROOT: u32 = 0xffff_ffff;
+const LINKLAYER_ETHERNET: u8 = 1;
+
+/// Lets `bytes_per_second` pass and keeps `limit_bytes` waiting; what comes beyond is refused.
+/// `false` where the kernel has no such queue.
+pub fn slow_down(side: &Side, bytes_per_second: u32, limit_bytes: u32) -> Result<bool, Failed> {
+    const BURST_BYTES: u32 = 2000;
+    // struct tc_tbf_qopt: two tc_ratespec, then limit, buffer and mtu; the burst overrides buffer.
+    let mut parameters = Vec::new();
+    parameters.extend([0, LINKLAYER_ETHERNET, 0, 0, 0, 0, 0, 0]);
+    parameters.extend(bytes_per_second.to_ne_bytes());
+    parameters.extend([0; 12]);
+    parameters.extend([limit_bytes, 0, 0].into_iter().flat_map(u32::to_ne_bytes));
+    let mut options = attribute(TCA_TBF_PARMS, &parameters);
+    options.extend(attribute(TCA_TBF_BURST, &BURST_BYTES.to_ne_bytes()));
+    // struct tcmsg: family, interface, handle, parent, info.
+    let words = [0, side.link.index, 0x1_0000, TC_H_ROOT, 0];
+    let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    body.extend(attribute(TCA_KIND, b"tbf\0"));
+    body.extend(attribute(TCA_OPTIONS, &options));
+    let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    message.extend([RTM_NEWQDISC, FLAGS].into_iter().flat_map(u16::to_ne_bytes));
+    message.extend([1, 0].into_iter().flat_map(u32::to_ne_bytes));
+    message.extend(body);
+    match side.namespace.run(|| ask(&message))?? {
+        0 => Ok(true),
+        libc::ENOENT | libc::EOPNOTSUPP => Ok(false),
+        code => Err(io::Error::from_raw_os_error(code).into()),
+    }
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = 4 + value.len();
+    let mut bytes: Vec<u8> = [length as u16, kind]
+        .into_iter()
+        .flat_map(u16::to_ne_bytes)
+        .chain(value.to_vec())
+        .collect();
+    bytes.resize(length.next_multiple_of(4), 0);
+    bytes
+}
+
+/// Sends a request and gives the error number of the acknowledgement.
+fn ask(message: &[u8]) -> io::Result<i32> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(message, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let code = answer.get(16..20).and_then(|bytes| bytes.first_chunk().copied());
+    Ok(-i32::from_ne_bytes(code.ok_or(io::ErrorKind::UnexpectedEof)?))
+}

@@ -1,0 +1,123 @@
+//! VLAN tags: the kernel takes the outer one off, and the echo has it again.
+
+use libtest_mimic::Failed;
+use linerate::engine::config::PathName;
+use linerate::lab::ENGINE;
+use linerate::stats::drops::DropReason;
+use linerate::wire::ethernet::{EtherType, VlanTag};
+
+use crate::check::{Test, over};
+use crate::client::{EXPERIMENTAL, answer, answer_from, numbered};
+use crate::served::{Served, serve};
+
+pub fn tests() -> Vec<Test> {
+    let (seeing, blind): (Vec<_>, Vec<_>) =
+        PathName::ALL.into_iter().partition(|path| path.sees_metadata());
+    let mut tests = over(
+        "vlan",
+        &seeing,
+        &[
+            ("tags come back as they were, stacked and empty ones, too", tags_come_back),
+            ("a full frame keeps an 802.1Q tag", full_frame),
+            ("a full frame with an 802.1ad tag is dropped by name", full_service_frame),
+            ("a tag does not make an unwanted EtherType wanted", unwanted),
+        ],
+    );
+    tests.extend(over("vlan", &blind, &[("tagged frames are never answered", never_answered)]));
+    tests
+}
+
+/// The frame of this length and number with tags; returns what must come back as well.
+fn tagged(number: u32, length: usize, tags: &[VlanTag]) -> (Vec<u8>, Vec<u8>) {
+    let mut frame = numbered(number, length - 4 * tags.len());
+    frame.splice(12..12, tags.iter().flat_map(|tag| tag.bytes()));
+    let answer = answer_from(ENGINE.mac, &frame, 14 + 4 * tags.len());
+    (frame, answer)
+}
+
+fn stacks() -> Vec<Vec<VlanTag>> {
+    vec![
+        vec![VlanTag::customer(5, 0)],
+        vec![VlanTag::customer(0, 7)],
+        vec![VlanTag::customer(0, 0)],
+        vec![VlanTag { tpid: 0x8100, tci: 0xffff }],
+        vec![VlanTag::service(9, 3)],
+        vec![VlanTag::service(100, 0), VlanTag::customer(200, 5)],
+        vec![VlanTag::customer(1, 0), VlanTag::customer(2, 0)],
+        vec![VlanTag::service(1, 0), VlanTag::service(2, 0), VlanTag::customer(3, 0)],
+    ]
+}
+
+fn tags_come_back(path: PathName) -> Result<(), Failed> {
+    // Behind three tags the filter does not look for one EtherType.
+    let mut served = serve(path, |config| config.ether_types = vec![])?;
+    let lengths = [60, 61, 64, 127, 900, 1514];
+    let pairs = stacks().into_iter().flat_map(|tags| lengths.map(|n| tagged(n as u32, n, &tags)));
+    let (frames, answers): (Vec<_>, Vec<_>) = pairs.unzip();
+    served.client.exchange(&frames, &answers)?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.counters.forwarded, frames.len() as u64);
+
+    let mut served = serve(path, |_| {})?;
+    let pairs =
+        stacks().into_iter().filter(|tags| tags.len() < 3).map(|tags| tagged(1, 100, &tags));
+    let (frames, answers): (Vec<_>, Vec<_>) = pairs.unzip();
+    served.client.exchange(&frames, &answers)?;
+    served.finish().map(drop)
+}
+
+fn full_frame(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    let (plain, plain_answer) = tagged(1, 1518, &[VlanTag::customer(5, 0)]);
+    let (stacked, stacked_answer) =
+        tagged(2, 1518, &[VlanTag::customer(5, 0), VlanTag::customer(6, 0)]);
+    served.client.exchange(&[plain, stacked], &[plain_answer, stacked_answer])?;
+    served.finish().map(drop)
+}
+
+/// The kernel sends four bytes more than the MTU for EtherType 0x8100 only.
+fn full_service_frame(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    let (long, _) = tagged(1, 1518, &[VlanTag::service(5, 0)]);
+    assert!(served.client.send(&long).is_err(), "the kernel's rule is another one");
+    // A client that may send more; the engine's end takes what its own MTU and a tag allow.
+    let side = &served.lab.generator;
+    side.links().set_mtu(side.link.index, 1600)?;
+    let (qinq, _) = tagged(2, 1518, &[VlanTag::service(5, 0), VlanTag::customer(6, 0)]);
+    let (fits, answer) = tagged(3, 1514, &[VlanTag::service(5, 0)]);
+    served.client.exchange(&[long, qinq, fits], &[answer])?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.counters.drops[DropReason::TagTooLong], 2);
+    Ok(())
+}
+
+fn unwanted(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    let mut frames = Vec::new();
+    for tags in stacks() {
+        let (mut frame, _) = tagged(1, 100, &tags);
+        let ether_type = 12 + 4 * tags.len();
+        assert_eq!(frame[ether_type..ether_type + 2], EXPERIMENTAL.to_be_bytes());
+        frame[ether_type] = 0x08;
+        frame[ether_type + 1] = 0x00;
+        frames.push(frame);
+    }
+    let (wanted, answer) = tagged(2, 100, &stacks()[0]);
+    frames.push(wanted);
+    served.client.exchange(&frames, &[answer])?;
+    served.finish().map(drop)
+}
+
+/// An answer without the tag would go to another network than the question came from.
+fn never_answered(path: PathName) -> Result<(), Failed> {
+    for ether_types in [vec![], vec![EtherType::LOCAL_EXPERIMENTAL]] {
+        let mut served = serve(path, |config| config.ether_types = ether_types)?;
+        let mut frames: Vec<_> = stacks().iter().map(|tags| tagged(1, 100, tags).0).collect();
+        let plain = numbered(2, 60);
+        frames.push(plain.clone());
+        served.client.exchange(&frames, &[answer(&plain)])?;
+        let Served { engine, .. } = served;
+        assert_eq!(engine.stop().counters.received, 1, "tagged frames came past the filter");
+    }
+    Ok(())
+}
