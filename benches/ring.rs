@@ -8,6 +8,7 @@ use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
 use linerate::ring::geometry::{Geometry, GeometryChoice};
 use linerate::ring::rx_v2::{RUN_FRAMES, RxRingV2};
 use linerate::ring::rx_v3::RxRingV3;
+use linerate::ring::tx::Settled;
 use linerate::sys::packet::{Direction, RingVersion};
 
 const MTU: usize = 1500;
@@ -113,7 +114,7 @@ fn tx_batch(criterion: &mut Criterion) {
                         slot.commit(frame.len()).expect("a sendable frame");
                     }
                     // Taken back instead of sent: the same slots for every round.
-                    assert_eq!(ring.withdraw(), BATCH);
+                    assert_eq!(ring.withdraw(), (BATCH, Settled::default()));
                 });
             });
             group.bench_function(format!("settle, {name}, {size} B"), |bencher| {
