@@ -8,6 +8,9 @@ pub enum Error {
     /// A system call failed.
     #[error(transparent)]
     System(#[from] SystemError),
+    /// The kernel would not make or map a packet ring; a path without rings may still work.
+    #[error(transparent)]
+    Ring(SystemError),
     /// The request makes no sense or asks for what this program refuses; exit code 2.
     #[error("{0}")]
     Usage(String),
@@ -74,19 +77,27 @@ pub mod exit {
 }
 
 impl Error {
+    /// The same failure, marked as the ring's.
+    pub fn of_ring(self) -> Error {
+        match self {
+            Error::System(error) => Error::Ring(error),
+            other => other,
+        }
+    }
+
     /// The exit code that this error ends the program with.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => exit::USAGE,
-            Error::System(error) if error.errno.privilege => exit::PRIVILEGE,
-            Error::System(_) | Error::Run(_) => exit::FAILED,
+            Error::System(error) | Error::Ring(error) if error.errno.privilege => exit::PRIVILEGE,
+            Error::System(_) | Error::Ring(_) | Error::Run(_) => exit::FAILED,
         }
     }
 
     /// The errno number, where a system call was the cause.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::System(error) => Some(error.errno.code),
+            Error::System(error) | Error::Ring(error) => Some(error.errno.code),
             Error::Usage(_) | Error::Run(_) => None,
         }
     }

@@ -32,8 +32,8 @@ pub struct CompareConfig {
     pub cpus: (usize, usize),
     /// Whether engines keep their latency histograms.
     pub measure_latency: bool,
-    /// Cap on the ring memory of the generator, in bytes.
-    pub ring_memory_max: usize,
+    /// The cap on ring memory, for generators and engines together.
+    pub ring_memory: Arc<MemoryBudget>,
     /// Set it from another thread to end early, with what there is.
     pub stop: Arc<AtomicBool>,
 }
@@ -205,7 +205,6 @@ fn take_turns(
     config: &CompareConfig,
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
-    let budget = MemoryBudget::new(config.ring_memory_max);
     let total = config.sizes.len() * config.paths.len() * config.trials;
     let mut comparison = Comparison { results: Vec::new(), interrupted: false };
     let mut done = 0;
@@ -221,7 +220,7 @@ fn take_turns(
                 let index = (round + turn) % config.paths.len();
                 let path = results[index].path;
                 progress(Step { done, total, path, size });
-                let trial = trial::run(testbed, &plan(config, path, size), &budget)?;
+                let trial = trial::run(testbed, &plan(config, path, size), &config.ring_memory)?;
                 if config.stop.load(Ordering::Relaxed) {
                     // A trial cut short says nothing; those before it stand.
                     comparison.interrupted = true;

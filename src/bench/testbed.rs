@@ -56,9 +56,7 @@ impl Testbed {
         let links = Links::open()?;
         let end = |name: &str| -> Result<End> {
             let link = links.by_name(name)?;
-            if !force {
-                refuse_unsafe_interface(&links, &link)?;
-            }
+            refuse_unsafe_interface(&links, &link, force)?;
             if !link.running {
                 return Err(Error::Run(format!(
                     "{name} has no link: plug the cable in, or `ip link set {name} up`"

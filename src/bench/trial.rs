@@ -82,6 +82,7 @@ pub fn run(testbed: &Testbed, plan: &TrialPlan, budget: &Arc<MemoryBudget>) -> R
         path: plan.path,
         cpus: vec![plan.engine_cpu],
         measure_latency: plan.measure_latency,
+        ring_memory: Arc::clone(budget),
         force: testbed.force,
         ..EngineConfig::new(&testbed.engine.link.name)
     };
@@ -93,7 +94,7 @@ pub fn run(testbed: &Testbed, plan: &TrialPlan, budget: &Arc<MemoryBudget>) -> R
     generator.flood(Limits::lasting(WARM_UP))?;
     let cpu_before = engine.cpu_ns();
     let flood = generator.flood(Limits::lasting(plan.flood))?;
-    let cpu_ns = engine.cpu_ns() - cpu_before;
+    let cpu_ns = engine.cpu_ns().saturating_sub(cpu_before);
     let echoed = (flood.tally.returned() + flood.kernel.drops).max(1);
     engine.pause();
     generator.send_burst(drain_frames)?;
@@ -110,6 +111,13 @@ pub fn run(testbed: &Testbed, plan: &TrialPlan, budget: &Arc<MemoryBudget>) -> R
     let summary = engine.stop();
     if let Some(failure) = summary.failures.first() {
         return Err(Error::Run(format!("--path {}: {failure}", plan.path)));
+    }
+    let unexplained = summary.counters.unexplained(0);
+    if unexplained != 0 {
+        return Err(Error::Run(format!(
+            "--path {}: the engine lost sight of {unexplained} frames: please report it",
+            plan.path
+        )));
     }
     Ok(Trial {
         flood,

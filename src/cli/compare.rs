@@ -116,7 +116,7 @@ impl CompareArgs {
             round_trips: ROUND_TRIPS,
             cpus,
             measure_latency: true,
-            ring_memory_max: MemoryBudget::DEFAULT_BYTES,
+            ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
             stop: Arc::clone(&stop),
         };
         report.start(&testbed, cpus, expected(&config));

@@ -259,8 +259,7 @@ impl EchoArgs {
             fanout: self.fanout.map(FanoutMode::from),
             receive_ring: self.ring.receive(),
             transmit_ring: self.ring.transmit(),
-            ring_memory_max: usize::try_from(self.ring.ring_memory)
-                .unwrap_or(MemoryBudget::DEFAULT_BYTES),
+            ring_memory: MemoryBudget::new(self.ring.ring_memory as usize),
             link_layer: reply == ReplyArg::L2 || ether_types.iter().any(|t| !t.is_ip()) || all,
             udp_port: (reply == ReplyArg::Udp).then_some(self.port),
             ether_types,
@@ -287,7 +286,7 @@ impl EchoArgs {
         let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
         let started = Engine::start(&config);
         let mut engine = match started {
-            Err(error) if self.fallback && is_ring_failure(&error, config.path) => {
+            Err(error @ Error::Ring(_)) if self.fallback => {
                 report.fallback(config.path, &error)?;
                 config.path = PathName::Syscall;
                 Engine::start(&config)?
@@ -320,13 +319,6 @@ impl EchoArgs {
 
 /// How soon a signal or a change of the link is seen.
 const POLL: Duration = Duration::from_millis(100);
-
-/// Whether the ring itself failed, and not the privilege, the interface or the command line.
-fn is_ring_failure(error: &Error, path: PathName) -> bool {
-    let ring_step = |text: &str| text.contains(" ring") || text.contains("PACKET_");
-    path != PathName::Syscall
-        && matches!(error, Error::System(system) if ring_step(&system.attempted) && !system.errno.privilege)
-}
 
 impl From<FanoutArg> for FanoutMode {
     fn from(mode: FanoutArg) -> FanoutMode {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::edit::Transform;
 use super::token_bucket::Allowance;
 use super::turn::WhenFull;
+use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
 use crate::sys::packet::FanoutMode;
@@ -86,8 +88,8 @@ pub struct EngineConfig {
     pub receive_ring: GeometryChoice,
     /// TX ring.
     pub transmit_ring: GeometryChoice,
-    /// Cap on the memory of all rings, in bytes.
-    pub ring_memory_max: usize,
+    /// The cap on ring memory, shared by all that the process opens.
+    pub ring_memory: Arc<MemoryBudget>,
     /// EtherTypes that are answered; empty for all.
     pub ether_types: Vec<EtherType>,
     /// Answer everything behind the Ethernet header as payload.
@@ -126,7 +128,7 @@ impl EngineConfig {
             fanout: None,
             receive_ring: GeometryChoice::default(),
             transmit_ring: GeometryChoice::default(),
-            ring_memory_max: crate::ring::budget::MemoryBudget::DEFAULT_BYTES,
+            ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
             ether_types: vec![EtherType::LOCAL_EXPERIMENTAL],
             link_layer: true,
             udp_port: None,

@@ -12,6 +12,8 @@ pub struct Control {
     stop: AtomicBool,
     paused: AtomicBool,
     mtu: AtomicUsize,
+    /// Six bytes, the first in the lowest bits.
+    mac: AtomicU64,
     /// Frames that may still be received over all workers; `None` without a limit.
     left: Option<AtomicU64>,
     parked: Mutex<usize>,
@@ -20,10 +22,11 @@ pub struct Control {
 }
 
 impl Control {
-    /// A control for an interface whose MTU is `mtu` and a run that ends after `limit` frames.
-    pub fn new(mtu: usize, limit: Option<u64>) -> Control {
+    /// A control for an interface of this MTU and address and a run that ends after `limit` frames.
+    pub fn new(mtu: usize, mac: [u8; 6], limit: Option<u64>) -> Control {
         Control {
             mtu: AtomicUsize::new(mtu),
+            mac: AtomicU64::new(packed(mac)),
             left: limit.map(AtomicU64::new),
             ..Control::default()
         }
@@ -62,6 +65,19 @@ impl Control {
     /// Tells the workers of a new MTU.
     pub fn set_mtu(&self, mtu: usize) {
         self.mtu.store(mtu, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// The interface's own address.
+    #[inline]
+    pub fn mac(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.mac.load(Ordering::Relaxed).to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// Tells the workers of a new address.
+    pub fn set_mac(&self, mac: [u8; 6]) {
+        self.mac.store(packed(mac), Ordering::Relaxed);
         self.wake_all();
     }
 
@@ -119,4 +135,8 @@ impl Control {
         let mut parked = self.changed.wait_while(parked, paused).expect("as above");
         *parked -= 1;
     }
+}
+
+fn packed([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }

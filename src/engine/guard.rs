@@ -3,10 +3,17 @@
 use crate::error::{Error, Result};
 use crate::sys::link::{Link, Links};
 
-/// Refuses the loopback interface, the one with the default route and what is not Ethernet.
-pub fn refuse_unsafe_interface(links: &Links, link: &Link) -> Result<()> {
+/// Refuses what is not Ethernet and, unless `force`d, the loopback interface and the one with the
+/// default route.
+pub fn refuse_unsafe_interface(links: &Links, link: &Link, force: bool) -> Result<()> {
     let name = &link.name;
     let refuse = |reason: &str| Err(Error::Usage(format!("{name} {reason}")));
+    if !link.ethernet && !link.loopback {
+        return refuse("is not an Ethernet interface");
+    }
+    if force {
+        return Ok(());
+    }
     if link.loopback {
         return refuse(
             "is the loopback interface: what is sent there comes back as received. Use --force if \
@@ -18,9 +25,6 @@ pub fn refuse_unsafe_interface(links: &Links, link: &Link) -> Result<()> {
             "carries the default route: traffic there may cut you off or reach strangers. Use \
              --force if you mean it",
         );
-    }
-    if !link.ethernet {
-        return refuse("is not an Ethernet interface");
     }
     Ok(())
 }

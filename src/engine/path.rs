@@ -19,7 +19,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::ring::setup::{RingChoice, RingSocket, RxRing};
 use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
-use crate::sys::filter::Wanted;
+use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 use crate::units::memory;
 
@@ -45,6 +45,8 @@ pub type Loop = Box<dyn FnOnce(TurnState, &Epoll, &Control, &mut Reporter) -> Wo
 pub struct PreparedPath {
     /// The socket to bind.
     pub socket: Arc<PacketSocket>,
+    /// The filter that it has: what the path takes.
+    pub filter: Vec<Instruction>,
     /// The loop to run.
     pub run: Loop,
     /// What it is made of, and what came out other than asked.
@@ -64,7 +66,7 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
             let socket = Arc::new(socket);
             let rx = RxReceive::new(Arc::clone(&socket), plan.measure_latency);
             let tx = TxSend::new(Arc::clone(&socket));
-            return Ok(PreparedPath { socket, run: loop_over(rx, tx), notes });
+            return Ok(PreparedPath { socket, filter, run: loop_over(rx, tx), notes });
         }
         PathName::Ring => RingVersion::V3,
         PathName::RingV2 => RingVersion::V2,
@@ -85,7 +87,7 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
         }
         RxRing::V2(ring) => loop_over(RxV2::new(ring, Arc::clone(&socket)), tx),
     };
-    Ok(PreparedPath { socket, run, notes })
+    Ok(PreparedPath { socket, filter, run, notes })
 }
 
 /// Binds a prepared socket to its interface: frames arrive from here on.

@@ -13,7 +13,6 @@ use super::placement::choose_cpus;
 use super::start::{Starter, Worker};
 use super::worker::Snapshot;
 use crate::error::Result;
-use crate::ring::budget::MemoryBudget;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::failure::errno;
@@ -41,6 +40,11 @@ pub enum EngineEvent {
     MtuChanged {
         /// The new one.
         mtu: u32,
+    },
+    /// The interface's own address changed.
+    AddressChanged {
+        /// The new one.
+        mac: [u8; 6],
     },
     /// The interface was deleted or moved away; the workers end.
     InterfaceGone,
@@ -107,9 +111,7 @@ impl Engine {
         let watch = LinkWatch::open()?;
         let links = Links::open()?;
         let link = links.by_name(&config.interface)?;
-        if !config.force {
-            refuse_unsafe_interface(&links, &link)?;
-        }
+        refuse_unsafe_interface(&links, &link, config.force)?;
         let cpus = choose_cpus(&config.cpus)?;
         let silent_port = match config.udp_port {
             Some(port) if !links.addresses(link.index)?.is_empty() => {
@@ -117,14 +119,14 @@ impl Engine {
             }
             _ => None,
         };
-        let control = Arc::new(Control::new(link.mtu as usize, config.frame_limit));
+        let control = Arc::new(Control::new(link.mtu as usize, link.mac, config.frame_limit));
         let (snapshot_sender, snapshots) = bounded(SNAPSHOTS_WAITING);
         let starter = Starter {
             config,
             link: &link,
             control: Arc::clone(&control),
             snapshots: snapshot_sender,
-            budget: MemoryBudget::new(config.ring_memory_max),
+            budget: Arc::clone(&config.ring_memory),
         };
         let (workers, notes) = starter.start_all(&cpus)?;
         control.set_wakers(workers.iter().map(|worker| worker.waker.clone()).collect());
@@ -286,6 +288,10 @@ impl Engine {
         if link.mtu as usize != self.control.mtu() {
             self.control.set_mtu(link.mtu as usize);
             events.push(EngineEvent::MtuChanged { mtu: link.mtu });
+        }
+        if link.mac != self.control.mac() {
+            self.control.set_mac(link.mac);
+            events.push(EngineEvent::AddressChanged { mac: link.mac });
         }
         match (self.down_since, link.running) {
             (None, false) => {

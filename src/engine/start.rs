@@ -20,6 +20,7 @@ use crate::stats::latency::Latency;
 use crate::sys::clock::ThreadCpuClock;
 use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
+use crate::sys::filter::nothing;
 use crate::sys::link::Link;
 use crate::sys::packet::{FanoutMode, PacketSocket};
 use crate::sys::privilege::drop_capabilities;
@@ -180,12 +181,18 @@ fn set_up(plan: &PathPlan, join: &Join) -> Result<(PreparedPath, Epoll, Option<u
     let socket = &prepared.socket;
     let epoll = Epoll::new(&**socket)
         .map_err(|error| failed("make an epoll instance", &error, "raise `ulimit -n`"))?;
-    bind(socket, join.link.index, &join.link.name, join.promiscuous)?;
-    let group = match join.fanout {
-        Some(mode) => Some(join_fanout(socket, mode, join.group, &join.link)?),
-        None => None,
+    let Join { link, promiscuous, fanout, group } = join;
+    let Some(mode) = *fanout else {
+        bind(socket, link.index, &link.name, *promiscuous)?;
+        return Ok((prepared, epoll, None));
     };
-    Ok((prepared, epoll, group))
+    // Only a bound socket can join, and until it has joined it gets every frame, as the group
+    // does: it takes none before.
+    socket.attach_filter(&nothing())?;
+    bind(socket, link.index, &link.name, *promiscuous)?;
+    let group = join_fanout(socket, mode, *group, link)?;
+    socket.attach_filter(&prepared.filter)?;
+    Ok((prepared, epoll, Some(group)))
 }
 
 fn join_fanout(

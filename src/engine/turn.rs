@@ -153,7 +153,9 @@ pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
 
 /// How long one batch may still wait for room.
 struct Patience {
-    left: Duration,
+    patience_ns: u64,
+    /// When the batch began to wait, on `CLOCK_MONOTONIC`.
+    since_ns: Option<u64>,
     /// Answers dropped since the last kick that made no room.
     dropped: u32,
 }
@@ -164,11 +166,25 @@ const DROPS_A_KICK: u32 = 64;
 
 impl Patience {
     fn new(when_full: WhenFull) -> Patience {
-        let left = match when_full {
-            WhenFull::Drop => Duration::ZERO,
-            WhenFull::Wait(patience) => patience,
+        let patience_ns = match when_full {
+            WhenFull::Drop => 0,
+            WhenFull::Wait(patience) => patience.as_nanos() as u64,
         };
-        Patience { left, dropped: 0 }
+        Patience { patience_ns, since_ns: None, dropped: 0 }
+    }
+
+    /// Sleeps a little if patience is left; false if it is over.
+    fn pause(&mut self) -> bool {
+        if self.patience_ns == 0 {
+            return false;
+        }
+        let now_ns = monotonic_ns();
+        let since_ns = *self.since_ns.get_or_insert(now_ns);
+        if now_ns.saturating_sub(since_ns) >= self.patience_ns {
+            return false;
+        }
+        sleep(PAUSE_WHEN_FULL);
+        true
     }
 
     /// Kicks until there is room or the patience of this batch is over.
@@ -188,12 +204,11 @@ impl Patience {
             if out.has_room() {
                 return true;
             }
-            if self.left.is_zero() || refusal.is_some_and(|error| !is_queue_full(&error)) {
+            // A full queue passes; a link that is down or gone is not waited for.
+            if refusal.is_some_and(|error| !is_queue_full(&error)) || !self.pause() {
                 self.dropped = 1;
                 return false;
             }
-            sleep(PAUSE_WHEN_FULL);
-            self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
         }
     }
 
@@ -201,12 +216,9 @@ impl Patience {
     /// stays queued or is given up, as the half has it.
     #[cold]
     fn send_rest<'rx>(&mut self, out: &mut impl TxBatch<'rx>, counters: &mut EngineCounters) {
-        while !self.left.is_zero() {
-            sleep(PAUSE_WHEN_FULL);
-            self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
+        while self.pause() {
             let Err(error) = out.kick() else { return };
             counters.send_refusals += 1;
-            // A full queue passes; a link that is down or gone is not waited for.
             if !is_queue_full(&error) {
                 return;
             }

@@ -102,6 +102,7 @@ fn serve<R: RxHalf, T: TxHalf>(
         if control.pausing() {
             control.park();
         }
+        state.rules.mac = control.mac();
         let mtu = control.mtu();
         if mtu != state.rules.mtu {
             state.rules.mtu = mtu;

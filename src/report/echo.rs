@@ -117,6 +117,9 @@ impl EchoReport {
                     self.text.say(format!("link up again after {:.1} s", after.as_secs_f64()));
                 }
                 EngineEvent::MtuChanged { mtu } => self.text.say(format!("MTU is now {mtu}")),
+                EngineEvent::AddressChanged { mac } => {
+                    self.text.say(format!("hardware address is now {}", MacAddress(mac)));
+                }
                 EngineEvent::InterfaceGone => {
                     self.text.say("the interface is gone (deleted or moved away): ending");
                 }

@@ -238,7 +238,13 @@ impl Geometry {
         self.retire_ms
     }
 
-    /// Bytes of memory that the ring takes.
+    /// Bytes of memory that the kernel spends on the ring: it rounds each block up to a power of
+    /// two of pages (kernel-contract MEM-3).
+    pub fn memory_bytes(&self) -> usize {
+        self.block_bytes.next_power_of_two() * self.blocks
+    }
+
+    /// Bytes of the ring, as it is mapped.
     pub fn bytes(&self) -> usize {
         self.block_bytes * self.blocks
     }

@@ -11,7 +11,7 @@ use super::rx_v2::RxRingV2;
 use super::rx_v3::RxRingV3;
 use super::tx::TxRing;
 use super::view::Memory;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys::failure::failed;
 use crate::sys::filter::Instruction;
 use crate::sys::mapping::page_bytes;
@@ -68,9 +68,9 @@ impl RingSocket {
             |direction, wish| Geometry::plan(version, direction, choice.mtu, wish, page_bytes);
         let receive = plan(Direction::Receive, choice.receive)?;
         let transmit = plan(Direction::Transmit, choice.transmit)?;
-        let reservation = budget.reserve(receive.bytes() + transmit.bytes())?;
+        let reservation = budget.reserve(receive.memory_bytes() + transmit.memory_bytes())?;
         let socket = PacketSocket::open(SocketType::Raw)?;
-        socket.set_version(version)?;
+        socket.set_version(version).map_err(Error::of_ring)?;
         socket.set_discard_bad_frames()?;
         socket.attach_filter(filter)?;
         let mut notes = Vec::new();
@@ -80,7 +80,7 @@ impl RingSocket {
             .expect("a geometry has at least two blocks");
         let mapping = socket.map_rings(length).map_err(|error| {
             let size = memory(length.get() as u64);
-            failed(format!("map {size} of packet rings"), &error, "")
+            failed(format!("map {size} of packet rings"), &error, "").of_ring()
         })?;
         let mapped = Memory::of_mapping(mapping, reservation);
         let receive_ring = match version {
@@ -116,7 +116,7 @@ fn create(socket: &PacketSocket, asked: Geometry, notes: &mut Vec<String>) -> Re
                     Direction::Transmit => "TX",
                 };
                 let attempted = format!("create a {version:?} {what} ring of {geometry}");
-                return Err(failed(attempted, &error, ring_advice(&error)));
+                return Err(failed(attempted, &error, ring_advice(&error)).of_ring());
             }
         }
     }

@@ -6,7 +6,7 @@ use super::geometry::Geometry;
 use super::layout::{tx_data_offset, tx_status, v2, v3, write_u32};
 use super::rx_v2::slots;
 use super::send_rule::{self, SendRefusal};
-use super::view::{Memory, Ours, Units};
+use super::view::{Loan, Memory, Ours, Units};
 use crate::sys::packet::RingVersion;
 
 /// Whose a slot is from the program's side. Completed slots may carry timestamp bits above.
@@ -52,15 +52,31 @@ pub struct TxRing {
     slots: Units,
     version: RingVersion,
     mtu: usize,
+    queue: Queue,
+}
+
+/// The slots that are committed and not known to be taken.
+#[derive(Debug)]
+struct Queue {
     /// The first slot not known to be taken by the kernel.
     head: usize,
     /// The next slot to fill.
     tail: usize,
-    /// Slots from head to tail: committed and not known to be taken.
-    queued: usize,
-    queued_bytes: u64,
+    /// Slots from head to tail.
+    frames: usize,
+    bytes: u64,
     /// Length of the frame last committed to each slot, so that no shared word is read back.
     lengths: Box<[u32]>,
+}
+
+impl Queue {
+    #[inline]
+    fn push(&mut self, length: usize) {
+        self.lengths[self.tail] = length as u32;
+        self.tail = if self.tail + 1 == self.lengths.len() { 0 } else { self.tail + 1 };
+        self.frames += 1;
+        self.bytes += length as u64;
+    }
 }
 
 impl TxRing {
@@ -75,7 +91,8 @@ impl TxRing {
         let version = geometry.version();
         let slots = slots(memory, start, geometry, status_offset(version), OURS);
         let lengths = vec![0; slots.count()].into();
-        TxRing { slots, version, mtu, head: 0, tail: 0, queued: 0, queued_bytes: 0, lengths }
+        let queue = Queue { head: 0, tail: 0, frames: 0, bytes: 0, lengths };
+        TxRing { slots, version, mtu, queue }
     }
 
     /// Follows a change of the interface's MTU.
@@ -91,40 +108,43 @@ impl TxRing {
     /// Committed frames that the kernel is not known to have taken.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.queued as u64
+        self.queue.frames as u64
     }
 
     /// Whether [`TxRing::reserve`] would give a slot.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.queued < self.slots.count() && self.slots.is_ours(self.tail)
+        self.queue.frames < self.slots.count() && self.slots.is_ours(self.queue.tail)
     }
 
     /// The next slot, unless it is still queued or the driver still reads it.
     #[inline]
     pub fn reserve(&mut self) -> Option<TxSlot<'_>> {
-        if !self.has_room() {
+        let TxRing { slots, version, mtu, queue } = self;
+        if queue.frames == slots.count() {
             return None;
         }
-        Some(TxSlot { ring: self })
+        let loan = slots.lend(queue.tail)?;
+        Some(TxSlot { loan, queue, version: *version, mtu: *mtu })
     }
 
     /// Counts what the kernel has taken. The result of `send()` does not tell: it may be an error
     /// although frames were accepted, and a count although some were not (kernel-contract TX-2).
     #[inline]
     pub fn settle(&mut self) -> Settled {
-        if self.queued == 0 {
+        if self.queue.frames == 0 {
             return Settled::default();
         }
         // The kernel takes slots in order: if it has the newest, it has all, and one look at
         // shared memory settles the batch.
-        let newest = if self.tail == 0 { self.slots.count() - 1 } else { self.tail - 1 };
+        let newest =
+            if self.queue.tail == 0 { self.slots.count() - 1 } else { self.queue.tail - 1 };
         if is_taken(self.slots.status(newest)) {
             let settled =
-                Settled { frames: self.queued as u64, bytes: self.queued_bytes, stuck: false };
-            self.head = self.tail;
-            self.queued = 0;
-            self.queued_bytes = 0;
+                Settled { frames: self.queue.frames as u64, bytes: self.queue.bytes, stuck: false };
+            self.queue.head = self.queue.tail;
+            self.queue.frames = 0;
+            self.queue.bytes = 0;
             return settled;
         }
         self.settle_one_by_one()
@@ -133,18 +153,18 @@ impl TxRing {
     #[cold]
     fn settle_one_by_one(&mut self) -> Settled {
         let mut settled = Settled::default();
-        while self.queued > 0 {
-            let status = self.slots.status(self.head);
+        while self.queue.frames > 0 {
+            let status = self.slots.status(self.queue.head);
             if !is_taken(status) {
                 settled.stuck = status & tx_status::WRONG_FORMAT != 0;
                 break;
             }
-            let length = u64::from(self.lengths[self.head]);
+            let length = u64::from(self.queue.lengths[self.queue.head]);
             settled.frames += 1;
             settled.bytes += length;
-            self.queued -= 1;
-            self.queued_bytes -= length;
-            self.head = self.slots.after(self.head);
+            self.queue.frames -= 1;
+            self.queue.bytes -= length;
+            self.queue.head = self.slots.after(self.queue.head);
         }
         settled
     }
@@ -159,15 +179,15 @@ impl TxRing {
         // Without a look at the slots, frames that were sent would count as taken back, and the
         // slots of those that the driver still reads would be given out.
         let settled = Settled { stuck: false, ..self.settle() };
-        let withdrawn = self.queued as u64;
-        let mut slot = self.head;
-        for _ in 0..self.queued {
+        let withdrawn = self.queue.frames as u64;
+        let mut slot = self.queue.head;
+        for _ in 0..self.queue.frames {
             self.slots.give_back(slot, tx_status::AVAILABLE);
             slot = self.slots.after(slot);
         }
-        self.tail = self.head;
-        self.queued = 0;
-        self.queued_bytes = 0;
+        self.queue.tail = self.queue.head;
+        self.queue.frames = 0;
+        self.queue.bytes = 0;
         (withdrawn, settled)
     }
 }
@@ -175,7 +195,10 @@ impl TxRing {
 /// The next slot of a TX ring; without a commit nothing is sent and the slot stays the next.
 #[derive(Debug)]
 pub struct TxSlot<'ring> {
-    ring: &'ring mut TxRing,
+    loan: Loan<'ring>,
+    queue: &'ring mut Queue,
+    version: RingVersion,
+    mtu: usize,
 }
 
 impl TxSlot<'_> {
@@ -183,10 +206,8 @@ impl TxSlot<'_> {
     /// earlier frames.
     #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
-        let TxRing { slots, version, tail, .. } = &mut *self.ring;
-        let after_status = tx_data_offset(*version) - status_offset(*version) - 4;
-        let loan = slots.lend(*tail).expect("a reserved slot stays ours until it is committed");
-        &mut loan.body[after_status..]
+        let after_status = tx_data_offset(self.version) - status_offset(self.version) - 4;
+        &mut self.loan.body[after_status..]
     }
 
     /// Queues the first `length` bytes of the slot as one frame, to be taken at the next kick.
@@ -195,12 +216,10 @@ impl TxSlot<'_> {
     /// just like a sent one (kernel-contract TX-3). Panics if the slot is shorter than `length`.
     #[inline]
     pub fn commit(mut self, length: usize) -> Result<(), SendRefusal> {
-        let mtu = self.ring.mtu;
         let bytes = &self.bytes()[..length];
         let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
-        send_rule::check(length, ether_type, mtu)?;
-        let TxRing { slots, version, tail, queued, queued_bytes, lengths, .. } = self.ring;
-        let loan = slots.lend(*tail).expect("a reserved slot stays ours until it is committed");
+        send_rule::check(length, ether_type, self.mtu)?;
+        let TxSlot { loan, queue, version, .. } = self;
         match version {
             RingVersion::V2 => {
                 write_u32(loan.body, v2::WIRE_BYTES - v2::STATUS - 4, length as u32);
@@ -210,11 +229,8 @@ impl TxSlot<'_> {
                 write_u32(loan.head, v3::WIRE_BYTES, length as u32);
             }
         }
-        slots.give_back(*tail, tx_status::SEND_REQUEST);
-        lengths[*tail] = length as u32;
-        *tail = slots.after(*tail);
-        *queued += 1;
-        *queued_bytes += length as u64;
+        loan.give_back(tx_status::SEND_REQUEST);
+        queue.push(length);
         Ok(())
     }
 }

@@ -117,6 +117,15 @@ pub struct Loan<'a> {
     pub head: &'a mut [u8],
     /// Bytes after the status word.
     pub body: &'a mut [u8],
+    word: &'a AtomicU32,
+}
+
+impl Loan<'_> {
+    /// Ends the loan and hands the unit to the other side, with release, as [`Units::give_back`].
+    #[inline]
+    pub fn give_back(self, status: u32) {
+        self.word.store(status, Ordering::Release);
+    }
 }
 
 /// A row of units with status words: one side's view of one ring.
@@ -255,7 +264,8 @@ impl<'a> Iterator for LoanRun<'a> {
         if self.left == 0 {
             return None;
         }
-        let status = self.units.status(self.at);
+        let word = self.units.status_word(self.at);
+        let status = word.load(Ordering::Acquire);
         if !self.units.ours.holds(status) {
             return None;
         }
@@ -266,8 +276,8 @@ impl<'a> Iterator for LoanRun<'a> {
         // SAFETY: the status word, read with acquire, says that the unit is ours, and the other
         // side leaves such a unit alone (packet_mmap.rst: a frame with TP_STATUS_USER, a block
         // with it, a slot with TP_STATUS_AVAILABLE belongs to the user until its status is
-        // changed). Only give_back changes it, which needs the exclusive borrow that this run
-        // holds. Each unit is lent once: `left` is at most the number of units and `at` only
+        // changed). Only give_back changes it: that of Units needs the exclusive borrow that this
+        // run holds, that of Loan consumes the slices. Each unit is lent once: `left` is at most the number of units and `at` only
         // advances.
         let head = unsafe { std::slice::from_raw_parts_mut(unit.as_ptr(), status_at) };
         // SAFETY: body_at is within the unit, as new() checked.
@@ -276,7 +286,7 @@ impl<'a> Iterator for LoanRun<'a> {
         let body = unsafe { std::slice::from_raw_parts_mut(body.as_ptr(), unit_bytes - body_at) };
         self.at = self.units.after(self.at);
         self.left -= 1;
-        Some(Loan { status, head, body })
+        Some(Loan { status, head, body, word })
     }
 }
 
