@@ -63,6 +63,18 @@ pub struct Ratios {
 }
 
 impl PathResult {
+    /// Rate at which frames left at flood, in frames per second.
+    pub fn offered(&self) -> Option<Spread> {
+        Spread::of(self.trials.iter().map(|trial| trial.flood.offered_pps()))
+    }
+
+    /// Latencies inside the engine, of all trials; which, its path says.
+    pub fn engine_latency(&self) -> Latency {
+        let mut sum = Latency::default();
+        self.trials.iter().filter_map(|t| t.engine_latency.as_ref()).for_each(|l| sum.merge(l));
+        sum
+    }
+
     /// Rate at which verified echoes came back at flood, in frames per second.
     pub fn forwarded(&self) -> Option<Spread> {
         Spread::of(self.trials.iter().map(forwarded_pps))

@@ -11,6 +11,7 @@ use super::json::{self, JsonFile};
 use super::text::{self, Text, grouped};
 use crate::bench::compare::{Comparison, PathResult, Step};
 use crate::bench::testbed::Testbed;
+use crate::bench::trial::Trial;
 use crate::bench::verdict;
 use crate::engine::config::PathName;
 use crate::error::Result;
@@ -102,13 +103,23 @@ impl CompareReport {
             "\n{size} B frames ({} B at the socket), {trials} trials in turn: median (min-max)",
             size.socket_bytes()
         ));
-        let mut table =
-            table(&["path", "forwarded", "loss", "drain", "CPU/frame", "RTT p50", "RTT p99"]);
+        let header = [
+            "path",
+            "offered k/s",
+            "forwarded k/s",
+            "loss",
+            "drain k/s",
+            "CPU/frame",
+            "RTT p50",
+            "RTT p99",
+        ];
+        let mut table = table(&header);
         for result in &results {
             let round_trips = result.round_trips();
             let limited = if result.is_generator_limited() { ">=" } else { "" };
             table.add_row([
                 result.path.name().to_string(),
+                result.offered().map_or("-".into(), |rate| thousands(rate.median)),
                 format!("{limited}{}", rates(result.forwarded())),
                 format!("{:.1} %", 100.0 * result.loss_ratio()),
                 rates(result.drain()),
@@ -118,13 +129,7 @@ impl CompareReport {
             ]);
         }
         self.text.say(table.to_string());
-        let mut against = table_against(comparison, &results);
-        if against.row_count() > 0 {
-            for column in against.column_iter_mut().skip(1) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-            self.text.say(against.to_string());
-        }
+        self.text.say(table_against(comparison, &results).to_string());
         if results.iter().any(|result| result.is_generator_limited()) {
             self.text.say(
                 "  >= the generator was the limit: less than 1 % was lost, the engine can do more \
@@ -149,11 +154,25 @@ impl CompareReport {
             "link": json::link(&testbed.engine.link),
             "lab": testbed.is_lab(),
             "interrupted": comparison.interrupted,
-            "cpu_clock": "thread CPU time of the engine's worker; on veth it includes the \
-                          generator socket's receive work",
+            "cpu_clock": cpu_clock(&self.host, testbed.is_veth()),
             "results": results,
             "verdict": verdict::sentences(comparison),
         })
+    }
+}
+
+/// What the engine's CPU time counts.
+fn cpu_clock(host: &Host, veth: bool) -> &'static str {
+    match (veth, host.irq_time_accounting) {
+        (false, _) => "thread CPU time of the engine's worker",
+        (true, Some(true)) => {
+            "thread CPU time of the engine's worker; CONFIG_IRQ_TIME_ACCOUNTING keeps the \
+             generator socket's receive work out of it"
+        }
+        (true, _) => {
+            "thread CPU time of the engine's worker; without CONFIG_IRQ_TIME_ACCOUNTING it includes \
+             the generator socket's receive work"
+        }
     }
 }
 
@@ -198,6 +217,7 @@ fn path_json(comparison: &Comparison, result: &PathResult) -> Value {
         "ratio_to_syscall": comparison.ratios(result),
         "cpu_ns_per_frame": result.cpu(),
         "rtt_ns": result.round_trips().summary(),
+        "engine_latency_ns": result.engine_latency().summary(),
         "engine_latency_definition": result.path.latency_definition(),
         "drops": json::drops(&engine.drops),
         "kernel": {
@@ -210,24 +230,24 @@ fn path_json(comparison: &Comparison, result: &PathResult) -> Value {
     })
 }
 
-/// Where frames stayed, by name.
+/// Where frames stayed, by name. A drain may fill more than there is room for, on purpose.
 fn losses(result: &PathResult) -> String {
     let engine = result.engine();
-    let mut parts = Vec::new();
-    if engine.kernel.drops > 0 {
-        parts.push(format!(
-            "no room in the engine's ring or buffer {}",
-            grouped(engine.kernel.drops)
-        ));
-    }
+    let sum = |count: fn(&Trial) -> u64| result.trials.iter().map(count).sum::<u64>();
+    let mut parts = vec![
+        (sum(|trial| trial.flood.lost), "lost at flood"),
+        (sum(|trial| trial.drain.lost), "beyond what it holds, at drain"),
+        (engine.kernel.drops, "of all for want of room in the engine's ring or buffer"),
+        (sum(|trial| trial.flood.kernel.drops), "for want of room in the generator's ring"),
+        (sum(|trial| trial.flood.tally.foreign), "foreign"),
+    ];
+    parts.retain(|(count, _)| *count > 0);
+    let mut text: Vec<String> =
+        parts.iter().map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
     if engine.drops.total() > 0 {
-        parts.push(format!("engine dropped {}", text::drops(&engine.drops)));
+        text.push(format!("engine dropped {}", text::drops(&engine.drops)));
     }
-    let unread: u64 = result.trials.iter().map(|trial| trial.flood.kernel.drops).sum();
-    if unread > 0 {
-        parts.push(format!("no room in the generator's ring {}", grouped(unread)));
-    }
-    parts.join("; ")
+    text.join(", ")
 }
 
 fn verification(comparison: &Comparison) -> String {
@@ -245,26 +265,34 @@ fn verification(comparison: &Comparison) -> String {
 }
 
 fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
-    let mut table = table(&["vs syscall", "forwarded", "drain", "CPU/frame", "RTT p50"]);
-    for result in results.iter().filter(|result| result.path != PathName::Syscall) {
-        let Some(ratios) = comparison.ratios(result) else { continue };
-        let cell = |spread: Option<Spread>| {
-            spread.map_or("-".into(), |s| format!("x {:.2} ({:.2}-{:.2})", s.median, s.min, s.max))
+    let header = ["", "verified", "vs syscall: forwarded", "drain", "CPU/frame", "RTT p50"];
+    let mut table = table(&header);
+    for result in results {
+        let ratios = comparison.ratios(result).unwrap_or_default();
+        let is_base = result.path == PathName::Syscall;
+        let cell = |spread: Option<Spread>| match spread {
+            Some(s) if !is_base => format!("x {:.2} ({:.2}-{:.2})", s.median, s.min, s.max),
+            _ => "-".into(),
         };
         table.add_row([
             result.path.name().to_string(),
+            grouped(result.verified()),
             cell(ratios.forwarded),
             cell(ratios.drain),
             cell(ratios.cpu),
-            ratios.rtt_p50.map_or("-".into(), |s| format!("x {:.2}", s.median)),
+            cell(ratios.rtt_p50),
         ]);
     }
     table
 }
 
+/// A rate in thousands per second: `540`.
+fn thousands(per_second: f64) -> String {
+    format!("{:.0}", per_second / 1e3)
+}
+
 /// A rate and its spread in thousands per second: `540 (295-582)`.
 fn rates(spread: Option<Spread>) -> String {
-    let thousands = |per_second: f64| format!("{:.0}", per_second / 1e3);
     spread.map_or("-".into(), |Spread { median, min, max }| {
         format!("{} ({}-{})", thousands(median), thousands(min), thousands(max))
     })

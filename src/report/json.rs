@@ -83,5 +83,6 @@ pub fn host(host: &Host) -> Value {
         "cpu": host.cpu,
         "cpus": host.cpus,
         "cpu_idle_driver": host.cpu_idle_driver,
+        "irq_time_accounting": host.irq_time_accounting,
     })
 }

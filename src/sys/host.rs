@@ -14,6 +14,9 @@ pub struct Host {
     /// The driver that puts idle CPUs to sleep, which shapes wake-up latency; "none" in many
     /// virtual machines.
     pub cpu_idle_driver: String,
+    /// Whether the kernel keeps interrupt work out of threads' CPU time
+    /// (`CONFIG_IRQ_TIME_ACCOUNTING`); `None` where its configuration is not to be read.
+    pub irq_time_accounting: Option<bool>,
 }
 
 impl Host {
@@ -22,7 +25,9 @@ impl Host {
         let kernel = nix::sys::utsname::uname()
             .map_or(String::new(), |name| name.release().to_string_lossy().into_owned());
         let idle = read_to_string("/sys/devices/system/cpu/cpuidle/current_driver");
+        let config = read_to_string(format!("/boot/config-{kernel}")).ok();
         Host {
+            irq_time_accounting: config.map(|text| text.contains("CONFIG_IRQ_TIME_ACCOUNTING=y")),
             kernel,
             cpu: cpu_model(&read_to_string("/proc/cpuinfo").unwrap_or_default()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
