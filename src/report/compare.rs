@@ -100,8 +100,9 @@ impl CompareReport {
             comparison.results.iter().filter(|result| result.size == size).collect();
         let trials = results.iter().map(|result| result.trials.len()).min().unwrap_or(0);
         self.text.say(format!(
-            "\n{size} B frames ({} B at the socket), {trials} trials in turn: median (min-max)",
-            size.socket_bytes()
+            "\n{size} B frames ({} B at the socket), {trials} trial{} in turn: median (min-max)",
+            size.socket_bytes(),
+            if trials == 1 { "" } else { "s" },
         ));
         let header = [
             "path",
@@ -166,12 +167,12 @@ fn cpu_clock(host: &Host, veth: bool) -> &'static str {
     match (veth, host.irq_time_accounting) {
         (false, _) => "thread CPU time of the engine's worker",
         (true, Some(true)) => {
-            "thread CPU time of the engine's worker; CONFIG_IRQ_TIME_ACCOUNTING keeps the \
+            "thread CPU time of the engine's worker; on veth, CONFIG_IRQ_TIME_ACCOUNTING keeps the \
              generator socket's receive work out of it"
         }
         (true, _) => {
-            "thread CPU time of the engine's worker; without CONFIG_IRQ_TIME_ACCOUNTING it includes \
-             the generator socket's receive work"
+            "thread CPU time of the engine's worker; on veth, without CONFIG_IRQ_TIME_ACCOUNTING, it \
+             includes the generator socket's receive work"
         }
     }
 }
@@ -265,7 +266,7 @@ fn verification(comparison: &Comparison) -> String {
 }
 
 fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
-    let header = ["", "verified", "vs syscall: forwarded", "drain", "CPU/frame", "RTT p50"];
+    let header = ["vs syscall", "verified", "forwarded", "drain", "CPU/frame", "RTT p50"];
     let mut table = table(&header);
     for result in results {
         let ratios = comparison.ratios(result).unwrap_or_default();
@@ -280,7 +281,10 @@ fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
             cell(ratios.forwarded),
             cell(ratios.drain),
             cell(ratios.cpu),
-            cell(ratios.rtt_p50),
+            ratios
+                .rtt_p50
+                .filter(|_| !is_base)
+                .map_or("-".into(), |s| format!("x {:.2}", s.median)),
         ]);
     }
     table
