@@ -67,7 +67,7 @@ pub struct EchoArgs {
     #[arg(long, value_enum, value_name = "MODE")]
     fanout: Option<FanoutArg>,
 
-    /// What to echo: names (ip, ipv6, arp, pae, vlan, qinq), numbers (0x88b5), or all; several
+    /// What to echo: names (ip, ipv6, pae), numbers (0x88b5), or all; several
     /// with commas. Behind VLAN tags the inner type counts. With all, IP is answered only with
     /// --reply udp, and ARP never [default: 0x88b5, local experimental; with --reply udp: ip,ipv6]
     #[arg(long, value_name = "TYPE", value_parser = parse_ether_types)]
@@ -127,12 +127,12 @@ pub struct EchoArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    #[command(flatten)]
-    ring: RingArgs,
-
     /// Serve lo, or the interface with the default route, all the same
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    ring: RingArgs,
 }
 
 /// Ring geometry; the defaults follow the interface's MTU.
@@ -232,26 +232,33 @@ impl EchoArgs {
     /// What was asked, as the engine takes it.
     fn config(&self) -> Result<EngineConfig> {
         let asked = self.ethertype.as_ref().map(|types| types.0.clone());
-        let only_ip = |types: &[EtherType]| !types.is_empty() && types.iter().all(|t| t.is_ip());
-        let by_type =
-            if asked.as_deref().is_some_and(only_ip) { ReplyArg::Udp } else { ReplyArg::L2 };
-        let reply = self.reply.unwrap_or(by_type);
-        let ether_types = asked.unwrap_or_else(|| match reply {
-            ReplyArg::L2 => vec![EtherType::LOCAL_EXPERIMENTAL],
-            ReplyArg::Udp => vec![EtherType::IPV4, EtherType::IPV6],
+        let ether_types = asked.unwrap_or_else(|| match self.reply {
+            Some(ReplyArg::Udp) => vec![EtherType::IPV4, EtherType::IPV6],
+            _ => vec![EtherType::LOCAL_EXPERIMENTAL],
         });
         let all = ether_types.is_empty();
-        if reply == ReplyArg::Udp && !all && !ether_types.iter().any(|t| t.is_ip()) {
-            return Err(Error::Usage(
-                "--reply udp answers IP only: leave out --ethertype, or name ip, ipv6 or all"
-                    .into(),
-            ));
+        let any_ip = ether_types.iter().any(|t| t.is_ip());
+        let any_other = all || ether_types.iter().any(|t| !t.is_ip());
+        let refuse = |reason: &str| Err(Error::Usage(reason.into()));
+        if self.reply == Some(ReplyArg::Udp) && !all && !any_ip {
+            return refuse(
+                "--reply udp answers IP only: leave out --ethertype, or name ip, ipv6 or all",
+            );
         }
         if ether_types.contains(&EtherType::ARP) {
-            return Err(Error::Usage(
-                "--ethertype arp: an echoed ARP request would only confuse the neighbours".into(),
-            ));
+            return refuse(
+                "--ethertype arp: an echoed ARP request would only confuse the neighbours",
+            );
         }
+        if ether_types.iter().any(|t| t.is_vlan_tag()) {
+            return refuse(
+                "--ethertype: tags are looked through and put back; name the type behind them",
+            );
+        }
+        let udp = match self.reply {
+            Some(reply) => reply == ReplyArg::Udp,
+            None => any_ip,
+        };
         Ok(EngineConfig {
             path: self.path,
             workers: self.workers,
@@ -260,8 +267,8 @@ impl EchoArgs {
             receive_ring: self.ring.receive(),
             transmit_ring: self.ring.transmit(),
             ring_memory: MemoryBudget::new(self.ring.ring_memory as usize),
-            link_layer: reply == ReplyArg::L2 || ether_types.iter().any(|t| !t.is_ip()) || all,
-            udp_port: (reply == ReplyArg::Udp).then_some(self.port),
+            link_layer: self.reply == Some(ReplyArg::L2) || any_other,
+            udp_port: udp.then_some(self.port),
             ether_types,
             transform: match self.transform {
                 TransformArg::Uppercase => Transform::Uppercase,
@@ -453,7 +460,11 @@ mod tests {
         let reflector = config("--ethertype ip --reply l2 --transform none").unwrap();
         assert_eq!((reflector.link_layer, reflector.udp_port), (true, None));
         assert!(config("--ethertype pae --reply udp").is_err());
-        assert!(config("--ethertype arp").is_err());
+        let mixed = config("--ethertype ip,0x88b5").unwrap();
+        assert_eq!((mixed.link_layer, mixed.udp_port), (true, Some(7)));
+        for refused in ["arp", "vlan", "ip,qinq"] {
+            assert!(config(&format!("--ethertype {refused}")).is_err(), "{refused}");
+        }
     }
 
     #[test]
