@@ -5,44 +5,41 @@ use crate::engine::config::PathName;
 use crate::stats::spread::Spread;
 use crate::units::{FrameSize, nanoseconds, rate};
 
-/// One sentence or two for each size.
+/// A sentence for each size and path, and one for each size about lone frames.
 pub fn sentences(comparison: &Comparison) -> Vec<String> {
     let mut sizes: Vec<FrameSize> = comparison.results.iter().map(|result| result.size).collect();
     sizes.dedup();
-    sizes.into_iter().map(|size| of_size(comparison, size)).collect()
+    sizes.into_iter().flat_map(|size| of_size(comparison, size)).collect()
 }
 
-fn of_size(comparison: &Comparison, size: FrameSize) -> String {
+fn of_size(comparison: &Comparison, size: FrameSize) -> Vec<String> {
     let results: Vec<&PathResult> =
         comparison.results.iter().filter(|result| result.size == size).collect();
-    let mut text = format!("{size} B: ");
-    match comparison.result(PathName::Syscall, size) {
+    let mut clauses: Vec<String> = match comparison.result(PathName::Syscall, size) {
         Some(base) if results.len() > 1 => {
             let others = results.iter().filter(|result| result.path != PathName::Syscall);
-            let clauses: Vec<String> = others.map(|result| against(result, base)).collect();
-            text += &clauses.join("; ");
+            others.map(|result| against(result, base)).collect()
         }
-        _ => {
-            let rates: Vec<String> = results
-                .iter()
-                .filter_map(|result| Some(format!("{} {}", result.path, rate(speed(result)?))))
-                .collect();
-            text += &rates.join(", ");
-        }
-    }
-    let latencies: Vec<(u64, PathName)> = results
+        _ => results.iter().filter_map(|result| alone(result)).collect(),
+    };
+    let mut lone: Vec<(u64, PathName)> = results
         .iter()
         .map(|result| (result.round_trips().percentile(50.0), result.path))
         .filter(|(latency, _)| *latency > 0)
         .collect();
-    if let Some((latency, path)) = latencies.iter().min_by_key(|(latency, _)| *latency) {
-        text +=
-            &format!(". A lone frame is back soonest on {path}, after {}", nanoseconds(*latency));
-        for (latency, path) in latencies.iter().filter(|(_, other)| other != path) {
-            text += &format!("; {path} {}", nanoseconds(*latency));
-        }
+    lone.sort_by_key(|(latency, _)| *latency);
+    if !lone.is_empty() {
+        let times: Vec<String> =
+            lone.iter().map(|(ns, path)| format!("{} on {path}", nanoseconds(*ns))).collect();
+        clauses.push(format!("a lone frame is back after {}", times.join(", ")));
     }
-    text + "."
+    clauses.into_iter().map(|clause| format!("{size} B: {clause}.")).collect()
+}
+
+/// A path with nothing to compare it to.
+fn alone(result: &PathResult) -> Option<String> {
+    let spread = if result.is_generator_limited() { result.drain() } else { result.forwarded() };
+    Some(format!("{} forwards {}", result.path, rate(spread?.median)))
 }
 
 /// How a path does against `syscall`.
@@ -90,11 +87,6 @@ fn judge(ratio: Spread) -> Judgement {
     }
 }
 
-fn speed(result: &PathResult) -> Option<f64> {
-    let spread = if result.is_generator_limited() { result.drain() } else { result.forwarded() };
-    spread.map(|spread| spread.median)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +109,7 @@ mod tests {
 
     fn result(path: PathName, flood: &[(u64, u64)], drain: u64) -> PathResult {
         let trials = flood.iter().map(|&(sent, intact)| Trial {
-            flood: load(sent, intact),
+            flood: load(sent * 1000, intact * 1000),
             drain: load(drain, drain),
             round_trips: load(0, 0),
             cpu_ns_per_frame: 1e12 / intact as f64,

@@ -21,6 +21,12 @@ use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_positive_duration};
 
 const EXAMPLES: &str = "\
+Paths:
+  ring      TPACKET_V3 receive ring, blocks of frames, and a TX ring
+  ring-v2   TPACKET_V2 receive ring, frame by frame, and a TX ring
+  syscall   epoll_wait, one recvfrom, one sendto a frame, as the tutorial does. recvfrom shows no
+            VLAN tag, no checksum state and no kernel stamp
+
 Examples:
   linerate compare                                  no root needed: makes its own veth testbed
   linerate compare --sizes 64,512,1518 --trials 9 --json result.json
@@ -40,7 +46,7 @@ Paths take turns, trial by trial; ratios are formed within a round. Exit code 13
 
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct CompareArgs {
     /// Packet paths, with commas
     #[arg(
@@ -52,15 +58,15 @@ pub struct CompareArgs {
     paths: Vec<PathName>,
 
     /// Frame sizes with FCS, as RFC 2544 counts them (64 is 60 bytes at the socket), with commas
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
     sizes: Vec<FrameSize>,
 
     /// Trials for each path and size
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_trials)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_trials, allow_hyphen_values = true)]
     trials: usize,
 
     /// How long the flood of a trial lasts
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
     /// CPUs of the generator and of the engine [default: the first two that the process may use]
@@ -154,6 +160,12 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
         }
     }
     kept
+}
+
+fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
+    // What is valid is said here, where a number was not even read; what is too short says it too.
+    let whole = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    if whole { text.parse() } else { Err("whole bytes from 64, FCS included".into()) }
 }
 
 fn parse_trials(text: &str) -> std::result::Result<usize, String> {

@@ -16,6 +16,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::failure::failed;
 use crate::sys::packet::FanoutMode;
+use crate::sys::privilege::drop_capabilities;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_memory, parse_positive_duration};
 use crate::wire::ethernet::EtherType;
@@ -39,7 +40,7 @@ Dropped frames are counted by name; received = forwarded + drops. Ends with exit
 
 /// Echo frames back to their senders, payload in upper case
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct EchoArgs {
     /// Interface to serve
     #[arg(short, long, alias = "dev", value_name = "NAME")]
@@ -95,7 +96,7 @@ pub struct EchoArgs {
 
     /// Frames a second and worker that pass although the transform changes nothing in them: they
     /// may be echoes of echoes. `unlimited` for --transform none on a network that cannot loop
-    #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance)]
+    #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_unchanged: Allowance,
 
     /// What to do when the TX side is full: `drop`, or wait so long before dropping
@@ -111,11 +112,11 @@ pub struct EchoArgs {
     interval: Duration,
 
     /// End after so long (5s, 2m) [default: run until Ctrl-C]
-    #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Option<Duration>,
 
     /// End after so many received frames over all workers (1000, 10k); a batch more may come
-    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_count)]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_frame_limit, allow_hyphen_values = true)]
     count: Option<u64>,
 
     /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
@@ -293,6 +294,8 @@ impl EchoArgs {
             }
             started => started?,
         };
+        // Sockets, rings and files are open: nothing more is needed.
+        drop_capabilities()?;
         report.start(&engine, &config)?;
         let deadline =
             self.duration.and_then(|duration| std::time::Instant::now().checked_add(duration));
@@ -338,6 +341,14 @@ impl From<FanoutArg> for FanoutMode {
     }
 }
 
+/// A limit of no frames would end a server before it serves.
+fn parse_frame_limit(text: &str) -> std::result::Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("from 1; without --count the engine runs until Ctrl-C".into()),
+        count => Ok(count),
+    }
+}
+
 fn parse_workers(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=256) => Ok(count),
@@ -345,11 +356,16 @@ fn parse_workers(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
+/// What a `cpu_set_t` holds (sched_setaffinity(2)); libc panics at a larger number.
+const CPUS_MAX: usize = 1024;
+
 /// CPUs as typed: `0-3`, `0,2,4-7`.
 pub fn parse_cpu_list(text: &str) -> std::result::Result<CpuList, String> {
     let number = |text: &str| {
-        let cpu = text.trim().parse::<usize>().ok().filter(|&cpu| cpu < 8192);
-        cpu.ok_or_else(|| format!("'{text}' is not a CPU number"))
+        let cpu = text.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPUS_MAX);
+        cpu.ok_or_else(|| {
+            format!("'{text}' is not a CPU number: from 0 to 1023, in lists such as 0-3 or 0,2,4-7")
+        })
     };
     let mut cpus = Vec::new();
     for part in text.split(',') {
@@ -358,7 +374,7 @@ pub fn parse_cpu_list(text: &str) -> std::result::Result<CpuList, String> {
             Some((first, last)) => {
                 let (first, last) = (number(first)?, number(last)?);
                 if first > last {
-                    return Err(format!("'{part}' runs backwards"));
+                    return Err(format!("'{part}' runs backwards; '{last}-{first}' does not"));
                 }
                 cpus.extend(first..=last);
             }
@@ -372,7 +388,7 @@ fn parse_ether_types(text: &str) -> std::result::Result<EtherTypes, String> {
         return Ok(EtherTypes(Vec::new()));
     }
     let types: std::result::Result<Vec<EtherType>, String> =
-        text.split(',').map(|name| name.trim().parse().map_err(|e| format!("{e}"))).collect();
+        text.split(',').map(|name| name.trim().parse()).collect();
     match types? {
         types if types.len() <= 16 => Ok(EtherTypes(types)),
         _ => Err("at most 16 EtherTypes; `all` echoes every one".into()),
@@ -451,7 +467,7 @@ mod tests {
     #[test]
     fn lists_of_cpus_are_numbers_and_ranges() {
         assert_eq!(parse_cpu_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
-        for bad in ["", "a", "3-1", "1-", "99999"] {
+        for bad in ["", "a", "3-1", "1-", "1024", "99999"] {
             assert!(parse_cpu_list(bad).is_err(), "{bad}");
         }
     }
@@ -462,6 +478,7 @@ mod tests {
         assert!(parse_when_full("2s").is_err());
         assert!(parse_interval("1ms").is_err());
         assert!(parse_workers("0").is_err());
+        assert!(parse_frame_limit("0").is_err());
         assert!(parse_ether_types("ip,nonsense").is_err());
     }
 }

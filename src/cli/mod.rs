@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Result;
+use crate::report::text::complain;
 
 pub mod compare;
 pub mod echo;
@@ -39,7 +40,7 @@ fn exit_code(result: Result<u8>) -> ExitCode {
     match result {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("linerate: {error}");
+            complain(&error);
             error.exit_code().into()
         }
     }

@@ -71,24 +71,39 @@ pub trait TxHalf {
     /// Frames handed in and neither settled nor withdrawn.
     fn in_flight(&self) -> u64;
 
+    /// The longest answer that [`TxBatch::put`] may be given, in bytes without FCS. Room was
+    /// chosen by the MTU of the beginning, and the MTU may be raised at run time.
+    fn answer_bytes_max(&self) -> usize;
+
     /// Follows a change of the interface's MTU.
     fn set_mtu(&mut self, mtu: usize);
 }
 
 /// Answers on their way out.
+///
+/// They may live in the frames that they answer, so the received batch cannot be returned to the
+/// kernel before they are finished:
+///
+/// ```compile_fail,E0505
+/// use linerate::engine::edit::Edit;
+/// use linerate::engine::half::{RxBatch, TxBatch, TxHalf};
+///
+/// fn too_late(tx: &mut impl TxHalf, mut batch: impl RxBatch, edit: &Edit) {
+///     let mut out = tx.begin();
+///     if let Some(Ok(frame)) = batch.frames().next() {
+///         out.put(frame, edit);
+///     }
+///     drop(batch);
+///     out.finish();
+/// }
+/// ```
 pub trait TxBatch<'rx> {
     /// Whether [`TxBatch::put`] may be called.
     fn has_room(&mut self) -> bool;
 
-    /// The longest answer that [`TxBatch::put`] takes, in bytes. Slots are as long as the MTU at the
-    /// start asked for, and the MTU may have been raised since.
-    fn longest_answer(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Takes `frame` as `edit` makes it, if that is no longer than [`TxBatch::longest_answer`]. Only
-    /// after [`TxBatch::has_room`] said yes; the reply rules have seen to it that the kernel will
-    /// take the frame.
+    /// Takes `frame` as `edit` makes it. Only after [`TxBatch::has_room`] said yes; the answer is
+    /// no longer than [`TxHalf::answer_bytes_max`], and the reply rules have seen to it that the
+    /// kernel will take it.
     fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit);
 
     /// Makes the kernel take what was put. An error says that it took less, and why.

@@ -17,6 +17,7 @@ pub mod reply;
 pub mod rx_receive;
 pub mod rx_v2;
 pub mod rx_v3;
+mod start;
 pub mod token_bucket;
 pub mod turn;
 pub mod tx_ring;

@@ -176,7 +176,10 @@ impl ReplyRules {
         }
         let source = &packet[view.source_address()];
         let destination = &packet[view.destination_address()];
-        if source == destination || is_unanswerable(view.version, source) {
+        // The question's destination is the answer's source: a group there is as bad, and our own
+        // IP address is not known here.
+        let unanswerable = [source, destination].map(|end| is_unanswerable(view.version, end));
+        if source == destination || unanswerable.contains(&true) {
             return Err(DropReason::BadIpSource);
         }
         let known_wrong = meta.checksum == ChecksumState::Unchecked
@@ -201,7 +204,7 @@ fn innermost(bytes: &[u8]) -> Result<(EtherType, usize), DropReason> {
     Ok((payload.ether_type, payload.offset))
 }
 
-/// Addresses that name no single host that could take an answer.
+/// Addresses that name no single host that could take an answer or send one.
 fn is_unanswerable(version: IpVersion, address: &[u8]) -> bool {
     match version {
         IpVersion::V4 => address[0] >= 224 || address[0] == 127 || address[0] == 0,

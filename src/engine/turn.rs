@@ -11,6 +11,7 @@ use crate::stats::counters::EngineCounters;
 use crate::stats::drops::DropReason;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{monotonic_ns, realtime_ns, sleep};
+use crate::sys::failure::is_queue_full;
 
 /// What to do with an answer for which the TX half has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +77,8 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let TurnState { rules, when_full, unchanged, counters, latency, stamps } = state;
     let Some(mut batch) = rx.lend()? else { return Ok(None) };
     stamps.clear();
+    let answer_bytes_max = tx.answer_bytes_max();
     let mut out = tx.begin();
-    let longest_answer = out.longest_answer();
     let mut patience = Patience::new(*when_full);
     for item in batch.frames() {
         let frame = match item {
@@ -97,7 +98,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
                 continue;
             }
         };
-        if frame.bytes().len() + edit.growth() > longest_answer {
+        if frame.bytes().len() + edit.growth() > answer_bytes_max {
             counters.drops.add(DropReason::TooLong, 1);
             continue;
         }
@@ -117,7 +118,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let handed_over_ns = realtime_ns();
     if let Err(error) = out.kick() {
         counters.send_refusals += 1;
-        if worth_waiting(&error) {
+        if is_queue_full(&error) {
             patience.send_rest(&mut out, counters);
         }
     }
@@ -150,18 +151,16 @@ pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
     }
 }
 
-/// Whether a refusal may pass within a batch's patience: a full queue does, a link that is down or
-/// gone does not, and a frame that is too long for the link never does.
-fn worth_waiting(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock) || error.raw_os_error() == Some(ENOBUFS)
-}
-
-const ENOBUFS: i32 = 105;
-
 /// How long one batch may still wait for room.
 struct Patience {
     left: Duration,
+    /// Answers dropped since the last kick that made no room.
+    dropped: u32,
 }
+
+/// Answers that are dropped for want of room between two tries to make some, so that a full queue
+/// does not cost a system call a frame.
+const DROPS_A_KICK: u32 = 64;
 
 impl Patience {
     fn new(when_full: WhenFull) -> Patience {
@@ -169,7 +168,7 @@ impl Patience {
             WhenFull::Drop => Duration::ZERO,
             WhenFull::Wait(patience) => patience,
         };
-        Patience { left }
+        Patience { left, dropped: 0 }
     }
 
     /// Kicks until there is room or the patience of this batch is over.
@@ -179,13 +178,18 @@ impl Patience {
         out: &mut impl TxBatch<'rx>,
         counters: &mut EngineCounters,
     ) -> bool {
+        if self.dropped > 0 && self.dropped < DROPS_A_KICK {
+            self.dropped += 1;
+            return false;
+        }
         loop {
             let refusal = out.kick().err();
             counters.send_refusals += u64::from(refusal.is_some());
             if out.has_room() {
                 return true;
             }
-            if self.left.is_zero() || !refusal.is_none_or(|error| worth_waiting(&error)) {
+            if self.left.is_zero() || refusal.is_some_and(|error| !is_queue_full(&error)) {
+                self.dropped = 1;
                 return false;
             }
             sleep(PAUSE_WHEN_FULL);
@@ -202,7 +206,8 @@ impl Patience {
             self.left = self.left.saturating_sub(PAUSE_WHEN_FULL);
             let Err(error) = out.kick() else { return };
             counters.send_refusals += 1;
-            if !worth_waiting(&error) {
+            // A full queue passes; a link that is down or gone is not waited for.
+            if !is_queue_full(&error) {
                 return;
             }
         }

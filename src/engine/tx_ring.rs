@@ -25,7 +25,11 @@ impl TxRingHalf {
     }
 
     fn settle_more(&mut self) {
-        let Settled { frames, bytes, stuck } = self.ring.settle();
+        let settled = self.ring.settle();
+        self.add(settled);
+    }
+
+    fn add(&mut self, Settled { frames, bytes, stuck }: Settled) {
         self.settled.frames += frames;
         self.settled.bytes += bytes;
         self.settled.stuck |= stuck;
@@ -60,12 +64,17 @@ impl TxHalf for TxRingHalf {
     }
 
     fn withdraw(&mut self) -> u64 {
-        self.settle_more();
-        self.ring.withdraw()
+        let (withdrawn, settled) = self.ring.withdraw();
+        self.add(settled);
+        withdrawn
     }
 
     fn in_flight(&self) -> u64 {
         self.ring.in_flight() + self.settled.frames
+    }
+
+    fn answer_bytes_max(&self) -> usize {
+        self.ring.slot_capacity()
     }
 
     fn set_mtu(&mut self, mtu: usize) {
@@ -91,11 +100,6 @@ impl<'rx> TxBatch<'rx> for TxRingBatch<'_, 'rx> {
     }
 
     #[inline]
-    fn longest_answer(&self) -> usize {
-        self.half.ring.slot_capacity()
-    }
-
-    #[inline]
     fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit) {
         let mut slot = self.half.ring.reserve().expect("put only after has_room");
         let length = edit.copy(frame.bytes(), slot.bytes());
@@ -105,7 +109,7 @@ impl<'rx> TxBatch<'rx> for TxRingBatch<'_, 'rx> {
 
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
-        self.half.kick_socket()
+        if self.half.ring.in_flight() == 0 { Ok(()) } else { self.half.kick_socket() }
     }
 
     fn finish(self) -> u64 {

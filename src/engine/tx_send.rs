@@ -47,6 +47,11 @@ impl TxHalf for TxSend {
         self.settled.frames
     }
 
+    fn answer_bytes_max(&self) -> usize {
+        // The answer stays where the frame was received.
+        usize::MAX
+    }
+
     fn set_mtu(&mut self, _mtu: usize) {}
 }
 

@@ -269,8 +269,7 @@ impl<L: Line> Generator<L> {
 
     /// Ends the sending: what the kernel has not taken by now is taken back.
     fn end_sending(&mut self) {
-        self.transmit.settle();
-        self.unsent = self.transmit.withdraw();
+        (self.unsent, _) = self.transmit.withdraw();
         self.verifier.ledger.take_back(self.unsent);
         self.verifier.end_sending(clock::realtime_ns());
     }

@@ -84,7 +84,7 @@ impl CompareReport {
         } else {
             self.text.say("\nVerdict");
             for sentence in verdict::sentences(comparison) {
-                self.text.say(wrap(&sentence, "  "));
+                self.text.say(wrap(&sentence));
             }
             self.text.say(verification(comparison));
         }
@@ -282,21 +282,18 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Breaks a sentence into lines that fit the terminal.
-fn wrap(sentence: &str, indent: &str) -> String {
-    let width = usize::from(text::width()).saturating_sub(indent.len()).max(20);
-    let mut lines = vec![String::new()];
+/// Breaks a sentence into lines that fit the terminal, each but the first indented further.
+fn wrap(sentence: &str) -> String {
+    let width = usize::from(text::width());
+    let mut lines = vec![String::from(" ")];
     for word in sentence.split(' ') {
         let line = lines.last_mut().expect("there is always a line");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(word.to_string());
+        if line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(format!("     {word}"));
         } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
+            line.push(' ');
             line.push_str(word);
         }
     }
-    let indented: Vec<String> = lines.iter().map(|line| format!("{indent}{line}")).collect();
-    indented.join("\n")
+    lines.join("\n")
 }

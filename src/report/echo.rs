@@ -30,6 +30,8 @@ pub struct EchoReport {
     shown_at: std::time::Instant,
     /// Workers that have reported since the last live line.
     reported: usize,
+    /// The path that was asked for, where another one serves in its place.
+    instead_of: Option<PathName>,
 }
 
 impl EchoReport {
@@ -44,6 +46,7 @@ impl EchoReport {
             shown: EngineCounters::default(),
             shown_at: std::time::Instant::now(),
             reported: 0,
+            instead_of: None,
         })
     }
 
@@ -54,6 +57,7 @@ impl EchoReport {
 
     /// The ring failed and the plain path takes over.
     pub fn fallback(&mut self, path: PathName, error: &Error) -> Result<()> {
+        self.instead_of = Some(path);
         self.text.say(format!(
             "WARNING: --path {path} is not to be had here, going on with --path syscall: {error}"
         ));
@@ -236,6 +240,7 @@ impl EchoReport {
             "host": json::host(&Host::detect()),
             "link": self.link.as_ref().map(json::link),
             "path": config.path,
+            "fallback_from": self.instead_of,
             "duration_s": summary.duration.as_secs_f64(),
             "total": counts(counters),
             "workers": workers,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::error::Error;
 use crate::stats::drops::Drops;
 
 /// Lines for people on stdout, or on stderr where stdout carries a document.
@@ -34,6 +35,12 @@ impl Text {
     pub fn reader_gone(&self) -> bool {
         self.reader_gone
     }
+}
+
+/// Says on stderr why the program ends. Nobody may be reading it, and that is no reason to panic:
+/// the exit code tells as well.
+pub fn complain(error: &Error) {
+    let _ = writeln!(io::stderr().lock(), "linerate: {error}");
 }
 
 /// Columns that tables and sentences may take: those of the terminal, and 100 where there is none.

@@ -1,6 +1,7 @@
 //! The kernel's side of the rings in memory: what `tpacket_rcv`, the retire timer and
 //! `tpacket_snd` do, for tests and benchmarks that need no privilege.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::geometry::Geometry;
@@ -85,6 +86,10 @@ impl FakeRxV3 {
         if self.used != 0 && self.used + need >= block_bytes {
             self.retire();
         }
+        if self.used == 0 && block::HEADER_BYTES + need >= block_bytes {
+            // It fills a block or more: tpacket_rcv closes an empty block before it looks for room.
+            self.retire_empty();
+        }
         if self.used == 0 && self.blocks.lend(self.active).is_none() {
             self.drops += 1;
             return false;
@@ -125,6 +130,7 @@ impl FakeRxV3 {
     /// Hands over the active block without a frame in it, as the kernel does before a frame that
     /// does not fit.
     pub fn retire_empty(&mut self) {
+        assert_eq!(self.used, 0, "only a block without frames is retired empty");
         if self.blocks.lend(self.active).is_some() {
             self.close(block::HEADER_BYTES, 0);
         }
@@ -236,7 +242,8 @@ pub struct FakeTx {
     slots: Units,
     version: RingVersion,
     head: usize,
-    oldest: usize,
+    /// Slots that the driver still reads, the oldest first.
+    in_driver: VecDeque<usize>,
 }
 
 impl FakeTx {
@@ -246,7 +253,10 @@ impl FakeTx {
         let version = geometry.version();
         let status = status_offset(version);
         let slots = slots(Arc::clone(&memory), 0, geometry, status, KERNEL_SENDS);
-        (TxRing::new(memory, 0, geometry, mtu), FakeTx { slots, version, head: 0, oldest: 0 })
+        (
+            TxRing::new(memory, 0, geometry, mtu),
+            FakeTx { slots, version, head: 0, in_driver: VecDeque::new() },
+        )
     }
 
     /// A `send()`: walks the slots from the kernel's head while they are queued, and returns the
@@ -269,7 +279,10 @@ impl FakeTx {
             debug_assert!(status < data);
             let next = match fate(frame) {
                 Fate::Complete => tx_status::AVAILABLE,
-                Fate::InDriver => tx_status::SENDING,
+                Fate::InDriver => {
+                    self.in_driver.push_back(self.head);
+                    tx_status::SENDING
+                }
                 Fate::Busy => break,
                 Fate::WrongFormat => {
                     self.slots.give_back(self.head, tx_status::WRONG_FORMAT);
@@ -283,11 +296,15 @@ impl FakeTx {
         sent
     }
 
-    /// The driver is done with its oldest `frames` frames.
+    /// Frames that the driver still reads.
+    pub fn in_driver(&self) -> usize {
+        self.in_driver.len()
+    }
+
+    /// The driver is done with its oldest `frames` frames, or with all if they are fewer.
     pub fn complete(&mut self, frames: usize) {
-        for _ in 0..frames {
-            self.slots.give_back(self.oldest, tx_status::AVAILABLE);
-            self.oldest = self.slots.after(self.oldest);
+        for slot in self.in_driver.drain(..frames.min(self.in_driver.len())) {
+            self.slots.give_back(slot, tx_status::AVAILABLE);
         }
     }
 }

@@ -17,4 +17,5 @@ pub mod rx_v3;
 pub mod send_rule;
 pub mod setup;
 pub mod tx;
+#[allow(unsafe_code)]
 pub mod view;

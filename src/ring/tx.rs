@@ -149,12 +149,16 @@ impl TxRing {
         settled
     }
 
-    /// Takes back every frame that the kernel has not taken and returns how many they were. The
-    /// next frame goes into the first of their slots, which is where the kernel looks next.
+    /// Takes back every frame that the kernel has not taken and returns how many they were, and
+    /// what the kernel had taken before. The next frame goes into the first of their slots, which
+    /// is where the kernel looks next.
     ///
     /// Only between kicks, and from the thread that kicks: the kernel looks at slots only inside
     /// `send()`.
-    pub fn withdraw(&mut self) -> u64 {
+    pub fn withdraw(&mut self) -> (u64, Settled) {
+        // Without a look at the slots, frames that were sent would count as taken back, and the
+        // slots of those that the driver still reads would be given out.
+        let settled = Settled { stuck: false, ..self.settle() };
         let withdrawn = self.queued as u64;
         let mut slot = self.head;
         for _ in 0..self.queued {
@@ -164,7 +168,7 @@ impl TxRing {
         self.tail = self.head;
         self.queued = 0;
         self.queued_bytes = 0;
-        withdrawn
+        (withdrawn, settled)
     }
 }
 

@@ -56,7 +56,8 @@ drop_reasons! {
     OtherPort => "other_port",
     /// From the port that we answer on: an answer, not a question.
     ReflectedPort => "reflected_port",
-    /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's).
+    /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's), or
+    /// to one from which nobody may answer: a packet with a group as its source is dropped by all.
     BadIpSource => "bad_ip_source",
     /// A UDP length that lies.
     BadUdpLength => "bad_udp_length",
@@ -64,8 +65,8 @@ drop_reasons! {
     BadChecksum => "bad_checksum",
     /// The transform changes nothing, so it may be an echo of an echo, and the bucket is empty.
     Unchanged => "unchanged",
-    /// With its tag put back it would be longer than the kernel sends, or than a TX slot that was
-    /// made for a smaller MTU.
+    /// With its tag put back it would be longer than the kernel sends, or than the TX slots, which
+    /// were sized before the MTU was raised.
     TooLong => "too_long",
     /// With its 802.1ad tag put back it would be longer than the MTU, which only 802.1Q may be.
     TagTooLong => "tag_too_long",

@@ -2,6 +2,7 @@
 
 use std::io;
 
+pub use libc::{EINVAL, ENOSPC};
 use nix::errno::Errno as Code;
 
 use crate::error::{Errno, Error, SystemError};
@@ -38,6 +39,12 @@ pub fn failed(attempted: impl Into<String>, error: &io::Error, advice: impl Into
 pub fn is_refused_for_now(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Code::from_raw);
     matches!(code, Some(Code::ENOBUFS | Code::ENOMEM | Code::EAGAIN | Code::ENETDOWN | Code::EINTR))
+}
+
+/// Whether a send was refused because a queue or a buffer is full (ENOBUFS, EAGAIN), which passes by
+/// itself.
+pub fn is_queue_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN))
 }
 
 fn name(code: Code) -> &'static str {

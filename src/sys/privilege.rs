@@ -11,6 +11,25 @@ const NET_ADMIN: u32 = 12;
 const NET_RAW: u32 = 13;
 const SYS_ADMIN: u32 = 21;
 
+/// Gives up all capabilities of the calling thread for good: what it opened stays open, and it can
+/// open no more. A packet socket needs none once it is there (kernel-contract CAP-1).
+pub fn drop_capabilities() -> Result<()> {
+    // struct __user_cap_header_struct and two of struct __user_cap_data_struct.
+    let header = [CAPABILITY_VERSION, 0];
+    let none = [0u32; 6];
+    // SAFETY: capset(2) reads a header of two and data of six 32-bit words for this version, and
+    // both arrays are just that; pid 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    if result < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(failed("give up the capabilities of this thread", &error, ""));
+    }
+    Ok(())
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 capability bits, in two words of each kind.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
 /// The effective capabilities of a thread, within its user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -99,6 +118,15 @@ fn parse(status: &str) -> Option<Capabilities> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_gave_its_capabilities_up_has_none() {
+        let dropped = std::thread::spawn(|| {
+            drop_capabilities().unwrap();
+            Capabilities::effective().unwrap()
+        });
+        assert_eq!(dropped.join().unwrap(), Capabilities { bits: 0 });
+    }
 
     #[test]
     fn capabilities_are_read_by_name() {

@@ -1,0 +1,137 @@
+//! `linerate compare` from outside, with settings so small that its figures mean nothing.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::program::{
+    Ended, alone, linerate, namespaces_allowed, run, scratch, send, unprivileged, wait,
+};
+use crate::schema;
+
+const TINY: [&str; 9] = [
+    "compare",
+    "--trials",
+    "1",
+    "--trial-duration",
+    "50ms",
+    "--sizes",
+    "64",
+    "--paths",
+    "ring,syscall",
+];
+
+/// As `TINY`, with the document on stdout.
+fn tiny() -> Vec<&'static str> {
+    [&TINY[..], &["--json", "-"]].concat()
+}
+
+#[track_caller]
+fn is_a_whole_comparison(ended: &Ended) {
+    ended.expect(0).says(&["Verdict", "echoes verified", "none wrong", "is not a NIC"]);
+    assert!(ended.err.contains("64 B frames (60 B at the socket)"), "{}", ended.err);
+    schema::comparison(&schema::document(&ended.out), &["ring", "syscall"], &[64], 1);
+}
+
+#[test]
+fn a_comparison_is_one_document_on_stdout_and_text_on_stderr() {
+    if namespaces_allowed() {
+        let _alone = alone();
+        is_a_whole_comparison(&run(&mut linerate(&tiny())));
+    }
+}
+
+#[test]
+fn a_comparison_needs_no_privilege() {
+    if namespaces_allowed() {
+        let _alone = alone();
+        is_a_whole_comparison(&run(&mut unprivileged(&tiny())));
+    }
+}
+
+#[test]
+fn without_syscall_there_is_nothing_to_relate_to_and_the_text_is_on_stdout() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let file = scratch("document").join("result.json");
+    let path = file.to_str().expect("a path of plain letters");
+    let line = "compare --trials 2 --trial-duration 20ms -s 65,1518 --paths ring-v2,ring-v2 --json";
+    let words: Vec<&str> = line.split(' ').chain([path]).collect();
+    let ended = run(&mut linerate(&words));
+    ended.expect(0);
+    assert!(ended.out.contains("Verdict") && ended.out.contains("1518 B frames"), "{ended:?}");
+    assert_eq!(ended.err, "");
+    let written = std::fs::read_to_string(&file).expect("the document");
+    schema::comparison(&schema::document(&written), &["ring-v2"], &[65, 1518], 2);
+}
+
+/// Runs `command` until it says that Ctrl-C ends it, and a while longer; then sends `signal`.
+#[track_caller]
+fn interrupted_after(command: &mut Command, pause: Duration, signal: Signal) -> Ended {
+    let mut child = command.spawn().expect("the program starts");
+    let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    while !said.contains("Ctrl-C ends") {
+        assert!(err.read_line(&mut said).expect("text") > 0, "it ended early: {said}");
+    }
+    let out = child.stdout.take().expect("a pipe");
+    let out = std::thread::spawn(move || std::io::read_to_string(out).expect("text"));
+    let rest = std::thread::spawn(move || std::io::read_to_string(err).expect("text"));
+    std::thread::sleep(pause);
+    send(signal, &child);
+    let status = wait(&mut child);
+    let err = said + &rest.join().expect("a reader");
+    Ended { code: status.code(), out: out.join().expect("a reader"), err }
+}
+
+#[test]
+fn ctrl_c_ends_a_comparison_with_what_there_is() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line =
+        "compare --trials 500 --trial-duration 50ms --sizes 64 --paths ring,syscall --json -";
+    let words: Vec<&str> = line.split(' ').collect();
+    // In the first trial, and after several.
+    for (pause, signal) in [(50, Signal::SIGINT), (3500, Signal::SIGTERM)] {
+        let pause = Duration::from_millis(pause);
+        let ended = interrupted_after(&mut linerate(&words), pause, signal);
+        ended.expect(130).says(&["interrupted: the numbers are of the trials that were finished"]);
+        let document = schema::document(&ended.out);
+        schema::comparison_so_far(&document);
+        assert_eq!(document["interrupted"], true);
+        let finished = !schema::list(&document, "results").is_empty();
+        ended.says(&[if finished { "Verdict" } else { "no trial was finished" }]);
+    }
+}
+
+/// What is asked for cannot be had: that is an error, and never a silent change of path.
+#[test]
+fn a_cpu_that_is_not_there_is_refused() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let ended = run(&mut linerate(&[&TINY[..], &["--cpus", "1023"]].concat()));
+    ended.expect(2).says(&["CPU 1023", "taskset"]);
+}
+
+#[test]
+fn nobody_reading_is_no_reason_to_panic() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for json in [&[][..], &["--json", "-"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = linerate(&[&TINY[..], json].concat());
+        command.stdout(Stdio::from(writer));
+        let ended = run(&mut command);
+        ended.expect(0);
+    }
+}

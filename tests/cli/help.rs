@@ -1,0 +1,79 @@
+//! `--help` and `--version`: enough to work from.
+
+use clap::{Command, CommandFactory};
+use linerate::cli::Cli;
+
+use crate::program::{linerate, run};
+
+/// All commands with the words that lead to them.
+fn commands() -> Vec<(Vec<String>, Command)> {
+    fn collect(path: &[String], command: &Command, all: &mut Vec<(Vec<String>, Command)>) {
+        all.push((path.to_vec(), command.clone()));
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            collect(&[path, &[inner.get_name().to_string()]].concat(), inner, all);
+        }
+    }
+    let mut all = Vec::new();
+    collect(&[], &Cli::command(), &mut all);
+    all
+}
+
+fn help(path: &[String]) -> String {
+    let words: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+    let ended = run(&mut linerate(&words));
+    ended.expect(0);
+    assert_eq!(ended.err, "", "help goes to stdout");
+    ended.out.clone()
+}
+
+#[test]
+fn every_flag_of_every_command_is_in_its_help_and_explained() {
+    let all = commands();
+    assert!(all.len() >= 6, "linerate, echo, compare, tutorial, its server and its client");
+    for (path, command) in all {
+        let text = help(&path);
+        for argument in command.get_arguments() {
+            let Some(long) = argument.get_long() else { continue };
+            assert!(text.contains(&format!("--{long}")), "{path:?} --{long}: {text}");
+            if !matches!(long, "help" | "version") {
+                let words = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(words.len() > 10, "{path:?} --{long} has no explanation");
+            }
+        }
+        for inner in command.get_subcommands() {
+            assert!(text.contains(inner.get_name()), "{path:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn help_explains_the_paths_and_what_syscall_cannot_see() {
+    for command in ["echo", "compare"] {
+        let text = help(&[command.to_string()]);
+        for words in ["TPACKET_V3", "TPACKET_V2", "recvfrom", "sendto", "ring-v2"] {
+            assert!(text.contains(words), "{command}: no '{words}' in {text}");
+        }
+        for limit in ["VLAN tag", "checksum state", "kernel stamp"] {
+            assert!(text.contains(limit), "{command}: no '{limit}' in {text}");
+        }
+    }
+    let echo = help(&["echo".to_string()]);
+    for limit in ["never answered", "always made anew", "latency starts when recvfrom returns"] {
+        assert!(echo.contains(limit), "no '{limit}' in {echo}");
+    }
+}
+
+#[test]
+fn help_of_compare_says_what_is_measured_and_what_sizes_mean() {
+    let text = help(&["compare".to_string()]);
+    for words in ["FCS", "64 is 60 bytes at the", "veth", "drain", "CPU time", "130", "no root"] {
+        assert!(text.contains(words), "no '{words}' in {text}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let ended = run(&mut linerate(&["--version"]));
+    ended.expect(0);
+    assert_eq!(ended.out, format!("linerate {}\n", env!("CARGO_PKG_VERSION")));
+}

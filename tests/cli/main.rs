@@ -1,0 +1,13 @@
+//! The command line from outside: the built binary with good and bad words, its exit codes, its
+//! streams, its JSON, its signals.
+//!
+//! What needs a network namespace makes one for the child alone, with root or without. Where the
+//! system forbids that, those tests say so and pass; with `CI=true` they fail instead.
+
+mod compare;
+mod echo;
+mod help;
+mod privilege;
+mod program;
+mod schema;
+mod usage;

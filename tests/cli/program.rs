@@ -1,0 +1,248 @@
+//! How the tests run the binary: as who, in which namespace, for how long.
+
+use std::ffi::CStr;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+/// Nobody of the tests takes longer, also on a busy machine with a debug build.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Somebody without any privilege (`nobody`).
+const NOBODY: u32 = 65_534;
+
+/// What a finished program left.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    /// Fails unless the program ended with `code`, and in any case if it panicked.
+    #[track_caller]
+    pub fn expect(&self, code: i32) -> &Ended {
+        assert!(!self.err.contains("panicked"), "a panic: {self:?}");
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Fails unless stderr holds every one of `words`.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) -> &Ended {
+        words.iter().for_each(|word| assert!(self.err.contains(word), "no '{word}' in {self:#?}"));
+        self
+    }
+}
+
+/// The binary, with an empty stdin and both outputs caught.
+pub fn linerate(arguments: &[&str]) -> Command {
+    at(Path::new(env!("CARGO_BIN_EXE_linerate")), arguments)
+}
+
+/// The same as somebody without privilege: as ourselves if that is what we are.
+pub fn unprivileged(arguments: &[&str]) -> Command {
+    if !geteuid().is_root() {
+        return linerate(arguments);
+    }
+    let mut command = at(readable_copy(), arguments);
+    // Leaving user 0 for another drops all capabilities (capabilities(7)).
+    command.uid(NOBODY).gid(NOBODY).current_dir("/");
+    command
+}
+
+fn at(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The target directory may be closed to others; a copy elsewhere is open to all.
+fn readable_copy() -> &'static Path {
+    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    COPY.get_or_init(|| {
+        let directory = scratch("binary");
+        let copy = directory.join("linerate");
+        std::fs::copy(env!("CARGO_BIN_EXE_linerate"), &copy).expect("a copy of the binary");
+        copy
+    })
+}
+
+/// A directory of this process for files of the topic.
+pub fn scratch(topic: &str) -> PathBuf {
+    let name = format!("linerate-cli-{}-{topic}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&directory).expect("a directory for files of the test");
+    directory
+}
+
+/// Gives the child a network namespace of its own, in which there is only `lo`, and `lo` is up.
+pub fn in_own_namespace(command: &mut Command) -> &mut Command {
+    let user = (!geteuid().is_root()).then(|| {
+        let line = |id: u32| format!("0 {id} 1");
+        (line(nix::unistd::geteuid().as_raw()), line(nix::unistd::getegid().as_raw()))
+    });
+    let enter = move || -> io::Result<()> {
+        match &user {
+            None => unshare(CloneFlags::CLONE_NEWNET)?,
+            Some((uid_map, gid_map)) => {
+                unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+                write_to(c"/proc/self/setgroups", b"deny")?;
+                write_to(c"/proc/self/uid_map", uid_map.as_bytes())?;
+                write_to(c"/proc/self/gid_map", gid_map.as_bytes())?;
+            }
+        }
+        raise_loopback()
+    };
+    // SAFETY: after the fork the child makes plain system calls only, over memory that was there
+    // before it; nothing allocates or takes a lock.
+    unsafe { command.pre_exec(enter) }
+}
+
+/// Lets the child have only so much address space, which a large ring does not fit into.
+pub fn with_address_space(command: &mut Command, bytes: u64) -> &mut Command {
+    let limit = move || {
+        use nix::sys::resource::{Resource, setrlimit};
+        Ok(setrlimit(Resource::RLIMIT_AS, bytes, bytes)?)
+    };
+    // SAFETY: one system call on plain numbers.
+    unsafe { command.pre_exec(limit) }
+}
+
+fn write_to(path: &CStr, bytes: &[u8]) -> io::Result<()> {
+    use nix::fcntl::{OFlag, open};
+    let file = open(path, OFlag::O_WRONLY, nix::sys::stat::Mode::empty())?;
+    nix::unistd::write(&file, bytes)?;
+    Ok(())
+}
+
+fn raise_loopback() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use std::os::fd::AsRawFd;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::empty(), None)?;
+    let flags = libc::IFF_UP as libc::c_short;
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
+    };
+    request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether namespaces can be made here. If not, says so aloud, and fails where `CI=true`.
+pub fn namespaces_allowed() -> bool {
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    let allowed = *ALLOWED.get_or_init(|| {
+        let mut command = linerate(&["--version"]);
+        match start(in_own_namespace(&mut command)) {
+            Ok(child) => child.wait_with_output().is_ok_and(|output| output.status.success()),
+            Err(_) => false,
+        }
+    });
+    let forced = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(allowed || !forced, "with CI=true the tests must be able to make network namespaces");
+    if !allowed {
+        eprintln!("*** SKIPPED: this process may not make network namespaces ***");
+    }
+    allowed
+}
+
+/// Only one at a time of those that load both CPUs.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Starts the program. Another thread of this process may just be forking while it has the copied
+/// binary open for writing; then the kernel says "text file busy" for a moment.
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Runs the program to its end.
+#[track_caller]
+pub fn run(command: &mut Command) -> Ended {
+    Running::start(command).end()
+}
+
+/// A program that runs, its outputs being read meanwhile.
+pub struct Running {
+    child: Child,
+    out: Option<JoinHandle<String>>,
+    err: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Running {
+        let mut child = start(command).expect("the program starts");
+        let out = child.stdout.take().map(read_all);
+        let err = child.stderr.take().map(read_all);
+        Running { child, out, err }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end; a program that does not come to one fails the test.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        let status = wait(&mut self.child);
+        let text = |reader: Option<JoinHandle<String>>| {
+            reader.map_or(String::new(), |reader| reader.join().expect("a reader"))
+        };
+        Ended { code: status.code(), out: text(self.out), err: text(self.err) }
+    }
+}
+
+/// Sends `signal` to `child`.
+#[track_caller]
+pub fn send(signal: Signal, child: &Child) {
+    kill(Pid::from_raw(child.id() as i32), signal).expect("it is still there");
+}
+
+/// Waits for the end of `child`, which must come in time.
+#[track_caller]
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("still running after {PATIENCE:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

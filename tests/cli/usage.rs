@@ -1,0 +1,188 @@
+//! Command lines that make no sense end with code 2 and a message that names the value and what
+//! would be valid; nothing was begun.
+
+use crate::program::{linerate, run, scratch};
+
+/// Runs each line and looks for its words on stderr.
+#[track_caller]
+fn refused(lines: &[(&str, &[&str])]) {
+    for (line, words) in lines {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let ended = run(&mut linerate(&arguments));
+        ended.expect(2).says(words);
+        assert_eq!(ended.out, "", "{line}");
+    }
+}
+
+#[test]
+fn unknown_words_are_named() {
+    refused(&[
+        ("frobnicate", &["frobnicate"]),
+        ("echo --frobnicate", &["--frobnicate"]),
+        ("compare --frobnicate", &["--frobnicate"]),
+        ("tutorial server --frobnicate", &["--frobnicate"]),
+        ("tutorial frobnicate", &["frobnicate"]),
+        ("compare extra", &["extra"]),
+        ("echo", &["--interface"]),
+        ("compare -i lo", &["--dut-interface"]),
+        ("compare --dut-interface lo", &["--interface"]),
+    ]);
+}
+
+#[test]
+fn sizes_that_no_frame_has() {
+    refused(&[
+        ("compare --sizes 63", &["'63'", "start at 64"]),
+        ("compare --sizes 0", &["'0'", "start at 64"]),
+        ("compare --sizes -1", &["'-1'", "from 64"]),
+        ("compare --sizes 64,big", &["'big'", "from 64"]),
+        ("compare --sizes 64,,128", &["''", "from 64"]),
+        ("compare --sizes 1518.5", &["'1518.5'", "whole bytes"]),
+        ("compare --sizes 99999999999999999999999", &["99999999999999999999999"]),
+    ]);
+}
+
+#[test]
+fn a_size_that_no_testbed_carries_names_the_largest() {
+    let ended = run(&mut linerate(&["compare", "--sizes", "64,70000"]));
+    // Without user namespaces the lack of privilege comes first.
+    if ended.code != Some(77) {
+        ended.expect(2).says(&["70000", "65553"]);
+    }
+}
+
+#[test]
+fn durations_and_counts() {
+    refused(&[
+        ("compare --trial-duration 0s", &["'0s'", "longer than zero"]),
+        ("compare --trial-duration 1ms", &["'1ms'", "from 20ms to 10m"]),
+        ("compare --trial-duration 11m", &["'11m'", "from 20ms to 10m"]),
+        ("compare --trial-duration 5x", &["'5x'", "ns, us, ms, s, m, h"]),
+        ("compare --trial-duration -1s", &["'-1s'", "ns, us, ms, s, m, h"]),
+        ("compare --trials 0", &["'0'", "from 1 to 1000"]),
+        ("compare --trials -1", &["'-1'", "from 1 to 1000"]),
+        ("echo -i lo -d 0", &["'0'", "longer than zero"]),
+        ("echo -i lo -d -5s", &["'-5s'", "ns, us, ms, s, m, h"]),
+        ("echo -i lo -d soon", &["'soon'"]),
+        ("echo -i lo --interval 1ms", &["'1ms'", "from 10ms to 1h"]),
+        ("echo -i lo --tx-full 2s", &["'2s'", "at most 1s"]),
+        ("echo -i lo --block-timeout 1500us", &["'1500us'", "whole milliseconds"]),
+        ("echo -i lo -n 0", &["'0'", "from 1"]),
+        ("echo -i lo -n 0.5", &["'0.5'", "whole number"]),
+        ("echo -i lo -n 1e3", &["'1e3'", "k, M, G"]),
+        ("echo -i lo --echo-unchanged -3", &["'-3'"]),
+        ("tutorial client --interval 0s", &["'0s'", "longer than zero"]),
+    ]);
+}
+
+#[test]
+fn lists_of_cpus() {
+    refused(&[
+        ("compare --cpus 3-1", &["'3-1'", "1-3"]),
+        ("compare --cpus 0,x", &["'x'", "0-3"]),
+        ("echo -i lo --cpus 1024", &["'1024'", "from 0 to 1023"]),
+        ("echo -i lo --cpus 0-", &["''", "0-3"]),
+        ("echo -i lo --cpus -1", &["'-1'", "0-3"]),
+        ("echo -i lo -w 0", &["'0'", "from 1 to 256"]),
+        ("echo -i lo -w 257", &["'257'", "from 1 to 256"]),
+        ("echo -i lo -w -1", &["'-1'", "from 1 to 256"]),
+    ]);
+}
+
+#[test]
+fn names_of_paths_modes_and_types() {
+    let paths: &[&str] = &["'magic'", "ring, ring-v2, syscall"];
+    refused(&[
+        ("echo -i lo --path magic", paths),
+        ("compare --paths ring,magic", paths),
+        ("echo -i lo --fanout magic", &["'magic'", "hash, lb, cpu, rnd, rollover, qm"]),
+        ("echo -i lo --transform magic", &["'magic'", "uppercase, none"]),
+        ("echo -i lo --latency magic", &["'magic'", "on, off"]),
+        ("echo -i lo --reply magic", &["'magic'", "l2, udp"]),
+        ("echo -i lo --ethertype magic", &["'magic'", "0x88b5", "ipv6"]),
+        ("echo -i lo --ethertype 0x10000", &["'0x10000'", "16-bit"]),
+        ("echo -i lo --ring-memory 1TB", &["'1TB'", "KiB, MiB, GiB"]),
+        ("tutorial client --to nobody", &["'nobody'", "02:00:00:00:00:01"]),
+        ("tutorial server --socket stream", &["'stream'", "dgram, raw"]),
+        ("tutorial server --protocol tcp", &["'tcp'", "all, pae, udp"]),
+    ]);
+}
+
+#[test]
+fn ports() {
+    refused(&[
+        ("echo -i lo --reply udp --port 0", &["0", "1..=65535"]),
+        ("echo -i lo --reply udp --port 70000", &["70000", "1..=65535"]),
+    ]);
+}
+
+#[test]
+fn contradictions_are_explained() {
+    refused(&[
+        ("echo -i lo --force --ethertype arp", &["arp", "neighbours"]),
+        ("echo -i lo --force --ethertype ip,arp", &["arp", "neighbours"]),
+        ("echo -i lo --force --reply udp --ethertype pae", &["--reply udp", "ip, ipv6 or all"]),
+        ("compare -i lo --dut-interface lo", &["both lo", "two are needed"]),
+    ]);
+}
+
+#[test]
+fn rings_that_the_kernel_would_refuse_name_the_rule_and_the_nearest_value() {
+    refused(&[
+        ("echo -i lo --force --block-size 5000", &["5000", "page size", "nearest valid value is"]),
+        ("echo -i lo --force --block-size 8MiB", &["8388608", "at most", "4194304"]),
+        ("echo -i lo --force --blocks 1", &["1 blocks", "at least 2", "value is 2"]),
+        ("echo -i lo --force --blocks 99999999999", &["99999999999", "at most", "524288"]),
+        ("echo -i lo --force --tx-blocks 0", &["0 blocks", "value is 2"]),
+        ("echo -i lo --force --block-timeout 0ms", &["0 ms", "value is 1 ms"]),
+        ("echo -i lo --force --block-timeout 66s", &["66000 ms", "65535 ms"]),
+        ("echo -i lo --force --path ring-v2 --frame-size 1000", &["1000 B", "16 B", "value is"]),
+        ("echo -i lo --force --path ring-v2 --frame-size 0", &["0 B", "ring header", "value is"]),
+    ]);
+}
+
+#[test]
+fn the_cap_on_ring_memory_names_what_is_asked_and_what_is_left() {
+    refused(&[
+        ("echo -i lo --force --blocks 4096", &["513 MiB", "256 MiB", "--ring-memory"]),
+        ("echo -i lo --force --ring-memory 1MiB", &["5 MiB", "of 1 MiB", "--ring-memory"]),
+    ]);
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_answered_with_those_that_are() {
+    for line in [
+        &["echo", "-i", "nowhere7"][..],
+        &["compare", "-i", "nowhere7", "--dut-interface", "nowhere8"],
+        &["tutorial", "server", "-i", "nowhere7"],
+    ] {
+        run(&mut linerate(line)).expect(1).says(&["nowhere7", "ENODEV", "lo"]);
+    }
+    run(&mut linerate(&["echo", "-i", ""])).expect(1).says(&["lo"]);
+}
+
+#[test]
+fn loopback_is_refused_without_force() {
+    run(&mut linerate(&["echo", "-i", "lo"])).expect(2).says(&["loopback", "--force", "compare"]);
+}
+
+#[test]
+fn a_document_that_cannot_be_written_is_said_before_anything_runs() {
+    let path = scratch("no-such").join("no/such/directory/result.json");
+    let path = path.to_str().expect("a path of plain letters");
+    for line in [&["compare", "--json", path][..], &["echo", "-i", "lo", "--json", path]] {
+        let ended = run(&mut linerate(line));
+        ended.expect(1).says(&[path, "ENOENT", "nothing was run"]);
+        assert_eq!(ended.out, "", "nothing was begun");
+    }
+}
+
+/// A message that nobody reads is no reason to panic.
+#[test]
+fn an_error_into_a_closed_pipe_keeps_its_exit_code() {
+    let mut command = linerate(&["echo", "-i", "nowhere7"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    command.stderr(writer);
+    assert_eq!(run(&mut command).code, Some(1));
+}

@@ -1,0 +1,9 @@
+//! The engine without sockets: reply rules, edits, and halves that mix.
+
+mod edit_law;
+mod frames;
+mod halves;
+mod mixed_halves;
+mod reply_rules;
+mod storms;
+mod total;
