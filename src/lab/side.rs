@@ -56,7 +56,8 @@ impl Side {
         self.refresh().map(|_| ())
     }
 
-    /// Waits until frames can pass ([`Link::running`]), at most for `patience`.
+    /// Waits until frames can pass ([`Link::running`]) and the own addresses are served, at most for
+    /// `patience`.
     pub fn wait_until_running(&mut self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         while !self.refresh()?.running {
@@ -69,7 +70,27 @@ impl Side {
             }
             thread::sleep(CARRIER_INTERVAL);
         }
+        while !self.serves_addresses()? {
+            if Instant::now() >= deadline {
+                return Err(Error::Run(format!(
+                    "the kernel does not take the addresses of {} for its own after {} ms",
+                    self.link.name,
+                    patience.as_millis()
+                )));
+            }
+            thread::sleep(CARRIER_INTERVAL);
+        }
         Ok(())
+    }
+
+    fn serves_addresses(&self) -> Result<bool> {
+        let Some((own, _)) = self.addresses else { return Ok(true) };
+        for (address, _) in own.with_prefix_lengths() {
+            if !self.links.is_local(address)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Deletes the link, and with it the other end's.

@@ -82,7 +82,13 @@ impl Client {
         self.collect_while(PATIENCE, |collected| collected < count)
     }
 
-    /// Collects until nothing has come for a while.
+    /// Collects what must come, however much that is: until nothing has come for so long that even
+    /// a busy machine would have gone on.
+    pub fn collect_rest(&mut self) -> Result<Vec<Answer>, Failed> {
+        self.collect_while(QUIET * 5, |_| true)
+    }
+
+    /// Collects until nothing has come for a while: for what must not come.
     pub fn collect_all(&mut self) -> Result<Vec<Answer>, Failed> {
         self.collect_while(QUIET, |_| true)
     }

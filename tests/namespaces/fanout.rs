@@ -79,7 +79,7 @@ fn defaults(path: PathName) -> Result<(), Failed> {
         headers.write(&mut packet, 20)?;
         served.client.send(&frame(EtherType::IPV4.0, &packet))?;
     }
-    assert_eq!(served.client.collect_all()?.len(), 640);
+    assert_eq!(served.client.collect(640)?.len(), 640);
     let (summary, _) = served.finish()?;
     let shares: Vec<_> = summary.workers.iter().map(|worker| worker.forwarded).collect();
     assert!(shares.iter().all(|&share| share > 0 && share % 10 == 0), "{shares:?}");
@@ -118,7 +118,8 @@ fn two_engines(path: PathName) -> Result<(), Failed> {
     let other = crate::served::config(&served.lab, path, |config| config.workers = 2);
     let other = linerate::engine::pool::Engine::start(&other)?;
     served.client.send_all(&(0..50).map(|number| numbered(number, 60)).collect::<Vec<_>>())?;
-    assert_eq!(served.client.collect_all()?.len(), 100);
+    assert_eq!(served.client.collect(100)?.len(), 100);
+    assert_eq!(served.client.collect_all()?, []);
     for summary in [served.engine.stop(), other.stop()] {
         assert_eq!((summary.counters.received, summary.counters.forwarded), (50, 50));
     }

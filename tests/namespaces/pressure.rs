@@ -53,7 +53,7 @@ fn slow(path: PathName, when_full: WhenFull, limit_bytes: u32) -> Result<Complet
     }
     let frames: Vec<_> = (0..FRAMES).map(|number| numbered(number, 1000)).collect();
     served.client.send_all(&frames)?;
-    let answers = served.client.collect_all()?;
+    let answers = served.client.collect_rest()?;
     let numbers: Vec<_> = answers.iter().map(|answer| number_of(&answer.bytes)).collect();
     let different: BTreeSet<_> = numbers.iter().collect();
     assert_eq!(different.len(), numbers.len(), "sent twice");

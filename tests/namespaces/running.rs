@@ -191,7 +191,7 @@ fn down_while_paused(path: PathName) -> Result<(), Failed> {
     served.lab.engine.set_up(true)?;
     served.lab.engine.wait_until_running(Duration::from_secs(5))?;
     served.lab.generator.wait_until_running(Duration::from_secs(5))?;
-    let answers = served.client.collect_all()?;
+    let answers = served.client.collect_rest()?;
     served.client.send(&numbered(20, 60))?;
     assert_eq!(served.client.collect(1)?.len(), 1);
     let (summary, _) = served.finish()?;

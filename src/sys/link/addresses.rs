@@ -134,6 +134,28 @@ impl Links {
             })
     }
 
+    /// Whether packets to `address` are taken for our own. An IPv6 address is listed before that: the
+    /// kernel adds its route of kind "local" later, in a work queue (`addrconf_dad_work`), and until
+    /// then drops what comes.
+    pub fn is_local(&self, address: IpAddr) -> Result<bool> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family(address);
+        let answers = self
+            .socket()
+            .dump(&RouteNetlinkMessage::GetRoute(request))
+            .map_err(|refusal| refusal.into_error("list the local routes", ""))?;
+        let destination = RouteAttribute::Destination(match address {
+            IpAddr::V4(address) => RouteAddress::Inet(address),
+            IpAddr::V6(address) => RouteAddress::Inet6(address),
+        });
+        Ok(answers.iter().any(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => {
+                route.header.kind == RouteType::Local && route.attributes.contains(&destination)
+            }
+            _ => false,
+        }))
+    }
+
     /// The numbers of the interfaces that carry a default route (IPv4 or IPv6) of the main
     /// table, each once, ascending; the paths of a multipath route count each.
     pub fn default_route_interfaces(&self) -> Result<Vec<u32>> {
