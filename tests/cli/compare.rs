@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::program::{
-    Ended, alone, linerate, namespaces_allowed, run, scratch, send, unprivileged, wait,
+    Ended, Scratch, Unprivileged, alone, linerate, namespaces_allowed, run, send, wait,
 };
 use crate::schema;
 
@@ -47,7 +47,8 @@ fn a_comparison_is_one_document_on_stdout_and_text_on_stderr() {
 fn a_comparison_needs_no_privilege() {
     if namespaces_allowed() {
         let _alone = alone();
-        is_a_whole_comparison(&run(&mut unprivileged(&tiny())));
+        let nobody = Unprivileged::new();
+        is_a_whole_comparison(&run(&mut nobody.linerate(&tiny())));
     }
 }
 
@@ -57,7 +58,8 @@ fn without_syscall_there_is_nothing_to_relate_to_and_the_text_is_on_stdout() {
         return;
     }
     let _alone = alone();
-    let file = scratch("document").join("result.json");
+    let scratch = Scratch::new();
+    let file = scratch.file("result.json");
     let path = file.to_str().expect("a path of plain letters");
     let line = "compare --trials 2 --trial-duration 20ms -s 65,1518 --paths ring-v2,ring-v2 --json";
     let words: Vec<&str> = line.split(' ').chain([path]).collect();

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::program::{
-    Ended, Running, alone, in_own_namespace, linerate, namespaces_allowed, run, scratch, send,
+    Ended, Running, Scratch, alone, in_own_namespace, linerate, namespaces_allowed, run, send,
     wait, with_address_space,
 };
 use crate::schema;
@@ -56,7 +56,8 @@ fn a_signal_ends_a_server_well_with_its_summary_and_its_document() {
         return;
     }
     for (signal, path) in [(Signal::SIGINT, "ring"), (Signal::SIGTERM, "syscall")] {
-        let file = scratch("echo").join(format!("{path}.json"));
+        let scratch = Scratch::new();
+        let file = scratch.file("result.json");
         let json = file.to_str().expect("a path of plain letters");
         let (mut child, mut out, mut said) = serving(&mut echo(&["--path", path, "--json", json]));
         send(signal, &child);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -48,15 +49,27 @@ pub fn linerate(arguments: &[&str]) -> Command {
     at(Path::new(env!("CARGO_BIN_EXE_linerate")), arguments)
 }
 
-/// The same as somebody without privilege: as ourselves if that is what we are.
-pub fn unprivileged(arguments: &[&str]) -> Command {
-    if !geteuid().is_root() {
-        return linerate(arguments);
+/// Somebody without privilege, with a binary of their own: the target directory may be closed to
+/// others, and a copy elsewhere is open to all.
+pub struct Unprivileged(Scratch);
+
+impl Unprivileged {
+    pub fn new() -> Unprivileged {
+        let scratch = Scratch::new();
+        let copy = scratch.file("linerate");
+        std::fs::copy(env!("CARGO_BIN_EXE_linerate"), copy).expect("a copy of the binary");
+        Unprivileged(scratch)
     }
-    let mut command = at(readable_copy(), arguments);
-    // Leaving user 0 for another drops all capabilities (capabilities(7)).
-    command.uid(NOBODY).gid(NOBODY).current_dir("/");
-    command
+
+    /// As [`linerate`]; as ourselves if we have no privilege.
+    pub fn linerate(&self, arguments: &[&str]) -> Command {
+        let mut command = at(&self.0.file("linerate"), arguments);
+        if geteuid().is_root() {
+            // Leaving user 0 for another drops all capabilities (capabilities(7)).
+            command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        }
+        command
+    }
 }
 
 fn at(program: &Path, arguments: &[&str]) -> Command {
@@ -65,23 +78,28 @@ fn at(program: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The target directory may be closed to others; a copy elsewhere is open to all.
-fn readable_copy() -> &'static Path {
-    static COPY: OnceLock<PathBuf> = OnceLock::new();
-    COPY.get_or_init(|| {
-        let directory = scratch("binary");
-        let copy = directory.join("linerate");
-        std::fs::copy(env!("CARGO_BIN_EXE_linerate"), &copy).expect("a copy of the binary");
-        copy
-    })
+/// A directory for the files of one test, gone with it.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("linerate-cli-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).expect("a directory for files of the test");
+        Scratch(directory)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
 }
 
-/// A directory of this process for files of the topic.
-pub fn scratch(topic: &str) -> PathBuf {
-    let name = format!("linerate-cli-{}-{topic}", std::process::id());
-    let directory = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&directory).expect("a directory for files of the test");
-    directory
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Gives the child a network namespace of its own, in which there is only `lo`, and `lo` is up.

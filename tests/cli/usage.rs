@@ -1,7 +1,7 @@
 //! Command lines that make no sense end with code 2 and a message that names the value and what
 //! would be valid; nothing was begun.
 
-use crate::program::{linerate, run, scratch};
+use crate::program::{Scratch, linerate, run};
 
 /// Runs each line and looks for its words on stderr.
 #[track_caller]
@@ -168,7 +168,8 @@ fn loopback_is_refused_without_force() {
 
 #[test]
 fn a_document_that_cannot_be_written_is_said_before_anything_runs() {
-    let path = scratch("no-such").join("no/such/directory/result.json");
+    let scratch = Scratch::new();
+    let path = scratch.file("no/such/directory/result.json");
     let path = path.to_str().expect("a path of plain letters");
     for line in [&["compare", "--json", path][..], &["echo", "-i", "lo", "--json", path]] {
         let ended = run(&mut linerate(line));
