@@ -252,7 +252,8 @@ fn flood() -> Result<(), Failed> {
     let tally = report.tally;
     assert_eq!(tally.returned(), tally.intact, "{tally:?} {:?}", report.damage);
     assert_eq!((tally.foreign, tally.duplicated, tally.reordered), (0, 0, 0), "{tally:?}");
-    assert!(report.sent > 1000 && report.offered_pps() > report.forwarded_pps());
+    // No more can come back than was sent, also where a slow generator gets everything back.
+    assert!(report.sent > 1000 && report.offered_pps() >= report.forwarded_pps());
     let report = generate(&lab, &tagged, |generator| generator.ping_pong(Limits::frames(10)))?;
     reflector.stop()?;
     assert_eq!((report.tally.corrupted, report.lost), (10, 0), "{:?}", report.tally);
