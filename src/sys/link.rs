@@ -17,10 +17,12 @@ use crate::error::{Error, Result};
 
 mod addresses;
 mod counters;
+mod resolve;
 mod veth;
 mod watch;
 
 pub use counters::LinkCounters;
+pub use resolve::NextHop;
 pub use veth::{IPV6_MTU_MIN, VethPair};
 pub use watch::{LinkEvent, LinkWatch};
 
