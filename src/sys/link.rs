@@ -17,10 +17,12 @@ use crate::error::{Error, Result};
 
 mod addresses;
 mod counters;
+mod queueing;
 mod veth;
 mod watch;
 
 pub use counters::LinkCounters;
+pub use queueing::QueueingCounters;
 pub use veth::{IPV6_MTU_MIN, VethPair};
 pub use watch::{LinkEvent, LinkWatch};
 
