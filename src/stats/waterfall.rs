@@ -22,8 +22,11 @@
 //! - `rx_dropped` beyond that is frames that nobody took, among them VLAN-tagged frames of which
 //!   packet sockets have had their copy (`__netif_receive_skb_core`): it explains a loss only where
 //!   nothing better does.
-//! - A queue counts a frame as dropped that it refused and that the sender sent again later, so
-//!   its drops come after all else, too.
+//! - A queue counts a frame as dropped each time that it refuses it, although the sender keeps it and
+//!   tries again: its drops explain a loss only where nothing better does. Since the kernel reports
+//!   the drops of a veth to the sender as well (seen on 6.18: 300 frames that the peer refused, 5402
+//!   drops counted at both ends), such frames end as refused by the kernel, and what the interfaces
+//!   counted is far more than there were frames.
 //! - Frames that a socket's ring had no room for are in no counter of an interface, and the frames
 //!   that an interface lost are in no counter of a socket.
 //! - `rx_errors` and `tx_errors` include the errors by kind; `rx_missed_errors` is separate, and so

@@ -34,16 +34,16 @@ pub fn sleep(duration: Duration) {
 }
 
 /// Reads of a clock that a round of [`clock_read_ns`] does.
-const READS: u32 = 10_000;
+const READS: u32 = 1000;
 
 /// Rounds of [`clock_read_ns`]: the cheapest counts, because interruptions only add.
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 100;
 
 /// No more rounds once they have taken so long, as with a clock source that is no register.
-const ROUNDS_NS_MAX: u64 = 10_000_000;
+const ROUNDS_NS_MAX: u64 = 5_000_000;
 
-/// What one read of the clock costs, in nanoseconds: the mean of a round of 10,000 reads, of the
-/// cheapest of up to ten rounds.
+/// What one read of the clock costs, in nanoseconds: the mean of a round of 1000 reads, of the
+/// cheapest of up to a hundred rounds.
 pub fn clock_read_ns() -> f64 {
     cheapest_ns(|| {
         std::hint::black_box(monotonic_ns());
