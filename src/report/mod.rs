@@ -1,6 +1,9 @@
-//! The only room that prints: text for people, JSON for programs.
+//! The only room that prints: text for people, JSON and other files for programs.
 
 pub mod compare;
+pub mod csv;
 pub mod echo;
+pub mod hdr_log;
 pub mod json;
+pub mod pcap;
 pub mod text;

@@ -106,6 +106,11 @@ impl Latency {
         self.histogram.max()
     }
 
+    /// The histogram of nanoseconds itself, for those who write it to a file.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
     /// Mean in nanoseconds.
     pub fn mean(&self) -> f64 {
         self.histogram.mean()

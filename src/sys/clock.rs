@@ -33,6 +33,80 @@ pub fn sleep(duration: Duration) {
     let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, flags, &duration.into());
 }
 
+/// Reads of a clock that a round of [`clock_read_ns`] does.
+const READS: u32 = 1000;
+
+/// Rounds of [`clock_read_ns`]: the cheapest counts, because interruptions only add.
+const ROUNDS: u32 = 100;
+
+/// No more rounds once they have taken so long, as with a clock source that is no register.
+const ROUNDS_NS_MAX: u64 = 5_000_000;
+
+/// What one read of the clock costs, in nanoseconds: the mean of a round of 1000 reads, of the
+/// cheapest of up to a hundred rounds.
+pub fn clock_read_ns() -> f64 {
+    cheapest_ns(|| {
+        std::hint::black_box(monotonic_ns());
+    })
+}
+
+/// What asking the kernel for the time by a real system call costs, in nanoseconds.
+fn clock_system_call_ns() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    cheapest_ns(|| {
+        // SAFETY: clock_gettime writes one timespec, to a live local; the C library's own
+        // clock_gettime would ask the vDSO instead.
+        unsafe {
+            libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time);
+        }
+    })
+}
+
+fn cheapest_ns(mut read: impl FnMut()) -> f64 {
+    let begin = monotonic_ns();
+    let mut cheapest = u64::MAX;
+    for _ in 0..ROUNDS {
+        let start = monotonic_ns();
+        (0..READS).for_each(|_| read());
+        let end = monotonic_ns();
+        cheapest = cheapest.min(end.saturating_sub(start));
+        if end.saturating_sub(begin) > ROUNDS_NS_MAX {
+            break;
+        }
+    }
+    cheapest as f64 / f64::from(READS)
+}
+
+/// How the kernel tells the time, and what that costs a program.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ClockSource {
+    /// The name, as in `tsc`; "unknown" where sysfs does not say.
+    pub name: String,
+    /// Whether reading takes no system call: the vDSO reads the counter itself (clock_gettime(2),
+    /// vdso(7)). Where it cannot, every stamp that the program takes is a system call. Told by the
+    /// cost: a read that is not clearly cheaper than the system call is one.
+    pub by_vdso: bool,
+    /// What one read costs, in nanoseconds.
+    pub read_ns: f64,
+}
+
+impl ClockSource {
+    /// Measures for some milliseconds.
+    pub fn measure() -> ClockSource {
+        let name = std::fs::read_to_string(CURRENT_CLOCK_SOURCE);
+        let read_ns = clock_read_ns();
+        ClockSource {
+            name: name.map_or("unknown".into(), |name| name.trim().to_owned()),
+            // A system call costs the way into the kernel and back beside the read.
+            by_vdso: read_ns * 1.25 < clock_system_call_ns(),
+            read_ns,
+        }
+    }
+}
+
+const CURRENT_CLOCK_SOURCE: &str =
+    "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+
 /// The CPU time clock of one thread, readable from any thread of the process.
 ///
 /// It counts time in user space and in the kernel. Where the kernel was built without
@@ -70,5 +144,11 @@ mod tests {
         sleep(Duration::from_millis(30));
         let slept = clock.read_ns().unwrap() - before;
         assert!(slept < 20_000_000, "sleeping cost {slept} ns of CPU");
+    }
+    #[test]
+    fn reading_the_clock_costs_something_and_less_than_asking_the_kernel() {
+        let source = ClockSource::measure();
+        assert!(source.read_ns > 0.5 && source.read_ns < 100_000.0, "{source:?}");
+        assert!(!source.name.is_empty() && !source.name.contains('\n'), "{source:?}");
     }
 }

@@ -17,11 +17,13 @@ use crate::error::{Error, Result};
 
 mod addresses;
 mod counters;
+mod queueing;
 mod resolve;
 mod veth;
 mod watch;
 
 pub use counters::LinkCounters;
+pub use queueing::QueueingCounters;
 pub use resolve::NextHop;
 pub use veth::{IPV6_MTU_MIN, VethPair};
 pub use watch::{LinkEvent, LinkWatch};

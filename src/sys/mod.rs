@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod epoll;
 pub mod epoll_set;
+pub mod ethtool_statistics;
 pub mod failure;
 pub mod filter;
 pub mod host;
@@ -19,3 +20,4 @@ pub mod packet;
 pub mod privilege;
 pub mod signal;
 pub mod silent_port;
+pub mod softnet;

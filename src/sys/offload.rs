@@ -3,9 +3,10 @@
 //! Offloads decide what a packet socket sees: with them a UDP frame over veth carries only half of
 //! its checksum, and a TCP stream arrives as frames of up to 64 KiB.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
@@ -159,6 +160,24 @@ impl Ethtool {
     /// One ethtool request in place. `words` begins with the command and is as long as the kernel's
     /// structure for it, or longer.
     fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
+        let start = NonNull::from(words).cast();
+        // SAFETY: the commands of this file use `struct ethtool_value` (two words) or `struct
+        // ethtool_link_settings` with three masks of at most 127 words, and every caller passes an
+        // array of at least that length, which lives and is not otherwise borrowed until return.
+        unsafe { self.request_at(name, start) }
+    }
+
+    /// One ethtool request on the structure that begins at `structure`, with the command.
+    ///
+    /// # Safety
+    ///
+    /// The structure of the command must be readable, and all that the kernel writes for it must
+    /// be writable or not mapped at all, until this returns; nobody else may use it meanwhile.
+    pub(super) unsafe fn request_at(
+        &self,
+        name: &str,
+        structure: NonNull<c_void>,
+    ) -> io::Result<()> {
         let mut interface = [0 as c_char; NAME_BYTES_MAX + 1];
         if name.len() > NAME_BYTES_MAX {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));
@@ -168,14 +187,12 @@ impl Ethtool {
         }
         let mut request = libc::ifreq {
             ifr_name: interface,
-            ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: words.as_mut_ptr().cast() },
+            ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: structure.as_ptr().cast() },
         };
         let descriptor = self.socket.as_raw_fd();
         // SAFETY: SIOCETHTOOL reads `struct ifreq`, whose name is NUL-terminated, and copies the
-        // structure of the command to and from ifr_data (dev_ethtool in net/ethtool/ioctl.c). The
-        // commands of this file use `struct ethtool_value` (two words) or `struct
-        // ethtool_link_settings` with three masks of at most 127 words, and every caller passes an
-        // array of at least that length, which lives and is not otherwise borrowed until return.
+        // structure of the command to and from ifr_data (dev_ethtool in net/ethtool/ioctl.c), for
+        // which the caller answers.
         let result = unsafe { libc::ioctl(descriptor, libc::SIOCETHTOOL as _, &mut request) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

@@ -40,7 +40,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("core_affinity", &["engine", "load"]),
     ("comfy_table", &["report"]),
     ("indicatif", &["report"]),
-    ("hdrhistogram", &["stats"]),
+    ("hdrhistogram", &["stats", "report"]),
+    ("pcap_file", &["report"]),
 ];
 
 const PRINTING: [&str; 5] = ["println", "eprintln", "print", "eprint", "dbg"];

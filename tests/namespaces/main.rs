@@ -23,6 +23,7 @@ mod load;
 mod many;
 mod mtu;
 mod namespace;
+mod observe;
 mod offloads;
 mod parts;
 mod pressure;
@@ -85,6 +86,7 @@ fn all() -> Vec<Test> {
         strangers::tests(),
         many::tests(),
         mtu::tests(),
+        observe::tests(),
     ]
     .into_iter()
     .flatten()

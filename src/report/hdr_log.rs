@@ -1,0 +1,193 @@
+//! Latency histograms, interval by interval, in the log format of the HdrHistogram tools: the V2
+//! histogram encoding, compressed (zlib) and in base 64.
+//!
+//! Each interval is one write of one line, so the file is complete whenever the program ends.
+//! Values are nanoseconds; only the column `Interval_Max`, which is for people and which readers
+//! ignore, is in milliseconds, as in the logs of the Java original.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
+};
+
+use crate::error::{Error, Result};
+use crate::stats::latency::Latency;
+use crate::sys::failure::failed;
+
+/// What `Interval_Max` is divided by: nanoseconds in a millisecond.
+const MAX_DIVISOR: f64 = 1e6;
+
+/// The columns, as the log format names them.
+const LEGEND: &str =
+    "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"";
+
+/// A histogram log in the making.
+pub struct HdrLog {
+    file: File,
+    path: PathBuf,
+    started: SystemTime,
+    serializer: V2DeflateSerializer,
+    line: Vec<u8>,
+}
+
+impl HdrLog {
+    /// Creates the file, or empties it, with its header. The log's clock starts now. Call it before
+    /// the run, so that a bad path fails early.
+    pub fn create(path: &Path) -> Result<HdrLog> {
+        let file = File::create(path).map_err(|error| {
+            failed(format!("create {}", path.display()), &error, "nothing was run")
+        })?;
+        let mut log = HdrLog {
+            file,
+            path: path.to_owned(),
+            started: SystemTime::now(),
+            serializer: V2DeflateSerializer::new(),
+            line: Vec::new(),
+        };
+        let mut header = IntervalLogWriterBuilder::new();
+        header
+            .add_comment(concat!("[Logged with linerate ", env!("CARGO_PKG_VERSION"), "]"))
+            .add_comment("[Histogram log format version 1.3]")
+            .with_start_time(log.started)
+            // Without it readers guess whether the intervals count from the start or from 1970.
+            .with_base_time(log.started);
+        let written = header.begin_log_with(&mut log.line, &mut log.serializer);
+        written.map(drop).expect("writing to memory does not fail");
+        log.line.extend_from_slice(LEGEND.as_bytes());
+        log.line.push(b'\n');
+        log.hand_on()?;
+        Ok(log)
+    }
+
+    /// When the log's clock started.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Writes one interval of `duration` that began `start` after the log's clock started
+    /// (both to the millisecond). The tag tells several histograms of one time apart, as in
+    /// `response` and `service`; it must not contain a comma, a blank or a line break. Empty
+    /// histograms are written, too.
+    pub fn write_interval(
+        &mut self,
+        tag: Option<&str>,
+        start: Duration,
+        duration: Duration,
+        latency: &Latency,
+    ) -> Result<()> {
+        let tag = match tag {
+            Some(text) => Some(Tag::new(text).filter(|tag| !tag.is_empty()).ok_or_else(|| {
+                Error::Usage(format!("'{text}' cannot be a tag of a histogram log"))
+            })?),
+            None => None,
+        };
+        let HdrLog { line, serializer, .. } = self;
+        let mut builder = IntervalLogWriterBuilder::new();
+        builder.with_max_value_divisor(MAX_DIVISOR);
+        let mut writer =
+            builder.begin_log_with(line, serializer).expect("writing to memory does not fail");
+        let written = writer.write_histogram(latency.histogram(), start, duration, tag);
+        match written {
+            Ok(()) => self.hand_on(),
+            Err(error) => {
+                self.line.clear();
+                Err(self.failed(error))
+            }
+        }
+    }
+
+    /// Puts the composed lines into the file, in one piece.
+    fn hand_on(&mut self) -> Result<()> {
+        let written = self.file.write_all(&self.line);
+        self.line.clear();
+        written.map_err(|error: io::Error| {
+            failed(format!("write to {}", self.path.display()), &error, "")
+        })
+    }
+
+    fn failed<E: std::fmt::Debug + std::fmt::Display>(
+        &self,
+        error: IntervalLogWriterError<E>,
+    ) -> Error {
+        Error::Run(format!("could not write a histogram to {}: {error}", self.path.display()))
+    }
+}
+
+impl std::fmt::Debug for HdrLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HdrLog").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use super::*;
+
+    fn recorded(latencies_ns: impl IntoIterator<Item = u64>) -> Latency {
+        let mut latency = Latency::default();
+        latencies_ns.into_iter().for_each(|ns| latency.record(ns));
+        latency
+    }
+
+    #[test]
+    fn intervals_come_back_as_they_were() {
+        let path = std::env::temp_dir().join(format!("linerate-{}.hlog", std::process::id()));
+        let mut log = HdrLog::create(&path).unwrap();
+        let (first, second) = (recorded(1..10_000), recorded([]));
+        let second_long = Duration::from_secs(1);
+        log.write_interval(Some("response"), Duration::ZERO, second_long, &first).unwrap();
+        log.write_interval(None, second_long, second_long / 2, &second).unwrap();
+        let bad = log.write_interval(Some("a b"), second_long, second_long, &second);
+        assert!(matches!(bad, Err(Error::Usage(_))));
+        // Read while the log is still open.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(text.contains("#[Histogram log format version 1.3]\n#[StartTime: "), "{text}");
+        let entries: Vec<LogEntry> = IntervalLogIterator::new(text.as_bytes())
+            .map(|entry| entry.unwrap())
+            .filter(|entry| matches!(entry, LogEntry::Interval(_)))
+            .collect();
+        let LogEntry::Interval(interval) = &entries[0] else { panic!("no interval") };
+        assert_eq!(interval.tag().map(|tag| tag.as_str()), Some("response"));
+        assert_eq!(
+            (interval.start_timestamp(), interval.duration()),
+            (Duration::ZERO, second_long)
+        );
+        let back = decoded(interval.encoded_histogram());
+        assert_eq!(back, *first.histogram());
+        let LogEntry::Interval(interval) = &entries[1] else { panic!("no interval") };
+        assert_eq!((interval.tag(), interval.duration()), (None, second_long / 2));
+        assert_eq!(decoded(interval.encoded_histogram()).len(), 0);
+        assert_eq!(entries.len(), 2);
+    }
+
+    fn decoded(base64: &str) -> Histogram<u64> {
+        let bytes = from_base64(base64);
+        Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap()
+    }
+
+    /// RFC 4648, section 4, for valid text.
+    fn from_base64(text: &str) -> Vec<u8> {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut bytes = Vec::new();
+        let (mut bits, mut held) = (0u32, 0);
+        for character in text.bytes().filter(|byte| *byte != b'=') {
+            let six = ALPHABET.iter().position(|byte| *byte == character).unwrap() as u32;
+            (bits, held) = (bits << 6 | six, held + 6);
+            if held >= 8 {
+                held -= 8;
+                bytes.push((bits >> held) as u8);
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,241 @@
+//! A driver's own statistics under its own names, as `ethtool -S` shows them.
+//!
+//! What is in them is the driver's business: counters, but also gauges and identifiers (veth's
+//! `peer_ifindex`), some for each queue, some doubling what the interface counts. They are evidence
+//! for people and are never summed.
+
+use std::ffi::c_void;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+
+use super::failure::failed;
+use super::mapping::page_bytes;
+use super::offload::Ethtool;
+use crate::error::Result;
+
+/// Commands of uapi/linux/ethtool.h.
+const GET_STRING_SET_INFO: u32 = 0x37;
+const GET_STRINGS: u32 = 0x1b;
+const GET_STATISTICS: u32 = 0x1d;
+
+/// The string set that names the statistics (`ETH_SS_STATS`).
+const STATISTICS_SET: u32 = 1;
+
+/// Bytes of one name (`ETH_GSTRING_LEN`), padded with NULs.
+const NAME_BYTES: usize = 32;
+
+/// Bytes of `struct ethtool_gstrings` and of `struct ethtool_stats` before their entries.
+const STRINGS_HEADER_BYTES: usize = 12;
+const STATISTICS_HEADER_BYTES: usize = 8;
+
+/// More statistics than any driver has.
+const STATISTICS_MAX: u32 = 1 << 16;
+
+/// How often to ask again when the number of statistics changes between the questions.
+const ATTEMPTS: usize = 4;
+
+/// The statistics of one interface, in the driver's order; empty where the driver has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverStatistics(pub Vec<(String, u64)>);
+
+impl DriverStatistics {
+    /// What was counted since `earlier`. Values are told apart by their name and, because drivers
+    /// use some names more than once, by how many of that name came before. One that has gone back
+    /// (it was a gauge, or the driver was restarted) gives 0; one that is new counts in full.
+    pub fn since(&self, earlier: &DriverStatistics) -> DriverStatistics {
+        let mut left: Vec<Option<&(String, u64)>> = earlier.0.iter().map(Some).collect();
+        let passed = self.0.iter().map(|(name, now)| {
+            let is_this = |entry: &Option<&(String, u64)>| entry.is_some_and(|(n, _)| n == name);
+            let found = left.iter().position(is_this);
+            let before = found.and_then(|at| left[at].take()).map_or(0, |(_, before)| *before);
+            (name.clone(), now.saturating_sub(before))
+        });
+        DriverStatistics(passed.collect())
+    }
+
+    /// Those that are not zero.
+    pub fn nonzero(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().filter(|(_, value)| *value != 0).map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// The first one of that name.
+    pub fn value(&self, name: &str) -> Option<u64> {
+        self.0.iter().find(|(entry, _)| entry == name).map(|(_, value)| *value)
+    }
+}
+
+impl Ethtool {
+    /// The driver's statistics of the interface `name`; empty where it has none. Needs no
+    /// privilege.
+    pub fn statistics(&self, name: &str) -> Result<DriverStatistics> {
+        let mut last = io::Error::from_raw_os_error(libc::EFAULT);
+        for _ in 0..ATTEMPTS {
+            match self.statistics_once(name) {
+                Ok(statistics) => return Ok(statistics),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    return Ok(DriverStatistics::default());
+                }
+                // The kernel had more to say than it had announced: they changed meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::EFAULT) => last = error,
+                Err(error) => {
+                    last = error;
+                    break;
+                }
+            }
+        }
+        Err(failed(format!("read the driver statistics of {name}"), &last, ""))
+    }
+
+    fn statistics_once(&self, name: &str) -> io::Result<DriverStatistics> {
+        let count = self.statistics_count(name)?;
+        if count == 0 {
+            return Ok(DriverStatistics::default());
+        }
+        if count > STATISTICS_MAX {
+            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
+        }
+        let entries = count as usize;
+        let strings = FencedBuffer::new(STRINGS_HEADER_BYTES + entries * NAME_BYTES)?;
+        strings.write_words(&[GET_STRINGS, STATISTICS_SET, count]);
+        self.request_fenced(name, &strings)?;
+        let values = FencedBuffer::new(STATISTICS_HEADER_BYTES + entries * size_of::<u64>())?;
+        values.write_words(&[GET_STATISTICS, count]);
+        self.request_fenced(name, &values)?;
+        let (strings, values) = (strings.bytes(), values.bytes());
+        if word(&strings, 8) != count || word(&values, 4) != count {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        let names = strings[STRINGS_HEADER_BYTES..].chunks_exact(NAME_BYTES).map(name_of);
+        let values = values[STATISTICS_HEADER_BYTES..].as_chunks::<8>().0.iter();
+        Ok(DriverStatistics(names.zip(values.map(|bytes| u64::from_ne_bytes(*bytes))).collect()))
+    }
+
+    /// `struct ethtool_sset_info`: command, reserved, a 64-bit mask of sets, and the length of each
+    /// set that the mask of the answer names.
+    fn statistics_count(&self, name: &str) -> io::Result<u32> {
+        let buffer = FencedBuffer::new(5 * size_of::<u32>())?;
+        let mask = (1u64 << STATISTICS_SET).to_ne_bytes();
+        let mask = [word(&mask, 0), word(&mask, 4)];
+        buffer.write_words(&[GET_STRING_SET_INFO, 0, mask[0], mask[1], 0]);
+        self.request_fenced(name, &buffer)?;
+        let answer = buffer.bytes();
+        let unanswered = word(&answer, 8) == 0 && word(&answer, 12) == 0;
+        Ok(if unanswered { 0 } else { word(&answer, 16) })
+    }
+
+    fn request_fenced(&self, name: &str, buffer: &FencedBuffer) -> io::Result<()> {
+        // SAFETY: the buffer begins with a command of this file and holds that command's structure.
+        // How much the kernel writes for it is decided by the driver at that moment, not by us; what
+        // goes beyond the buffer meets its fence and is EFAULT.
+        unsafe { self.request_at(name, buffer.start.cast()) }
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn name_of(bytes: &[u8]) -> String {
+    let length = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+}
+
+/// Memory for an answer whose length the kernel decides: it ends at a page that nobody may touch,
+/// so that a longer answer than expected is an error (EFAULT) and overwrites nothing.
+#[derive(Debug)]
+struct FencedBuffer {
+    base: NonNull<c_void>,
+    mapped_bytes: usize,
+    /// Where the buffer begins, aligned to 4 bytes, so that it ends at the fence.
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl FencedBuffer {
+    /// A buffer of zeros, of `length` bytes, rounded up to 4.
+    fn new(length: usize) -> io::Result<FencedBuffer> {
+        let page = page_bytes();
+        let length = length.next_multiple_of(4);
+        let usable_bytes = length.next_multiple_of(page);
+        let mapped_bytes = usable_bytes + page;
+        let size = NonZeroUsize::new(mapped_bytes).expect("at least the fence");
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
+        let base = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) }?;
+        // SAFETY: the usable bytes are a part of the mapping, so the fence begins inside it.
+        let fence = unsafe { base.byte_add(usable_bytes) };
+        // SAFETY: as above; the buffer ends where the fence begins.
+        let start = unsafe { fence.byte_sub(length) }.cast();
+        let buffer = FencedBuffer { base, mapped_bytes, start, length };
+        // SAFETY: the fence is the last page of the mapping just made, and nothing refers to it.
+        unsafe { mprotect(fence, page, ProtFlags::PROT_NONE) }?;
+        Ok(buffer)
+    }
+
+    /// Writes the first words.
+    fn write_words(&self, words: &[u32]) {
+        assert!(size_of_val(words) <= self.length);
+        for (at, &value) in words.iter().enumerate() {
+            // SAFETY: inside the buffer, by the assertion; no slice of it exists outside `bytes`.
+            let to = unsafe { self.start.cast::<u32>().add(at) };
+            // SAFETY: aligned to 4 bytes, because the fence is and the length is a multiple of 4.
+            unsafe { to.write(value) };
+        }
+    }
+
+    /// A copy of the whole buffer.
+    fn bytes(&self) -> Vec<u8> {
+        // SAFETY: the buffer is mapped, was zeroed by the kernel, and nobody writes it meanwhile: no
+        // request is under way while `self` is not in one.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }.to_vec()
+    }
+}
+
+impl Drop for FencedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: base and length are those of the mapping, of which no reference is left.
+        let result = unsafe { munmap(self.base, self.mapped_bytes) };
+        debug_assert!(result.is_ok(), "munmap of our own mapping: {result:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statistics(entries: &[(&str, u64)]) -> DriverStatistics {
+        DriverStatistics(entries.iter().map(|&(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    #[test]
+    fn a_driver_without_statistics_has_none() {
+        let ethtool = Ethtool::open().unwrap();
+        assert_eq!(ethtool.statistics("lo").unwrap(), DriverStatistics::default());
+        assert!(ethtool.statistics("no-such-link").is_err());
+    }
+
+    #[test]
+    fn differences_are_by_name() {
+        let earlier = statistics(&[("a", 1), ("twice", 5), ("twice", 7), ("back", 9)]);
+        let later = statistics(&[("new", 3), ("a", 4), ("twice", 6), ("twice", 10), ("back", 2)]);
+        let passed = later.since(&earlier);
+        let expected = [("new", 3), ("a", 3), ("twice", 1), ("twice", 3), ("back", 0)];
+        assert_eq!(passed, statistics(&expected));
+        assert_eq!(passed.nonzero().count(), 4);
+        assert_eq!((passed.value("a"), passed.value("none")), (Some(3), None));
+    }
+
+    #[test]
+    fn a_buffer_ends_at_its_fence() {
+        for length in [1, 4096, 5000] {
+            let buffer = FencedBuffer::new(length).unwrap();
+            buffer.write_words(&[7]);
+            assert_eq!(word(&buffer.bytes(), 0), 7);
+            let end = buffer.start.as_ptr() as usize + buffer.length;
+            assert_eq!(end % page_bytes(), 0);
+        }
+    }
+}
