@@ -7,6 +7,7 @@ use linerate::bench::search::result::SearchResult;
 use linerate::bench::search::search;
 use linerate::bench::search::trial::{Measurer, TrialOutcome, VoidReason};
 use linerate::error::Result;
+use linerate::stats::latency::LatencySummary;
 
 /// Whole numbers that look random (splitmix64).
 #[derive(Clone, Debug)]
@@ -80,6 +81,7 @@ impl Measurer for Bench {
         } else {
             None
         };
+        let zero = LatencySummary::default();
         Ok(TrialOutcome {
             intended_pps: load_pps,
             achieved_pps,
@@ -87,7 +89,7 @@ impl Measurer for Bench {
             lost: (ratio.clamp(0.0, 1.0) * sent as f64).ceil() as u64,
             duration,
             void,
-            latency: None,
+            latency: Some(LatencySummary { count: 1, p50: 1_000, p99: 9_000, ..zero }),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use linerate::bench::search::goal::{SearchConfig, SearchGoal};
-use linerate::bench::search::result::SearchResult;
+use linerate::bench::search::result::{Irregularity, SearchResult};
 use proptest::prelude::*;
 
 use crate::devices::*;
@@ -65,6 +65,9 @@ fn check(bench: &Bench, config: &SearchConfig, result: &SearchResult) {
         if goal.is_regular() {
             assert!(goal.width.unwrap() <= goal.goal.width * (1.0 + 1e-6));
             assert!(config.confirmation.is_none() || goal.confirmed == Some(true));
+        }
+        if config.confirmation.is_none() {
+            assert_ne!(goal.irregular, Some(Irregularity::NotConfirmed));
         }
         if result.halted.is_none() {
             assert!(goal.lower_bound_pps.is_some() || goal.upper_bound_pps.is_some());

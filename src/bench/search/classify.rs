@@ -132,6 +132,17 @@ mod tests {
         }
     }
 
+    /// The end of the same example: two trials of 60 s, one without loss and one with 0.1 %.
+    #[test]
+    fn the_example_of_the_rfc_comes_to_its_throughputs() {
+        let full = [0.0, 0.001].map(|loss_ratio| Sample { duration_s: 60.0, loss_ratio });
+        let short = Sample { duration_s: 1.0, loss_ratio: 0.01 };
+        let samples = [full[1], short, full[0]];
+        let throughput = |goal| conditional_throughput(&goal, 1e6, &samples);
+        assert_eq!(throughput(goal(60, 120, 0.0, 0.5)), 1e6);
+        assert_eq!(throughput(goal(60, 60, 0.005, 0.2)), 999e3);
+    }
+
     #[test]
     fn by_default_three_trials_of_one_kind_decide() {
         let goal = SearchGoal::default();

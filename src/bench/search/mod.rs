@@ -8,6 +8,7 @@
 //! 2. Narrowing: single trials expand from the guess in doubling steps, then bisect.
 //! 3. Deciding: both ends of the narrow interval are measured until the duration sum decides
 //!    them. An end that proves wrong re-opens the interval, and narrowing goes on.
+//!    An upper bound that other trials contradict is measured twice as long.
 //! 4. Confirming: one long trial at the lower bound, which counts as evidence like any other.
 //! 5. The next goal starts with all trials so far; the goals take turns until none wants more.
 //!

@@ -331,7 +331,8 @@ impl Run<'_> {
         } else if bounds.lower.is_none() && bounds.upper.is_some_and(|u| u <= range.bottom) {
             Some(Irregularity::MinLoadFails)
         } else {
-            halted.cloned().map(Irregularity::Halted).or(Some(Irregularity::NotConfirmed))
+            // Whoever is not halted goes on until one of the cases above holds.
+            Some(halted.cloned().map_or(Irregularity::NotConfirmed, Irregularity::Halted))
         };
         let throughput = |lower| conditional_throughput(&goal, lower, self.evidence.at(lower));
         GoalResult {
