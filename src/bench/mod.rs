@@ -1,11 +1,14 @@
 //! Experiments: the same work over several paths, side by side, with frames verified.
 //!
 //! [`testbed`] is where it happens; [`trial`] is one path's turn; [`compare`] lets the paths take
-//! turns and adds up; [`verdict`] says in words what the numbers say. [`floor`] is what the harness
-//! itself costs, [`snapshot`] are all counters around a run.
+//! turns and adds up; [`verdict`] says in words what the numbers say. [`search`] finds the highest
+//! load that a device stands, whoever runs its trials; [`line_rate`] sets it against the wire.
+//! [`floor`] is what the harness itself costs, [`snapshot`] are all counters around a run.
 
 pub mod compare;
 pub mod floor;
+pub mod line_rate;
+pub mod search;
 pub mod snapshot;
 pub mod testbed;
 pub mod trial;

@@ -1,0 +1,251 @@
+//! Back-to-back frames: the longest burst at the smallest gap that loses nothing (RFC 2544
+//! section 26.4 as amended by RFC 9004), and the buffer that it implies.
+
+use crate::error::{Error, Result};
+
+use super::result::Halt;
+use super::trial::VoidReason;
+
+/// Whoever sends bursts.
+pub trait BurstMeasurer {
+    /// Sends `frames` back to back, waits until the device has forwarded what it will, and lets
+    /// its buffers drain (RFC 9004 section 6.2 wants at least 2 s for that).
+    fn send_burst(&mut self, frames: u64) -> Result<BurstOutcome>;
+
+    /// Whether no more bursts are wanted.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+/// What became of a burst.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BurstOutcome {
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames that did not come back as they should.
+    pub lost: u64,
+    /// Why the burst says nothing about the device: it was not back to back, or the generator's
+    /// own ring dropped frames.
+    pub void: Option<VoidReason>,
+}
+
+/// A search for the longest burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BurstConfig {
+    /// The longest burst to try, in frames.
+    pub max_frames: u64,
+    /// How often the whole search is repeated. RFC 2544 asks for 50; the default is 10, and a
+    /// report must say how many there were.
+    pub repetitions: usize,
+    /// How often a burst that lost frames is sent again before the loss is believed (Binary
+    /// Search with Loss Verification, which RFC 9004 refers to).
+    pub loss_verifications: usize,
+    /// How often a void burst is sent again.
+    pub void_repeats: usize,
+    /// Bursts at most, over all repetitions.
+    pub max_bursts: usize,
+}
+
+impl BurstConfig {
+    /// Ten repetitions up to `max_frames`; a loss must show twice.
+    pub fn up_to(max_frames: u64) -> BurstConfig {
+        BurstConfig {
+            max_frames,
+            repetitions: 10,
+            loss_verifications: 1,
+            void_repeats: 2,
+            max_bursts: 1000,
+        }
+    }
+}
+
+/// The longest bursts without loss.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BurstResult {
+    /// The longest burst of each repetition that was completed, in frames; 0 if even one frame
+    /// was lost.
+    pub longest_frames: Vec<u64>,
+    /// Their mean, which is the benchmark; `None` without a repetition.
+    pub mean_frames: Option<f64>,
+    /// The shortest of them.
+    pub min_frames: Option<u64>,
+    /// The longest of them.
+    pub max_frames: Option<u64>,
+    /// Their sample standard deviation; `None` with less than two.
+    pub stdev_frames: Option<f64>,
+    /// Whether a repetition passed at the longest burst tried: the device may well take more.
+    pub at_least: bool,
+    /// Bursts sent, void ones included.
+    pub bursts: usize,
+    /// Why it ended before all repetitions were done, if it did.
+    pub halted: Option<Halt>,
+}
+
+/// Searches for the longest burst without loss, to the frame, as often as `config` says.
+pub fn longest_burst(
+    measurer: &mut dyn BurstMeasurer,
+    config: &BurstConfig,
+) -> Result<BurstResult> {
+    if !(1..=FRAMES_MAX).contains(&config.max_frames) || config.repetitions == 0 {
+        return Err(Error::Usage(format!(
+            "burst: there must be repetitions, and 1 to {FRAMES_MAX} frames"
+        )));
+    }
+    let mut search = BurstSearch { measurer, config, bursts: 0 };
+    let mut result = BurstResult::default();
+    let mut start = FIRST_BURST_FRAMES.min(config.max_frames);
+    for _ in 0..config.repetitions {
+        match search.repetition(start)? {
+            Ok(longest) => {
+                result.longest_frames.push(longest);
+                result.at_least |= longest == config.max_frames;
+                // The next one begins where this one ended, which saves most of its steps.
+                start = longest.max(1);
+            }
+            Err(halt) => {
+                result.halted = Some(halt);
+                break;
+            }
+        }
+    }
+    result.bursts = search.bursts;
+    result.summarize();
+    Ok(result)
+}
+
+const FIRST_BURST_FRAMES: u64 = 64;
+
+/// The longest burst that may be asked for; at 100 Gb/s it takes two hours.
+const FRAMES_MAX: u64 = 1_000_000_000_000;
+
+impl BurstResult {
+    fn summarize(&mut self) {
+        let longest = &self.longest_frames;
+        let count = longest.len() as f64;
+        self.min_frames = longest.iter().min().copied();
+        self.max_frames = longest.iter().max().copied();
+        self.mean_frames =
+            (!longest.is_empty()).then(|| longest.iter().map(|&n| n as f64).sum::<f64>() / count);
+        self.stdev_frames = self.mean_frames.filter(|_| longest.len() > 1).map(|mean| {
+            let squares: f64 = longest.iter().map(|&n| (n as f64 - mean).powi(2)).sum();
+            (squares / (count - 1.0)).sqrt()
+        });
+    }
+}
+
+struct BurstSearch<'a> {
+    measurer: &'a mut dyn BurstMeasurer,
+    config: &'a BurstConfig,
+    bursts: usize,
+}
+
+type Verdict<T> = std::result::Result<T, Halt>;
+
+impl BurstSearch<'_> {
+    /// One search: outwards from `start` in doubling steps, then bisection to the frame.
+    fn repetition(&mut self, start: u64) -> Result<Verdict<u64>> {
+        // `passes` is lossless and `fails` is not; both are beyond what is ever sent at first.
+        let (mut passes, mut fails) = (0, self.config.max_frames.saturating_add(1));
+        let (mut next, mut step) = (start, (start / 16).max(1));
+        while fails - passes > 1 {
+            match self.is_lossless(next)? {
+                Ok(true) => passes = next,
+                Ok(false) => fails = next,
+                Err(halt) => return Ok(Err(halt)),
+            }
+            let middle = passes + (fails - passes) / 2;
+            next = if fails > self.config.max_frames {
+                passes.saturating_add(step).min(self.config.max_frames)
+            } else if passes == 0 {
+                fails.saturating_sub(step).max(1)
+            } else {
+                middle
+            };
+            step = step.saturating_mul(2);
+        }
+        Ok(Ok(passes))
+    }
+
+    fn is_lossless(&mut self, frames: u64) -> Result<Verdict<bool>> {
+        let (mut lossy, mut void) = (0, 0);
+        loop {
+            if self.measurer.is_stopped() {
+                return Ok(Err(Halt::Stopped));
+            }
+            if self.bursts >= self.config.max_bursts {
+                return Ok(Err(Halt::TrialsExhausted(self.bursts)));
+            }
+            let outcome = self.measurer.send_burst(frames)?;
+            if self.measurer.is_stopped() {
+                return Ok(Err(Halt::Stopped));
+            }
+            self.bursts += 1;
+            let short = (outcome.sent < frames).then_some(VoidReason::BehindSchedule);
+            if let Some(reason) = outcome.void.or(short) {
+                void += 1;
+                if void > self.config.void_repeats {
+                    let why = format!("a burst of {frames} frames: {reason}");
+                    return Ok(Err(Halt::SpoiledBurst { why }));
+                }
+                continue;
+            }
+            if outcome.lost == 0 {
+                return Ok(Ok(true));
+            }
+            lossy += 1;
+            if lossy > self.config.loss_verifications {
+                return Ok(Ok(false));
+            }
+        }
+    }
+}
+
+/// The buffer that a burst implies, in seconds at the wire's rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BufferTime {
+    /// Implied DUT Buffer Time: as if the device forwarded nothing while the burst came in.
+    pub implied_s: f64,
+    /// Corrected DUT Buffer Time: without what it forwarded meanwhile.
+    pub corrected_s: f64,
+}
+
+/// The buffer time that the mean longest burst implies (RFC 9004 section 6.4).
+///
+/// With M the wire's frame rate and T the throughput at the same frame size, both in frames per
+/// second: implied = mean / M, corrected = implied - implied * T / M.
+///
+/// It needs the throughput measured before. `None` where the benchmark does not apply: a device
+/// whose throughput is the wire's rate never fills its buffer (RFC 9004 section 6.1 leaves such
+/// sizes out), and rates must be above zero. A burst search that ended with
+/// [`BurstResult::at_least`] gives only a lower bound.
+pub fn buffer_time(
+    mean_burst_frames: f64,
+    wire_frames_per_second: f64,
+    throughput_pps: f64,
+) -> Option<BufferTime> {
+    let applies = mean_burst_frames >= 0.0
+        && throughput_pps >= 0.0
+        && wire_frames_per_second.is_finite()
+        && throughput_pps < wire_frames_per_second;
+    let implied_s = mean_burst_frames / wire_frames_per_second;
+    let corrected_s = implied_s - implied_s * throughput_pps / wire_frames_per_second;
+    applies.then_some(BufferTime { implied_s, corrected_s })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_correction_takes_out_what_was_forwarded_meanwhile() {
+        // 10 GbE, 64 bytes: a burst of 26 000 frames, throughput of three quarters of the wire.
+        let wire = 14_880_952.0;
+        let time = buffer_time(26_000.0, wire, 0.75 * wire).unwrap();
+        assert!((time.implied_s - 1.747e-3).abs() < 1e-6);
+        assert!((time.corrected_s - time.implied_s / 4.0).abs() < 1e-12);
+        assert_eq!(buffer_time(26_000.0, wire, wire), None);
+        assert_eq!(buffer_time(26_000.0, f64::NAN, 1.0), None);
+        assert_eq!(buffer_time(26_000.0, 0.0, 0.0), None);
+    }
+}

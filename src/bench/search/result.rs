@@ -1,0 +1,132 @@
+//! What a search found, in numbers and in words.
+
+use std::fmt;
+
+use super::goal::SearchGoal;
+use super::trial::TrialRecord;
+use crate::units;
+
+/// A whole search.
+#[derive(Clone, Debug)]
+pub struct SearchResult {
+    /// By goal, in the order asked for.
+    pub goals: Vec<GoalResult>,
+    /// All trials, in the order in which they were run.
+    pub trials: Vec<TrialRecord>,
+    /// Why the search ended before all goals were served, if it did.
+    pub halted: Option<Halt>,
+    /// The load above which the generator could not go, if the search met it.
+    pub generator_ceiling_pps: Option<f64>,
+}
+
+/// A Goal Result.
+#[derive(Clone, Debug)]
+pub struct GoalResult {
+    /// The goal.
+    pub goal: SearchGoal,
+    /// Relevant Lower Bound, in frames per second: the largest load that the device stood.
+    pub lower_bound_pps: Option<f64>,
+    /// Relevant Upper Bound, in frames per second: the smallest load that it did not.
+    pub upper_bound_pps: Option<f64>,
+    /// Conditional Throughput: what came through at the lower bound, in frames per second.
+    pub conditional_throughput_pps: Option<f64>,
+    /// How far the bounds are apart, as a part of the upper one.
+    pub width: Option<f64>,
+    /// The best guess of an unfinished search, from single trials; frames per second.
+    pub estimate_pps: Option<f64>,
+    /// Trials that were run for this goal. It may owe its bounds to those of other goals too.
+    pub trials_used: usize,
+    /// Whether the lower bound stood the long trial; `None` if none was asked for or run.
+    pub confirmed: Option<bool>,
+    /// Whether the device may well do more: the highest load that could be offered passed.
+    pub at_least: bool,
+    /// Why the result is irregular; `None` for a Regular Goal Result.
+    pub irregular: Option<Irregularity>,
+}
+
+impl GoalResult {
+    /// Whether both bounds were found and are close enough.
+    pub fn is_regular(&self) -> bool {
+        self.irregular.is_none()
+    }
+
+    /// What the lower bound may be called.
+    pub fn name(&self) -> &'static str {
+        self.goal.result_name()
+    }
+}
+
+/// Why a goal's result is irregular.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Irregularity {
+    /// The highest load asked for passes.
+    MaxLoadPasses,
+    /// The highest load that the generator could offer passes.
+    GeneratorIsTheLimit,
+    /// Even the lowest load asked for fails.
+    MinLoadFails,
+    /// No lower bound stood the long trial, for as often as was to be tried.
+    NotConfirmed,
+    /// The search ended before.
+    Halted(Halt),
+}
+
+/// What ended a search early.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Halt {
+    /// As many trials as may be were run.
+    TrialsExhausted(usize),
+    /// The next trial would not have fitted into the time.
+    TimeExhausted,
+    /// Somebody wanted no more trials.
+    Stopped,
+    /// Trials at a load were spoiled again and again.
+    Spoiled {
+        /// The load, in frames per second.
+        load_pps: f64,
+        /// By what.
+        why: String,
+    },
+    /// A burst was spoiled again and again.
+    SpoiledBurst {
+        /// Which, and by what.
+        why: String,
+    },
+    /// The generator could not even offer the lowest load.
+    GeneratorBelowMin,
+}
+
+impl fmt::Display for Irregularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Irregularity::MaxLoadPasses => f.write_str("the highest load asked for passes"),
+            Irregularity::GeneratorIsTheLimit => {
+                f.write_str("the generator is the limit: all that it can offer passes")
+            }
+            Irregularity::MinLoadFails => f.write_str("even the lowest load fails"),
+            Irregularity::NotConfirmed => f.write_str("no lower bound stood the long trial"),
+            Irregularity::Halted(halt) => halt.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Halt::TrialsExhausted(trials) => write!(f, "{trials} trials did not suffice"),
+            Halt::TimeExhausted => f.write_str("the time was over"),
+            Halt::Stopped => f.write_str("the search was stopped"),
+            Halt::Spoiled { load_pps, why } => {
+                write!(
+                    f,
+                    "trials at {} were spoiled again and again: {why}",
+                    units::rate(*load_pps)
+                )
+            }
+            Halt::SpoiledBurst { why } => write!(f, "spoiled again and again: {why}"),
+            Halt::GeneratorBelowMin => {
+                f.write_str("the generator could not even offer the lowest load")
+            }
+        }
+    }
+}

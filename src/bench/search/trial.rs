@@ -1,0 +1,125 @@
+//! One trial as the search sees it: what was asked, what came out, and whether it counts.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::stats::latency::LatencySummary;
+
+/// Whoever runs trials (the Measurer of MLRsearch, RFC 9971).
+pub trait Measurer {
+    /// Offers `load_pps` frames per second for `duration`, waits for stragglers, and counts.
+    fn measure(&mut self, load_pps: f64, duration: Duration) -> Result<TrialOutcome>;
+
+    /// Whether no more trials are wanted. One that was running when this turned true is not
+    /// counted: a trial cut short says nothing.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+/// What came out of a trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialOutcome {
+    /// The load that was asked for, in frames per second (intended load of RFC 2285).
+    pub intended_pps: f64,
+    /// The load that was really offered (offered load of RFC 2285).
+    pub achieved_pps: f64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames that did not come back as they should.
+    pub lost: u64,
+    /// What the trial took, warm-up and drain included; counts against the time of a search.
+    pub duration: Duration,
+    /// Why the trial says nothing about the device, if it does not.
+    pub void: Option<VoidReason>,
+    /// Latencies, where they were measured.
+    pub latency: Option<LatencySummary>,
+}
+
+/// How the tester spoiled a trial.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VoidReason {
+    /// The generator could not offer the load: [`TrialOutcome::achieved_pps`] is too far below.
+    BehindSchedule,
+    /// The generator's own receive ring dropped frames, which the device may have returned.
+    OwnDrops {
+        /// How many.
+        frames: u64,
+    },
+    /// Something else: a link that went down, a clock that was set.
+    Disturbed(String),
+}
+
+impl TrialOutcome {
+    /// Part of the sent frames that was lost (Trial Loss Ratio), from 0 to 1.
+    pub fn loss_ratio(&self) -> f64 {
+        if self.sent == 0 { 1.0 } else { self.lost.min(self.sent) as f64 / self.sent as f64 }
+    }
+
+    /// Frames per second that came back (Trial Forwarding Rate).
+    pub fn forwarding_pps(&self) -> f64 {
+        self.achieved_pps * (1.0 - self.loss_ratio())
+    }
+
+    /// Why the trial does not count. One that sent nothing never does.
+    pub fn spoiled(&self) -> Option<&VoidReason> {
+        match &self.void {
+            None if self.sent == 0 => Some(&VoidReason::BehindSchedule),
+            reason => reason.as_ref(),
+        }
+    }
+
+    /// The load that the tester would have managed, judging by a void trial; `None` if it was
+    /// void for a reason that has nothing to do with the load.
+    pub(super) fn manageable_pps(&self) -> Option<f64> {
+        match self.spoiled()? {
+            VoidReason::BehindSchedule => Some(self.achieved_pps),
+            VoidReason::OwnDrops { frames } => {
+                let kept = 1.0 - *frames as f64 / self.sent.max(1) as f64;
+                Some(self.achieved_pps * kept)
+            }
+            VoidReason::Disturbed(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for VoidReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VoidReason::BehindSchedule => f.write_str("the generator could not offer the load"),
+            VoidReason::OwnDrops { frames } => {
+                write!(f, "the generator's own ring dropped {frames} frames")
+            }
+            VoidReason::Disturbed(what) => f.write_str(what),
+        }
+    }
+}
+
+/// What a trial of a search was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The first look, at the highest load.
+    Start,
+    /// To find the region, one trial a load.
+    Narrow,
+    /// To decide a load for good.
+    Decide,
+    /// The long trial at the found lower bound.
+    Confirm,
+}
+
+/// A trial of a search, in the order in which they were run.
+#[derive(Clone, Debug)]
+pub struct TrialRecord {
+    /// What it was for.
+    pub purpose: Purpose,
+    /// The goal that it was for, as its place in the result; `None` for the first look.
+    pub goal: Option<usize>,
+    /// The load asked for, in frames per second.
+    pub load_pps: f64,
+    /// The duration asked for (Trial Duration).
+    pub duration: Duration,
+    /// What came out.
+    pub outcome: TrialOutcome,
+}

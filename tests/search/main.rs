@@ -1,0 +1,8 @@
+//! The search without a network: synthetic devices whose truth is known.
+
+mod bursts;
+mod curve;
+mod devices;
+mod hostile;
+mod invariants;
+mod truth;
