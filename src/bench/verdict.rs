@@ -53,7 +53,7 @@ fn against(result: &PathResult, base: &PathResult) -> String {
     };
     let path = result.path;
     let spread = format!("{:.2} to {:.2}{how}", ratio.min, ratio.max);
-    let speed = match judge(ratio) {
+    let speed = match judge(ratio, result.trials.len()) {
         Judgement::Wins => {
             format!("{path} forwards {:.2} times what syscall does ({spread})", ratio.median)
         }
@@ -61,6 +61,10 @@ fn against(result: &PathResult, base: &PathResult) -> String {
             format!("{path} LOSES to syscall: {:.2} times its rate ({spread})", ratio.median)
         }
         Judgement::Undecided => format!("{path} and syscall do not differ clearly ({spread})"),
+        Judgement::TooFew => format!(
+            "{path} forwards {:.2} times what syscall does, by too few trials to say more ({spread})",
+            ratio.median
+        ),
     };
     match ratios.cpu {
         Some(cpu) => format!("{speed} for {:.2} of the CPU per frame", cpu.median),
@@ -74,11 +78,17 @@ enum Judgement {
     Wins,
     Loses,
     Undecided,
+    TooFew,
 }
 
+/// Fewer trials than these decide nothing, whatever they say.
+const TRIALS_MIN: usize = 3;
+
 /// Only trials that all point the same way decide.
-fn judge(ratio: Spread) -> Judgement {
-    if ratio.min > 1.0 {
+fn judge(ratio: Spread, trials: usize) -> Judgement {
+    if trials < TRIALS_MIN {
+        Judgement::TooFew
+    } else if ratio.min > 1.0 {
         Judgement::Wins
     } else if ratio.max < 1.0 {
         Judgement::Loses
@@ -129,26 +139,32 @@ mod tests {
 
     #[test]
     fn a_ring_that_wins_every_trial_wins() {
-        let text = say(&[(900, 600), (900, 500)], &[(900, 250), (900, 250)]);
+        let text = say(&[(900, 600), (900, 550), (900, 500)], &[(900, 250); 3]);
         assert!(text.contains("ring forwards 2.20 times what syscall does"), "{text}");
         assert!(text.contains("2.00 to 2.40 at flood"), "{text}");
     }
 
     #[test]
     fn a_ring_that_loses_is_said_to_lose() {
-        let text = say(&[(900, 200), (900, 220)], &[(900, 400), (900, 400)]);
+        let text = say(&[(900, 200), (900, 210), (900, 220)], &[(900, 400); 3]);
         assert!(text.contains("ring LOSES to syscall: 0.52"), "{text}");
     }
 
     #[test]
+    fn two_trials_decide_nothing() {
+        let text = say(&[(900, 600); 2], &[(900, 250); 2]);
+        assert!(text.contains("by too few trials to say more"), "{text}");
+    }
+
+    #[test]
     fn trials_that_disagree_decide_nothing() {
-        let text = say(&[(900, 450), (900, 300)], &[(900, 400), (900, 400)]);
+        let text = say(&[(900, 450), (900, 420), (900, 300)], &[(900, 400); 3]);
         assert!(text.contains("do not differ clearly"), "{text}");
     }
 
     #[test]
     fn a_flood_that_the_generator_limits_gives_way_to_the_drain() {
-        let text = say(&[(600, 600), (600, 600)], &[(900, 400), (900, 400)]);
+        let text = say(&[(600, 600); 3], &[(900, 400); 3]);
         assert!(text.contains("3.00 times what syscall does (3.00 to 3.00 by drain"), "{text}");
     }
 }

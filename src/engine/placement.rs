@@ -21,7 +21,8 @@ pub fn choose_cpus(asked: &[usize]) -> Result<Vec<usize>> {
 
 /// Pins the calling thread.
 pub fn pin(cpu: usize) -> Result<()> {
-    if set_for_current(CoreId { id: cpu }) {
+    // A CPU set holds so many (CPU_SETSIZE), and setting one beyond ends the process.
+    if cpu < CPUS_MAX && set_for_current(CoreId { id: cpu }) {
         return Ok(());
     }
     Err(Error::Usage(format!(
@@ -29,3 +30,5 @@ pub fn pin(cpu: usize) -> Result<()> {
          (`taskset -cp $$` shows which there are)"
     )))
 }
+
+const CPUS_MAX: usize = 1024;
