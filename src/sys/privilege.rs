@@ -12,7 +12,7 @@ const NET_RAW: u32 = 13;
 const SYS_ADMIN: u32 = 21;
 
 /// Gives up all capabilities of the calling thread for good: what it opened stays open, and it can
-/// open no more. A packet socket needs none once it is there (kernel-contract CAP-1).
+/// open no more. A packet socket needs none once it is there (kernel-contract NS-5).
 pub fn drop_capabilities() -> Result<()> {
     // struct __user_cap_header_struct and two of struct __user_cap_data_struct.
     let header = [CAPABILITY_VERSION, 0];
