@@ -177,7 +177,7 @@ impl Engine {
     }
 
     /// CPU time of all workers so far, user and kernel, in nanoseconds; see
-    /// [`ThreadCpuClock`] for what the kernel counts as theirs.
+    /// [`ThreadCpuClock`](crate::sys::clock::ThreadCpuClock) for what the kernel counts as theirs.
     pub fn cpu_ns(&self) -> u64 {
         self.workers.iter().filter_map(|worker| worker.cpu_clock.read_ns()).sum()
     }
