@@ -70,6 +70,8 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
+    /// A threshold that was asked for was missed.
+    pub const THRESHOLD: u8 = 3;
     /// A privilege is missing (`EX_NOPERM` of sysexits).
     pub const PRIVILEGE: u8 = 77;
     /// A measurement was interrupted; its summary was printed.

@@ -8,7 +8,9 @@
 pub mod compare;
 pub mod floor;
 pub mod line_rate;
+pub mod loading;
 pub mod search;
+pub mod searching;
 pub mod snapshot;
 pub mod testbed;
 pub mod trial;

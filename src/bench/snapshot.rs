@@ -158,9 +158,13 @@ impl CounterSnapshot {
 
     /// Where the frames of a run went: these counters being what was counted during the run, and
     /// `engine` what the engine did during it, where the device under test is ours.
-    pub fn waterfall(&self, load: &LoadReport, engine: Option<&EngineCounters>) -> Waterfall {
+    pub fn waterfall(
+        &self,
+        generator: GeneratorCounts,
+        engine: Option<&EngineCounters>,
+    ) -> Waterfall {
         Waterfall::of(&RunCounts {
-            generator: generator_counts(load),
+            generator,
             near: self.near.losses(),
             far: self.far.as_ref().map(InterfaceSnapshot::losses),
             engine: engine.copied(),

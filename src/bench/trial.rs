@@ -72,7 +72,7 @@ const WARM_UP: Duration = Duration::from_millis(50);
 /// Longer than any block waits for its retire timeout.
 const SETTLE: Duration = Duration::from_millis(10);
 /// Nothing came for so long: what is not back is lost.
-const QUIET: Duration = Duration::from_millis(100);
+pub(super) const QUIET: Duration = Duration::from_millis(100);
 
 /// Runs one trial. The calling thread becomes the generator: it must be in the generator's network
 /// namespace, and is pinned to the generator's CPU.

@@ -5,5 +5,7 @@ pub mod csv;
 pub mod echo;
 pub mod hdr_log;
 pub mod json;
+pub mod load;
 pub mod pcap;
+pub mod search;
 pub mod text;
