@@ -9,11 +9,15 @@
 //! Every number that the kernel accepted for sending ends as exactly one of intact, corrupted, not
 //! transformed, truncated or lost ([`LoadReport::assert_conserved`](report::LoadReport)).
 
+pub mod flows;
 pub mod generator;
 pub mod ledger;
 pub mod line;
+pub mod pace;
 pub mod plan;
+pub mod rate;
 pub mod report;
 pub mod round_trips;
+pub mod sizes;
 pub mod template;
 pub mod verify;

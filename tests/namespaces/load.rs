@@ -116,7 +116,7 @@ fn generate<T: Send>(
 }
 
 fn sweep(from: usize, to: usize) -> Result<Sizes, Failed> {
-    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)? })
+    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)?, step: 1 })
 }
 
 fn assert_clean(report: &LoadReport, sent: u64) {
