@@ -3,5 +3,6 @@
 
 pub mod counters;
 pub mod drops;
+pub mod jitter;
 pub mod latency;
 pub mod spread;

@@ -24,6 +24,7 @@ mod many;
 mod mtu;
 mod namespace;
 mod offloads;
+mod open_loop;
 mod parts;
 mod pressure;
 mod running;
@@ -69,6 +70,7 @@ fn all() -> Vec<Test> {
         lab::tests(),
         vanish::tests(),
         load::tests(),
+        open_loop::tests(),
         tutorial::tests(),
         echo::tests(),
         vlan::tests(),
