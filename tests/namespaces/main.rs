@@ -15,6 +15,7 @@ mod client;
 mod drain;
 mod echo;
 mod fanout;
+mod faulty;
 mod kernel_receives;
 mod kernel_sends;
 mod lab;
@@ -71,6 +72,7 @@ fn all() -> Vec<Test> {
         vanish::tests(),
         load::tests(),
         open_loop::tests(),
+        faulty::tests(),
         tutorial::tests(),
         echo::tests(),
         vlan::tests(),

@@ -307,7 +307,7 @@ fn warm_up() -> Result<(), Failed> {
     check_summary(&engine.stop());
     outcome.assert_conserved();
     assert!(outcome.stopped && reports >= 4, "{reports}");
-    assert!(warming_up >= 1 && warming_up <= 3, "{warming_up}");
+    assert!((1..=3).contains(&warming_up), "{warming_up}");
     assert_eq!(outcome.warm_up.sent, 5000);
     assert_eq!(outcome.warm_up.tally.intact, 5000);
     assert_eq!(outcome.latencies.service.count(), outcome.tally.intact);
