@@ -126,7 +126,13 @@ pub struct Finding {
 /// Who is told how a load goes.
 pub trait Audience: Send {
     /// It is about to begin.
-    fn start(&mut self, request: &LoadRequest, here: &End, config: &LoadConfig, floor: &HarnessFloor);
+    fn start(
+        &mut self,
+        request: &LoadRequest,
+        here: &End,
+        config: &LoadConfig,
+        floor: &HarnessFloor,
+    );
 
     /// So far.
     fn progress(&mut self, progress: &Progress);
@@ -190,7 +196,8 @@ fn in_lab(
         cpus: vec![cpus[request.threads.senders().min(cpus.len() - 1)]],
         ether_types: match udp {
             None => vec![request.ether_type],
-            Some(_) => vec![EtherType::IPV4, EtherType::IPV6],
+            Some(false) => vec![EtherType::IPV4],
+            Some(true) => vec![EtherType::IPV6],
         },
         link_layer: udp.is_none(),
         udp_port: udp.map(|_| LAB_PORT),
@@ -262,9 +269,8 @@ fn datagrams(request: &LoadRequest, source: IpAddr, target: SocketAddr) -> Resul
 /// Holds the source ports, so that this host's kernel does not answer the echoes with ICMP.
 fn hold_source_ports(request: &LoadRequest, interface: &str) -> Result<Vec<SilentPort>> {
     let last = u32::from(request.source_port) + request.flows.min(HELD_PORTS_MAX) - 1;
-    let last = u16::try_from(last).map_err(|_| {
-        Error::Usage("--flows: the source ports would run past 65535".to_string())
-    })?;
+    let last = u16::try_from(last)
+        .map_err(|_| Error::Usage("--flows: the source ports would run past 65535".to_string()))?;
     (request.source_port..=last).map(|port| SilentPort::hold(interface, port)).collect()
 }
 
@@ -320,7 +326,8 @@ fn measure(
 /// What the generator counted, the warm-up included: the counters of the layers know of no warm-up.
 fn generator_counts(outcome: &LoadOutcome) -> GeneratorCounts {
     let (measured, warm_up) = (&outcome.tally, &outcome.warm_up);
-    let sum = |field: fn(&crate::load::report::Tally) -> u64| field(measured) + field(&warm_up.tally);
+    let sum =
+        |field: fn(&crate::load::report::Tally) -> u64| field(measured) + field(&warm_up.tally);
     GeneratorCounts {
         offered: outcome.offered + warm_up.sent,
         behind_schedule: outcome.unsent_late,

@@ -168,7 +168,7 @@ fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
     if whole { text.parse() } else { Err("whole bytes from 64, FCS included".into()) }
 }
 
-fn parse_trials(text: &str) -> std::result::Result<usize, String> {
+pub(super) fn parse_trials(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1000) => Ok(count),
         _ => Err("from 1 to 1000".into()),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
@@ -284,7 +284,9 @@ impl LoadArgs {
             }
             (None, Some(path)) => {
                 if self.to.is_some() {
-                    return Err(Error::Usage("--lab has an engine of its own: leave out --to".into()));
+                    return Err(Error::Usage(
+                        "--lab has an engine of its own: leave out --to".into(),
+                    ));
                 }
                 Reach::Lab { path, udp: self.udp.map(|version| matches!(version, IpArg::V6)) }
             }

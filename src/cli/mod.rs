@@ -9,6 +9,8 @@ use crate::report::text::complain;
 
 pub mod compare;
 pub mod echo;
+pub mod load;
+pub mod search;
 pub mod tutorial;
 
 /// What this NIC, this kernel and this packet I/O path can really do.
@@ -17,6 +19,14 @@ pub mod tutorial;
 pub enum Cli {
     /// Run the same verified echo over several packet paths, side by side
     Compare(compare::CompareArgs),
+    /// Send frames at a rate, verify every echoed byte, account for every frame
+    Load(Box<load::LoadArgs>),
+    /// Find the highest load that a path stands: NDR and PDR, or RFC 2544 throughput
+    Search(search::SearchArgs),
+    /// Loss, rate and latency from a tenth of the generator's rate up
+    LossCurve(search::LossCurveArgs),
+    /// The longest burst without loss (back-to-back frames)
+    Burst(search::BurstArgs),
     /// Echo frames back to their senders, payload in upper case
     Echo(Box<echo::EchoArgs>),
     /// The plain packet-socket path, call by call: a server and a client to learn from
@@ -30,6 +40,10 @@ impl Cli {
         let result = match self {
             Cli::Compare(arguments) => arguments.run(),
             Cli::Echo(arguments) => arguments.run(),
+            Cli::Load(arguments) => arguments.run(),
+            Cli::Search(arguments) => arguments.run(),
+            Cli::LossCurve(arguments) => arguments.run(),
+            Cli::Burst(arguments) => arguments.run(),
             Cli::Tutorial(arguments) => arguments.run(),
         };
         exit_code(result)

@@ -200,16 +200,16 @@ impl<L: Line> Generator<L> {
     /// Writes up to `wanted` frames, as many as have room, and returns their numbers.
     #[inline]
     fn fill(&mut self, wanted: usize) -> Range<u64> {
-        let first = self.verifier.ledger.handed_out();
+        let first = self.verifier.ledger().handed_out();
         let run = self.verifier.run();
         for _ in 0..wanted {
             let Some(mut slot) = self.transmit.reserve() else { break };
-            let sequence = self.verifier.ledger.hand_out();
+            let sequence = self.verifier.ledger().hand_out();
             let length = self.template.write(slot.bytes(), run, sequence);
             // LoadConfig::check asked the same rule about every size.
             slot.commit(length).expect("a frame that the kernel takes");
         }
-        first..self.verifier.ledger.handed_out()
+        first..self.verifier.ledger().handed_out()
     }
 
     /// Makes the kernel look; returns how many frames it took since the last time. An error is one
@@ -270,7 +270,7 @@ impl<L: Line> Generator<L> {
     /// Ends the sending: what the kernel has not taken by now is taken back.
     fn end_sending(&mut self) {
         (self.unsent, _) = self.transmit.withdraw();
-        self.verifier.ledger.take_back(self.unsent);
+        self.verifier.ledger().take_back(self.unsent);
         self.verifier.end_sending(clock::realtime_ns());
     }
 
@@ -282,7 +282,7 @@ impl<L: Line> Generator<L> {
                 last_ns = clock::monotonic_ns();
                 continue;
             }
-            let sent = self.verifier.ledger.handed_out();
+            let sent = self.verifier.ledger().handed_out();
             let all_back = self.verifier.tally().returned() >= sent;
             let patience = if all_back { LINGER + self.retire * 2 } else { quiet };
             let elapsed = Duration::from_nanos(clock::monotonic_ns().saturating_sub(last_ns));
@@ -320,7 +320,7 @@ fn absorb<'a>(
             Ok(frame) => {
                 let taken = verifier.take(&frame.meta, frame.bytes());
                 if timed && let Taken::Intact(number) = taken {
-                    round_trips.note_answer(number, verifier.ledger.handed_out());
+                    round_trips.note_answer(number, verifier.ledger().handed_out());
                 }
             }
             Err(malformed) => verifier.take_malformed(malformed.frames),

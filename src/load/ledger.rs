@@ -29,6 +29,10 @@ pub struct Ledger {
     handed_out: u64,
     /// Numbers that left the memory without having come back.
     forgotten_missing: u64,
+    /// Those of them below `measured_from`.
+    forgotten_missing_in_warm_up: u64,
+    /// Numbers below this are of the warm-up.
+    measured_from: u64,
     /// Numbers below this are not waited for.
     awaited_from: u64,
     /// Numbers from `awaited_from` on that have not come back.
@@ -43,6 +47,8 @@ impl Ledger {
             returned: vec![0; words].into(),
             handed_out: 0,
             forgotten_missing: 0,
+            forgotten_missing_in_warm_up: 0,
+            measured_from: 0,
             awaited_from: 0,
             awaited: 0,
         }
@@ -52,6 +58,7 @@ impl Ledger {
     pub fn reset(&mut self) {
         self.returned.fill(0);
         (self.handed_out, self.forgotten_missing) = (0, 0);
+        (self.forgotten_missing_in_warm_up, self.measured_from) = (0, 0);
         (self.awaited_from, self.awaited) = (0, 0);
     }
 
@@ -75,13 +82,37 @@ impl Ledger {
         if number >= remembered {
             let leaving = number - remembered;
             self.stop_awaiting_below(leaving + 1);
-            self.forgotten_missing += u64::from(!self.has_returned(leaving));
+            let is_missing = u64::from(!self.has_returned(leaving));
+            self.forgotten_missing += is_missing;
+            if leaving < self.measured_from {
+                self.forgotten_missing_in_warm_up += is_missing;
+            }
         }
         let (word, bit) = self.place(number);
         self.returned[word] &= !bit;
         self.handed_out += 1;
         self.awaited += 1;
         number
+    }
+
+    /// Hands out numbers until there are `count` in all.
+    #[inline]
+    pub fn hand_out_until(&mut self, count: u64) {
+        while self.handed_out < count {
+            self.hand_out();
+        }
+    }
+
+    /// Numbers below `number` are of the warm-up: counted, and told apart. To be set before the
+    /// first one that is not leaves the memory.
+    pub fn set_measured_from(&mut self, number: u64) {
+        self.measured_from = number;
+    }
+
+    /// Numbers below this are of the warm-up.
+    #[inline]
+    pub fn measured_from(&self) -> u64 {
+        self.measured_from
     }
 
     /// Takes back the newest `count` numbers, whose frames were never sent.
@@ -130,9 +161,18 @@ impl Ledger {
     /// Numbers handed out that have not come back, counted bit by bit: slow, and independent of
     /// whoever counted the returns.
     pub fn missing(&self) -> u64 {
+        self.forgotten_missing + self.remembered_missing_below(self.handed_out)
+    }
+
+    /// Those of the [missing](Ledger::missing) that are of the warm-up.
+    pub fn missing_in_warm_up(&self) -> u64 {
+        self.forgotten_missing_in_warm_up + self.remembered_missing_below(self.measured_from)
+    }
+
+    fn remembered_missing_below(&self, end: u64) -> u64 {
         let oldest = self.handed_out.saturating_sub(self.remembered());
-        let missing = (oldest..self.handed_out).filter(|&number| !self.has_returned(number));
-        self.forgotten_missing + missing.count() as u64
+        let remembered = oldest..end.min(self.handed_out);
+        remembered.filter(|&number| !self.has_returned(number)).count() as u64
     }
 
     #[inline]
@@ -180,6 +220,7 @@ mod tests {
         #[test]
         fn it_is_a_set_with_a_short_memory(steps in proptest::collection::vec(0u64..200, 1..600)) {
             let mut ledger = Ledger::new(64);
+            ledger.set_measured_from(100);
             let mut returned = BTreeSet::new();
             for step in steps {
                 match step {
@@ -204,6 +245,11 @@ mod tests {
                 }
                 let missing = ledger.handed_out() - returned.len() as u64;
                 prop_assert_eq!(ledger.missing(), missing);
+                let early = returned.range(..100).count() as u64;
+                prop_assert_eq!(
+                    ledger.missing_in_warm_up(),
+                    ledger.handed_out().min(100) - early
+                );
                 prop_assert!(ledger.awaited() <= missing);
             }
         }

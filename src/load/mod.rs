@@ -9,11 +9,20 @@
 //! Every number that the kernel accepted for sending ends as exactly one of intact, corrupted, not
 //! transformed, truncated or lost ([`LoadReport::assert_conserved`](report::LoadReport)).
 
+pub mod evidence;
+pub mod flows;
 pub mod generator;
+pub mod intake;
 pub mod ledger;
 pub mod line;
+pub mod pace;
 pub mod plan;
+pub mod rate;
+pub mod reorder;
 pub mod report;
 pub mod round_trips;
+pub mod run;
+pub mod sizes;
 pub mod template;
+pub mod transmit;
 pub mod verify;

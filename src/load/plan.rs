@@ -1,10 +1,11 @@
 //! What a generator sends, over which rings, and for how long.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::flows::Flows;
+pub use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
 use crate::ring::layout::rx_mac_offset;
@@ -15,42 +16,7 @@ use crate::wire::encapsulation::Encapsulation;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use crate::wire::headers::{IpAddresses, UdpHeaders};
 use crate::wire::ip::IpVersion;
-use crate::wire::probe::Expectation;
-
-/// Frame sizes of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sizes {
-    /// All frames are of one size.
-    Fixed(FrameSize),
-    /// Every size from the first to the second, one after another, over and over.
-    Sweep {
-        /// The smallest.
-        from: FrameSize,
-        /// The largest.
-        to: FrameSize,
-    },
-}
-
-impl Sizes {
-    /// The sizes in the order in which frames have them; none where a sweep runs backwards.
-    pub fn all(self) -> impl Iterator<Item = FrameSize> {
-        let (from, to) = match self {
-            Sizes::Fixed(size) => (size, size),
-            Sizes::Sweep { from, to } => (from, to),
-        };
-        // Each is at least `from`, which is a frame size.
-        (from.bytes()..=to.bytes()).filter_map(|bytes| FrameSize::with_fcs(bytes).ok())
-    }
-}
-
-impl fmt::Display for Sizes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Sizes::Fixed(size) => size.fmt(f),
-            Sizes::Sweep { from, to } => write!(f, "{from} to {to}"),
-        }
-    }
-}
+use crate::wire::probe::{Expectation, PayloadPattern};
 
 /// What carries the probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +79,10 @@ impl Carriage {
             (Some(IpVersion::V4), 1) => Encapsulation::VlanIpv4Udp,
             (Some(IpVersion::V6), 0) => Encapsulation::Ipv6Udp,
             (Some(IpVersion::V6), 1) => Encapsulation::VlanIpv6Udp,
-            (None, tags) => {
+            (Some(IpVersion::V4), 2) => Encapsulation::QinqIpv4Udp,
+            (Some(IpVersion::V6), 2) => Encapsulation::QinqIpv6Udp,
+            (_, tags) => {
                 return Err(Error::Usage(format!("{tags} VLAN tags: at most 2 can be sent")));
-            }
-            (Some(_), tags) => {
-                return Err(Error::Usage(format!(
-                    "{tags} VLAN tags around UDP: at most 1 can be sent"
-                )));
             }
         })
     }
@@ -172,6 +135,12 @@ pub struct LoadConfig {
     pub carriage: Carriage,
     /// Frame sizes.
     pub sizes: Sizes,
+    /// What follows the number in each payload.
+    pub payload: PayloadPattern,
+    /// How many flows the frames belong to, in turn (see [`Flows`]); at least 1.
+    pub flows: u32,
+    /// Decides random sizes and random payloads.
+    pub seed: u64,
     /// How payloads should come back.
     pub expectation: Expectation,
     /// Number of the first run; each run takes the next, modulo 4096.
@@ -219,6 +188,9 @@ impl LoadConfig {
             destination,
             carriage: Carriage::raw(EtherType::LOCAL_EXPERIMENTAL),
             sizes: Sizes::Fixed(FrameSize::smallest()),
+            payload: PayloadPattern::Filler,
+            flows: 1,
+            seed: 0,
             expectation: Expectation::Uppercased,
             first_run: 0,
             cpu: None,
@@ -238,8 +210,9 @@ impl LoadConfig {
     pub fn check(&self) -> Result<()> {
         let encapsulation = self.carriage.encapsulation()?;
         if self.sizes.all().next().is_none() {
-            return Err(Error::Usage(format!("frame sizes {} run backwards", self.sizes)));
+            return Err(Error::Usage(format!("frame sizes {}: there is none", self.sizes)));
         }
+        Flows::new(self)?;
         if self.batch == 0 {
             return Err(Error::Usage("a batch of 0 frames sends nothing; the least is 1".into()));
         }
@@ -266,7 +239,7 @@ impl LoadConfig {
         const BLOCK_BYTES: usize = 64 << 10;
         const RETIRE_MS: u32 = 10;
         let frames_a_timeout = UNREAD_PPS_MIN as usize * RETIRE_MS as usize / 1000;
-        let longest = self.sizes.all().last().map_or(0, FrameSize::socket_bytes);
+        let longest = self.sizes.all().max().map_or(0, FrameSize::socket_bytes);
         let each = (rx_mac_offset(RingVersion::V3) + longest).next_multiple_of(8);
         let full = (frames as usize * each).div_ceil(BLOCK_BYTES - each);
         let half_empty = (frames as usize).div_ceil(frames_a_timeout);
@@ -289,7 +262,7 @@ mod tests {
 
     fn sweep(from: usize, to: usize) -> Sizes {
         let size = |bytes| FrameSize::with_fcs(bytes).unwrap();
-        Sizes::Sweep { from: size(from), to: size(to) }
+        Sizes::Sweep { from: size(from), to: size(to), step: 1 }
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Tally {
     /// Beside the sums: frames whose number was smaller than one that came before (RFC 4737,
     /// section 3.3: type-P-reordered); each also counts in one of the sums.
     pub reordered: u64,
+    /// Beside the sums: first returns that took longer than the plan allows; each also counts in
+    /// one of the sums.
+    pub late: u64,
     /// Beside the sums: frames that carry no number of this run, damaged ones included.
     pub foreign: u64,
     /// Beside the sums: frames whose number the ledger had forgotten
@@ -32,6 +35,21 @@ impl Tally {
     /// Numbers that came back, whatever their frame looked like.
     pub fn returned(&self) -> u64 {
         self.intact + self.corrupted + self.not_transformed + self.truncated
+    }
+}
+
+impl std::ops::AddAssign<&Tally> for Tally {
+    fn add_assign(&mut self, other: &Tally) {
+        self.intact += other.intact;
+        self.corrupted += other.corrupted;
+        self.not_transformed += other.not_transformed;
+        self.truncated += other.truncated;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.late += other.late;
+        self.foreign += other.foreign;
+        self.forgotten += other.forgotten;
+        self.malformed += other.malformed;
     }
 }
 

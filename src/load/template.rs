@@ -6,13 +6,15 @@ use crate::units::ETHERNET_HEADER_BYTES;
 use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
 
 use crate::wire::headers::{IpAddresses, UdpHeaders};
-use crate::wire::probe::{Expectation, Probe, Verdict};
+use crate::wire::probe::{Expectation, PatternText, Probe, Verdict};
 use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
 
+use super::flows::Flows;
 use super::plan::{Content, LoadConfig};
+use super::sizes::SizeOrder;
 
-/// The longest header in front of a probe: Ethernet, one tag, IPv6, UDP.
-const HEADER_BYTES_MAX: usize = ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES + 48;
+/// The longest header in front of a probe: Ethernet, two tags, IPv6, UDP.
+const HEADER_BYTES_MAX: usize = ETHERNET_HEADER_BYTES + 2 * VLAN_TAG_BYTES + 48;
 /// Bytes of the two MAC addresses, after which the tags and the EtherType stand.
 const ADDRESSES_BYTES: usize = 12;
 
@@ -50,7 +52,12 @@ struct Shape {
 /// All that does not change from frame to frame, written once.
 #[derive(Clone, Debug)]
 pub struct Template {
+    /// One for each size, in rising order.
     shapes: Box<[Shape]>,
+    order: SizeOrder,
+    flows: Flows,
+    /// What follows the number, where it is not the filler text.
+    text: Option<PatternText>,
     /// Bytes in front of the probe, as sent.
     sent_header_bytes: usize,
     /// Bytes in front of the probe as a ring shows the echo.
@@ -71,8 +78,13 @@ impl Template {
         let taken_off = if outer_tag.is_some() { VLAN_TAG_BYTES } else { 0 };
         let link_bytes = ETHERNET_HEADER_BYTES + config.carriage.tags.len() * VLAN_TAG_BYTES;
         let shapes = config.sizes.all().map(|size| shape(config, size.socket_bytes()));
+        let shapes = shapes.collect::<Result<Box<[Shape]>>>()?;
+        let longest = shapes.last().map_or(0, |shape| shape.sent_bytes);
         Ok(Template {
-            shapes: shapes.collect::<Result<_>>()?,
+            shapes,
+            order: config.sizes.order(config.seed),
+            flows: Flows::new(config)?,
+            text: PatternText::new(config.payload, longest, config.seed),
             sent_header_bytes,
             echo_header_bytes: sent_header_bytes - taken_off,
             link_bytes,
@@ -83,7 +95,17 @@ impl Template {
 
     /// The longest frame, in bytes without FCS.
     pub fn longest(&self) -> usize {
-        self.shapes.iter().map(|shape| shape.sent_bytes).max().unwrap_or(0)
+        self.shapes.last().map_or(0, |shape| shape.sent_bytes)
+    }
+
+    /// The flows that the frames belong to.
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// The outer tag, which a ring shows apart from the frame's bytes.
+    pub fn outer_tag(&self) -> Option<VlanTag> {
+        self.outer_tag
     }
 
     /// Writes frame number `sequence` of `run` to the front of `room`, which must hold the
@@ -94,8 +116,17 @@ impl Template {
         let frame = &mut room[..shape.sent_bytes];
         let (header, payload) = frame.split_at_mut(self.sent_header_bytes);
         header.copy_from_slice(&shape.sent[..self.sent_header_bytes]);
-        let written = Probe::new(run, sequence).write(payload);
-        debug_assert!(written.is_ok(), "LoadConfig::check saw to room for the probe");
+        if self.flows.count() > 1 {
+            self.flows.mark_sent(header, self.flows.of(sequence));
+        }
+        let probe = Probe::new(run, sequence);
+        match &self.text {
+            Some(text) => probe.write_with(payload, text),
+            None => {
+                let written = probe.write(payload);
+                debug_assert!(written.is_ok(), "LoadConfig::check saw to room for the probe");
+            }
+        }
         if let Some(view) = &shape.udp {
             write_udp_checksum(&mut frame[self.link_bytes..], view);
         }
@@ -117,18 +148,37 @@ impl Template {
         if frame.len() < expected_bytes || frame.len() < meta.wire_bytes as usize {
             return Judgement::Truncated;
         }
+        let (header, payload) = frame.split_at(self.echo_header_bytes);
+        if self.expectation == Expectation::Any {
+            // Foreign reflectors may do as they like with everything but the payload.
+            let payload = &payload[..expected_bytes - header.len()];
+            return match self.verdict(payload, probe) {
+                Verdict::Corrupted { first_offset } => {
+                    Judgement::Corrupted { first_offset: header.len() + first_offset }
+                }
+                _ if frame.len() > expected_bytes => {
+                    Judgement::Corrupted { first_offset: expected_bytes }
+                }
+                _ => Judgement::Intact,
+            };
+        }
         if meta.tag != self.outer_tag {
             return Judgement::Corrupted { first_offset: ADDRESSES_BYTES };
         }
-        let (header, payload) = frame.split_at(self.echo_header_bytes);
         let checksum_bytes = if shape.udp.is_some() { 2 } else { 0 };
         let compared = self.echo_header_bytes - checksum_bytes;
-        if header[..compared] != shape.echo[..compared] {
-            let mut pairs = header.iter().zip(&shape.echo);
-            let first_offset = pairs.position(|(found, expected)| found != expected);
+        let mut marked;
+        let mut echo = &shape.echo;
+        if self.flows.count() > 1 {
+            marked = shape.echo;
+            self.flows.mark_echo(&mut marked, self.flows.of(probe.sequence()), taken_off);
+            echo = &marked;
+        }
+        if header[..compared] != echo[..compared] {
+            let first_offset = header.iter().zip(echo).position(|(found, wanted)| found != wanted);
             return Judgement::Corrupted { first_offset: first_offset.unwrap_or(compared) };
         }
-        let verdict = probe.verify(&payload[..expected_bytes - header.len()], self.expectation);
+        let verdict = self.verdict(&payload[..expected_bytes - header.len()], probe);
         if let Verdict::Corrupted { first_offset } = verdict {
             return Judgement::Corrupted { first_offset: header.len() + first_offset };
         }
@@ -159,11 +209,16 @@ impl Template {
     }
 
     #[inline]
-    fn shape(&self, sequence: u64) -> &Shape {
-        match &*self.shapes {
-            [only] => only,
-            shapes => &shapes[(sequence % shapes.len() as u64) as usize],
+    fn verdict(&self, payload: &[u8], probe: Probe) -> Verdict {
+        match &self.text {
+            Some(text) => probe.verify_with(payload, text, self.expectation),
+            None => probe.verify(payload, self.expectation),
         }
+    }
+
+    #[inline]
+    fn shape(&self, sequence: u64) -> &Shape {
+        &self.shapes[self.order.index(sequence)]
     }
 }
 

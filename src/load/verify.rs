@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::evidence::{Evidence, Fault};
 use super::ledger::{Ledger, Return};
+use super::reorder::Reorder;
 use super::report::{Damage, Tally};
 use super::template::{Judgement, Template};
 use crate::ring::frame::FrameMeta;
@@ -16,10 +18,20 @@ pub const DAMAGE_KEPT: usize = 8;
 pub enum Taken {
     /// The first return of this number, right in every byte.
     Intact(u64),
-    /// The first return of a number, damaged in some way.
-    Damaged,
+    /// The first return of this number, damaged in some way.
+    Damaged(u64),
     /// No first return: duplicated, forgotten or foreign.
     Beside,
+    /// Its number was never handed out, as far as the ledger knows; nothing was counted.
+    NeverSent,
+}
+
+/// The numbers of one sender: of n senders, sender i has i, i + n, i + 2n and so on.
+#[derive(Debug)]
+struct Stream {
+    /// Which of its own numbers came back, counted 0, 1, 2 and so on.
+    ledger: Ledger,
+    reorder: Reorder,
 }
 
 /// Checks received frames against what was sent, in bounded memory.
@@ -29,13 +41,14 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Verifier {
     template: Arc<Template>,
-    /// The numbers of this run.
-    pub ledger: Ledger,
+    streams: Box<[Stream]>,
     run: u16,
-    /// The number after the largest that came back.
-    next_expected: u64,
     tally: Tally,
+    /// Frames of the warm-up.
+    warm_up: Tally,
     damage: Vec<Damage>,
+    evidence: Vec<Evidence>,
+    evidence_max: usize,
     first_stamp_ns: u64,
     last_stamp_ns: u64,
     /// Stamps up to this are of frames received while sending.
@@ -44,15 +57,33 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier of echoes of `template`'s frames, which remembers `numbers` numbers.
+    /// A verifier of echoes of `template`'s frames, which remembers `numbers` numbers of one sender.
     pub fn new(template: Arc<Template>, numbers: usize) -> Verifier {
+        Verifier::of_senders(template, 1, numbers, 0)
+    }
+
+    /// The same for `senders` senders (at least one) that interleave their numbers, which together
+    /// are remembered; keeps the first `evidence_max` bad frames, byte by byte.
+    pub fn of_senders(
+        template: Arc<Template>,
+        senders: usize,
+        numbers: usize,
+        evidence_max: usize,
+    ) -> Verifier {
+        let senders = senders.max(1);
+        let stream = |_| Stream {
+            ledger: Ledger::new((numbers / senders).max(1)),
+            reorder: Reorder::default(),
+        };
         Verifier {
             template,
-            ledger: Ledger::new(numbers),
+            streams: (0..senders).map(stream).collect(),
             run: 0,
-            next_expected: 0,
             tally: Tally::default(),
+            warm_up: Tally::default(),
             damage: Vec::with_capacity(DAMAGE_KEPT),
+            evidence: Vec::new(),
+            evidence_max,
             first_stamp_ns: 0,
             last_stamp_ns: 0,
             sending_until_ns: u64::MAX,
@@ -62,13 +93,37 @@ impl Verifier {
 
     /// Forgets everything and begins run number `run` (modulo 4096).
     pub fn begin(&mut self, run: u16) {
-        self.ledger.reset();
+        for Stream { ledger, reorder } in &mut self.streams {
+            ledger.reset();
+            reorder.reset();
+        }
         self.run = run & RUN_MAX;
-        self.next_expected = 0;
-        self.tally = Tally::default();
+        (self.tally, self.warm_up) = (Tally::default(), Tally::default());
         self.damage.clear();
+        self.evidence.clear();
         (self.first_stamp_ns, self.last_stamp_ns) = (0, 0);
         (self.sending_until_ns, self.intact_while_sending) = (u64::MAX, 0);
+    }
+
+    /// The numbers of this run, where there is one sender.
+    #[inline]
+    pub fn ledger(&mut self) -> &mut Ledger {
+        &mut self.streams[0].ledger
+    }
+
+    /// The numbers of one sender, counted 0, 1, 2 and so on.
+    #[inline]
+    pub fn ledger_of(&mut self, sender: usize) -> &mut Ledger {
+        &mut self.streams[sender].ledger
+    }
+
+    /// Whose number this is, and which of his own.
+    #[inline]
+    pub fn place_of(&self, number: u64) -> (usize, u64) {
+        match self.streams.len() as u64 {
+            1 => (0, number),
+            senders => ((number % senders) as usize, number / senders),
+        }
     }
 
     /// The run's number.
@@ -85,51 +140,91 @@ impl Verifier {
     /// Takes a received frame, given from its destination address on.
     #[inline]
     pub fn take(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
+        match self.take_if_sent(meta, frame) {
+            Taken::NeverSent => self.take_foreign(meta, frame),
+            taken => taken,
+        }
+    }
+
+    /// [`Verifier::take`] for whoever may not have heard yet that the number was handed out: such a
+    /// frame is to be given again.
+    #[inline]
+    pub fn take_if_sent(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
         let probe = match self.template.probe_of(frame) {
             Some(probe) if probe.run() == self.run => probe,
-            _ => {
-                self.tally.foreign += 1;
-                return Taken::Beside;
-            }
+            _ => return self.take_foreign(meta, frame),
         };
-        let sequence = probe.sequence();
-        match self.ledger.mark_returned(sequence) {
+        let number = probe.sequence();
+        let (sender, own) = self.place_of(number);
+        let Stream { ledger, reorder } = &mut self.streams[sender];
+        let tally = match own < ledger.measured_from() {
+            true => &mut self.warm_up,
+            false => &mut self.tally,
+        };
+        match ledger.mark_returned(own) {
             Return::First => {}
             Return::Again => {
-                self.tally.duplicated += 1;
+                tally.duplicated += 1;
+                self.keep(Fault::Duplicated, Some(number), meta, frame);
                 return Taken::Beside;
             }
             Return::Forgotten => {
-                self.tally.forgotten += 1;
+                tally.forgotten += 1;
+                self.keep(Fault::Forgotten, Some(number), meta, frame);
                 return Taken::Beside;
             }
-            Return::NeverSent => {
-                self.tally.foreign += 1;
-                return Taken::Beside;
-            }
+            Return::NeverSent => return Taken::NeverSent,
         }
-        if sequence < self.next_expected {
-            self.tally.reordered += 1;
-        } else {
-            self.next_expected = sequence + 1;
-        }
-        match self.template.judge(meta, frame, probe) {
+        tally.reordered += u64::from(reorder.take(own));
+        let fault = match self.template.judge(meta, frame, probe) {
             Judgement::Intact => {
-                self.tally.intact += 1;
+                tally.intact += 1;
                 self.note_stamp(meta.stamp_ns);
-                return Taken::Intact(sequence);
+                return Taken::Intact(number);
             }
-            Judgement::NotTransformed => self.tally.not_transformed += 1,
-            Judgement::Truncated => self.tally.truncated += 1,
+            Judgement::NotTransformed => {
+                tally.not_transformed += 1;
+                Fault::NotTransformed
+            }
+            Judgement::Truncated => {
+                tally.truncated += 1;
+                Fault::Truncated
+            }
             Judgement::Corrupted { first_offset } => {
-                self.tally.corrupted += 1;
+                tally.corrupted += 1;
                 if self.damage.len() < DAMAGE_KEPT {
                     let received_bytes = frame.len();
-                    self.damage.push(Damage { sequence, received_bytes, first_offset });
+                    self.damage.push(Damage { sequence: number, received_bytes, first_offset });
                 }
+                Fault::Corrupted { first_offset }
             }
+        };
+        self.keep(fault, Some(number), meta, frame);
+        Taken::Damaged(number)
+    }
+
+    #[cold]
+    fn take_foreign(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
+        self.tally.foreign += 1;
+        self.keep(Fault::Foreign, None, meta, frame);
+        Taken::Beside
+    }
+
+    #[cold]
+    fn keep(&mut self, fault: Fault, number: Option<u64>, meta: &FrameMeta, frame: &[u8]) {
+        if self.evidence.len() < self.evidence_max {
+            self.evidence.push(Evidence::of(fault, number, meta, frame));
         }
-        Taken::Damaged
+    }
+
+    /// The first return of `number`, just taken, was late.
+    #[cold]
+    pub fn note_late(&mut self, number: u64) {
+        let (sender, own) = self.place_of(number);
+        match own < self.streams[sender].ledger.measured_from() {
+            true => self.warm_up.late += 1,
+            false => self.tally.late += 1,
+        }
     }
 
     /// Counts `frames` that the ring's headers made unreadable.
@@ -139,24 +234,59 @@ impl Verifier {
 
     #[inline]
     fn note_stamp(&mut self, stamp_ns: u64) {
-        if self.tally.intact == 1 {
+        if self.first_stamp_ns == 0 {
             self.first_stamp_ns = stamp_ns;
         }
         self.last_stamp_ns = stamp_ns;
         self.intact_while_sending += u64::from(stamp_ns <= self.sending_until_ns);
     }
 
-    /// Counts so far.
+    /// Counts so far, the warm-up left out.
     #[inline]
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
+    /// Counts of the warm-up's frames.
+    pub fn warm_up(&self) -> &Tally {
+        &self.warm_up
+    }
+
+    /// Numbers that came back so far, those of the warm-up included.
+    #[inline]
+    pub fn returned(&self) -> u64 {
+        self.tally.returned() + self.warm_up.returned()
+    }
+
+    /// Numbers that are not back, measured and of the warm-up, counted in the ledgers.
+    pub fn missing(&self) -> (u64, u64) {
+        let sums = |sum: (u64, u64), stream: &Stream| {
+            let warm_up = stream.ledger.missing_in_warm_up();
+            (sum.0 + stream.ledger.missing() - warm_up, sum.1 + warm_up)
+        };
+        self.streams.iter().fold((0, 0), sums)
+    }
+
+    /// The largest reordering extent of any sender's frames ([`Reorder::extent_max`]).
+    pub fn reorder_extent_max(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.reorder.extent_max()).max().unwrap_or(0)
+    }
+
+    /// Kernel stamps of the first and the last intact frame; 0 without any.
+    pub fn stamps_ns(&self) -> (u64, u64) {
+        (self.first_stamp_ns, self.last_stamp_ns)
+    }
+
+    /// The first bad frames.
+    pub fn take_evidence(&mut self) -> Vec<Evidence> {
+        std::mem::take(&mut self.evidence)
+    }
+
     /// Puts what is known into `report`; numbers that are not back count as lost.
     pub fn conclude(&self, report: &mut super::report::LoadReport) {
         report.run = self.run;
-        report.sent = self.ledger.handed_out();
-        report.lost = self.ledger.missing();
+        report.sent = self.streams.iter().map(|stream| stream.ledger.handed_out()).sum();
+        report.lost = self.missing().0;
         report.tally = self.tally;
         report.intact_while_sending = self.intact_while_sending;
         report.first_stamp_ns = self.first_stamp_ns;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::compare::table;
 use super::csv::CsvFile;
@@ -64,8 +64,15 @@ struct Seen {
 }
 
 const CSV_HEADER: [&str; 9] = [
-    "elapsed_s", "sent", "returned", "unanswered", "wrong", "response_p50_ns", "response_p99_ns",
-    "response_max_ns", "service_p99_ns",
+    "elapsed_s",
+    "sent",
+    "returned",
+    "unanswered",
+    "wrong",
+    "response_p50_ns",
+    "response_p99_ns",
+    "response_max_ns",
+    "service_p99_ns",
 ];
 
 impl LoadVoice {
@@ -276,71 +283,104 @@ impl LoadVoice {
 
     fn document(&self, request: &LoadRequest, finding: &Finding) -> Value {
         let Finding { outcome, waterfall, counters, engine } = finding;
-        let (l2, l1) = outcome.achieved_bits_per_second();
-        let tally = &outcome.tally;
-        json!({
+        let mut document = json!({
             "schema": "linerate.load/1",
             "version": env!("CARGO_PKG_VERSION"),
             "host": json::host(&self.host),
             "harness": self.floor,
-            "clock_read_ns": outcome.clock_read_ns,
             "link": self.link.as_ref().map(json::link),
             "frame_bytes": request.sizes.to_string(),
             "flows": request.flows,
             "seed": request.seed,
             "tx": outcome.halves.0.name(),
             "rx": outcome.halves.1.name(),
-            "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
-            "achieved_pps": outcome.achieved_pps(),
-            "rate_error": outcome.rate_error(),
-            "achieved_l2_bits_per_second": l2,
-            "achieved_l1_bits_per_second": l1,
-            "forwarded_pps": outcome.forwarded_pps(),
-            "generator_limited": outcome.generator_limit().map(|limit| limit.to_string()),
-            "span_ns": outcome.span_ns,
-            "drained_s": outcome.drained.as_secs_f64(),
-            "stopped": outcome.stopped,
-            "offered": outcome.offered,
-            "unsent_late": outcome.unsent_late,
-            "unsent_refused": outcome.unsent_refused,
-            "sent": outcome.sent,
-            "frames": tally_json(tally, outcome.lost),
-            "loss_ratio": outcome.loss_ratio(),
-            "reorder_extent_max": outcome.reorder_extent_max,
-            "warm_up": {
-                "sent": outcome.warm_up.sent,
-                "frames": tally_json(&outcome.warm_up.tally, outcome.warm_up.lost),
-            },
-            "departures": {
-                "late": outcome.departures.late,
-                "late_after_ns": LATE_DEPARTURE.as_nanos() as u64,
-                "lateness_ns": outcome.departures.lateness.summary(),
-                "gap_ns": outcome.departures.gaps.summary(),
-                "gap_error_ns": outcome.departures.gap_errors.summary(),
-                "refusals": outcome.departures.refusals,
-            },
-            "response_ns": outcome.latencies.response.summary(),
-            "service_ns": outcome.latencies.service.summary(),
-            "until_kernel_stamp_ns":
-                request.breakdown.then(|| outcome.latencies.until_kernel.summary()),
-            "in_our_ring_ns": request.breakdown.then(|| outcome.latencies.in_ring.summary()),
-            "untimed": outcome.untimed,
-            "jitter": {
-                "rfc3550_ns": outcome.jitter.smoothed_ns(),
-                "mean_ns": outcome.jitter.mean_ns(),
-                "max_ns": outcome.jitter.max_ns(),
-            },
-            "clock_steps": outcome.clock_steps,
-            "waterfall": waterfall,
-            "driver_counters": counters.near.driver.nonzero().0,
-            "engine": engine.as_ref().map(|summary| json!({
+        });
+        let engine = engine.as_ref().map(|summary| {
+            json!({
                 "received": summary.counters.received,
                 "forwarded": summary.counters.forwarded,
                 "drops": json::drops(&summary.counters.drops),
                 "kernel_drops": summary.counters.kernel.drops,
-            })),
-        })
+            })
+        });
+        let driver: Map<String, Value> = counters
+            .near
+            .driver
+            .nonzero()
+            .map(|(name, count)| (name.to_string(), count.into()))
+            .collect();
+        let around = json!({
+            "waterfall": waterfall,
+            "driver_counters": driver,
+            "engine": engine,
+        });
+        for part in
+            [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around]
+        {
+            if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {
+                all.extend(part);
+            }
+        }
+        document
     }
+}
+
+fn rates_json(outcome: &LoadOutcome) -> Value {
+    let (l2, l1) = outcome.achieved_bits_per_second();
+    json!({
+        "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
+        "achieved_pps": outcome.achieved_pps(),
+        "rate_error": outcome.rate_error(),
+        "achieved_l2_bits_per_second": l2,
+        "achieved_l1_bits_per_second": l1,
+        "forwarded_pps": outcome.forwarded_pps(),
+        "generator_limited": outcome.generator_limit().map(|limit| limit.to_string()),
+        "span_ns": outcome.span_ns,
+        "drained_s": outcome.drained.as_secs_f64(),
+        "stopped": outcome.stopped,
+    })
+}
+
+fn frames_json(outcome: &LoadOutcome) -> Value {
+    json!({
+        "offered": outcome.offered,
+        "unsent_late": outcome.unsent_late,
+        "unsent_refused": outcome.unsent_refused,
+        "sent": outcome.sent,
+        "frames": tally_json(&outcome.tally, outcome.lost),
+        "loss_ratio": outcome.loss_ratio(),
+        "reorder_extent_max": outcome.reorder_extent_max,
+        "warm_up": {
+            "sent": outcome.warm_up.sent,
+            "frames": tally_json(&outcome.warm_up.tally, outcome.warm_up.lost),
+        },
+    })
+}
+
+fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
+    let latencies = &outcome.latencies;
+    json!({
+        "departures": {
+            "late": outcome.departures.late,
+            "late_after_ns": LATE_DEPARTURE.as_nanos() as u64,
+            "lateness_ns": outcome.departures.lateness.summary(),
+            "gap_ns": outcome.departures.gaps.summary(),
+            "gap_error_ns": outcome.departures.gap_errors.summary(),
+            "refusals": outcome.departures.refusals,
+        },
+        "response_ns": latencies.response.summary(),
+        "service_ns": latencies.service.summary(),
+        "until_kernel_stamp_ns": request.breakdown.then(|| latencies.until_kernel.summary()),
+        "in_our_ring_ns": request.breakdown.then(|| latencies.in_ring.summary()),
+        "untimed": outcome.untimed,
+        "jitter": {
+            "rfc3550_ns": outcome.jitter.smoothed_ns(),
+            "mean_ns": outcome.jitter.mean_ns(),
+            "max_ns": outcome.jitter.max_ns(),
+        },
+        "clock_read_ns": outcome.clock_read_ns,
+        "clock_steps": outcome.clock_steps,
+    })
 }
 
 const DAMAGE_SHOWN: usize = 5;
@@ -354,7 +394,7 @@ impl Audience for LoadVoice {
         floor: &HarnessFloor,
     ) {
         let what = match request.drive {
-            Drive::Paced { rate, .. } => format!("{rate}"),
+            Drive::Paced { rate, .. } => format!("rate {rate}"),
             Drive::Window(1) => "one frame at a time".into(),
             Drive::Window(frames) => format!("{frames} frames unanswered"),
         };
@@ -364,7 +404,7 @@ impl Audience for LoadVoice {
             Reach::Udp { target, .. } => format!("{target} ({})", config.destination),
         };
         self.text.say(format!(
-            "linerate load from {} to {to}: {} B frames, {what}",
+            "linerate load from {} to {to}: sizes {} (with FCS), {what}",
             here.link.name, request.sizes
         ));
         if here.link.is_veth() {
@@ -406,11 +446,8 @@ impl Audience for LoadVoice {
         }
         self.bar.suspend(|| self.text.say(line));
         self.bar.set_position(progress.elapsed.as_millis() as u64);
-        self.last = Seen {
-            elapsed: progress.elapsed,
-            sent: progress.sent,
-            returned: progress.returned,
-        };
+        self.last =
+            Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
     }
 }
 
@@ -435,10 +472,8 @@ fn wrong(tally: &Tally) -> u64 {
 }
 
 fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
-    let mut columns: Vec<(&str, &Latency)> = vec![
-        ("response", &outcome.latencies.response),
-        ("service", &outcome.latencies.service),
-    ];
+    let mut columns: Vec<(&str, &Latency)> =
+        vec![("response", &outcome.latencies.response), ("service", &outcome.latencies.service)];
     if breakdown {
         columns.push(("to kernel stamp", &outcome.latencies.until_kernel));
         columns.push(("in our ring", &outcome.latencies.in_ring));

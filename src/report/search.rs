@@ -129,8 +129,9 @@ impl SearchReport {
         let header = ["load", "offered", "forwarded", "loss", "p50", "p99"];
         let mut rows: Table = table(&header);
         for point in &run.curve.points {
-            let LossPoint { percent, offered_pps, forwarding_pps, loss_ratio, p50_ns, p99_ns, .. } =
-                point;
+            let LossPoint {
+                percent, offered_pps, forwarding_pps, loss_ratio, p50_ns, p99_ns, ..
+            } = point;
             let time = |spread: &Option<crate::stats::spread::Spread>| {
                 spread.map_or("-".into(), |s| nanoseconds(s.median as u64))
             };

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::budget::MemoryBudget;
+use super::budget::{MemoryBudget, Reservation};
 use super::geometry::{Geometry, GeometryChoice};
 use super::rx_v2::RxRingV2;
 use super::rx_v3::RxRingV3;
@@ -76,13 +76,7 @@ impl RingSocket {
         let mut notes = Vec::new();
         let receive = create(&socket, receive, &mut notes)?;
         let transmit = create(&socket, transmit, &mut notes)?;
-        let length = NonZeroUsize::new(receive.bytes() + transmit.bytes())
-            .expect("a geometry has at least two blocks");
-        let mapping = socket.map_rings(length).map_err(|error| {
-            let size = memory(length.get() as u64);
-            failed(format!("map {size} of packet rings"), &error, "").of_ring()
-        })?;
-        let mapped = Memory::of_mapping(mapping, reservation);
+        let mapped = map(&socket, receive.bytes() + transmit.bytes(), reservation)?;
         let receive_ring = match version {
             RingVersion::V2 => RxRing::V2(RxRingV2::new(Arc::clone(&mapped), 0, &receive)),
             RingVersion::V3 => RxRing::V3(RxRingV3::new(Arc::clone(&mapped), 0, &receive)),
@@ -96,6 +90,86 @@ impl RingSocket {
             notes,
         })
     }
+}
+
+/// A packet socket with a receive ring alone; not bound yet.
+#[derive(Debug)]
+pub struct RxRingSocket {
+    /// The socket.
+    pub socket: Arc<PacketSocket>,
+    /// Its ring.
+    pub ring: RxRing,
+    /// The ring's geometry as it came out.
+    pub geometry: Geometry,
+    /// Sentences for the user where something other than the asked came out.
+    pub notes: Vec<String>,
+}
+
+impl RxRingSocket {
+    /// Opens a socket with a receive ring and `filter`. Bind it to let frames in.
+    pub fn open(
+        version: RingVersion,
+        choice: GeometryChoice,
+        mtu: usize,
+        filter: &[Instruction],
+        budget: &Arc<MemoryBudget>,
+    ) -> Result<RxRingSocket> {
+        let plan = Geometry::plan(version, Direction::Receive, mtu, choice, page_bytes())?;
+        let reservation = budget.reserve(plan.memory_bytes())?;
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.set_version(version)?;
+        socket.attach_filter(filter)?;
+        let mut notes = Vec::new();
+        let geometry = create(&socket, plan, &mut notes)?;
+        let memory = map(&socket, geometry.bytes(), reservation)?;
+        let ring = match version {
+            RingVersion::V2 => RxRing::V2(RxRingV2::new(memory, 0, &geometry)),
+            RingVersion::V3 => RxRing::V3(RxRingV3::new(memory, 0, &geometry)),
+        };
+        Ok(RxRingSocket { socket: Arc::new(socket), ring, geometry, notes })
+    }
+}
+
+/// A packet socket with a TX ring alone; not bound yet.
+#[derive(Debug)]
+pub struct TxRingSocket {
+    /// The socket. Bound to protocol 0 it never receives.
+    pub socket: PacketSocket,
+    /// Its ring.
+    pub ring: TxRing,
+    /// The ring's geometry as it came out.
+    pub geometry: Geometry,
+    /// Sentences for the user where something other than the asked came out.
+    pub notes: Vec<String>,
+}
+
+impl TxRingSocket {
+    /// Opens a socket with a TX ring.
+    pub fn open(
+        version: RingVersion,
+        choice: GeometryChoice,
+        mtu: usize,
+        budget: &Arc<MemoryBudget>,
+    ) -> Result<TxRingSocket> {
+        let plan = Geometry::plan(version, Direction::Transmit, mtu, choice, page_bytes())?;
+        let reservation = budget.reserve(plan.memory_bytes())?;
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.set_version(version)?;
+        socket.set_discard_bad_frames()?;
+        let mut notes = Vec::new();
+        let geometry = create(&socket, plan, &mut notes)?;
+        let memory = map(&socket, geometry.bytes(), reservation)?;
+        let ring = TxRing::new(memory, 0, &geometry, mtu);
+        Ok(TxRingSocket { socket, ring, geometry, notes })
+    }
+}
+
+fn map(socket: &PacketSocket, bytes: usize, reservation: Reservation) -> Result<Arc<Memory>> {
+    let length = NonZeroUsize::new(bytes).expect("a geometry has at least two blocks");
+    let mapping = socket.map_rings(length).map_err(|error| {
+        failed(format!("map {} of packet rings", memory(bytes as u64)), &error, "").of_ring()
+    })?;
+    Ok(Memory::of_mapping(mapping, reservation))
 }
 
 /// Creates a ring, in smaller blocks where the kernel finds no contiguous memory.

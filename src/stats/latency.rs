@@ -31,8 +31,24 @@ pub struct LatencySummary {
     pub p99: u64,
     /// 99.9th percentile.
     pub p999: u64,
+    /// 99.99th percentile.
+    pub p9999: u64,
+    /// 99.999th percentile.
+    pub p99999: u64,
     /// Largest.
     pub max: u64,
+    /// Arithmetic mean, rounded.
+    pub mean: u64,
+    /// Standard deviation of the values (not of their mean), rounded.
+    pub stdev: u64,
+}
+
+impl LatencySummary {
+    /// Packet delay variation (RFC 5481, section 4.2): how much longer than the smallest `value`
+    /// is, as in `summary.delay_variation(summary.p99)`.
+    pub fn delay_variation(&self, value: u64) -> u64 {
+        value.saturating_sub(self.min)
+    }
 }
 
 /// The percentiles of the ladder that summaries print.
@@ -66,6 +82,13 @@ impl Latency {
     pub fn record(&mut self, latency_ns: u64) {
         self.saturated += u64::from(latency_ns > LATENCY_NS_MAX);
         self.histogram.saturating_record(latency_ns.max(1));
+    }
+
+    /// Records a latency `count` times.
+    #[inline]
+    pub fn record_many(&mut self, latency_ns: u64, count: u64) {
+        self.saturated += u64::from(latency_ns > LATENCY_NS_MAX) * count;
+        self.histogram.saturating_record_n(latency_ns.max(1), count);
     }
 
     /// Adds what another one recorded.
@@ -116,6 +139,16 @@ impl Latency {
         self.histogram.mean()
     }
 
+    /// Standard deviation in nanoseconds.
+    pub fn stdev(&self) -> f64 {
+        self.histogram.stdev()
+    }
+
+    /// The smallest value, in nanoseconds; 0 if nothing was recorded.
+    pub fn min(&self) -> u64 {
+        if self.count() == 0 { 0 } else { self.histogram.min() }
+    }
+
     /// The numbers that a report shows.
     pub fn summary(&self) -> LatencySummary {
         if self.count() == 0 {
@@ -128,7 +161,11 @@ impl Latency {
             p90: self.percentile(90.0),
             p99: self.percentile(99.0),
             p999: self.percentile(99.9),
+            p9999: self.percentile(99.99),
+            p99999: self.percentile(99.999),
             max: self.max(),
+            mean: self.mean().round() as u64,
+            stdev: self.stdev().round() as u64,
         }
     }
 }
@@ -159,5 +196,10 @@ mod tests {
         (1..=100_000).for_each(|ns| latency.record(ns));
         let p99 = latency.summary().p99 as f64;
         assert!((p99 - 99_000.0).abs() <= 99.0, "{p99}");
+        let summary = latency.summary();
+        assert!(summary.p99999.abs_diff(100_000) <= 100 && summary.p9999.abs_diff(99_990) <= 100);
+        // An even spread over 1 to n: mean n / 2, standard deviation n / √12.
+        assert!(summary.mean.abs_diff(50_000) <= 50 && summary.stdev.abs_diff(28_868) <= 60);
+        assert_eq!(summary.delay_variation(summary.p50), summary.p50 - 1);
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod counters;
 pub mod drops;
+pub mod jitter;
 pub mod latency;
 pub mod spread;
 pub mod waterfall;

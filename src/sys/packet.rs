@@ -13,6 +13,10 @@ use super::filter::Instruction;
 use super::mapping::Mapping;
 use crate::error::Result;
 
+mod batch;
+
+pub use batch::SendBatch;
+
 /// All protocols, host byte order (`ETH_P_ALL`).
 pub const ALL_PROTOCOLS: u16 = libc::ETH_P_ALL as u16;
 

@@ -20,6 +20,8 @@ use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FRAME_BYTES_MIN, FrameSize}
 /// | `vlan-ipv4` | 46 | 14 | 64 |
 /// | `ipv6` | 62 | none | 80 |
 /// | `vlan-ipv6` | 66 | none | 84 |
+/// | `qinq-ipv4` | 50 | none (10 bytes left) | 68 |
+/// | `qinq-ipv6` | 70 | none | 88 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encapsulation {
     /// Straight after the Ethernet header.
@@ -36,11 +38,15 @@ pub enum Encapsulation {
     Ipv6Udp,
     /// In UDP over IPv6, with one VLAN tag.
     VlanIpv6Udp,
+    /// In UDP over IPv4, with two VLAN tags.
+    QinqIpv4Udp,
+    /// In UDP over IPv6, with two VLAN tags.
+    QinqIpv6Udp,
 }
 
 impl Encapsulation {
     /// All of them.
-    pub const ALL: [Encapsulation; 7] = [
+    pub const ALL: [Encapsulation; 9] = [
         Encapsulation::Raw,
         Encapsulation::Vlan,
         Encapsulation::Qinq,
@@ -48,6 +54,8 @@ impl Encapsulation {
         Encapsulation::VlanIpv4Udp,
         Encapsulation::Ipv6Udp,
         Encapsulation::VlanIpv6Udp,
+        Encapsulation::QinqIpv4Udp,
+        Encapsulation::QinqIpv6Udp,
     ];
 
     /// VLAN tags in each frame.
@@ -55,7 +63,7 @@ impl Encapsulation {
         match self {
             Encapsulation::Raw | Encapsulation::Ipv4Udp | Encapsulation::Ipv6Udp => 0,
             Encapsulation::Vlan | Encapsulation::VlanIpv4Udp | Encapsulation::VlanIpv6Udp => 1,
-            Encapsulation::Qinq => 2,
+            Encapsulation::Qinq | Encapsulation::QinqIpv4Udp | Encapsulation::QinqIpv6Udp => 2,
         }
     }
 
@@ -63,10 +71,10 @@ impl Encapsulation {
     pub const fn ip_and_udp_bytes(self) -> usize {
         match self {
             Encapsulation::Raw | Encapsulation::Vlan | Encapsulation::Qinq => 0,
-            Encapsulation::Ipv4Udp | Encapsulation::VlanIpv4Udp => {
+            Encapsulation::Ipv4Udp | Encapsulation::VlanIpv4Udp | Encapsulation::QinqIpv4Udp => {
                 IPV4_HEADER_BYTES + UDP_HEADER_BYTES
             }
-            Encapsulation::Ipv6Udp | Encapsulation::VlanIpv6Udp => {
+            Encapsulation::Ipv6Udp | Encapsulation::VlanIpv6Udp | Encapsulation::QinqIpv6Udp => {
                 IPV6_HEADER_BYTES + UDP_HEADER_BYTES
             }
         }
@@ -76,8 +84,12 @@ impl Encapsulation {
     pub const fn ether_type(self) -> Option<EtherType> {
         match self {
             Encapsulation::Raw | Encapsulation::Vlan | Encapsulation::Qinq => None,
-            Encapsulation::Ipv4Udp | Encapsulation::VlanIpv4Udp => Some(EtherType::IPV4),
-            Encapsulation::Ipv6Udp | Encapsulation::VlanIpv6Udp => Some(EtherType::IPV6),
+            Encapsulation::Ipv4Udp | Encapsulation::VlanIpv4Udp | Encapsulation::QinqIpv4Udp => {
+                Some(EtherType::IPV4)
+            }
+            Encapsulation::Ipv6Udp | Encapsulation::VlanIpv6Udp | Encapsulation::QinqIpv6Udp => {
+                Some(EtherType::IPV6)
+            }
         }
     }
 
@@ -116,6 +128,8 @@ impl Encapsulation {
             Encapsulation::VlanIpv4Udp => "vlan-ipv4",
             Encapsulation::Ipv6Udp => "ipv6",
             Encapsulation::VlanIpv6Udp => "vlan-ipv6",
+            Encapsulation::QinqIpv4Udp => "qinq-ipv4",
+            Encapsulation::QinqIpv6Udp => "qinq-ipv6",
         }
     }
 }
@@ -154,15 +168,20 @@ mod tests {
             (46, 64, 1),
             (62, 80, 0),
             (66, 84, 1),
+            (50, 68, 2),
+            (70, 88, 2),
         ];
         assert_eq!(rows, expected);
     }
 
     #[test]
-    fn a_64_byte_frame_has_room_except_over_ipv6() {
+    fn a_64_byte_frame_has_room_except_over_ipv6_and_two_tags() {
         let size = FrameSize::with_fcs(64).unwrap();
         let room = Encapsulation::ALL.map(|one| one.payload_bytes(size).ok());
-        assert_eq!(room, [Some(46), Some(42), Some(38), Some(18), Some(14), None, None]);
+        assert_eq!(
+            room,
+            [Some(46), Some(42), Some(38), Some(18), Some(14), None, None, None, None]
+        );
         let message = Encapsulation::Ipv6Udp.payload_bytes(size).unwrap_err();
         assert!(message.contains("at least 80"), "{message}");
     }

@@ -16,6 +16,8 @@ pub mod headers;
 pub mod ip;
 /// The numbered, run-stamped, checkable text that every generated frame carries.
 pub mod probe;
+/// Reproducible random numbers.
+pub mod random;
 /// Upper-casing: the edit that proves that the engine touched every byte.
 pub mod transform;
 /// Where a UDP datagram's payload is, and its checksum (RFC 768).

@@ -31,6 +31,9 @@
 
 mod digits;
 mod filler;
+mod pattern;
+
+pub use pattern::{PatternText, PayloadPattern};
 
 /// Bytes of the number.
 pub const NUMBER_BYTES: usize = 10;
@@ -67,6 +70,24 @@ pub enum Expectation {
     Uppercased,
     /// The engine changes nothing.
     Same,
+    /// Either will do: a foreign reflector, of which only the payload is known.
+    Any,
+}
+
+/// The verdict over a payload's filler, given how to find out whether it is upper-cased or as sent;
+/// `None` if it is neither of those that `expectation` allows.
+fn settled(
+    expectation: Expectation,
+    is_uppercased: impl Fn() -> bool,
+    is_as_sent: impl Fn() -> bool,
+) -> Option<Verdict> {
+    match expectation {
+        Expectation::Uppercased if is_uppercased() => Some(Verdict::Intact),
+        Expectation::Uppercased if is_as_sent() => Some(Verdict::NotTransformed),
+        Expectation::Same if is_as_sent() => Some(Verdict::Intact),
+        Expectation::Any if is_uppercased() || is_as_sent() => Some(Verdict::Intact),
+        _ => None,
+    }
 }
 
 /// What became of a payload whose number was read.
@@ -131,22 +152,31 @@ impl Probe {
     /// Compares every byte of the payload, number included, with what this probe's payload should
     /// be. Whether the payload has the length that was sent is for the caller to know.
     pub fn verify(self, payload: &[u8], expectation: Expectation) -> Verdict {
+        let rest = match self.split_number(payload) {
+            Ok(rest) => rest,
+            Err(verdict) => return verdict,
+        };
+        if rest.len() >= FILLER_BYTES_MIN {
+            let is_intact = |uppercased| filler::is_intact(rest, self.sequence, uppercased);
+            let verdict = settled(expectation, || is_intact(true), || is_intact(false));
+            if let Some(verdict) = verdict {
+                return verdict;
+            }
+        }
+        let uppercased = expectation != Expectation::Same;
+        let right = filler::first_difference(rest, self.sequence, uppercased);
+        let number_bytes = payload.len() - rest.len();
+        Verdict::Corrupted { first_offset: number_bytes + right.unwrap_or(rest.len()) }
+    }
+
+    /// What follows the number, or where the number is not this probe's.
+    fn split_number(self, payload: &[u8]) -> Result<&[u8], Verdict> {
         let number = self.number();
         let (found, rest) = payload.split_at(payload.len().min(NUMBER_BYTES));
-        if let Some(first_offset) = found.iter().zip(number).position(|(a, b)| *a != b) {
-            return Verdict::Corrupted { first_offset };
+        match found.iter().zip(number).position(|(a, b)| *a != b) {
+            Some(first_offset) => Err(Verdict::Corrupted { first_offset }),
+            None => Ok(rest),
         }
-        let uppercased = expectation == Expectation::Uppercased;
-        if rest.len() >= FILLER_BYTES_MIN {
-            if filler::is_intact(rest, self.sequence, uppercased) {
-                return Verdict::Intact;
-            }
-            if uppercased && filler::is_intact(rest, self.sequence, false) {
-                return Verdict::NotTransformed;
-            }
-        }
-        let right = filler::first_difference(rest, self.sequence, uppercased);
-        Verdict::Corrupted { first_offset: found.len() + right.unwrap_or(rest.len()) }
     }
 
     /// The number as it stands in the payload.

@@ -87,7 +87,7 @@ fn reflect(socket: &PacketSocket, fault: Fault, stop: &AtomicBool) -> u64 {
     answered
 }
 
-fn answer(frame: &mut [u8]) {
+pub fn answer(frame: &mut [u8]) {
     frame[..12].rotate_left(6);
     let ether_type = EtherType(u16::from_be_bytes([frame[12], frame[13]]));
     let packet = &mut frame[14..];
@@ -116,7 +116,7 @@ fn generate<T: Send>(
 }
 
 fn sweep(from: usize, to: usize) -> Result<Sizes, Failed> {
-    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)? })
+    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)?, step: 1 })
 }
 
 fn assert_clean(report: &LoadReport, sent: u64) {

@@ -15,6 +15,7 @@ mod client;
 mod drain;
 mod echo;
 mod fanout;
+mod faulty;
 mod kernel_receives;
 mod kernel_sends;
 mod lab;
@@ -25,6 +26,7 @@ mod mtu;
 mod namespace;
 mod observe;
 mod offloads;
+mod open_loop;
 mod parts;
 mod pressure;
 mod running;
@@ -70,6 +72,8 @@ fn all() -> Vec<Test> {
         lab::tests(),
         vanish::tests(),
         load::tests(),
+        open_loop::tests(),
+        faulty::tests(),
         tutorial::tests(),
         echo::tests(),
         vlan::tests(),

@@ -67,7 +67,7 @@ fn run(
 }
 
 fn sweep(from: usize, to: usize) -> Result<Sizes, Failed> {
-    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)? })
+    Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)?, step: 1 })
 }
 
 /// So many unanswered frames fit every buffer on the way, whatever their sizes.

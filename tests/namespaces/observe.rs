@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed};
-use linerate::bench::snapshot::{CounterSnapshot, Ends};
+use linerate::bench::snapshot::{CounterSnapshot, Ends, generator_counts};
 use linerate::bench::testbed::End;
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::{Engine, EngineSummary};
@@ -45,7 +45,8 @@ struct Observation {
 
 impl Observation {
     fn waterfall(&self) -> Waterfall {
-        let waterfall = self.counters.waterfall(&self.load, Some(&self.engine.counters));
+        let waterfall =
+            self.counters.waterfall(generator_counts(&self.load), Some(&self.engine.counters));
         assert_eq!(waterfall.imbalance(), 0, "{waterfall:?}");
         assert_eq!(waterfall.returned_intact(), self.load.tally.intact);
         waterfall
@@ -188,8 +189,8 @@ fn beyond_sight() -> Result<(), Failed> {
     let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(100)))?;
     assert_eq!((seen.load.sent, seen.load.lost), (100, 100));
     for far in [seen.counters.far.clone(), None] {
-        let waterfall =
-            CounterSnapshot { far, ..seen.counters.clone() }.waterfall(&seen.load, None);
+        let waterfall = CounterSnapshot { far, ..seen.counters.clone() }
+            .waterfall(generator_counts(&seen.load), None);
         assert_eq!(waterfall.imbalance(), 0);
         let beyond = waterfall.lost_at(Layer::BeyondSight, "beyond_our_sight");
         assert_eq!(beyond, 100, "{waterfall:?}");

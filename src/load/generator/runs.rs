@@ -87,13 +87,13 @@ impl<L: Line> Generator<L> {
     /// accepted: fewer where it took none for 1 s or the stop flag was set. At most as many as the
     /// ledger remembers. [`Generator::collect`] finishes the run.
     pub fn send_burst(&mut self, count: u64) -> Result<u64> {
-        let most = self.verifier.ledger.remembered();
+        let most = self.verifier.ledger().remembered();
         if count > most {
             return Err(Error::Usage(format!("a burst has at most {most} frames")));
         }
         self.begin(false)?;
         self.send_until(Limits::frames(count), false)?;
-        Ok(self.verifier.ledger.handed_out())
+        Ok(self.verifier.ledger().handed_out())
     }
 
     /// Takes the echoes of a burst until all are back or none has come for `quiet`.
@@ -110,7 +110,7 @@ impl<L: Line> Generator<L> {
         let mut finish = Finish::new(limits, now_ns)?;
         (self.first_kick_ns, self.last_kick_ns) = (now_ns, now_ns);
         loop {
-            let left = finish.count - self.verifier.ledger.handed_out();
+            let left = finish.count - self.verifier.ledger().handed_out();
             self.fill(self.batch.min(left.try_into().unwrap_or(usize::MAX)));
             let taken = if self.transmit.in_flight() > 0 { self.kick()? } else { 0 };
             now_ns = clock::monotonic_ns();
@@ -118,7 +118,7 @@ impl<L: Line> Generator<L> {
                 self.last_kick_ns = now_ns;
             }
             let all_taken = self.transmit.in_flight() == 0;
-            let count_reached = all_taken && self.verifier.ledger.handed_out() >= finish.count;
+            let count_reached = all_taken && self.verifier.ledger().handed_out() >= finish.count;
             if count_reached || finish.is_over(now_ns, taken) || self.is_stopped() {
                 break;
             }
@@ -152,10 +152,10 @@ impl<L: Line> Generator<L> {
         let mut finish = Finish::new(limits, now_ns)?;
         (self.first_kick_ns, self.last_kick_ns) = (now_ns, now_ns);
         loop {
-            let left = finish.count - self.verifier.ledger.handed_out();
-            let room = frames.saturating_sub(self.verifier.ledger.awaited() as usize);
+            let left = finish.count - self.verifier.ledger().handed_out();
+            let room = frames.saturating_sub(self.verifier.ledger().awaited() as usize);
             if frames == 1 && room > 0 && !self.pause_max.is_zero() {
-                clock::sleep(pause(self.pause_max, self.verifier.ledger.handed_out()));
+                clock::sleep(pause(self.pause_max, self.verifier.ledger().handed_out()));
             }
             let numbers =
                 self.fill(room.min(self.batch).min(left.try_into().unwrap_or(usize::MAX)));
@@ -167,7 +167,7 @@ impl<L: Line> Generator<L> {
                 self.last_kick_ns = now_ns;
             }
             let sent = numbers.end;
-            self.verifier.ledger.stop_awaiting_below(sent.saturating_sub(4 * frames as u64));
+            self.verifier.ledger().stop_awaiting_below(sent.saturating_sub(4 * frames as u64));
             let count_reached = sent >= finish.count && self.transmit.in_flight() == 0;
             if count_reached || finish.is_over(now_ns, taken) || self.is_stopped() {
                 break;
@@ -175,7 +175,7 @@ impl<L: Line> Generator<L> {
             if self.receive() > 0 {
                 continue;
             }
-            let is_full = self.verifier.ledger.awaited() >= frames as u64;
+            let is_full = self.verifier.ledger().awaited() >= frames as u64;
             if is_full && self.transmit.in_flight() == 0 {
                 now_ns = self.await_answer(now_ns)?;
             } else if taken == 0 {
@@ -201,8 +201,8 @@ impl<L: Line> Generator<L> {
             let now_ns = clock::monotonic_ns();
             let waited_ns = now_ns.saturating_sub(since_ns);
             if waited_ns >= ns(self.answer_timeout) || self.is_stopped() {
-                let sent = self.verifier.ledger.handed_out();
-                self.verifier.ledger.stop_awaiting_below(sent);
+                let sent = self.verifier.ledger().handed_out();
+                self.verifier.ledger().stop_awaiting_below(sent);
                 return Ok(now_ns);
             }
             if waited_ns >= ns(self.spin) {

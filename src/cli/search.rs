@@ -1,0 +1,313 @@
+//! `linerate search`, `loss-curve` and `burst`: their options and what they mean.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::echo::{CpuList, parse_cpu_list};
+use super::load::parse_ratio;
+use crate::bench::line_rate::LineRate;
+use crate::bench::search::burst::BurstConfig;
+use crate::bench::search::goal::{SearchConfig, SearchGoal};
+use crate::bench::searching::{Subject, run_burst, run_curve, run_search};
+use crate::bench::testbed::Testbed;
+use crate::engine::config::PathName;
+use crate::engine::placement::choose_cpus;
+use crate::error::{Error, Result, exit};
+use crate::report::search::SearchReport;
+use crate::ring::budget::MemoryBudget;
+use crate::sys::failure::failed;
+use crate::sys::offload::Ethtool;
+use crate::sys::privilege::ensure_namespaces_allowed;
+use crate::sys::signal::Interrupt;
+use crate::units::{FrameSize, parse_duration, parse_positive_duration};
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  linerate search                                   NDR and PDR in a testbed of its own, no root
+  linerate search --sizes 64,1518 --paths ring,ring-v2,syscall --json result.json
+  linerate search --loss 0,0.1%,0.5% --confirm 5s
+  sudo linerate search -i eth1 --dut-interface eth2 --rfc2544
+
+Several short trials decide a load (MLRsearch, RFC 9971): it counts as a lower bound when at most
+--exceed of their time lost more than --loss. Trials in which the generator could not offer the load
+are void and repeated; if it cannot offer more than the device stands, the result says \"at least\".
+Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput.";
+
+/// What all three work on.
+#[derive(Args, Debug)]
+pub struct SubjectArgs {
+    /// Packet paths, with commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "ring,syscall")]
+    paths: Vec<PathName>,
+
+    /// Frame sizes with FCS, with commas
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
+    sizes: Vec<FrameSize>,
+
+    /// CPUs of the generator and of the engine [default: the first two that the process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    cpus: Option<CpuList>,
+
+    /// Interface of the generator, instead of a testbed of our own
+    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
+    interface: Option<String>,
+
+    /// Interface of the engine, cabled to the generator's
+    #[arg(long, value_name = "NAME", requires = "interface")]
+    dut_interface: Option<String>,
+
+    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+
+    /// Use an interface with the default route all the same
+    #[arg(long)]
+    force: bool,
+}
+
+/// Find the highest load that a path stands: NDR and PDR, or RFC 2544 throughput
+#[derive(Args, Debug)]
+#[command(after_help = SEARCH_EXAMPLES)]
+pub struct SearchArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+
+    /// Goals: the part of the frames that may be lost, with commas (0 is the NDR)
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.5%", value_parser = parse_ratio)]
+    loss: Vec<f64>,
+
+    /// How long a trial lasts
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
+    trial_duration: Duration,
+
+    /// How long the trials last that only find the region
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_positive_duration)]
+    initial_duration: Duration,
+
+    /// How much trial time decides a load
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
+    duration_sum: Duration,
+
+    /// The part of that time in which more may be lost
+    #[arg(long, value_name = "RATIO", default_value = "50%", value_parser = parse_ratio)]
+    exceed: f64,
+
+    /// How far the bounds may be apart, as a part of the upper one
+    #[arg(long, value_name = "RATIO", default_value = "0.5%", value_parser = parse_ratio)]
+    width: f64,
+
+    /// A last, longer trial at the found rate; 0 for none
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    confirm: Duration,
+
+    /// Time for one size and path, beyond which the search says what it has
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_positive_duration)]
+    max_duration: Duration,
+
+    /// RFC 2544 section 26.1: trials of 60 s, none may be lost. Takes an hour or so a size and path
+    #[arg(long, conflicts_with_all = ["loss", "trial_duration", "duration_sum", "exceed", "confirm"])]
+    rfc2544: bool,
+}
+
+/// Loss, rate and latency from a tenth of the generator's rate up
+#[derive(Args, Debug)]
+pub struct LossCurveArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+
+    /// From load to load, in percent of what the generator alone can send
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    step: f64,
+
+    /// Trials at each load
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = super::compare::parse_trials)]
+    trials: usize,
+
+    /// How long a trial lasts
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
+    trial_duration: Duration,
+}
+
+/// The longest burst without loss (RFC 2544 section 26.4, RFC 9004)
+#[derive(Args, Debug)]
+pub struct BurstArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+
+    /// The longest burst to try, in frames
+    #[arg(long, value_name = "FRAMES", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    max_frames: u64,
+
+    /// How often the search is repeated (RFC 2544 asks for 50)
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::compare::parse_trials)]
+    repetitions: usize,
+
+    /// Pause after each burst, for buffers to drain (RFC 2544 asks for 2 s)
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration)]
+    pause: Duration,
+}
+
+impl SearchArgs {
+    /// Searches, reports, and says how it ended.
+    pub fn run(self) -> Result<u8> {
+        let config = self.config();
+        config.check()?;
+        let mut runs = Vec::new();
+        let verbose = std::io::IsTerminal::is_terminal(&std::io::stdout());
+        let mut bench = Bench::open(&self.subject, "search")?;
+        let code = bench.each(&self.subject, |testbed, subject, report| {
+            report.heading(&format!("{} B, path {}", subject.size, subject.path));
+            let run = run_search(testbed, subject, config.clone(), &mut |record| {
+                if verbose {
+                    report.trial(record);
+                }
+            })?;
+            report.found(&run);
+            runs.push(run);
+            Ok(())
+        })?;
+        bench.report.write_searches(&bench.testbed, &runs)?;
+        Ok(code)
+    }
+
+    fn config(&self) -> SearchConfig {
+        let mut config = match self.rfc2544 {
+            true => SearchConfig::rfc2544(MIN_LOAD_PPS, f64::from(u32::MAX)),
+            false => SearchConfig::between(MIN_LOAD_PPS, f64::from(u32::MAX)),
+        };
+        if !self.rfc2544 {
+            config.goals = self.loss.iter().map(|&loss_ratio| self.goal(loss_ratio)).collect();
+            config.confirmation = (!self.confirm.is_zero()).then_some(self.confirm);
+            config.max_duration = self.max_duration;
+        }
+        config
+    }
+
+    fn goal(&self, loss_ratio: f64) -> SearchGoal {
+        SearchGoal {
+            loss_ratio,
+            exceed_ratio: self.exceed,
+            duration_sum: self.duration_sum,
+            initial_trial_duration: self.initial_duration.min(self.trial_duration),
+            final_trial_duration: self.trial_duration,
+            width: self.width,
+        }
+    }
+}
+
+/// The lowest load that is tried, in frames per second.
+const MIN_LOAD_PPS: f64 = 1000.0;
+
+impl LossCurveArgs {
+    /// Measures, reports, and says how it ended.
+    pub fn run(self) -> Result<u8> {
+        let mut runs = Vec::new();
+        let mut bench = Bench::open(&self.subject, "loss-curve")?;
+        let code = bench.each(&self.subject, |testbed, subject, report| {
+            report.heading(&format!("{} B, path {}", subject.size, subject.path));
+            let (step, trials, duration) = (self.step, self.trials, self.trial_duration);
+            let run = run_curve(testbed, subject, step, trials, duration, &mut |_| {})?;
+            report.curve(&run);
+            runs.push(run);
+            Ok(())
+        })?;
+        bench.report.write_curves(&bench.testbed, &runs)?;
+        Ok(code)
+    }
+}
+
+impl BurstArgs {
+    /// Searches, reports, and says how it ended.
+    pub fn run(self) -> Result<u8> {
+        let config =
+            BurstConfig { repetitions: self.repetitions, ..BurstConfig::up_to(self.max_frames) };
+        let mut runs = Vec::new();
+        let mut bench = Bench::open(&self.subject, "burst")?;
+        let code = bench.each(&self.subject, |testbed, subject, report| {
+            report.heading(&format!("{} B, path {}", subject.size, subject.path));
+            let run = run_burst(testbed, subject, &config, self.pause)?;
+            report.burst(&run);
+            runs.push(run);
+            Ok(())
+        })?;
+        bench.report.write_bursts(&bench.testbed, &runs)?;
+        Ok(code)
+    }
+}
+
+/// A testbed, a report, and the CPUs.
+struct Bench {
+    testbed: Testbed,
+    report: SearchReport,
+    cpus: (usize, usize),
+    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
+}
+
+impl Bench {
+    fn open(args: &SubjectArgs, what: &str) -> Result<Bench> {
+        let chosen = choose_cpus(args.cpus.as_ref().map_or(&[][..], |list| &list.0))?;
+        let cpus = (chosen[0], chosen[1.min(chosen.len() - 1)]);
+        let mut report = SearchReport::open(args.json.as_deref())?;
+        let largest = args.sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
+        let testbed = match (&args.interface, &args.dut_interface) {
+            (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, args.force)?,
+            _ => {
+                // Before any thread exists: a user namespace is entered by the whole process.
+                ensure_namespaces_allowed()?;
+                Testbed::lab(largest)?
+            }
+        };
+        let line_rate = match testbed.is_veth() {
+            true => None,
+            false => {
+                let name = &testbed.generator.link.name;
+                Ethtool::open()?
+                    .megabits_per_second(name)?
+                    .map(|megabits| LineRate { bits_per_second: f64::from(megabits) * 1e6 })
+            }
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
+            .map_err(|error| failed("catch signals", &error, ""))?;
+        report.start(what, &testbed, line_rate);
+        Ok(Bench { testbed, report, cpus, stop, interrupt })
+    }
+
+    /// Does `work` for each size and path, in the generator's namespace, until interrupted.
+    fn each(
+        &mut self,
+        args: &SubjectArgs,
+        mut work: impl FnMut(&Testbed, &Subject, &mut SearchReport) -> Result<()> + Send,
+    ) -> Result<u8> {
+        let Bench { testbed, report, cpus, stop, interrupt } = self;
+        let testbed = &*testbed;
+        let ring_memory = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+        for &size in &args.sizes {
+            for &path in &args.paths {
+                if interrupt.caught() {
+                    break;
+                }
+                let subject = Subject {
+                    path,
+                    size,
+                    cpus: *cpus,
+                    ring_memory: Arc::clone(&ring_memory),
+                    stop: Arc::clone(stop),
+                };
+                let namespace = &testbed.generator.namespace;
+                let done = namespace.run(|| work(testbed, &subject, report))?;
+                match done {
+                    // What an interruption broke off says nothing.
+                    Err(Error::Run(_)) if interrupt.caught() => {}
+                    done => done?,
+                }
+            }
+        }
+        Ok(if interrupt.caught() { exit::INTERRUPTED } else { exit::OK })
+    }
+}

@@ -1,0 +1,265 @@
+//! The load's receive halves: whatever has arrived, a bounded batch at a time.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::LoadConfig;
+use crate::error::Result;
+use crate::ring::budget::MemoryBudget;
+use crate::ring::frame::{ChecksumState, FrameMeta, PacketType};
+use crate::ring::rx_v2::RxRingV2;
+use crate::ring::rx_v3::RxRingV3;
+use crate::ring::setup::{RxRing, RxRingSocket};
+use crate::stats::counters::KernelCounters;
+use crate::sys::failure::failed;
+use crate::sys::filter::Wanted;
+use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
+
+/// A receive half by name, as the engine's paths have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RxChoice {
+    /// `TPACKET_V3`: blocks of frames. The cheapest, and each frame may wait a retire timeout.
+    V3,
+    /// `TPACKET_V2`: each frame as it comes.
+    V2,
+    /// `recvfrom`, one frame a call: no VLAN tag, checksum state or kernel stamp is seen.
+    Recv,
+}
+
+impl RxChoice {
+    /// All of them.
+    pub const ALL: [RxChoice; 3] = [RxChoice::V3, RxChoice::V2, RxChoice::Recv];
+
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RxChoice::V3 => "v3",
+            RxChoice::V2 => "v2",
+            RxChoice::Recv => "recv",
+        }
+    }
+}
+
+impl fmt::Display for RxChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for RxChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<RxChoice, String> {
+        let known = RxChoice::ALL.into_iter().find(|one| one.name() == text.trim());
+        known.ok_or_else(|| format!("unknown receive half '{text}': v3, v2, recv"))
+    }
+}
+
+/// Who looks at received frames.
+pub trait Sink {
+    /// A batch was just lent: the frames that follow are held from now on.
+    fn begin(&mut self);
+
+    /// A frame, from its destination address on.
+    fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]);
+
+    /// So many frames that the ring's headers made unreadable.
+    fn malformed(&mut self, frames: u32);
+}
+
+/// A socket that frames are taken from.
+pub trait Intake {
+    /// Shows one batch of what has arrived to `sink`; false if nothing had.
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool>;
+
+    /// The socket, to wait on and to ask for counts.
+    fn socket(&self) -> &PacketSocket;
+
+    /// The layout of the ring's headers; `None` without a ring.
+    fn version(&self) -> Option<RingVersion>;
+
+    /// Sleeps until a batch can be taken or `timeout` is over.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        if self.socket().wait_readable_ns(timeout)? {
+            return Ok(());
+        }
+        // A pending error (ENETDOWN after a flap) makes ppoll(2) return at once until it is read.
+        if self.socket().take_error().is_some() {
+            crate::sys::clock::sleep(timeout.min(Duration::from_millis(1)));
+        }
+        Ok(())
+    }
+
+    /// Adds the kernel's counts since the last call.
+    fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
+        let counts = self.socket().take_statistics(self.version())?;
+        counters.packets += u64::from(counts.packets);
+        counters.drops += u64::from(counts.drops);
+        counters.freezes += u64::from(counts.freezes);
+        Ok(())
+    }
+}
+
+/// Frames from a `TPACKET_V3` ring.
+#[derive(Debug)]
+pub struct IntakeV3 {
+    socket: Arc<PacketSocket>,
+    ring: RxRingV3,
+}
+
+/// Frames from a `TPACKET_V2` ring.
+#[derive(Debug)]
+pub struct IntakeV2 {
+    socket: Arc<PacketSocket>,
+    ring: RxRingV2,
+}
+
+/// Frames from the socket's own queue.
+#[derive(Debug)]
+pub struct IntakeRecv {
+    socket: PacketSocket,
+    buffer: Box<[u8]>,
+}
+
+/// A receive half that was opened and bound.
+#[derive(Debug)]
+pub enum AnyIntake {
+    /// `v3`
+    V3(IntakeV3),
+    /// `v2`
+    V2(IntakeV2),
+    /// `recv`
+    Recv(IntakeRecv),
+}
+
+/// The largest frame that a packet socket can hand over: a super-frame of 64 KiB and its header.
+const BUFFER_BYTES: usize = (64 << 10) + 64;
+
+/// Receive buffer to ask for without a ring. Best effort; the kernel caps it.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+/// Opens a receive half on the configured interface and lets frames of the configured EtherType in,
+/// of all addresses if `promiscuous`.
+pub fn open(
+    choice: RxChoice,
+    config: &LoadConfig,
+    promiscuous: bool,
+    budget: &Arc<MemoryBudget>,
+    notes: &mut Vec<String>,
+) -> Result<AnyIntake> {
+    let ether_types = vec![config.carriage.ether_type().0];
+    let wanted = Wanted { ether_types, tagged: choice != RxChoice::Recv }.program();
+    let version = match choice {
+        RxChoice::V3 => RingVersion::V3,
+        RxChoice::V2 => RingVersion::V2,
+        RxChoice::Recv => {
+            let socket = PacketSocket::open(SocketType::Raw)?;
+            socket.attach_filter(&wanted)?;
+            let _ = socket.set_receive_buffer(RECEIVE_BUFFER_BYTES);
+            bind(&socket, config, promiscuous)?;
+            let buffer = vec![0; BUFFER_BYTES].into();
+            return Ok(AnyIntake::Recv(IntakeRecv { socket, buffer }));
+        }
+    };
+    let opened = RxRingSocket::open(version, config.receive, config.mtu, &wanted, budget)?;
+    notes.extend(opened.notes);
+    bind(&opened.socket, config, promiscuous)?;
+    let socket = opened.socket;
+    Ok(match opened.ring {
+        RxRing::V3(ring) => AnyIntake::V3(IntakeV3 { socket, ring }),
+        RxRing::V2(ring) => AnyIntake::V2(IntakeV2 { socket, ring }),
+    })
+}
+
+fn bind(socket: &PacketSocket, config: &LoadConfig, promiscuous: bool) -> Result<()> {
+    socket.ignore_outgoing()?;
+    let interface = config.interface;
+    socket.bind(interface, ALL_PROTOCOLS).map_err(|error| {
+        failed(format!("bind the generator's receive socket to interface {interface}"), &error, "")
+    })?;
+    if promiscuous {
+        socket.join_promiscuous(interface)?;
+    }
+    Ok(())
+}
+
+impl Intake for IntakeV3 {
+    #[inline]
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        let Some(mut block) = self.ring.lend() else { return Ok(false) };
+        sink.begin();
+        for frame in block.frames() {
+            match frame {
+                Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
+                Err(malformed) => sink.malformed(malformed.frames),
+            }
+        }
+        Ok(true)
+    }
+
+    fn socket(&self) -> &PacketSocket {
+        &self.socket
+    }
+
+    fn version(&self) -> Option<RingVersion> {
+        Some(RingVersion::V3)
+    }
+}
+
+impl Intake for IntakeV2 {
+    #[inline]
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        let Some(mut run) = self.ring.lend() else { return Ok(false) };
+        sink.begin();
+        for frame in run.frames() {
+            match frame {
+                Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
+                Err(malformed) => sink.malformed(malformed.frames),
+            }
+        }
+        Ok(true)
+    }
+
+    fn socket(&self) -> &PacketSocket {
+        &self.socket
+    }
+
+    fn version(&self) -> Option<RingVersion> {
+        Some(RingVersion::V2)
+    }
+}
+
+impl Intake for IntakeRecv {
+    #[inline]
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        let received = match self.socket.receive(&mut self.buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // A link that went down is told once; the frames come when it is up again.
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        sink.begin();
+        let captured = received.wire_bytes.min(self.buffer.len());
+        let meta = FrameMeta {
+            wire_bytes: received.wire_bytes as u32,
+            stamp_ns: 0,
+            packet_type: PacketType::from_number(received.from.packet_type),
+            tag: None,
+            checksum: ChecksumState::Unseen,
+        };
+        sink.frame(&meta, &self.buffer[..captured]);
+        Ok(true)
+    }
+
+    fn socket(&self) -> &PacketSocket {
+        &self.socket
+    }
+
+    fn version(&self) -> Option<RingVersion> {
+        None
+    }
+}

@@ -1,0 +1,171 @@
+//! What senders and the receiver tell each other, without locks: written once a batch.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// The board of a run.
+#[derive(Debug)]
+pub struct Board {
+    /// One for each sender.
+    pub senders: Box<[SenderBoard]>,
+    /// What the receiver writes.
+    pub receiver: ReceiverBoard,
+}
+
+/// Written by the receiver, read by senders that wait for answers.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ReceiverBoard {
+    /// Numbers that came back so far.
+    pub returned: AtomicU64,
+    /// The receiver has failed: nobody needs to send any more.
+    pub failed: AtomicBool,
+}
+
+/// Written by one sender. Its frames have numbers of their own, 0, 1, 2 and so on.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct SenderBoard {
+    /// Numbers handed out: the kernel may have those frames, and nobody has seen later ones.
+    handed_out: AtomicU64,
+    /// Frames that the kernel has taken.
+    taken: AtomicU64,
+    /// The first number that is not of the warm-up; `u64::MAX` until it is known.
+    measured_from: AtomicU64,
+    /// The sender is done: what is handed out and not taken never will be.
+    done: AtomicBool,
+    /// When the newest numbers left, by number modulo the length, which is a power of two.
+    departures: Box<[Departure]>,
+}
+
+/// When a frame was to leave and when it left, in nanoseconds on `CLOCK_MONOTONIC`.
+#[derive(Debug, Default)]
+struct Departure {
+    intended_ns: AtomicU64,
+    sent_ns: AtomicU64,
+}
+
+impl Board {
+    /// A board for so many senders, each of which remembers the departures of its newest
+    /// `departures` frames, rounded up to a power of two. All memory is touched here.
+    pub fn new(senders: usize, departures: usize) -> Board {
+        let departures = departures.next_power_of_two();
+        let sender = |_| SenderBoard {
+            handed_out: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            measured_from: AtomicU64::new(u64::MAX),
+            done: AtomicBool::new(false),
+            departures: (0..departures).map(|_| Departure::default()).collect(),
+        };
+        Board { senders: (0..senders).map(sender).collect(), receiver: ReceiverBoard::default() }
+    }
+
+    /// Frames of all senders that the kernel has taken so far.
+    pub fn taken(&self) -> u64 {
+        self.senders.iter().map(SenderBoard::taken).sum()
+    }
+
+    /// Whether all senders are done.
+    pub fn all_done(&self) -> bool {
+        self.senders.iter().all(|sender| sender.done.load(Ordering::Acquire))
+    }
+}
+
+impl SenderBoard {
+    /// Announces numbers up to `handed_out`, before their frames can reach the kernel.
+    #[inline]
+    pub fn hand_out_until(&self, handed_out: u64) {
+        // Paired with the receiver's load: whoever sees a frame of these numbers, or a departure of
+        // theirs, sees this as well (the departure's store is behind it and releases it; the frame
+        // passed through the kernel's locks).
+        self.handed_out.store(handed_out, Ordering::Release);
+    }
+
+    /// Numbers handed out.
+    #[inline]
+    pub fn handed_out(&self) -> u64 {
+        self.handed_out.load(Ordering::Acquire)
+    }
+
+    /// The first number of the measurement, to be said before it is handed out.
+    pub fn measure_from(&self, number: u64) {
+        self.measured_from.store(number, Ordering::Release);
+    }
+
+    /// The first number of the measurement; `u64::MAX` while the warm-up lasts.
+    #[inline]
+    pub fn measured_from(&self) -> u64 {
+        self.measured_from.load(Ordering::Acquire)
+    }
+
+    /// The kernel has taken so many frames in all.
+    #[inline]
+    pub fn take_until(&self, taken: u64) {
+        self.taken.store(taken, Ordering::Release);
+    }
+
+    /// Frames that the kernel has taken.
+    #[inline]
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Nothing more will be sent.
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::Release);
+    }
+
+    /// Notes when frame `number` was to leave.
+    #[inline]
+    pub fn note_intended(&self, number: u64, intended_ns: u64) {
+        self.departure(number).intended_ns.store(intended_ns, Ordering::Release);
+    }
+
+    /// Notes when the kernel is about to be given frame `number`.
+    #[inline]
+    pub fn note_sent(&self, number: u64, sent_ns: u64) {
+        self.departure(number).sent_ns.store(sent_ns, Ordering::Release);
+    }
+
+    /// For the sender itself: when frame `number` was to leave.
+    #[inline]
+    pub fn intended_ns(&self, number: u64) -> u64 {
+        self.departure(number).intended_ns.load(Ordering::Relaxed)
+    }
+
+    /// When frame `number` was to leave and when it left; `None` once that is forgotten.
+    #[inline]
+    pub fn departure_of(&self, number: u64) -> Option<(u64, u64)> {
+        let Departure { intended_ns, sent_ns } = self.departure(number);
+        let times = (intended_ns.load(Ordering::Acquire), sent_ns.load(Ordering::Acquire));
+        // Looked at behind the times: if a later frame's were read, its number is seen as well.
+        let is_remembered = self.handed_out() - number <= self.departures.len() as u64;
+        is_remembered.then_some(times)
+    }
+
+    #[inline]
+    fn departure(&self, number: u64) -> &Departure {
+        &self.departures[number as usize & (self.departures.len() - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_departures_are_forgotten_and_never_mistaken() {
+        let board = Board::new(1, 3);
+        let sender = &board.senders[0];
+        for number in 0..5 {
+            sender.hand_out_until(number + 1);
+            sender.note_intended(number, 10 * number);
+            sender.note_sent(number, 10 * number + 1);
+        }
+        assert_eq!(sender.departure_of(0), None);
+        assert_eq!(sender.departure_of(1), Some((10, 11)));
+        assert_eq!(sender.departure_of(4), Some((40, 41)));
+        assert!(!board.all_done());
+        sender.finish();
+        assert!(board.all_done());
+    }
+}

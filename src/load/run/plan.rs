@@ -1,0 +1,181 @@
+//! What a load is asked to do.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::load::intake::RxChoice;
+use crate::load::pace::Pattern;
+use crate::load::plan::{Limits, LoadConfig};
+use crate::load::rate::{FrameRate, Rate};
+use crate::load::transmit::TxChoice;
+use crate::wire::encapsulation::Encapsulation;
+
+/// A frame that leaves more than this after its intended time left late. It is a gap of 100,000
+/// frames a second, and more than a free CPU ever needs between two looks at the clock.
+pub const LATE_DEPARTURE: Duration = Duration::from_micros(10);
+
+/// The longest window.
+pub const WINDOW_FRAMES_MAX: u64 = 1 << 14;
+
+/// What decides when a frame is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Drive {
+    /// An open loop: a schedule that nothing that comes back can shift.
+    Paced {
+        /// The mean rate; [`Rate::Max`] sends as fast as it can, without a schedule.
+        rate: Rate,
+        /// How departures follow one another.
+        pattern: Pattern,
+    },
+    /// A closed loop: so many unanswered frames at a time, a new one for each answer. 1 is
+    /// ping-pong. Frames that are not answered within the configured answer time-out are given up.
+    Window(u64),
+}
+
+/// Which threads do the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One sends and receives by turns.
+    Together,
+    /// One receives; so many others (at least one) send, sharing the schedule.
+    Apart {
+        /// Senders.
+        senders: usize,
+    },
+}
+
+impl Threads {
+    /// Threads that send.
+    pub fn senders(self) -> usize {
+        match self {
+            Threads::Together => 1,
+            Threads::Apart { senders } => senders.max(1),
+        }
+    }
+}
+
+/// What a load is asked to do.
+#[derive(Clone, Debug)]
+pub struct LoadPlan {
+    /// The frames, the interface, the rings, the batch and the stop flag. Not used of it: `cpu`,
+    /// `version`, `pause_max` and `quiet`.
+    pub config: LoadConfig,
+    /// When frames are sent.
+    pub drive: Drive,
+    /// The link's line rate in bits per second, where it has one (a veth pair has none).
+    pub line_bits_per_second: Option<u64>,
+    /// How long the measurement lasts or how many frames it has; the warm-up comes on top.
+    pub limits: Limits,
+    /// How long frames are sent and verified before the measurement begins.
+    pub warm_up: Duration,
+    /// How long to wait for echoes after the sending; it ends earlier when all are back.
+    pub drain: Duration,
+    /// An echo that takes longer than this from its frame's sending counts as late.
+    pub late_after: Duration,
+    /// The TX half; `None` for the best.
+    pub transmit: Option<TxChoice>,
+    /// The receive half; `None` for the best.
+    pub receive: Option<RxChoice>,
+    /// Whether frames go past the interface's queueing discipline, unseen by packet captures.
+    pub qdisc_bypass: bool,
+    /// Which threads do the work.
+    pub threads: Threads,
+    /// CPUs to pin threads to: senders in order, then the receiver, round and round. Empty: none is
+    /// pinned.
+    pub cpus: Vec<usize>,
+    /// Whether round trips are split at the kernel's receive stamp.
+    pub breakdown: bool,
+    /// Bad frames kept byte by byte, from the first on.
+    pub evidence_max: usize,
+    /// Time between two progress reports.
+    pub interval: Duration,
+}
+
+impl LoadPlan {
+    /// `config` at `rate`, evenly spaced, for `limits`; one thread, no warm-up.
+    pub fn paced(config: LoadConfig, rate: Rate, limits: Limits) -> LoadPlan {
+        LoadPlan::new(config, Drive::Paced { rate, pattern: Pattern::Constant }, limits)
+    }
+
+    /// `config` as `drive` says, for `limits`; one thread, no warm-up.
+    ///
+    /// A receive ring whose number of blocks is left open gets 16 MiB: a generator that is kept from
+    /// its CPU for a while must not be the one that loses the echoes.
+    pub fn new(mut config: LoadConfig, drive: Drive, limits: Limits) -> LoadPlan {
+        if config.receive.blocks.is_none() {
+            let block_bytes = *config.receive.block_bytes.get_or_insert(128 << 10);
+            config.receive.blocks = Some(((16 << 20) / block_bytes.max(1)).max(2));
+        }
+        LoadPlan {
+            config,
+            drive,
+            line_bits_per_second: None,
+            limits,
+            warm_up: Duration::ZERO,
+            drain: Duration::from_millis(200),
+            late_after: Duration::from_millis(100),
+            transmit: None,
+            receive: None,
+            qdisc_bypass: false,
+            threads: Threads::Together,
+            cpus: Vec::new(),
+            breakdown: false,
+            evidence_max: 0,
+            interval: Duration::from_secs(1),
+        }
+    }
+
+    /// The exact rate; `None` where there is no schedule.
+    pub fn frame_rate(&self) -> Result<Option<FrameRate>> {
+        let Drive::Paced { rate, .. } = self.drive else { return Ok(None) };
+        let mean = self.config.sizes.mean().ok_or_else(|| {
+            Error::Usage(format!("frame sizes {}: there is none", self.config.sizes))
+        })?;
+        rate.frame_rate(mean, self.line_bits_per_second).map_err(Error::Usage)
+    }
+
+    /// The TX half that is used.
+    pub fn transmit_half(&self) -> TxChoice {
+        self.transmit.unwrap_or(TxChoice::Ring)
+    }
+
+    /// The receive half that is used. Where nothing else is asked for it is V2: V3 hands a frame
+    /// over up to a retire timeout after its arrival, and `recv` sees no tags.
+    pub fn receive_half(&self) -> RxChoice {
+        self.receive.unwrap_or(RxChoice::V2)
+    }
+
+    /// Checks what can be checked without a socket; a usage error says what is wrong.
+    pub fn check(&self) -> Result<Encapsulation> {
+        let usage = |text: &str| Err(Error::Usage(text.into()));
+        self.config.check()?;
+        self.frame_rate()?;
+        if self.limits.duration.is_none() && self.limits.count.is_none() {
+            return usage("a run needs a duration or a count");
+        }
+        if self.limits.duration.is_some_and(|duration| duration.is_zero()) {
+            return usage("a run of no duration measures nothing");
+        }
+        match self.drive {
+            Drive::Window(frames) if !(1..=WINDOW_FRAMES_MAX).contains(&frames) => {
+                return usage(&format!("a window has 1 to {WINDOW_FRAMES_MAX} frames"));
+            }
+            Drive::Window(_) if self.threads.senders() > 1 => {
+                return usage("a window has one sender: several cannot share it");
+            }
+            _ => {}
+        }
+        if let Threads::Apart { senders: 0 | 65.. } = self.threads {
+            return usage("1 to 64 threads can send");
+        }
+        if self.receive_half() == RxChoice::Recv && !self.config.carriage.tags.is_empty() {
+            return usage("the receive half recv sees no VLAN tags: take v2 or v3");
+        }
+        if self.breakdown && self.receive_half() == RxChoice::Recv {
+            return usage(
+                "the receive half recv has no kernel stamps to break round trips down by",
+            );
+        }
+        self.config.carriage.encapsulation()
+    }
+}

@@ -1,0 +1,244 @@
+//! The receiver: verifies what comes back and times it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::board::Board;
+use super::latencies::Latencies;
+use crate::error::Result;
+use crate::load::intake::{Intake, Sink};
+use crate::load::verify::{Taken, Verifier};
+use crate::ring::frame::FrameMeta;
+use crate::stats::counters::KernelCounters;
+use crate::stats::jitter::Jitter;
+use crate::sys::clock::{monotonic_ns, realtime_ns, realtime_offset_ns};
+use crate::sys::failure::failed;
+
+/// Batches taken before the sending goes on.
+const BATCHES_AT_ONCE: usize = 16;
+
+/// How long to look for duplicates after everything is back.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// A change of the offset between the clocks beyond what measuring it can be wrong by.
+const CLOCK_STEP_NS: u64 = 100_000;
+
+/// What of the receiver is beside the socket: all that a received frame changes.
+pub(super) struct Books {
+    pub verifier: Verifier,
+    pub latencies: Box<Latencies>,
+    /// One for each sender.
+    pub jitters: Box<[Jitter]>,
+    /// Intact frames so old that their departure was forgotten: in no histogram.
+    pub untimed: u64,
+    board: Arc<Board>,
+    late_after_ns: u64,
+    breakdown: bool,
+    /// What to take from a kernel stamp to get a time on `CLOCK_MONOTONIC`.
+    offset_ns: i64,
+    /// Times that somebody set the clock of the kernel's stamps.
+    pub clock_steps: u64,
+    /// When the batch at hand was lent, or later if a frame came later.
+    now_ns: u64,
+}
+
+/// The receiving side of a run.
+pub(super) struct Receiver<I> {
+    intake: I,
+    pub books: Books,
+    pub kernel: KernelCounters,
+}
+
+impl Books {
+    pub fn new(
+        verifier: Verifier,
+        board: &Arc<Board>,
+        late_after: Duration,
+        breakdown: bool,
+    ) -> Books {
+        let senders = board.senders.len();
+        Books {
+            verifier,
+            latencies: Box::default(),
+            jitters: vec![Jitter::default(); senders].into(),
+            untimed: 0,
+            board: Arc::clone(board),
+            late_after_ns: late_after.as_nanos().try_into().unwrap_or(u64::MAX),
+            breakdown,
+            offset_ns: realtime_offset_ns(),
+            clock_steps: 0,
+            now_ns: 0,
+        }
+    }
+
+    /// Measures the offset between the clocks again.
+    pub fn check_clocks(&mut self) {
+        let offset_ns = realtime_offset_ns();
+        self.clock_steps += u64::from(offset_ns.abs_diff(self.offset_ns) > CLOCK_STEP_NS);
+        self.offset_ns = offset_ns;
+    }
+
+    #[inline]
+    fn time(&mut self, number: u64, received_ns: u64, is_intact: bool) {
+        let (sender, own) = self.verifier.place_of(number);
+        let Some((intended_ns, sent_ns)) = self.board.senders[sender].departure_of(own) else {
+            self.untimed += u64::from(is_intact);
+            return self.verifier.note_late(number);
+        };
+        let service_ns = self.now_ns.saturating_sub(sent_ns);
+        if service_ns > self.late_after_ns {
+            self.verifier.note_late(number);
+        }
+        if !is_intact || own < self.verifier.ledger_of(sender).measured_from() {
+            return;
+        }
+        let latencies = &mut *self.latencies;
+        latencies.response.record_between(intended_ns, self.now_ns);
+        latencies.service.record(service_ns);
+        let mut transit_ns = service_ns;
+        if received_ns != 0 {
+            // The offset is right to some tens of nanoseconds, so either part may be as far below
+            // zero: that is zero.
+            transit_ns = received_ns.saturating_sub(sent_ns);
+            if self.breakdown {
+                latencies.until_kernel.record(transit_ns);
+                latencies.in_ring.record(self.now_ns.saturating_sub(received_ns));
+            }
+        }
+        self.jitters[sender].record(transit_ns);
+    }
+
+    /// Takes over what the senders have announced.
+    fn look_at_the_board(&mut self) {
+        for (sender, board) in self.board.senders.iter().enumerate() {
+            // In this order: the first number that is measured is said before it is handed out.
+            let handed_out = board.handed_out();
+            let ledger = self.verifier.ledger_of(sender);
+            ledger.set_measured_from(board.measured_from());
+            ledger.hand_out_until(handed_out);
+        }
+    }
+}
+
+impl Sink for Books {
+    #[inline]
+    fn begin(&mut self) {
+        self.now_ns = monotonic_ns();
+        self.look_at_the_board();
+    }
+
+    #[inline]
+    fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]) {
+        let received_ns = match meta.stamp_ns {
+            0 => 0,
+            stamp_ns => stamp_ns.saturating_add_signed(-self.offset_ns),
+        };
+        // A V2 ring shows frames that came while those before them were looked at.
+        if received_ns > self.now_ns {
+            self.begin();
+        }
+        let mut taken = self.verifier.take_if_sent(meta, bytes);
+        if taken == Taken::NeverSent {
+            self.look_at_the_board();
+            taken = self.verifier.take(meta, bytes);
+        }
+        match taken {
+            Taken::Intact(number) => self.time(number, received_ns, true),
+            Taken::Damaged(number) => self.time(number, received_ns, false),
+            Taken::Beside | Taken::NeverSent => {}
+        }
+    }
+
+    fn malformed(&mut self, frames: u32) {
+        self.verifier.take_malformed(frames);
+    }
+}
+
+impl<I: Intake> Receiver<I> {
+    pub fn new(intake: I, books: Books) -> Receiver<I> {
+        Receiver { intake, books, kernel: KernelCounters::default() }
+    }
+
+    /// Takes and verifies what has arrived, a bounded amount; whether anything had.
+    #[inline]
+    pub fn step(&mut self) -> Result<bool> {
+        for batch in 0..BATCHES_AT_ONCE {
+            let took = self.intake.take(&mut self.books);
+            if !took.map_err(|error| failed("receive echoes", &error, ""))? {
+                if batch > 0 {
+                    self.publish();
+                }
+                return Ok(batch > 0);
+            }
+        }
+        self.publish();
+        Ok(true)
+    }
+
+    #[inline]
+    fn publish(&self) {
+        let returned = self.books.verifier.returned();
+        self.books.board.receiver.returned.store(returned, Ordering::Release);
+    }
+
+    /// Frames that the kernel took and that are not back, those of the warm-up included.
+    #[inline]
+    pub fn unanswered(&self) -> u64 {
+        self.books.board.taken().saturating_sub(self.books.verifier.returned())
+    }
+
+    /// Sleeps until something arrives or `timeout` is over.
+    pub fn wait(&mut self, timeout: Duration) -> Result<()> {
+        self.intake.wait(timeout).map_err(|error| failed("wait for echoes", &error, ""))
+    }
+
+    /// All senders are done: takes echoes until all are back and 5 ms more, for duplicates, or until
+    /// `longest` is over. `tick` is called now and then with the time. Returns how long it took.
+    pub fn drain(
+        &mut self,
+        longest: Duration,
+        retire: Duration,
+        mut tick: impl FnMut(&mut Books, u64),
+    ) -> Result<Duration> {
+        self.books.look_at_the_board();
+        for sender in 0..self.books.board.senders.len() {
+            let board = &self.books.board.senders[sender];
+            let never_sent = board.handed_out() - board.taken();
+            self.books.verifier.ledger_of(sender).take_back(never_sent);
+        }
+        self.books.verifier.end_sending(realtime_ns());
+        let begin_ns = monotonic_ns();
+        let mut last_ns = begin_ns;
+        loop {
+            let took = self.step()?;
+            let now_ns = monotonic_ns();
+            tick(&mut self.books, now_ns);
+            let elapsed = Duration::from_nanos(now_ns.saturating_sub(begin_ns));
+            if took {
+                last_ns = now_ns;
+                if elapsed < longest {
+                    continue;
+                }
+            }
+            let all_back = self.unanswered() == 0;
+            let quiet = Duration::from_nanos(now_ns.saturating_sub(last_ns));
+            let left = longest.saturating_sub(elapsed);
+            let left = match all_back {
+                true => left.min((LINGER + retire * 2).saturating_sub(quiet)),
+                false => left,
+            };
+            if left.is_zero() {
+                return Ok(elapsed);
+            }
+            self.wait(left.min(Duration::from_millis(10)))?;
+        }
+    }
+
+    /// What the kernel has counted for the socket until now.
+    pub fn take_counters(&mut self) -> Result<()> {
+        self.intake
+            .accumulate(&mut self.kernel)
+            .map_err(|error| failed("read the generator's socket statistics", &error, ""))
+    }
+}

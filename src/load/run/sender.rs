@@ -1,0 +1,383 @@
+//! One sender: puts the frames that are due, kicks once a batch, and keeps book of what left when.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::board::{Board, SenderBoard};
+use super::departures::Departures;
+use crate::error::Result;
+use crate::load::pace::{Schedule, Share};
+use crate::load::template::Template;
+use crate::load::transmit::Transmit;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::failure::{failed, is_refused_for_now};
+
+/// Pause before the next kick when the kernel refused one.
+const REFUSED_PAUSE_NS: u64 = 50_000;
+
+/// How long after the end of a run frames may still leave that were due before it.
+const CATCH_UP_NS: u64 = 10_000_000;
+
+/// A run without an end in time is given up when the kernel takes nothing for so long.
+const STALL_NS: u64 = 1_000_000_000;
+
+/// What decides when this sender sends.
+#[derive(Clone, Debug)]
+pub(super) enum Trigger {
+    /// Its share of a schedule.
+    Schedule(Schedule),
+    /// Always.
+    Always,
+    /// While fewer frames than this are unanswered; they are given up after a time-out.
+    Window { frames: u64, give_up_ns: u64 },
+}
+
+/// What a sender is asked to do; times are nanoseconds on `CLOCK_MONOTONIC`.
+#[derive(Clone, Debug)]
+pub(super) struct SenderPlan {
+    pub trigger: Trigger,
+    /// Which frames of the run it sends.
+    pub share: Share,
+    pub run: u16,
+    /// Most frames of one kick.
+    pub batch: usize,
+    pub start_ns: u64,
+    /// When the measurement begins: frames that leave, or were to leave, before it are warm-up.
+    pub measure_ns: u64,
+    /// When it ends; `u64::MAX` if only the count says so.
+    pub end_ns: u64,
+    /// Frames of the measurement that this sender sends at most.
+    pub count: u64,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The kernel took frames.
+    Sent,
+    /// Nothing to do before this time, on `CLOCK_MONOTONIC`.
+    IdleUntil(u64),
+    /// Frames may be sent when others have come back.
+    Awaiting,
+    /// All is sent, or the time is over.
+    Done,
+}
+
+/// What a sender did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SenderReport {
+    pub departures: Departures,
+    /// Frames of the measurement that the kernel took, and their bytes without FCS.
+    pub sent: u64,
+    /// Bytes of all frames that the kernel took, those of the warm-up included, without FCS.
+    pub all_bytes: u64,
+    /// Frames of the warm-up that the kernel took.
+    pub warm_up: u64,
+    /// Frames of the measurement that were due and not even prepared.
+    pub unsent_late: u64,
+    /// Frames that were prepared and that the kernel had not taken when the time was over.
+    pub unsent_refused: u64,
+    /// When the measurement was over: at its end or when it was stopped; with a count, when the
+    /// frame behind the last one would have left; without a schedule, when the last kick was done.
+    pub span_end_ns: u64,
+    pub stopped: bool,
+}
+
+pub(super) struct Sender<T> {
+    transmit: T,
+    board: Arc<Board>,
+    number: usize,
+    template: Arc<Template>,
+    stop: Arc<AtomicBool>,
+    plan: SenderPlan,
+    /// Numbers handed out, and frames that the kernel took.
+    handed_out: u64,
+    taken: u64,
+    measured_from: u64,
+    /// Frames below this number were refused once.
+    refused_below: u64,
+    retry_ns: u64,
+    last_progress_ns: u64,
+    /// Window: unanswered frames that nobody waits for any more, and when something last came.
+    given_up: u64,
+    returned: u64,
+    last_answer_ns: u64,
+    report: SenderReport,
+}
+
+impl<T: Transmit> Sender<T> {
+    pub fn new(
+        transmit: T,
+        number: usize,
+        template: &Arc<Template>,
+        board: &Arc<Board>,
+        stop: &Arc<AtomicBool>,
+    ) -> Sender<T> {
+        let trigger = Trigger::Always;
+        let plan = SenderPlan {
+            trigger,
+            share: Share::WHOLE,
+            run: 0,
+            batch: 1,
+            start_ns: 0,
+            measure_ns: 0,
+            end_ns: 0,
+            count: 0,
+        };
+        Sender {
+            transmit,
+            board: Arc::clone(board),
+            number,
+            template: Arc::clone(template),
+            stop: Arc::clone(stop),
+            plan,
+            handed_out: 0,
+            taken: 0,
+            measured_from: u64::MAX,
+            refused_below: 0,
+            retry_ns: 0,
+            last_progress_ns: 0,
+            given_up: 0,
+            returned: 0,
+            last_answer_ns: 0,
+            report: SenderReport::default(),
+        }
+    }
+
+    /// Sets out on `plan`.
+    pub fn begin(&mut self, plan: SenderPlan) {
+        self.last_progress_ns = plan.start_ns;
+        self.last_answer_ns = plan.start_ns;
+        self.plan = plan;
+        if self.plan.measure_ns <= self.plan.start_ns {
+            self.measure_from_here();
+        }
+    }
+
+    fn board(&self) -> &SenderBoard {
+        &self.board.senders[self.number]
+    }
+
+    /// When the kernel last took a frame; the start before that.
+    pub fn last_sent_ns(&self) -> u64 {
+        self.last_progress_ns
+    }
+
+    /// Sends what is due at `now_ns`, at most a batch, with one kick.
+    #[inline]
+    pub fn step(&mut self, now_ns: u64) -> Result<Step> {
+        if self.stop.load(Ordering::Relaxed) && !self.report.stopped {
+            self.report.stopped = true;
+            self.plan.end_ns = self.plan.end_ns.min(now_ns);
+        }
+        if self.is_over(now_ns) {
+            return Ok(Step::Done);
+        }
+        if self.transmit.in_flight() > 0 && now_ns < self.retry_ns {
+            return Ok(Step::IdleUntil(self.retry_ns));
+        }
+        let idle = self.fill(now_ns);
+        if self.transmit.in_flight() == 0 {
+            return Ok(idle);
+        }
+        self.kick()
+    }
+
+    /// Puts the frames that are due; returns what to do if there is none.
+    #[inline]
+    fn fill(&mut self, now_ns: u64) -> Step {
+        let mut idle = Step::IdleUntil(now_ns);
+        if now_ns >= self.plan.measure_ns
+            && self.measured_from == u64::MAX
+            && !matches!(self.plan.trigger, Trigger::Schedule(_))
+        {
+            self.measure_from_here();
+        }
+        let room = self.window_room(now_ns);
+        if room == 0 {
+            return Step::Awaiting;
+        }
+        for _ in 0..self.plan.batch.min(room.try_into().unwrap_or(usize::MAX)) {
+            if self.count_reached() {
+                break;
+            }
+            let intended_ns = match &mut self.plan.trigger {
+                Trigger::Schedule(schedule) => {
+                    let next_ns = self.plan.start_ns.saturating_add(schedule.next_ns());
+                    if next_ns > now_ns || next_ns >= self.plan.end_ns {
+                        idle = Step::IdleUntil(next_ns.min(self.plan.end_ns));
+                        break;
+                    }
+                    next_ns
+                }
+                _ => now_ns,
+            };
+            if intended_ns >= self.plan.measure_ns && self.measured_from == u64::MAX {
+                self.measure_from_here();
+            }
+            if !self.put(intended_ns) {
+                break;
+            }
+        }
+        idle
+    }
+
+    /// Writes the next frame; false if there is no room.
+    #[inline]
+    fn put(&mut self, intended_ns: u64) -> bool {
+        let own = self.handed_out;
+        let Share { first, every } = self.plan.share;
+        let number = own * every + first;
+        let Sender { transmit, template, plan, .. } = self;
+        if !transmit.put(|room| template.write(room, plan.run, number)) {
+            return false;
+        }
+        // Before the departure, which displaces an older one: see SenderBoard::departure_of.
+        self.board().hand_out_until(own + 1);
+        self.board().note_intended(own, intended_ns);
+        if let Trigger::Schedule(schedule) = &mut self.plan.trigger {
+            schedule.advance();
+        }
+        self.handed_out += 1;
+        true
+    }
+
+    #[inline]
+    fn kick(&mut self) -> Result<Step> {
+        let sent_ns = monotonic_ns();
+        let board = &self.board.senders[self.number];
+        (self.taken..self.handed_out).for_each(|own| board.note_sent(own, sent_ns));
+        self.report.departures.kicks += 1;
+        if let Err(error) = self.transmit.kick() {
+            if !is_refused_for_now(&error) {
+                let advice = "is the interface still there, and in this namespace?";
+                return Err(failed("send the generator's frames", &error, advice));
+            }
+            self.report.departures.refusals += 1;
+        }
+        let settled = self.transmit.settle();
+        self.note_taken(settled.frames, settled.bytes, sent_ns);
+        if self.transmit.in_flight() > 0 {
+            self.refused_below = self.handed_out;
+            self.retry_ns = sent_ns + REFUSED_PAUSE_NS;
+        }
+        if settled.frames > 0 {
+            self.last_progress_ns = sent_ns;
+            return Ok(Step::Sent);
+        }
+        Ok(Step::IdleUntil(self.retry_ns))
+    }
+
+    #[inline]
+    fn note_taken(&mut self, frames: u64, bytes: u64, sent_ns: u64) {
+        let measured = self.taken.max(self.measured_from)..self.taken + frames;
+        self.taken += frames;
+        self.report.all_bytes += bytes;
+        let board = &self.board.senders[self.number];
+        board.take_until(self.taken);
+        if measured.is_empty() {
+            return;
+        }
+        let departures = &mut self.report.departures;
+        match self.plan.trigger {
+            Trigger::Schedule(_) => {
+                for own in measured {
+                    let refused = own < self.refused_below;
+                    departures.record_scheduled(board.intended_ns(own), sent_ns, refused);
+                }
+            }
+            _ => departures.record_unscheduled(measured.end - measured.start, sent_ns),
+        }
+    }
+
+    /// Frames that the window has room for; without a window there is always room.
+    #[inline]
+    fn window_room(&mut self, now_ns: u64) -> u64 {
+        let Trigger::Window { frames, give_up_ns } = self.plan.trigger else { return u64::MAX };
+        let returned = self.board.receiver.returned.load(Ordering::Acquire);
+        if returned > self.returned {
+            self.returned = returned;
+            self.last_answer_ns = now_ns;
+        }
+        let mut unanswered = self.handed_out.saturating_sub(returned + self.given_up);
+        if unanswered >= frames {
+            let since_ns = self.last_answer_ns.max(self.last_progress_ns);
+            if now_ns.saturating_sub(since_ns) > give_up_ns {
+                self.given_up = self.handed_out - returned.min(self.handed_out);
+                unanswered = 0;
+            }
+        }
+        frames.saturating_sub(unanswered)
+    }
+
+    fn measure_from_here(&mut self) {
+        self.measured_from = self.handed_out;
+        self.board().measure_from(self.handed_out);
+    }
+
+    fn count_reached(&self) -> bool {
+        self.handed_out.saturating_sub(self.measured_from) >= self.plan.count
+    }
+
+    /// Whether the sending is over at `now_ns`.
+    #[inline]
+    fn is_over(&mut self, now_ns: u64) -> bool {
+        let nothing_left = self.transmit.in_flight() == 0;
+        if self.count_reached() && nothing_left {
+            return true;
+        }
+        let stalled_ns = now_ns.saturating_sub(self.last_progress_ns);
+        if self.plan.end_ns == u64::MAX {
+            return !nothing_left && stalled_ns > STALL_NS;
+        }
+        if now_ns < self.plan.end_ns {
+            return false;
+        }
+        let is_late = now_ns >= self.plan.end_ns.saturating_add(CATCH_UP_NS);
+        match &self.plan.trigger {
+            Trigger::Schedule(schedule) if !is_late && !self.report.stopped => {
+                let next_ns = self.plan.start_ns.saturating_add(schedule.next_ns());
+                nothing_left && next_ns >= self.plan.end_ns
+            }
+            _ => is_late || nothing_left || self.report.stopped,
+        }
+    }
+
+    /// Ends the sending: what the kernel has not taken by now is taken back.
+    pub fn finish(mut self) -> SenderReport {
+        let (_, settled) = self.transmit.withdraw();
+        let now_ns = monotonic_ns();
+        self.note_taken(settled.frames, settled.bytes, now_ns);
+        let measured_from = self.measured_from;
+        let prepared = self.handed_out.saturating_sub(measured_from);
+        self.report.sent = self.taken.saturating_sub(measured_from);
+        self.report.warm_up = self.taken - self.report.sent;
+        self.report.unsent_refused = prepared - self.report.sent;
+        self.report.span_end_ns = now_ns;
+        let left = self.plan.count.saturating_sub(prepared);
+        let SenderPlan { trigger, start_ns, end_ns, .. } = &mut self.plan;
+        if let Trigger::Schedule(schedule) = trigger
+            && measured_from != u64::MAX
+        {
+            // The span of n frames ends when frame n + 1 would leave.
+            let next_ns = start_ns.saturating_add(schedule.next_ns());
+            self.report.span_end_ns = if left == 0 { next_ns.min(*end_ns) } else { *end_ns };
+            self.report.unsent_late = match *end_ns {
+                // Only the count ends it: whatever is left of that was not sent.
+                u64::MAX => left,
+                end_ns => schedule.remaining_before(end_ns.saturating_sub(*start_ns)).min(left),
+            };
+            if self.report.span_end_ns == u64::MAX {
+                self.report.span_end_ns = now_ns;
+            }
+        }
+        self.board().finish();
+        self.report
+    }
+}
+
+/// The time until `next_ns`.
+pub(super) fn until(next_ns: u64, now_ns: u64) -> Duration {
+    Duration::from_nanos(next_ns.saturating_sub(now_ns))
+}

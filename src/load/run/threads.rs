@@ -1,0 +1,324 @@
+//! Who does what in which thread, and what the caller hears of it.
+
+use super::*;
+use sender::Step;
+
+/// Departures nearer than this are waited for by looking at the clock: a sleep may end so much later
+/// than asked for.
+const SPIN_NS: u64 = 80_000;
+
+/// How much before a departure a sleep is to end.
+const WAKE_EARLY_NS: u64 = 50_000;
+
+/// The longest sleep: the stop flag is looked at in between.
+const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// Progress reports that may wait for the caller, and histograms that go round with them.
+const REPORTS_WAITING: usize = 2;
+
+/// What is there when all threads have ended.
+pub(super) struct Worked {
+    pub books: Books,
+    pub senders: Vec<SenderReport>,
+    /// Of all intervals that were reported.
+    pub latencies: Latencies,
+    pub kernel: crate::stats::counters::KernelCounters,
+    pub drained: Duration,
+    pub start_ns: u64,
+}
+
+/// What a receiving thread leaves behind.
+struct Received {
+    books: Books,
+    kernel: crate::stats::counters::KernelCounters,
+    drained: Duration,
+    /// Of the sender in the same thread.
+    sender: Option<SenderReport>,
+}
+
+/// Sends progress reports and never waits for anybody.
+pub(super) struct Reporter {
+    interval_ns: u64,
+    start_ns: u64,
+    next_ns: u64,
+    reports: ChannelSender<Progress>,
+    empty: ChannelReceiver<Box<Latencies>>,
+}
+
+impl Reporter {
+    /// Reports if it is time to.
+    #[inline]
+    fn tick(&mut self, books: &mut Books, board: &Board, now_ns: u64) {
+        if now_ns >= self.next_ns {
+            self.report(books, board, now_ns);
+        }
+    }
+
+    #[cold]
+    fn report(&mut self, books: &mut Books, board: &Board, now_ns: u64) {
+        while self.next_ns <= now_ns {
+            self.next_ns += self.interval_ns;
+        }
+        books.check_clocks();
+        // Without a spare histogram the caller is behind: what is recorded goes into a later one.
+        let Ok(empty) = self.empty.try_recv() else { return };
+        let progress = Progress {
+            elapsed: Duration::from_nanos(now_ns.saturating_sub(self.start_ns)),
+            warming_up: board.senders.iter().all(|sender| sender.measured_from() == u64::MAX),
+            sent: board.taken(),
+            returned: books.verifier.returned(),
+            tally: *books.verifier.tally(),
+            interval: std::mem::replace(&mut books.latencies, empty),
+        };
+        // There is room: as many reports may wait as there are histograms.
+        let _ = self.reports.try_send(progress);
+    }
+}
+
+/// Starts the threads, listens to their progress, and gathers what they leave.
+pub(super) fn work(
+    job: &Job<'_>,
+    transmits: Vec<AnyTransmit>,
+    intake: AnyIntake,
+    books: Books,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Worked> {
+    let (reports, heard) = bounded(REPORTS_WAITING);
+    let (give_back, empty) = bounded(REPORTS_WAITING);
+    (0..REPORTS_WAITING).for_each(|_| drop(give_back.try_send(Box::default())));
+    let start_ns = monotonic_ns() + LEAD_NS * transmits.len() as u64;
+    let interval_ns = ns(job.plan.interval).max(1_000_000);
+    let next_ns = start_ns + interval_ns;
+    let reporter = Reporter { interval_ns, start_ns, next_ns, reports, empty };
+    let mut latencies = Latencies::default();
+    thread::scope(|scope| {
+        let cpu_of = |number: usize| {
+            let cpus = &job.plan.cpus;
+            (!cpus.is_empty()).then(|| cpus[number % cpus.len()])
+        };
+        let mut sending: Vec<ScopedJoinHandle<'_, Result<SenderReport>>> = Vec::new();
+        let receiving = match job.plan.threads {
+            Threads::Together => {
+                let transmit = transmits.into_iter().next();
+                let cpu = cpu_of(0);
+                scope.spawn(move || {
+                    let transmit = transmit.ok_or_else(|| Error::Run("no sender".into()))?;
+                    prepare(cpu)?;
+                    together(job, transmit, intake, books, reporter)
+                })
+            }
+            Threads::Apart { .. } => {
+                let receiver_cpu = cpu_of(transmits.len());
+                for (number, transmit) in transmits.into_iter().enumerate() {
+                    let cpu = cpu_of(number);
+                    sending.push(scope.spawn(move || {
+                        let _done = DoneAtLast(&job.board, number);
+                        prepare(cpu)?;
+                        match transmit {
+                            AnyTransmit::Ring(half) => send_alone(job, half, number, start_ns),
+                            AnyTransmit::Copy(half) => send_alone(job, half, number, start_ns),
+                        }
+                    }));
+                }
+                scope.spawn(move || {
+                    let _failed = FailedAtLast(&job.board);
+                    prepare(receiver_cpu)?;
+                    receive(job, intake, books, reporter)
+                })
+            }
+        };
+        // Ends when the receiving thread does, which has the only sender.
+        for report in heard {
+            progress(&report);
+            latencies.merge(&report.interval);
+            let mut interval = report.interval;
+            interval.reset();
+            let _ = give_back.try_send(interval);
+        }
+        let joined = |result: thread::Result<Result<Received>>| {
+            result.map_err(|_| Error::Run("the generator's receiving thread panicked".into()))?
+        };
+        let received = joined(receiving.join());
+        let mut senders = Vec::new();
+        for handle in sending {
+            let report = handle.join();
+            let panicked = |_| Error::Run("a sending thread of the generator panicked".into());
+            senders.push(report.map_err(panicked)?);
+        }
+        // A sender's error is the cause of what its receiver saw.
+        let mut senders = senders.into_iter().collect::<Result<Vec<_>>>()?;
+        let received = received?;
+        senders.extend(received.sender);
+        let Received { books, kernel, drained, .. } = received;
+        Ok(Worked { books, senders, latencies, kernel, drained, start_ns })
+    })
+}
+
+/// Whatever becomes of a sender, nobody waits for it for ever.
+struct DoneAtLast<'a>(&'a Board, usize);
+
+impl Drop for DoneAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.senders[self.1].finish();
+    }
+}
+
+/// Whatever becomes of the receiver, nobody sends for ever.
+struct FailedAtLast<'a>(&'a Board);
+
+impl Drop for FailedAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.receiver.failed.store(true, Ordering::Release);
+    }
+}
+
+/// Pins the calling thread where asked for, and has it sleep as exactly as the kernel can.
+fn prepare(cpu: Option<usize>) -> Result<()> {
+    set_timer_slack(1);
+    match cpu {
+        Some(cpu) if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) => {
+            Err(Error::Usage(format!("the generator cannot be pinned to CPU {cpu}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn together(
+    job: &Job<'_>,
+    transmit: AnyTransmit,
+    intake: AnyIntake,
+    books: Books,
+    reporter: Reporter,
+) -> Result<Received> {
+    match (transmit, intake) {
+        (AnyTransmit::Ring(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Ring(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Ring(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Copy(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Copy(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Copy(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
+    }
+}
+
+/// Sends and receives by turns in the calling thread.
+fn by_turns<T: Transmit, I: Intake>(
+    job: &Job<'_>,
+    transmit: T,
+    intake: I,
+    books: Books,
+    mut reporter: Reporter,
+) -> Result<Received> {
+    let mut sender = job.sender(transmit, 0);
+    sender.begin(job.sender_plan(0, reporter.start_ns));
+    let mut receiver = Receiver::new(intake, books);
+    let spin_ns = ns(job.plan.config.spin);
+    loop {
+        let now_ns = monotonic_ns();
+        let step = sender.step(now_ns)?;
+        let received = receiver.step()?;
+        reporter.tick(&mut receiver.books, &job.board, now_ns);
+        let idle_until_ns = match step {
+            Step::Done => break,
+            Step::Sent => continue,
+            _ if received => continue,
+            Step::IdleUntil(next_ns) => next_ns,
+            // The window's time-out is far longer.
+            Step::Awaiting => u64::MAX,
+        };
+        // An answer that is still awaited is found sooner by looking than by sleeping.
+        let answer_near =
+            now_ns.saturating_sub(sender.last_sent_ns()) < spin_ns && receiver.unanswered() > 0;
+        if answer_near || idle_until_ns.saturating_sub(now_ns) < SPIN_NS {
+            std::hint::spin_loop();
+        } else {
+            let wake_ns = idle_until_ns.min(reporter.next_ns).saturating_sub(WAKE_EARLY_NS);
+            receiver.wait(sender::until(wake_ns, now_ns).min(SLEEP_MAX))?;
+        }
+    }
+    let sent = sender.finish();
+    let mut received = finish(job, receiver, reporter)?;
+    received.sender = Some(sent);
+    Ok(received)
+}
+
+/// Sends in the calling thread; another one receives.
+fn send_alone<T: Transmit>(
+    job: &Job<'_>,
+    transmit: T,
+    number: usize,
+    start_ns: u64,
+) -> Result<SenderReport> {
+    let mut sender = job.sender(transmit, number);
+    sender.begin(job.sender_plan(number, start_ns));
+    while !job.board.receiver.failed.load(Ordering::Relaxed) {
+        let now_ns = monotonic_ns();
+        let idle_until_ns = match sender.step(now_ns)? {
+            Step::Done => break,
+            Step::Sent => continue,
+            Step::IdleUntil(next_ns) => next_ns,
+            Step::Awaiting => now_ns,
+        };
+        if idle_until_ns.saturating_sub(now_ns) < SPIN_NS {
+            std::hint::spin_loop();
+        } else {
+            let wake_ns = idle_until_ns.saturating_sub(WAKE_EARLY_NS);
+            crate::sys::clock::sleep(sender::until(wake_ns, now_ns).min(SLEEP_MAX));
+        }
+    }
+    Ok(sender.finish())
+}
+
+fn receive(job: &Job<'_>, intake: AnyIntake, books: Books, reporter: Reporter) -> Result<Received> {
+    match intake {
+        AnyIntake::V3(rx) => receive_alone(job, rx, books, reporter),
+        AnyIntake::V2(rx) => receive_alone(job, rx, books, reporter),
+        AnyIntake::Recv(rx) => receive_alone(job, rx, books, reporter),
+    }
+}
+
+/// Receives in the calling thread; others send.
+fn receive_alone<I: Intake>(
+    job: &Job<'_>,
+    intake: I,
+    books: Books,
+    mut reporter: Reporter,
+) -> Result<Received> {
+    let mut receiver = Receiver::new(intake, books);
+    // A receiver that shares its CPU with a sender must not spin on it.
+    let cpus = &job.plan.cpus;
+    let has_own_cpu = cpus.len() > job.plan.threads.senders();
+    let spin_ns = if has_own_cpu { ns(job.plan.config.spin) } else { 0 };
+    let mut last_ns = 0;
+    while !job.board.all_done() {
+        let received = receiver.step()?;
+        let now_ns = monotonic_ns();
+        reporter.tick(&mut receiver.books, &job.board, now_ns);
+        if received {
+            last_ns = now_ns;
+        } else if now_ns.saturating_sub(last_ns) < spin_ns {
+            std::hint::spin_loop();
+        } else {
+            receiver.wait(Duration::from_millis(1))?;
+        }
+    }
+    finish(job, receiver, reporter)
+}
+
+fn finish<I: Intake>(
+    job: &Job<'_>,
+    mut receiver: Receiver<I>,
+    mut reporter: Reporter,
+) -> Result<Received> {
+    // A frame may wait so long in a V3 block that is still open.
+    let retire = match job.plan.receive_half() {
+        RxChoice::V3 => job.plan.config.receive.retire_ms.unwrap_or(1),
+        _ => 0,
+    };
+    let retire = Duration::from_millis(retire.into());
+    let drained = receiver.drain(job.plan.drain, retire, |books, now_ns| {
+        reporter.tick(books, &job.board, now_ns);
+    })?;
+    receiver.take_counters()?;
+    let Receiver { books, kernel, .. } = receiver;
+    Ok(Received { books, kernel, drained, sender: None })
+}

@@ -1,0 +1,247 @@
+//! The load's TX halves: frames are written one by one and handed to the kernel a batch at a time.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::plan::LoadConfig;
+use crate::error::Result;
+use crate::ring::budget::MemoryBudget;
+use crate::ring::setup::TxRingSocket;
+use crate::ring::tx::{Settled, TxRing};
+use crate::sys::failure::failed;
+use crate::sys::packet::{PacketSocket, RingVersion, SendBatch, SocketType};
+
+/// A TX half by name, as the engine's paths have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TxChoice {
+    /// A TX ring: one system call a batch, the frames are written where the kernel takes them.
+    Ring,
+    /// `sendmmsg`: one system call a batch, the kernel copies.
+    Mmsg,
+    /// `send`: one system call a frame.
+    Send,
+}
+
+impl TxChoice {
+    /// All of them, the fastest first.
+    pub const ALL: [TxChoice; 3] = [TxChoice::Ring, TxChoice::Mmsg, TxChoice::Send];
+
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TxChoice::Ring => "ring",
+            TxChoice::Mmsg => "mmsg",
+            TxChoice::Send => "send",
+        }
+    }
+}
+
+impl fmt::Display for TxChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for TxChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<TxChoice, String> {
+        let known = TxChoice::ALL.into_iter().find(|one| one.name() == text.trim());
+        known.ok_or_else(|| format!("unknown TX half '{text}': ring, mmsg, send"))
+    }
+}
+
+/// Takes frames and makes the kernel send them, strictly in the order in which they were put.
+pub trait Transmit {
+    /// Has `write` fill the next frame's room and say how long it is; false, and nothing called,
+    /// when there is no room.
+    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool;
+
+    /// Makes the kernel take what was put; never waits. After an error some may have been taken.
+    fn kick(&mut self) -> io::Result<()>;
+
+    /// What the kernel has taken since the last call.
+    fn settle(&mut self) -> Settled;
+
+    /// Frames put that the kernel is not known to have taken.
+    fn in_flight(&self) -> u64;
+
+    /// Takes back what the kernel has not taken: how many frames, and what it had taken before.
+    fn withdraw(&mut self) -> (u64, Settled);
+
+    /// The longest frame, in bytes without FCS.
+    fn frame_bytes_max(&self) -> usize;
+}
+
+/// Send buffer to ask for: a busy interface holds many frames, and the kernel charges each with
+/// about a kilobyte. Best effort; the kernel caps it.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// A TX ring on a socket of its own, which never receives.
+#[derive(Debug)]
+pub struct RingTransmit {
+    socket: PacketSocket,
+    ring: TxRing,
+}
+
+impl RingTransmit {
+    /// Opens the ring on the configured interface; `bypass` sends past the queueing discipline.
+    pub fn open(
+        config: &LoadConfig,
+        bypass: bool,
+        budget: &Arc<MemoryBudget>,
+        notes: &mut Vec<String>,
+    ) -> Result<RingTransmit> {
+        let opened = TxRingSocket::open(RingVersion::V2, config.transmit, config.mtu, budget)?;
+        notes.extend(opened.notes);
+        prepare(&opened.socket, config, bypass)?;
+        Ok(RingTransmit { socket: opened.socket, ring: opened.ring })
+    }
+}
+
+impl Transmit for RingTransmit {
+    #[inline]
+    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let Some(mut slot) = self.ring.reserve() else { return false };
+        let length = write(slot.bytes());
+        // LoadConfig::check asked the same rule about every size.
+        slot.commit(length).expect("a frame that the kernel takes");
+        true
+    }
+
+    #[inline]
+    fn kick(&mut self) -> io::Result<()> {
+        self.socket.kick()
+    }
+
+    #[inline]
+    fn settle(&mut self) -> Settled {
+        self.ring.settle()
+    }
+
+    #[inline]
+    fn in_flight(&self) -> u64 {
+        self.ring.in_flight()
+    }
+
+    fn withdraw(&mut self) -> (u64, Settled) {
+        self.ring.withdraw()
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.ring.slot_capacity()
+    }
+}
+
+/// Frames in memory of our own, which the kernel copies when it is given them.
+#[derive(Debug)]
+pub struct CopyTransmit {
+    socket: PacketSocket,
+    room: Box<[u8]>,
+    /// Room of one frame.
+    stride: usize,
+    /// Lengths of the frames put; emptied when all are taken.
+    lengths: Vec<u32>,
+    /// Frames of these that are taken.
+    head: usize,
+    settled: Settled,
+    /// `sendmmsg`, or `send` where there is none.
+    batch: Option<SendBatch>,
+}
+
+impl CopyTransmit {
+    /// Opens a socket on the configured interface; `mmsg` chooses `sendmmsg` over `send`, `bypass`
+    /// sends past the queueing discipline.
+    pub fn open(config: &LoadConfig, mmsg: bool, bypass: bool) -> Result<CopyTransmit> {
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        prepare(&socket, config, bypass)?;
+        let longest = config.sizes.all().last().map_or(0, |size| size.socket_bytes());
+        // A cache line each at least, and none shared.
+        let stride = longest.next_multiple_of(64);
+        let frames = config.batch.min(1024);
+        Ok(CopyTransmit {
+            socket,
+            room: vec![0; stride * frames].into(),
+            stride,
+            lengths: Vec::with_capacity(frames),
+            head: 0,
+            settled: Settled::default(),
+            batch: mmsg.then(|| SendBatch::new(frames)),
+        })
+    }
+
+    fn take(&mut self, frames: usize) {
+        let taken = &self.lengths[self.head..self.head + frames];
+        self.settled.frames += frames as u64;
+        self.settled.bytes += taken.iter().map(|&length| u64::from(length)).sum::<u64>();
+        self.head += frames;
+        if self.head == self.lengths.len() {
+            self.lengths.clear();
+            self.head = 0;
+        }
+    }
+}
+
+impl Transmit for CopyTransmit {
+    #[inline]
+    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let begin = self.lengths.len() * self.stride;
+        let Some(room) = self.room.get_mut(begin..begin + self.stride) else { return false };
+        self.lengths.push(write(room) as u32);
+        true
+    }
+
+    #[inline]
+    fn kick(&mut self) -> io::Result<()> {
+        while self.in_flight() > 0 {
+            let CopyTransmit { socket, room, stride, lengths, head, batch, .. } = self;
+            let frame = |place: usize| &room[place * *stride..][..lengths[place] as usize];
+            let taken = match batch {
+                Some(batch) => socket.send_batch(batch, (*head..lengths.len()).map(frame))?,
+                None => socket.send(frame(*head)).map(|_| 1)?,
+            };
+            if taken == 0 {
+                return Ok(());
+            }
+            self.take(taken);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn settle(&mut self) -> Settled {
+        std::mem::take(&mut self.settled)
+    }
+
+    #[inline]
+    fn in_flight(&self) -> u64 {
+        (self.lengths.len() - self.head) as u64
+    }
+
+    fn withdraw(&mut self) -> (u64, Settled) {
+        let withdrawn = self.in_flight();
+        self.lengths.clear();
+        self.head = 0;
+        (withdrawn, self.settle())
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.stride
+    }
+}
+
+/// Options and binding of a socket that only sends. Bound to protocol 0, no frame is ever delivered
+/// to it, and with bypass no driver sees a frame without its MAC header (kernel-facts 4.6).
+fn prepare(socket: &PacketSocket, config: &LoadConfig, bypass: bool) -> Result<()> {
+    if bypass {
+        socket.set_qdisc_bypass()?;
+    }
+    // The default holds fewer frames than a ring; less than was asked for is no error.
+    let _ = socket.set_send_buffer(SEND_BUFFER_BYTES);
+    let interface = config.interface;
+    socket.bind(interface, 0).map_err(|error| {
+        failed(format!("bind the generator's TX socket to interface {interface}"), &error, "")
+    })
+}

@@ -1,0 +1,219 @@
+//! Payloads for stress, in place of the filler text: bit patterns that links and drivers get wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Expectation, Probe, Verdict, settled};
+use crate::wire::random::Random;
+use crate::wire::transform::uppercase;
+
+/// What follows the number in a frame's payload.
+///
+/// Whatever it is, an echo is compared byte by byte with its upper-cased form. Where that form is
+/// the same, because no byte is a lower-case letter, a frame that was not transformed cannot be told
+/// from one that was: of these patterns only the filler and random bytes show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PayloadPattern {
+    /// Lower-case text that depends on the frame's number.
+    #[default]
+    Filler,
+    /// 0x00.
+    Zeros,
+    /// 0xff.
+    Ones,
+    /// 0x55 and 0xaa by turns; odd frames begin with the other one.
+    Alternating,
+    /// One bit set, each byte the next one; each frame begins one bit further.
+    WalkingBit,
+    /// Random bytes, reproducible by the seed.
+    Random,
+}
+
+impl PayloadPattern {
+    /// All of them.
+    pub const ALL: [PayloadPattern; 6] = [
+        PayloadPattern::Filler,
+        PayloadPattern::Zeros,
+        PayloadPattern::Ones,
+        PayloadPattern::Alternating,
+        PayloadPattern::WalkingBit,
+        PayloadPattern::Random,
+    ];
+
+    /// Whether upper-casing changes it, so that frames that were not transformed are told apart.
+    pub const fn shows_transform(self) -> bool {
+        matches!(self, PayloadPattern::Filler | PayloadPattern::Random)
+    }
+
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PayloadPattern::Filler => "filler",
+            PayloadPattern::Zeros => "zeros",
+            PayloadPattern::Ones => "ones",
+            PayloadPattern::Alternating => "alternating",
+            PayloadPattern::WalkingBit => "walking-bit",
+            PayloadPattern::Random => "random",
+        }
+    }
+}
+
+impl fmt::Display for PayloadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for PayloadPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PayloadPattern, String> {
+        let known = PayloadPattern::ALL.into_iter().find(|one| one.name() == text.trim());
+        known.ok_or_else(|| {
+            let names = PayloadPattern::ALL.map(PayloadPattern::name).join(", ");
+            format!("'{text}' is not a payload pattern ({names})")
+        })
+    }
+}
+
+/// Bytes after which random payloads repeat.
+const RANDOM_PERIOD: usize = 8192;
+
+/// How far the random bytes of neighbouring frames begin from each other: odd, so that each
+/// beginning is used once in a period.
+const RANDOM_STRIDE: u64 = 7919;
+
+/// A pattern written out once, long enough for any payload to be one stretch of it.
+#[derive(Clone, Debug)]
+pub struct PatternText {
+    sent: Box<[u8]>,
+    uppercased: Box<[u8]>,
+    period: u64,
+    stride: u64,
+}
+
+impl PatternText {
+    /// `pattern` for payloads of at most `longest` bytes; `None` for [`PayloadPattern::Filler`],
+    /// which needs none. `seed` decides random bytes.
+    pub fn new(pattern: PayloadPattern, longest: usize, seed: u64) -> Option<PatternText> {
+        let mut random = Random::new(seed);
+        let period: Vec<u8> = match pattern {
+            PayloadPattern::Filler => return None,
+            PayloadPattern::Zeros => vec![0x00],
+            PayloadPattern::Ones => vec![0xff],
+            PayloadPattern::Alternating => vec![0x55, 0xaa],
+            PayloadPattern::WalkingBit => (0..8).map(|bit| 1 << bit).collect(),
+            PayloadPattern::Random => {
+                (0..RANDOM_PERIOD / 8).flat_map(|_| random.next_u64().to_le_bytes()).collect()
+            }
+        };
+        let stride = if pattern == PayloadPattern::Random { RANDOM_STRIDE } else { 1 };
+        let bytes = period.len() + longest;
+        let sent: Box<[u8]> = period.iter().copied().cycle().take(bytes).collect();
+        let mut uppercased = sent.clone();
+        uppercase(&mut uppercased);
+        Some(PatternText { sent, uppercased, period: period.len() as u64, stride })
+    }
+
+    /// Where the stretch of frame `sequence` begins.
+    #[inline]
+    fn beginning(&self, sequence: u64) -> usize {
+        (sequence % self.period * self.stride % self.period) as usize
+    }
+}
+
+impl Probe {
+    /// Fills the whole payload, which holds at least a probe: the number, then a stretch of `text`,
+    /// which was made for payloads of this length.
+    #[inline]
+    pub fn write_with(self, payload: &mut [u8], text: &PatternText) {
+        let number = self.number();
+        let (front, rest) = payload.split_at_mut(number.len());
+        front.copy_from_slice(&number);
+        let begin = text.beginning(self.sequence);
+        rest.copy_from_slice(&text.sent[begin..begin + rest.len()]);
+    }
+
+    /// [`Probe::verify`] for payloads that [`Probe::write_with`] wrote.
+    pub fn verify_with(
+        self,
+        payload: &[u8],
+        text: &PatternText,
+        expectation: Expectation,
+    ) -> Verdict {
+        let rest = match self.split_number(payload) {
+            Ok(rest) => rest,
+            Err(verdict) => return verdict,
+        };
+        let begin = text.beginning(self.sequence);
+        let stretch = begin..begin + rest.len();
+        let (Some(sent), Some(uppercased)) =
+            (text.sent.get(stretch.clone()), text.uppercased.get(stretch))
+        else {
+            return Verdict::Corrupted { first_offset: payload.len() };
+        };
+        let found = settled(expectation, || rest == uppercased, || rest == sent);
+        found.unwrap_or_else(|| {
+            let expected = if expectation == Expectation::Same { sent } else { uppercased };
+            let right = rest.iter().zip(expected).position(|(a, b)| a != b);
+            let number_bytes = payload.len() - rest.len();
+            Verdict::Corrupted { first_offset: number_bytes + right.unwrap_or(rest.len()) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_read_and_only_two_show_the_transform() {
+        for pattern in PayloadPattern::ALL {
+            assert_eq!(pattern.to_string().parse(), Ok(pattern));
+            let Some(text) = PatternText::new(pattern, 1500, 1) else { continue };
+            assert_eq!(text.sent != text.uppercased, pattern.shows_transform(), "{pattern}");
+        }
+        assert!("noise".parse::<PayloadPattern>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_counts(
+            index in 1usize..6,
+            sequence in 0u64..1 << 42,
+            bytes in 14usize..2000,
+            at in 0usize..2000,
+            flip in 1u8..,
+        ) {
+            let pattern = PayloadPattern::ALL[index];
+            let text = PatternText::new(pattern, 2000, 9).unwrap();
+            let probe = Probe::new(3, sequence);
+            let mut payload = vec![0; bytes];
+            probe.write_with(&mut payload, &text);
+            prop_assert_eq!(Probe::read(&payload), Some(probe));
+            let unchanged = probe.verify_with(&payload, &text, Expectation::Uppercased);
+            prop_assert_eq!(
+                probe.verify_with(&payload, &text, Expectation::Same),
+                Verdict::Intact
+            );
+            let mut echo = payload.clone();
+            uppercase(&mut echo);
+            for expectation in [Expectation::Uppercased, Expectation::Any] {
+                prop_assert_eq!(probe.verify_with(&echo, &text, expectation), Verdict::Intact);
+            }
+            let expected =
+                if echo == payload { Verdict::Intact } else { Verdict::NotTransformed };
+            prop_assert_eq!(unchanged, expected);
+            // One wrong byte is corruption at that byte, unless it is what was sent.
+            let at = at % bytes;
+            echo[at] ^= flip;
+            if echo != payload {
+                prop_assert_eq!(
+                    probe.verify_with(&echo, &text, Expectation::Uppercased),
+                    Verdict::Corrupted { first_offset: at }
+                );
+            }
+        }
+    }
+}

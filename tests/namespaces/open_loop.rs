@@ -1,0 +1,336 @@
+//! Whole loads against our engine and against a reflector that does wrong on purpose, over the
+//! kernel.
+
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use linerate::engine::config::{EngineConfig, PathName};
+use linerate::engine::pool::Engine;
+use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
+use linerate::load::intake::RxChoice;
+use linerate::load::pace::Pattern;
+use linerate::load::plan::{Carriage, Content, Limits, LoadConfig};
+use linerate::load::rate::Rate;
+use linerate::load::run::{Drive, GeneratorLimit, Load, LoadOutcome, LoadPlan, Threads};
+use linerate::load::transmit::TxChoice;
+use linerate::ring::budget::MemoryBudget;
+use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
+use linerate::wire::headers::{IpAddresses, UdpHeaders};
+use linerate::wire::probe::{Expectation, PayloadPattern};
+
+use crate::check::{Test, test};
+use crate::served::{check_summary, config as engine_config};
+
+pub fn tests() -> Vec<Test> {
+    let mut all = vec![
+        test("open loop: a rate is kept, every frame verified and timed", kept),
+        test("open loop: IMIX comes back", || clean(|plan| plan.config.sizes = imix())),
+        test("open loop: a VLAN tag and two of them come back", tagged),
+        test("open loop: UDP over IPv4 and IPv6, in many flows, tagged or not", udp),
+        test("open loop: many flows of other EtherTypes", || clean(|plan| plan.config.flows = 100)),
+        test("open loop: Poisson and bursts send exactly their count", patterns),
+        test("open loop: every payload pattern is verified", payloads),
+        test("open loop: sender and receiver in threads of their own", apart),
+        test("open loop: three senders share a schedule", several),
+        test("open loop: windows and ping-pong are timed", windows),
+        test("open loop: a flood is no schedule, and a rate out of reach says so", out_of_reach),
+        test("open loop: warm-up, progress and the stop flag", warm_up),
+        test("open loop: any reflector will do where any is expected", any),
+    ];
+    for transmit in TxChoice::ALL {
+        for receive in RxChoice::ALL {
+            all.push(test(format!("open loop: halves {transmit} and {receive}"), move || {
+                clean(|plan| {
+                    plan.transmit = Some(transmit);
+                    plan.receive = Some(receive);
+                    plan.qdisc_bypass = receive == RxChoice::V2;
+                })
+            }));
+        }
+    }
+    all
+}
+
+fn imix() -> linerate::load::plan::Sizes {
+    linerate::load::plan::Sizes::Imix
+}
+
+/// 20,000 frames a second, half a second long, with room for a busy machine.
+fn plan(lab: &Lab) -> LoadPlan {
+    let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
+    let config = LoadConfig::new(lab.generator.link.index, 1500, here, there);
+    let limits = Limits::lasting(Duration::from_millis(500));
+    let mut plan = LoadPlan::paced(config, Rate::frames(20_000), limits);
+    plan.drain = Duration::from_secs(2);
+    plan.late_after = Duration::from_secs(2);
+    plan
+}
+
+/// What a load found of an engine.
+fn run(
+    adjust_engine: impl FnOnce(&mut EngineConfig),
+    adjust: impl FnOnce(&mut LoadPlan),
+) -> Result<LoadOutcome, Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let engine = Engine::start(&engine_config(&lab, PathName::RingV2, |config| {
+        // The machine may have other work for a while.
+        config.receive_ring.blocks = Some(128);
+        config.when_full = linerate::engine::turn::WhenFull::Wait(Duration::from_secs(1));
+        adjust_engine(config);
+    }))?;
+    let mut plan = plan(&lab);
+    adjust(&mut plan);
+    let outcome = load(&lab, &plan)?;
+    check_summary(&engine.stop());
+    Ok(outcome)
+}
+
+fn load(lab: &Lab, plan: &LoadPlan) -> Result<LoadOutcome, Failed> {
+    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    Ok(lab.generator.namespace.run(|| Load::run(plan, &budget, &mut |_| {}))??)
+}
+
+fn assert_clean(outcome: &LoadOutcome, sent: u64) {
+    outcome.assert_conserved();
+    let LoadOutcome { tally, lost, kernel, damage, .. } = outcome;
+    assert!(outcome.is_clean(), "{tally:?}, lost {lost}, {kernel:?}, {damage:?}");
+    assert_eq!((outcome.sent, outcome.offered), (sent, sent));
+    assert_eq!(outcome.latencies.response.count() + outcome.untimed, sent);
+    assert_eq!(outcome.latencies.service.count() + outcome.untimed, sent);
+}
+
+fn clean(adjust: impl FnOnce(&mut LoadPlan)) -> Result<(), Failed> {
+    assert_clean(&run(|_| {}, adjust)?, 10_000);
+    Ok(())
+}
+
+fn kept() -> Result<(), Failed> {
+    let outcome = run(
+        |_| {},
+        |plan| {
+            plan.drive = Drive::Paced { rate: Rate::frames(100_000), pattern: Pattern::Constant };
+            plan.limits = Limits::lasting(Duration::from_secs(1));
+            plan.breakdown = true;
+        },
+    )?;
+    assert_clean(&outcome, 100_000);
+    let error = outcome.rate_error().unwrap_or(1.0);
+    assert!(error.abs() < 0.001, "{error}, {:?}", outcome.departures.worst());
+    assert_eq!(outcome.generator_limit(), None);
+    assert_eq!(outcome.departures.lateness.count(), 100_000);
+    assert_eq!(outcome.departures.gaps.count(), 99_999);
+    let latencies = &outcome.latencies;
+    assert_eq!(latencies.until_kernel.count(), 100_000);
+    // Both parts of every round trip together are the round trip.
+    let parts = latencies.until_kernel.mean() + latencies.in_ring.mean();
+    let whole = latencies.service.mean();
+    assert!((parts - whole).abs() < 0.01 * whole + 100.0, "{parts} {whole}");
+    assert!(latencies.response.mean() >= whole);
+    assert!(outcome.jitter.max_ns() > 0);
+    Ok(())
+}
+
+fn tagged() -> Result<(), Failed> {
+    let tag = VlanTag::customer(5, 3);
+    clean(|plan| plan.config.carriage = plan.config.carriage.clone().tagged(tag))?;
+    clean(|plan| {
+        let inner = plan.config.carriage.clone().tagged(tag);
+        plan.config.carriage = inner.tagged(VlanTag::service(7, 0));
+        plan.config.sizes = "64-1518:97".parse().expect("sizes");
+    })
+}
+
+fn udp() -> Result<(), Failed> {
+    let tags = [vec![], vec![VlanTag::customer(5, 3)], {
+        vec![VlanTag::service(7, 0), VlanTag::customer(6, 1)]
+    }];
+    for tags in tags {
+        for addresses in [
+            IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 },
+            IpAddresses::V6 { source: GENERATOR.ipv6, destination: ENGINE.ipv6 },
+        ] {
+            let headers =
+                UdpHeaders { addresses, source_port: 4000, destination_port: 7, hop_limit: 64 };
+            let answer_udp = |config: &mut EngineConfig| {
+                config.ether_types = vec![EtherType::IPV4, EtherType::IPV6];
+                config.link_layer = false;
+                config.udp_port = Some(7);
+            };
+            let outcome = run(answer_udp, |plan| {
+                plan.config.carriage =
+                    Carriage { tags: tags.clone(), content: Content::Udp(headers) };
+                plan.config.sizes = "88,128,1500".parse().expect("sizes");
+                plan.config.flows = 64;
+                plan.limits = Limits::frames(5000);
+            })?;
+            assert_clean(&outcome, 5000);
+        }
+    }
+    Ok(())
+}
+
+fn patterns() -> Result<(), Failed> {
+    for pattern in [Pattern::Poisson { seed: 3 }, Pattern::Burst { frames: 32 }] {
+        let outcome = run(
+            |_| {},
+            |plan| {
+                plan.drive = Drive::Paced { rate: Rate::frames(20_000), pattern };
+                plan.limits = Limits::frames(7777);
+            },
+        )?;
+        assert_clean(&outcome, 7777);
+    }
+    Ok(())
+}
+
+fn payloads() -> Result<(), Failed> {
+    for payload in PayloadPattern::ALL {
+        let outcome = run(
+            |config| config.unchanged = linerate::engine::token_bucket::Allowance::Unlimited,
+            |plan| {
+                plan.config.payload = payload;
+                plan.config.sizes = "random:64-1518".parse().expect("sizes");
+                plan.limits = Limits::frames(2000);
+            },
+        )?;
+        assert_clean(&outcome, 2000);
+    }
+    Ok(())
+}
+
+fn apart() -> Result<(), Failed> {
+    clean(|plan| plan.threads = Threads::Apart { senders: 1 })?;
+    clean(|plan| {
+        plan.threads = Threads::Apart { senders: 1 };
+        plan.receive = Some(RxChoice::V3);
+        plan.config.sizes = imix();
+    })
+}
+
+fn several() -> Result<(), Failed> {
+    let outcome = run(
+        |_| {},
+        |plan| {
+            plan.threads = Threads::Apart { senders: 3 };
+            plan.config.flows = 7;
+        },
+    )?;
+    assert_clean(&outcome, 10_000);
+    assert!(outcome.rate_error().unwrap_or(1.0) <= 0.0, "{:?}", outcome.rate_error());
+    // A count is a count, whoever sends it.
+    let outcome = run(
+        |_| {},
+        |plan| {
+            plan.threads = Threads::Apart { senders: 3 };
+            plan.limits = Limits::frames(1001);
+            plan.warm_up = Duration::from_millis(20);
+        },
+    )?;
+    assert_clean(&outcome, 1001);
+    assert!((350..=450).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
+    Ok(())
+}
+
+fn windows() -> Result<(), Failed> {
+    for frames in [1, 64] {
+        let outcome = run(
+            |_| {},
+            |plan| {
+                plan.drive = Drive::Window(frames);
+                plan.limits = Limits::frames(1000);
+                plan.config.answer_timeout = Duration::from_secs(2);
+            },
+        )?;
+        assert_clean(&outcome, 1000);
+        assert_eq!(outcome.asked, None);
+    }
+    Ok(())
+}
+
+fn out_of_reach() -> Result<(), Failed> {
+    let limits = Limits::lasting(Duration::from_millis(200));
+    let outcome = run(
+        |_| {},
+        |plan| {
+            plan.drive = Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant };
+            plan.limits = limits;
+        },
+    )?;
+    outcome.assert_conserved();
+    assert!(outcome.sent > 1000 && outcome.achieved_pps() > 5000.0);
+    assert_eq!(outcome.generator_limit(), None);
+    let outcome = run(
+        |_| {},
+        |plan| {
+            let rate = Rate::frames(500_000_000);
+            plan.drive = Drive::Paced { rate, pattern: Pattern::Constant };
+            plan.limits = limits;
+        },
+    )?;
+    outcome.assert_conserved();
+    assert_eq!(outcome.offered, 100_000_000);
+    assert!(outcome.unsent_late > 90_000_000);
+    assert_eq!(outcome.generator_limit(), Some(GeneratorLimit::Busy));
+    assert!(outcome.departures.late > 0);
+    Ok(())
+}
+
+fn warm_up() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let engine = Engine::start(&engine_config(&lab, PathName::RingV2, |_| {}))?;
+    let mut plan = plan(&lab);
+    plan.warm_up = Duration::from_millis(250);
+    plan.interval = Duration::from_millis(100);
+    plan.limits = Limits::lasting(Duration::from_secs(100));
+    let stop = std::sync::Arc::clone(&plan.config.stop);
+    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    let (mut reports, mut warming_up, mut timed) = (0, 0, 0);
+    let mut progress = |report: &linerate::load::run::Progress| {
+        reports += 1;
+        warming_up += u64::from(report.warming_up);
+        timed += report.interval.service.count();
+        assert!(report.sent >= report.returned);
+        stop.store(
+            report.elapsed > Duration::from_millis(550),
+            std::sync::atomic::Ordering::Relaxed,
+        );
+    };
+    // The namespace's thread must be given something that can be sent.
+    let outcome = std::thread::scope(|scope| {
+        let work = || {
+            lab.generator.namespace.enter()?;
+            Load::run(&plan, &budget, &mut |report| progress(report))
+        };
+        scope.spawn(work).join()
+    });
+    let outcome = outcome.map_err(|_| "the load panicked")??;
+    check_summary(&engine.stop());
+    outcome.assert_conserved();
+    assert!(outcome.stopped && reports >= 4, "{reports}");
+    assert!((1..=3).contains(&warming_up), "{warming_up}");
+    assert_eq!(outcome.warm_up.sent, 5000);
+    assert_eq!(outcome.warm_up.tally.intact, 5000);
+    assert_eq!(outcome.latencies.service.count(), outcome.tally.intact);
+    assert!(timed > 0 && timed <= outcome.tally.intact);
+    assert_eq!(outcome.sent, outcome.tally.intact);
+    Ok(())
+}
+
+fn any() -> Result<(), Failed> {
+    for transform in ["uppercase", "none"] {
+        let outcome = run(
+            |config| {
+                config.unchanged = linerate::engine::token_bucket::Allowance::Unlimited;
+                if transform == "none" {
+                    config.transform = linerate::engine::edit::Transform::None;
+                }
+            },
+            |plan| {
+                plan.config.expectation = Expectation::Any;
+                plan.limits = Limits::frames(1000);
+            },
+        )?;
+        assert_clean(&outcome, 1000);
+    }
+    Ok(())
+}
