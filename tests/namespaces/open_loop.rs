@@ -99,20 +99,31 @@ fn assert_clean(outcome: &LoadOutcome, sent: u64) {
     assert_eq!(outcome.latencies.service.count() + outcome.untimed, sent);
 }
 
-fn clean(adjust: impl FnOnce(&mut LoadPlan)) -> Result<(), Failed> {
-    assert_clean(&run(|_| {}, adjust)?, 10_000);
+/// Runs again, a few times, while the machine kept the generator from its own schedule: that says
+/// nothing of what is tested.
+fn unspoiled(adjust: impl Fn(&mut LoadPlan)) -> Result<LoadOutcome, Failed> {
+    let mut outcome = run(|_| {}, &adjust)?;
+    for _ in 0..5 {
+        outcome.assert_conserved();
+        if outcome.generator_limit().is_none() && outcome.sent == outcome.offered {
+            break;
+        }
+        outcome = run(|_| {}, &adjust)?;
+    }
+    Ok(outcome)
+}
+
+fn clean(adjust: impl Fn(&mut LoadPlan)) -> Result<(), Failed> {
+    assert_clean(&unspoiled(adjust)?, 10_000);
     Ok(())
 }
 
 fn kept() -> Result<(), Failed> {
-    let outcome = run(
-        |_| {},
-        |plan| {
-            plan.drive = Drive::Paced { rate: Rate::frames(100_000), pattern: Pattern::Constant };
-            plan.limits = Limits::lasting(Duration::from_secs(1));
-            plan.breakdown = true;
-        },
-    )?;
+    let outcome = unspoiled(|plan| {
+        plan.drive = Drive::Paced { rate: Rate::frames(100_000), pattern: Pattern::Constant };
+        plan.limits = Limits::lasting(Duration::from_secs(1));
+        plan.breakdown = true;
+    })?;
     assert_clean(&outcome, 100_000);
     let error = outcome.rate_error().unwrap_or(1.0);
     assert!(error.abs() < 0.001, "{error}, {:?}", outcome.departures.worst());
@@ -208,13 +219,10 @@ fn apart() -> Result<(), Failed> {
 }
 
 fn several() -> Result<(), Failed> {
-    let outcome = run(
-        |_| {},
-        |plan| {
-            plan.threads = Threads::Apart { senders: 3 };
-            plan.config.flows = 7;
-        },
-    )?;
+    let outcome = unspoiled(|plan| {
+        plan.threads = Threads::Apart { senders: 3 };
+        plan.config.flows = 7;
+    })?;
     assert_clean(&outcome, 10_000);
     assert!(outcome.rate_error().unwrap_or(1.0) <= 0.0, "{:?}", outcome.rate_error());
     // A count is a count, whoever sends it.
