@@ -139,10 +139,12 @@ impl LoadPlan {
         self.transmit.unwrap_or(TxChoice::Ring)
     }
 
-    /// The receive half that is used. Where nothing else is asked for it is V2: V3 hands a frame
-    /// over up to a retire timeout after its arrival, and `recv` sees no tags.
+    /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it
+    /// takes most cheaply, and else V2: V3 hands a frame over up to a retire timeout after its
+    /// arrival, which would be most of its latency, and `recv` sees no tags.
     pub fn receive_half(&self) -> RxChoice {
-        self.receive.unwrap_or(RxChoice::V2)
+        let is_flood = matches!(self.drive, Drive::Paced { rate: Rate::Max, .. });
+        self.receive.unwrap_or(if is_flood { RxChoice::V3 } else { RxChoice::V2 })
     }
 
     /// Checks what can be checked without a socket; a usage error says what is wrong.

@@ -12,6 +12,8 @@ use crate::wire::headers::{IpAddresses, UdpHeaders};
 use crate::wire::transform::uppercase;
 use crate::wire::udp::{parse_udp, write_udp_checksum};
 
+mod books;
+
 const RUN: u16 = 7;
 const HERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const THERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
@@ -135,7 +137,7 @@ fn carriages() -> Vec<Carriage> {
     let (customer, service) = (VlanTag::customer(100, 3), VlanTag::service(200, 0));
     let mut all = vec![raw.clone(), udp(4), udp(6)];
     all.extend(all.clone().into_iter().map(|one| one.tagged(customer)));
-    all.push(raw.tagged(customer).tagged(service));
+    all.extend([raw, udp(4), udp(6)].map(|one| one.tagged(customer).tagged(service)));
     all
 }
 
