@@ -21,6 +21,7 @@ use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan, Progress, Threads};
 use crate::load::sizes::Sizes;
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
+use crate::ring::geometry::GeometryChoice;
 use crate::stats::waterfall::{GeneratorCounts, Waterfall};
 use crate::sys::link::Links;
 use crate::sys::namespace::Namespace;
@@ -201,6 +202,7 @@ fn in_lab(
         },
         link_layer: udp.is_none(),
         udp_port: udp.map(|_| LAB_PORT),
+        receive_ring: GeometryChoice { blocks: Some(LAB_BLOCKS), ..GeometryChoice::default() },
         ..EngineConfig::new(&testbed.engine.link.name)
     };
     let engine = Engine::start(&engine)?;
@@ -224,6 +226,9 @@ fn in_lab(
     })?
 }
 
+/// Blocks of the lab engine's receive ring, of 128 KiB each: 16 MiB, so that a CPU that is taken away
+/// for some ten milliseconds does not show as a loss of the path.
+const LAB_BLOCKS: usize = 128;
 /// The UDP port of the lab's engine.
 const LAB_PORT: u16 = 7777;
 
