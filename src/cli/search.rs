@@ -105,7 +105,6 @@ pub struct SearchArgs {
     confirm: Duration,
 
     /// Time for one size and path, beyond which the search says what it has
-    /// Time for one size and path, beyond which the search says what it has
     #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_positive_duration)]
     max_duration: Duration,
 
