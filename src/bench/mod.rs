@@ -2,8 +2,9 @@
 //!
 //! [`testbed`] is where it happens; [`trial`] is one path's turn; [`compare`] lets the paths take
 //! turns and adds up; [`verdict`] says in words what the numbers say. [`search`] finds the highest
-//! load that a device stands, whoever runs its trials; [`line_rate`] sets it against the wire.
-//! [`floor`] is what the harness itself costs, [`snapshot`] are all counters around a run.
+//! load that a device stands, whoever runs its trials; [`searching`] runs them over real paths;
+//! [`line_rate`] sets the result against the wire. [`loading`] is one load with all counters around
+//! it ([`snapshot`]); [`floor`] is what the harness itself costs.
 
 pub mod compare;
 pub mod floor;

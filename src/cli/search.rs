@@ -146,7 +146,7 @@ pub struct BurstArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::compare::parse_trials)]
     repetitions: usize,
 
-    /// Pause after each burst, for buffers to drain (RFC 2544 asks for 2 s)
+    /// Pause after each burst, for buffers to drain (RFC 9004 asks for 2 s)
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration)]
     pause: Duration,
 }

@@ -1,13 +1,19 @@
 //! The other side of an engine: sends numbered frames, takes the echoes back and checks every byte.
 //!
-//! A [`Generator`](generator::Generator) sends and receives in one thread on one CPU, over a packet
-//! socket with rings of its own. [`plan`] says what it sends; [`template`] writes a frame and knows
-//! how its echo has to look; [`ledger`] remembers in bounded memory which numbers came back;
-//! [`verify`] judges each returned frame; [`round_trips`] times answers; [`report`] is what a run
-//! found.
+//! [`plan`] says what is sent: [`sizes`], [`flows`], and what carries the probe. [`template`] writes
+//! a frame and knows how its echo has to look; [`ledger`] remembers in bounded memory which numbers
+//! came back, [`reorder`] in which order; [`verify`] judges each returned frame; [`evidence`] keeps
+//! the bad ones.
+//!
+//! Two things send. A [`Generator`](generator::Generator) floods, bursts, or sends frames one by one,
+//! in the calling thread, over a socket with rings of its own; [`round_trips`] times its answers and
+//! [`report`] is what it found. A [`Load`](run::Load) sends to a schedule ([`pace`], [`rate`]) from
+//! one thread or several, over halves that can be chosen ([`transmit`], [`intake`]), and times every
+//! frame; [`LoadOutcome`](run::LoadOutcome) is what it found.
 //!
 //! Every number that the kernel accepted for sending ends as exactly one of intact, corrupted, not
-//! transformed, truncated or lost ([`LoadReport::assert_conserved`](report::LoadReport)).
+//! transformed, truncated or lost ([`LoadReport::assert_conserved`](report::LoadReport),
+//! [`LoadOutcome::assert_conserved`](run::LoadOutcome::assert_conserved)).
 
 pub mod evidence;
 pub mod flows;
