@@ -260,25 +260,36 @@ impl LoadVoice {
         }
     }
 
-    /// A threshold was missed.
-    pub fn threshold_missed(
+    /// Says which thresholds were missed, and whether any was. A run of which nothing can be told
+    /// meets none.
+    pub fn thresholds_missed(
         &mut self,
         max_loss: Option<f64>,
         max_p99: Option<Duration>,
         outcome: &LoadOutcome,
-    ) {
-        if let Some(most) = max_loss.filter(|&most| outcome.loss_ratio() > most) {
-            let loss = 100.0 * outcome.loss_ratio();
-            self.text.say(format!("MISSED: loss {loss:.4} %, at most {} % asked", 100.0 * most));
+    ) -> bool {
+        let mut missed = Vec::new();
+        if let Some(most) = max_loss {
+            let asked = format!("at most {} % asked", 100.0 * most);
+            let loss = outcome.loss_ratio();
+            if outcome.sent == 0 {
+                missed.push(format!("loss unknown, no frame was sent; {asked}"));
+            } else if loss > most {
+                missed.push(format!("loss {:.4} %, {asked}", 100.0 * loss));
+            }
         }
-        let p99 = outcome.latencies.response.percentile(99.0);
-        if let Some(most) = max_p99.filter(|most| u128::from(p99) > most.as_nanos()) {
-            self.text.say(format!(
-                "MISSED: response p99 {}, at most {} asked",
-                nanoseconds(p99),
-                nanoseconds(most.as_nanos() as u64)
-            ));
+        if let Some(most) = max_p99 {
+            let asked = format!("at most {} asked", nanoseconds(most.as_nanos() as u64));
+            let response = &outcome.latencies.response;
+            let p99 = response.percentile(99.0);
+            if response.count() == 0 {
+                missed.push(format!("response p99 unknown, no frame came back; {asked}"));
+            } else if u128::from(p99) > most.as_nanos() {
+                missed.push(format!("response p99 {}, {asked}", nanoseconds(p99)));
+            }
         }
+        missed.iter().for_each(|what| self.text.say(format!("MISSED: {what}")));
+        !missed.is_empty()
     }
 
     fn document(&self, request: &LoadRequest, finding: &Finding) -> Value {
