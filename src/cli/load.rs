@@ -88,7 +88,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094), requires = "vlan_id")]
     qinq_id: Option<u16>,
 
-    /// Frame sizes with FCS: 64, 64,512,1518, 64-1518, 64-1518:64, imix
+    /// Frame sizes with FCS: 64, 64,512,1518, 64-1518, 64-1518:64, random:64-1518, imix
     #[arg(short, long, value_name = "SIZES", default_value = "64", value_parser = parse_sizes, allow_hyphen_values = true)]
     size: Sizes,
 
@@ -363,7 +363,7 @@ fn parse_target(text: &str) -> std::result::Result<Target, String> {
 }
 
 fn parse_sizes(text: &str) -> std::result::Result<Sizes, String> {
-    let valid = "a size (64), a list (64,512), a sweep (64-1518:64), or imix";
+    let valid = "a size (64), a list (64,512), a sweep (64-1518:64), random:64-1518, or imix";
     text.parse().map_err(|error| format!("{error}; valid is {valid}"))
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::echo::{CpuList, parse_cpu_list};
 use super::compare::{parse_trial_duration, parse_trials};
+use super::echo::{CpuList, parse_cpu_list};
 use super::load::parse_ratio;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;

@@ -18,7 +18,8 @@ use crate::bench::testbed::End;
 use crate::error::Result;
 use crate::load::plan::LoadConfig;
 use crate::load::report::Tally;
-use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome, Progress};
+use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
+use crate::load::sizes::{IMIX, Sizes};
 use crate::stats::latency::{LADDER, Latency};
 use crate::stats::waterfall::Waterfall;
 use crate::sys::host::Host;
@@ -51,6 +52,8 @@ pub struct LoadVoice {
     link: Option<Link>,
     bar: ProgressBar,
     last: Seen,
+    /// Response and service times of the intervals that are in the files.
+    logged: (Latency, Latency),
     /// What went wrong with a file during the run; said at the end.
     trouble: Option<crate::error::Error>,
 }
@@ -90,30 +93,58 @@ impl LoadVoice {
             link: None,
             bar: ProgressBar::hidden(),
             last: Seen::default(),
+            logged: Default::default(),
             trouble: None,
         })
     }
 
     fn record(&mut self, progress: &Progress) -> Result<()> {
-        let interval = &progress.interval;
+        let Latencies { response, service, .. } = &*progress.interval;
+        self.logged.0.merge(response);
+        self.logged.1.merge(service);
+        let now =
+            Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
+        self.write_interval(&now, wrong(&progress.tally), response, service)
+    }
+
+    /// What came after the last interval, so that the files hold the whole run.
+    fn record_rest(&mut self, request: &LoadRequest, outcome: &LoadOutcome) -> Result<()> {
+        let response = rest(&outcome.latencies.response, &self.logged.0);
+        let service = rest(&outcome.latencies.service, &self.logged.1);
+        let ended = request.warm_up + Duration::from_nanos(outcome.span_ns) + outcome.drained;
+        let now = Seen {
+            elapsed: ended.max(self.last.elapsed),
+            sent: outcome.sent + outcome.warm_up.sent,
+            returned: outcome.tally.returned() + outcome.warm_up.tally.returned(),
+        };
+        self.write_interval(&now, wrong(&outcome.tally), &response, &service)
+    }
+
+    fn write_interval(
+        &mut self,
+        now: &Seen,
+        wrong: u64,
+        response: &Latency,
+        service: &Latency,
+    ) -> Result<()> {
         let began = self.last.elapsed;
-        let lasted = progress.elapsed.saturating_sub(began);
+        let lasted = now.elapsed.saturating_sub(began);
         if let Some(log) = &mut self.hdr_log {
-            log.write_interval(Some("response"), began, lasted, &interval.response)?;
-            log.write_interval(Some("service"), began, lasted, &interval.service)?;
+            log.write_interval(Some("response"), began, lasted, response)?;
+            log.write_interval(Some("service"), began, lasted, service)?;
         }
         if let Some(csv) = &mut self.csv {
-            let response = interval.response.summary();
+            let times = response.summary();
             csv.write_row(&[
-                &format!("{:.3}", progress.elapsed.as_secs_f64()),
-                &progress.sent,
-                &progress.returned,
-                &progress.unanswered(),
-                &wrong(&progress.tally),
-                &response.p50,
-                &response.p99,
-                &response.max,
-                &interval.service.summary().p99,
+                &format!("{:.3}", now.elapsed.as_secs_f64()),
+                &now.sent,
+                &now.returned,
+                &now.sent.saturating_sub(now.returned),
+                &wrong,
+                &times.p50,
+                &times.p99,
+                &times.max,
+                &service.summary().p99,
             ])?;
         }
         Ok(())
@@ -123,6 +154,9 @@ impl LoadVoice {
     pub fn finish(&mut self, request: &LoadRequest, finding: &Finding) -> Result<()> {
         self.bar.finish_and_clear();
         let outcome = &finding.outcome;
+        if let Err(error) = self.record_rest(request, outcome) {
+            self.trouble.get_or_insert(error);
+        }
         for note in &outcome.notes {
             self.text.say(format!("  {note}"));
         }
@@ -147,14 +181,8 @@ impl LoadVoice {
 
     fn say_rate(&mut self, outcome: &LoadOutcome) {
         let (l2, l1) = outcome.achieved_bits_per_second();
-        let asked = match (outcome.asked, outcome.rate_error()) {
-            (Some(asked), Some(error)) => {
-                format!("asked {}, error {:+.3} %, ", rate(asked.as_f64()), 100.0 * error)
-            }
-            _ => String::new(),
-        };
         self.text.say(format!(
-            "\nachieved {} ({asked}{} L2, {} L1) over {:.2} s by {} + {}",
+            "\nachieved {} ({} L2, {} L1) over {:.2} s by {} + {}",
             rate(outcome.achieved_pps()),
             bits(l2),
             bits(l1),
@@ -162,16 +190,20 @@ impl LoadVoice {
             outcome.halves.0,
             outcome.halves.1,
         ));
+        if let (Some(asked), Some(error)) = (outcome.asked, outcome.rate_error()) {
+            let asked = rate(asked.as_f64());
+            self.text.say(format!("  asked {asked}, error {:+.3} %", 100.0 * error));
+        }
         if let Some(limit) = outcome.generator_limit() {
             self.text.say(format!(
-                "GENERATOR-LIMITED: the asked rate was not reached, {limit}. This is no limit of \
+                "GENERATOR-LIMITED: the asked rate was not reached, {limit}.\n  This is no limit of \
                  the device"
             ));
         }
         let departures = &outcome.departures;
         if departures.lateness.count() > 0 {
             self.text.say(format!(
-                "departures: {} of {} more than {} late (worst {}); gap error p99 {}",
+                "departures: {} of {} more than {} late, worst {}\n  gap error p99 {}",
                 grouped(departures.late),
                 grouped(departures.lateness.count()),
                 nanoseconds(LATE_DEPARTURE.as_nanos() as u64),
@@ -190,14 +222,26 @@ impl LoadVoice {
             grouped(outcome.unsent_late),
             grouped(outcome.unsent_refused),
         ));
+        if outcome.sent == 0 && outcome.warm_up.sent > 0 {
+            self.text.say(
+                "NOTHING WAS MEASURED: the generator was not through the warm-up when the time was \
+                 over.\n  Ask for a lower rate or a longer --duration",
+            );
+        }
+        // Every number is one of these; those of which there is none would only make it long.
+        let wrong: String = [
+            (tally.corrupted, "corrupted"),
+            (tally.not_transformed, "not transformed"),
+            (tally.truncated, "truncated"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!(" + {what} {}", grouped(*count)))
+        .collect();
         self.text.say(format!(
-            "sent {} = intact {} + corrupted {} + not transformed {} + truncated {} + lost {} \
-             ({:.4} %)",
+            "sent {} = intact {}{wrong} + lost {}\n  not back intact: {:.4} %",
             grouped(outcome.sent),
             grouped(tally.intact),
-            grouped(tally.corrupted),
-            grouped(tally.not_transformed),
-            grouped(tally.truncated),
             grouped(outcome.lost),
             100.0 * outcome.loss_ratio(),
         ));
@@ -228,7 +272,7 @@ impl LoadVoice {
     fn say_jitter(&mut self, outcome: &LoadOutcome) {
         let response = outcome.latencies.response.summary();
         self.text.say(format!(
-            "jitter: RFC 3550 {}, mean difference {}; delay variation (RFC 5481) p99 {}",
+            "jitter (RFC 3550) {}, mean difference {}\n  delay variation (RFC 5481) p99 {}",
             nanoseconds(outcome.jitter.smoothed_ns() as u64),
             nanoseconds(outcome.jitter.mean_ns() as u64),
             nanoseconds(response.delay_variation(response.p99)),
@@ -414,12 +458,10 @@ impl Audience for LoadVoice {
             Reach::Station { mac, .. } => mac.to_string(),
             Reach::Udp { target, .. } => format!("{target} ({})", config.destination),
         };
-        self.text.say(format!(
-            "linerate load from {} to {to}: sizes {} (with FCS), {what}",
-            here.link.name, request.sizes
-        ));
+        self.text.say(format!("linerate load: {} to {to}", here.link.name));
+        self.text.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
         if here.link.is_veth() {
-            self.text.say("  a veth pair shows what kernel and path cost, and is not a NIC");
+            self.text.say("  a veth pair: it shows what kernel and path cost, and is not a NIC");
         }
         self.text.say(format!(
             "  clock {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
@@ -441,16 +483,23 @@ impl Audience for LoadVoice {
         let seconds =
             progress.elapsed.saturating_sub(self.last.elapsed).as_secs_f64().max(f64::MIN_POSITIVE);
         let response = progress.interval.response.summary();
+        // Of the warm-up there are no times, and after a stall there may be none either.
+        let times = match (progress.warming_up, response.count) {
+            (true, _) => "warm-up".into(),
+            (false, 0) => "p50 -  p99 -  max -".into(),
+            _ => format!(
+                "p50 {}  p99 {}  max {}",
+                nanoseconds(response.p50),
+                nanoseconds(response.p99),
+                nanoseconds(response.max),
+            ),
+        };
         let line = format!(
-            "{:>6.1} s  sent {:>11}  back {:>11}  unanswered {}  response p50 {} p99 {} max {}{}",
+            "{:>5.1} s  sent {:>9}  back {:>9}  open {:>4}  {times}",
             progress.elapsed.as_secs_f64(),
             rate((progress.sent - self.last.sent) as f64 / seconds),
             rate((progress.returned - self.last.returned) as f64 / seconds),
             progress.unanswered(),
-            nanoseconds(response.p50),
-            nanoseconds(response.p99),
-            nanoseconds(response.max),
-            if progress.warming_up { "  (warm-up)" } else { "" },
         );
         if let Err(error) = self.record(progress) {
             self.trouble.get_or_insert(error);
@@ -482,6 +531,18 @@ fn wrong(tally: &Tally) -> u64 {
     tally.corrupted + tally.not_transformed + tally.truncated
 }
 
+/// What is in `all` and not in `logged`, which is a part of it.
+fn rest(all: &Latency, logged: &Latency) -> Latency {
+    let mut left = all.histogram().clone();
+    let mut rest = Latency::default();
+    if left.subtract(logged.histogram()).is_ok() {
+        left.iter_recorded().for_each(|step| {
+            rest.record_many(step.value_iterated_to(), step.count_since_last_iteration());
+        });
+    }
+    rest
+}
+
 fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
     let mut columns: Vec<(&str, &Latency)> =
         vec![("response", &outcome.latencies.response), ("service", &outcome.latencies.service)];
@@ -504,6 +565,18 @@ fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
         rows.add_row(std::iter::once(name.to_string()).chain(values));
     }
     rows.to_string()
+}
+
+/// Sizes as typed, with what the socket carries of them where that is one number or a mix.
+fn sizes(sizes: &Sizes) -> String {
+    match sizes {
+        Sizes::Fixed(size) => format!("{sizes} B ({} B at the socket)", size.socket_bytes()),
+        Sizes::Imix => {
+            let shares = IMIX.map(|(bytes, weight)| format!("{weight} of {bytes} B"));
+            format!("{sizes} ({})", shares.join(" to "))
+        }
+        _ => format!("{sizes} B (4 B less at the socket)"),
+    }
 }
 
 fn bits(per_second: f64) -> String {

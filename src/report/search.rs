@@ -47,9 +47,10 @@ impl SearchReport {
             Some(LineRate { bits_per_second }) => {
                 self.text.say(format!("  link speed {} Gb/s", bits_per_second / 1e9));
             }
-            None => self.text.say(
-                "  a veth pair has no line rate: what it finds is what kernel and path can do here",
-            ),
+            None if testbed.is_veth() => self
+                .text
+                .say("  a veth pair has no line rate: this finds what kernel and path can do here"),
+            None => self.text.say("  the link does not tell its speed"),
         }
         self.line_rate = line_rate;
     }
@@ -136,13 +137,19 @@ impl SearchReport {
         let mut rows: Table = table(&header);
         for point in &run.curve.points {
             let LossPoint {
-                percent, offered_pps, forwarding_pps, loss_ratio, p50_ns, p99_ns, ..
+                percent: share,
+                offered_pps,
+                forwarding_pps,
+                loss_ratio,
+                p50_ns,
+                p99_ns,
+                ..
             } = point;
             let time = |spread: &Option<crate::stats::spread::Spread>| {
                 spread.map_or("-".into(), |s| nanoseconds(s.median as u64))
             };
             rows.add_row([
-                format!("{percent:.0} %"),
+                percent(share / 100.0),
                 offered_pps.map_or("void".into(), |s| rate(s.median)),
                 forwarding_pps.map_or("-".into(), |s| rate(s.median)),
                 loss_ratio.map_or("-".into(), |s| format!("{:.3} %", 100.0 * s.median)),
@@ -151,6 +158,12 @@ impl SearchReport {
             ]);
         }
         self.text.say(rows.to_string());
+        if run.curve.points.iter().any(|point| point.offered_pps.is_none()) {
+            self.text.say("  void: the generator could not offer the load, or lost echoes itself");
+        }
+        if let Some(halted) = &run.curve.halted {
+            self.text.say(format!("  ended early: {halted}"));
+        }
     }
 
     /// Bursts.
