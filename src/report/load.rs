@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::compare::table;
 use super::csv::CsvFile;
 use super::hdr_log::HdrLog;
-use super::json::{self, JsonFile};
+use super::json::JsonFile;
+use super::load_document::{Around, document};
 use super::pcap::PcapFile;
 use super::text::{Text, grouped};
 use crate::bench::floor::HarnessFloor;
@@ -175,7 +176,9 @@ impl LoadVoice {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
-        let document = self.document(request, finding);
+        let around =
+            Around { host: &self.host, floor: self.floor.as_ref(), link: self.link.as_ref() };
+        let document = document(request, finding, &around);
         self.json.write(&document)
     }
 
@@ -196,8 +199,8 @@ impl LoadVoice {
         }
         if let Some(limit) = outcome.generator_limit() {
             self.text.say(format!(
-                "GENERATOR-LIMITED: the asked rate was not reached, {limit}.\n  This is no limit of \
-                 the device"
+                "GENERATOR-LIMITED: {limit}.\n  The asked rate was not reached; this is no limit of the \
+                 device"
             ));
         }
         let departures = &outcome.departures;
@@ -335,107 +338,6 @@ impl LoadVoice {
         missed.iter().for_each(|what| self.text.say(format!("MISSED: {what}")));
         !missed.is_empty()
     }
-
-    fn document(&self, request: &LoadRequest, finding: &Finding) -> Value {
-        let Finding { outcome, waterfall, counters, engine } = finding;
-        let mut document = json!({
-            "schema": "linerate.load/1",
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": json::host(&self.host),
-            "harness": self.floor,
-            "link": self.link.as_ref().map(json::link),
-            "frame_bytes": request.sizes.to_string(),
-            "flows": request.flows,
-            "seed": request.seed,
-            "tx": outcome.halves.0.name(),
-            "rx": outcome.halves.1.name(),
-        });
-        let engine = engine.as_ref().map(|summary| {
-            json!({
-                "received": summary.counters.received,
-                "forwarded": summary.counters.forwarded,
-                "drops": json::drops(&summary.counters.drops),
-                "kernel_drops": summary.counters.kernel.drops,
-            })
-        });
-        let driver: Map<String, Value> = counters
-            .near
-            .driver
-            .nonzero()
-            .map(|(name, count)| (name.to_string(), count.into()))
-            .collect();
-        let around = json!({
-            "waterfall": waterfall,
-            "driver_counters": driver,
-            "engine": engine,
-        });
-        for part in
-            [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around]
-        {
-            if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {
-                all.extend(part);
-            }
-        }
-        document
-    }
-}
-
-fn rates_json(outcome: &LoadOutcome) -> Value {
-    let (l2, l1) = outcome.achieved_bits_per_second();
-    json!({
-        "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
-        "achieved_pps": outcome.achieved_pps(),
-        "rate_error": outcome.rate_error(),
-        "achieved_l2_bits_per_second": l2,
-        "achieved_l1_bits_per_second": l1,
-        "forwarded_pps": outcome.forwarded_pps(),
-        "generator_limited": outcome.generator_limit().map(|limit| limit.to_string()),
-        "span_ns": outcome.span_ns,
-        "drained_s": outcome.drained.as_secs_f64(),
-        "stopped": outcome.stopped,
-    })
-}
-
-fn frames_json(outcome: &LoadOutcome) -> Value {
-    json!({
-        "offered": outcome.offered,
-        "unsent_late": outcome.unsent_late,
-        "unsent_refused": outcome.unsent_refused,
-        "sent": outcome.sent,
-        "frames": tally_json(&outcome.tally, outcome.lost),
-        "loss_ratio": outcome.loss_ratio(),
-        "reorder_extent_max": outcome.reorder_extent_max,
-        "warm_up": {
-            "sent": outcome.warm_up.sent,
-            "frames": tally_json(&outcome.warm_up.tally, outcome.warm_up.lost),
-        },
-    })
-}
-
-fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
-    let latencies = &outcome.latencies;
-    json!({
-        "departures": {
-            "late": outcome.departures.late,
-            "late_after_ns": LATE_DEPARTURE.as_nanos() as u64,
-            "lateness_ns": outcome.departures.lateness.summary(),
-            "gap_ns": outcome.departures.gaps.summary(),
-            "gap_error_ns": outcome.departures.gap_errors.summary(),
-            "refusals": outcome.departures.refusals,
-        },
-        "response_ns": latencies.response.summary(),
-        "service_ns": latencies.service.summary(),
-        "until_kernel_stamp_ns": request.breakdown.then(|| latencies.until_kernel.summary()),
-        "in_our_ring_ns": request.breakdown.then(|| latencies.in_ring.summary()),
-        "untimed": outcome.untimed,
-        "jitter": {
-            "rfc3550_ns": outcome.jitter.smoothed_ns(),
-            "mean_ns": outcome.jitter.mean_ns(),
-            "max_ns": outcome.jitter.max_ns(),
-        },
-        "clock_read_ns": outcome.clock_read_ns,
-        "clock_steps": outcome.clock_steps,
-    })
 }
 
 const DAMAGE_SHOWN: usize = 5;
@@ -486,16 +388,16 @@ impl Audience for LoadVoice {
         // Of the warm-up there are no times, and after a stall there may be none either.
         let times = match (progress.warming_up, response.count) {
             (true, _) => "warm-up".into(),
-            (false, 0) => "p50 -  p99 -  max -".into(),
+            (false, 0) => "p50 - p99 - max -".into(),
             _ => format!(
-                "p50 {}  p99 {}  max {}",
+                "p50 {} p99 {} max {}",
                 nanoseconds(response.p50),
                 nanoseconds(response.p99),
                 nanoseconds(response.max),
             ),
         };
         let line = format!(
-            "{:>5.1} s  sent {:>9}  back {:>9}  open {:>4}  {times}",
+            "{:>4.1} s  sent {:>8}  back {:>8}  open {} {times}",
             progress.elapsed.as_secs_f64(),
             rate((progress.sent - self.last.sent) as f64 / seconds),
             rate((progress.returned - self.last.returned) as f64 / seconds),
@@ -509,22 +411,6 @@ impl Audience for LoadVoice {
         self.last =
             Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
     }
-}
-
-fn tally_json(tally: &Tally, lost: u64) -> Value {
-    json!({
-        "intact": tally.intact,
-        "corrupted": tally.corrupted,
-        "not_transformed": tally.not_transformed,
-        "truncated": tally.truncated,
-        "lost": lost,
-        "duplicated": tally.duplicated,
-        "reordered": tally.reordered,
-        "late": tally.late,
-        "foreign": tally.foreign,
-        "malformed": tally.malformed,
-        "forgotten": tally.forgotten,
-    })
 }
 
 fn wrong(tally: &Tally) -> u64 {
