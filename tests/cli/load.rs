@@ -69,12 +69,11 @@ fn every_encapsulation_comes_back() {
     let _alone = alone();
     for more in [
         "--vlan-id 5 --vlan-pri 3",
-        "--vlan-id 5 --qinq-id 100",
+        "--vlan-id 5 --qinq-id 100 --ethertype 0x1234 --flows 3",
         "--udp 4 --flows 8",
         "--udp 6 -s 128",
         // Tagged once: a second tag would need longer frames.
         "--udp 6 -s 84 --vlan-id 7",
-        "--ethertype 0x1234 --flows 3",
     ] {
         let document = measured(&format!("{SLOW} {more}"));
         assert_eq!(count(&document, "offered"), 1000, "{more}");
@@ -89,7 +88,6 @@ fn every_kind_of_size_comes_back_and_is_named() {
     let _alone = alone();
     for (sizes, mean) in [
         ("imix", (7.0 * 64.0 + 4.0 * 570.0 + 1518.0) / 12.0),
-        ("64,512", 288.0),
         ("64-1518:64", 768.0),
         ("random:64-1518", 791.0),
     ] {
@@ -123,7 +121,7 @@ fn every_half_is_taken_as_named() {
         return;
     }
     let _alone = alone();
-    for (tx, rx) in [("mmsg", "v3"), ("send", "recv"), ("ring", "recv")] {
+    for (tx, rx) in [("mmsg", "v3"), ("send", "recv")] {
         let document = measured(&format!("{SLOW} --tx {tx} --rx {rx}"));
         assert_eq!((text(&document, "tx"), text(&document, "rx")), (tx, rx));
     }
@@ -137,9 +135,8 @@ fn patterns_and_threads_of_their_own_keep_the_books_as_well() {
     let _alone = alone();
     let poisson = measured(&format!("{SLOW} --pattern poisson --seed 7"));
     assert_eq!(count(&poisson, "seed"), 7);
-    assert_eq!(count(&measured(&format!("{SLOW} --burst 10")), "offered"), 1000);
-    // Two threads may share a CPU; with two of them each has one.
-    assert_eq!(count(&measured(&format!("{SLOW} --senders 1")), "offered"), 1000);
+    // Two threads may share a CPU.
+    assert_eq!(count(&measured(&format!("{SLOW} --burst 10 --senders 1")), "offered"), 1000);
     let two = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= 2);
     if two {
         assert_eq!(count(&measured(&format!("{SLOW} --senders 2 --cpus 0,1")), "offered"), 1000);

@@ -122,7 +122,7 @@ fn ctrl_c_ends_a_search_with_what_there_is() {
     }
     let _alone = alone();
     // While the generator is still measured alone, and in the midst of trials.
-    for (pause, signal) in [(100, Signal::SIGINT), (2000, Signal::SIGTERM)] {
+    for (pause, signal) in [(100, Signal::SIGINT), (1200, Signal::SIGTERM)] {
         let scratch = Scratch::new();
         let file = scratch.file("result.json");
         let mut command = linerate(&words("search --sizes 64,1518 --paths ring,syscall --json"));
