@@ -123,7 +123,7 @@ pub struct SearchArgs {
     confirm: Duration,
 
     /// Time for one size and path, beyond which the search says what it has
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_positive_duration)]
     max_duration: Duration,
 
     /// RFC 2544 section 26.1: trials of 60 s, none may be lost. Takes an hour or so a size and path
