@@ -210,7 +210,7 @@ fn in_lab(
     let mac = MacAddress(testbed.engine.link.mac);
     here.namespace.run(|| {
         let (carriage, _silent) = match udp {
-            None => (Carriage::raw(request.ether_type), None),
+            None => (tagged(Carriage::raw(request.ether_type), &request.tags), None),
             Some(ipv6) => {
                 let address = |end: &lab::Addresses| -> IpAddr {
                     if ipv6 { end.ipv6.into() } else { end.ipv4.into() }
@@ -220,7 +220,6 @@ fn in_lab(
                 (datagrams(request, source, (target, LAB_PORT).into())?, Some(held))
             }
         };
-        let carriage = tagged(carriage, &request.tags);
         let config = LoadConfig { carriage, ..config(request, here, mac) };
         measure(request, config, here, Some(Far { end: &testbed.engine, engine }), audience)
     })?

@@ -175,7 +175,7 @@ pub(super) fn parse_trials(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
-fn parse_trial_duration(text: &str) -> std::result::Result<Duration, String> {
+pub(super) fn parse_trial_duration(text: &str) -> std::result::Result<Duration, String> {
     let duration = parse_positive_duration(text)?;
     if duration < Duration::from_millis(20) || duration > Duration::from_secs(600) {
         return Err("from 20ms to 10m".into());

@@ -46,7 +46,7 @@ Exit codes: 0 done, 1 could not run, 2 usage, 3 a threshold was missed, 77 missi
 
 /// Send frames at a rate, verify every echoed byte, account for every frame
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("where").required(true).args(["interface", "lab"])))]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true, group(ArgGroup::new("where").required(true).args(["interface", "lab"])))]
 pub struct LoadArgs {
     /// Interface to send from
     #[arg(short, long, alias = "dev", value_name = "NAME", requires = "to")]
@@ -69,7 +69,7 @@ pub struct LoadArgs {
     ethertype: EtherType,
 
     /// Source IP address [default: what the kernel would choose]
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", conflicts_with = "lab")]
     from: Option<IpAddr>,
 
     /// First UDP source port; --flows counts on from it
@@ -77,19 +77,19 @@ pub struct LoadArgs {
     source_port: u16,
 
     /// VLAN to send in (0 to 4094)
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..4095))]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094))]
     vlan_id: Option<u16>,
 
     /// Priority in the VLAN tag
-    #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..8), requires = "vlan_id")]
+    #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7), requires = "vlan_id")]
     vlan_pri: u8,
 
     /// Outer 802.1ad VLAN, around --vlan-id
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..4095), requires = "vlan_id")]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094), requires = "vlan_id")]
     qinq_id: Option<u16>,
 
-    /// Frame sizes with FCS: 64, 64,512,1518, 64-1518, 64-1518:64, imix
-    #[arg(short, long, value_name = "SIZES", default_value = "64")]
+    /// Frame sizes with FCS: 64, 64,512,1518, 64-1518, 64-1518:64, random:64-1518, imix
+    #[arg(short, long, value_name = "SIZES", default_value = "64", value_parser = parse_sizes, allow_hyphen_values = true)]
     size: Sizes,
 
     /// Flows, in turn: UDP source ports, or source MACs (which the flow hash does not spread)
@@ -101,7 +101,7 @@ pub struct LoadArgs {
     seed: u64,
 
     /// Rate: 100k, 1.5M, 800kpps, 2.5gbit, 2.5gbit-l1, 10%, max
-    #[arg(short, long, value_name = "RATE", default_value = "10k", conflicts_with_all = ["window", "ping"])]
+    #[arg(short, long, value_name = "RATE", default_value = "10k", conflicts_with_all = ["window", "ping"], allow_hyphen_values = true)]
     rate: Rate,
 
     /// Closed loop: so many unanswered frames at a time
@@ -113,19 +113,19 @@ pub struct LoadArgs {
     ping: bool,
 
     /// How departures follow one another
-    #[arg(long, value_enum, default_value_t = PatternArg::Constant)]
+    #[arg(long, value_enum, default_value_t = PatternArg::Constant, conflicts_with_all = ["window", "ping"])]
     pattern: PatternArg,
 
     /// Frames that leave back to back; the gaps are so much longer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["window", "ping"])]
     burst: u32,
 
     /// How long to measure [default: 10s, or until --count]
-    #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Option<Duration>,
 
     /// How many frames to measure
-    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_count)]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_frames, allow_hyphen_values = true)]
     count: Option<u64>,
 
     /// Send so long before the measurement begins
@@ -190,7 +190,7 @@ pub struct LoadArgs {
     pcap: Option<PathBuf>,
 
     /// Exit with 3 if a larger part of the frames is lost (0, 0.1%)
-    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_hyphen_values = true)]
     max_loss: Option<f64>,
 
     /// Exit with 3 if the 99th percentile of response time is longer (50us)
@@ -257,14 +257,7 @@ impl LoadArgs {
             .map_err(|error| failed("catch signals", &error, ""))?;
         let finding = loading::run(&request, &mut voice)?;
         voice.finish(&request, &finding)?;
-        let outcome = &finding.outcome;
-        let missed = self.max_loss.is_some_and(|most| outcome.loss_ratio() > most)
-            || self.max_p99.is_some_and(|most| {
-                u128::from(outcome.latencies.response.percentile(99.0)) > most.as_nanos()
-            });
-        if missed {
-            voice.threshold_missed(self.max_loss, self.max_p99, outcome);
-        }
+        let missed = voice.thresholds_missed(self.max_loss, self.max_p99, &finding.outcome);
         Ok(match (interrupt.caught(), missed) {
             (true, _) => exit::INTERRUPTED,
             (false, true) => exit::THRESHOLD,
@@ -277,6 +270,12 @@ impl LoadArgs {
             (Some(interface), _) => {
                 let interface = interface.clone();
                 match self.to {
+                    Some(Target::Mac(_)) if self.from.is_some() => {
+                        return Err(Error::Usage(
+                            "--from is for UDP: a station's MAC is reached from the interface's own"
+                                .into(),
+                        ));
+                    }
                     Some(Target::Mac(mac)) => Reach::Station { interface, mac },
                     Some(Target::Udp(target)) => Reach::Udp { interface, target, from: self.from },
                     None => return Err(Error::Usage("--interface needs --to".into())),
@@ -363,6 +362,18 @@ fn parse_target(text: &str) -> std::result::Result<Target, String> {
     }
 }
 
+fn parse_sizes(text: &str) -> std::result::Result<Sizes, String> {
+    let valid = "a size (64), a list (64,512), a sweep (64-1518:64), random:64-1518, or imix";
+    text.parse().map_err(|error| format!("{error}; valid is {valid}"))
+}
+
+fn parse_frames(text: &str) -> std::result::Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("from 1; without --count the --duration ends the run".into()),
+        count => Ok(count),
+    }
+}
+
 fn parse_senders(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=64) => Ok(count),
@@ -378,7 +389,7 @@ pub fn parse_ratio(text: &str) -> std::result::Result<f64, String> {
     };
     match number.parse::<f64>() {
         Ok(value) if (0.0..1.0).contains(&(value / scale)) => Ok(value / scale),
-        _ => Err("a part of the frames: 0, 0.001, 0.1%".into()),
+        _ => Err("a part, from 0 to less than 1: 0, 0.001, 0.1%".into()),
     }
 }
 

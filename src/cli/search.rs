@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::compare::{parse_trial_duration, parse_trials};
 use super::echo::{CpuList, parse_cpu_list};
 use super::load::parse_ratio;
 use crate::bench::line_rate::LineRate;
@@ -35,7 +36,24 @@ Examples:
 Several short trials decide a load (MLRsearch, RFC 9971): it counts as a lower bound when at most
 --exceed of their time lost more than --loss. Trials in which the generator could not offer the load
 are void and repeated; if it cannot offer more than the device stands, the result says \"at least\".
-Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput.";
+Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput.
+
+Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
+summary).";
+
+const CURVE_NOTES: &str = "\
+100 % is what the generator alone sends into a sink. A load that the generator could not offer is
+void: it says nothing of the device. RFC 2544 section 26.3 asks for steps of at most 10 %.
+
+Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
+summary).";
+
+const BURST_NOTES: &str = "\
+Frames back to back, as fast as the generator sends: the longest burst of which every frame comes
+back intact. If that is --max-frames, the result says \"at least\".
+
+Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
+summary).";
 
 /// What all three work on.
 #[derive(Args, Debug)]
@@ -71,21 +89,21 @@ pub struct SubjectArgs {
 
 /// Find the highest load that a path stands: NDR and PDR, or RFC 2544 throughput
 #[derive(Args, Debug)]
-#[command(after_help = SEARCH_EXAMPLES)]
+#[command(after_help = SEARCH_EXAMPLES, allow_negative_numbers = true)]
 pub struct SearchArgs {
     #[command(flatten)]
     subject: SubjectArgs,
 
     /// Goals: the part of the frames that may be lost, with commas (0 is the NDR)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.5%", value_parser = parse_ratio)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.5%", value_parser = parse_ratio, allow_hyphen_values = true)]
     loss: Vec<f64>,
 
     /// How long a trial lasts
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
     /// How long the trials last that only find the region
-    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     initial_duration: Duration,
 
     /// How much trial time decides a load
@@ -93,11 +111,11 @@ pub struct SearchArgs {
     duration_sum: Duration,
 
     /// The part of that time in which more may be lost
-    #[arg(long, value_name = "RATIO", default_value = "50%", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", default_value = "50%", value_parser = parse_ratio, allow_hyphen_values = true)]
     exceed: f64,
 
     /// How far the bounds may be apart, as a part of the upper one
-    #[arg(long, value_name = "RATIO", default_value = "0.5%", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", default_value = "0.5%", value_parser = parse_ratio, allow_hyphen_values = true)]
     width: f64,
 
     /// A last, longer trial at the found rate; 0 for none
@@ -109,31 +127,33 @@ pub struct SearchArgs {
     max_duration: Duration,
 
     /// RFC 2544 section 26.1: trials of 60 s, none may be lost. Takes an hour or so a size and path
-    #[arg(long, conflicts_with_all = ["loss", "trial_duration", "duration_sum", "exceed", "confirm"])]
+    #[arg(long, conflicts_with_all = ["loss", "trial_duration", "initial_duration", "duration_sum", "exceed", "width", "confirm", "max_duration"])]
     rfc2544: bool,
 }
 
 /// Loss, rate and latency from a tenth of the generator's rate up
 #[derive(Args, Debug)]
+#[command(after_help = CURVE_NOTES, allow_negative_numbers = true)]
 pub struct LossCurveArgs {
     #[command(flatten)]
     subject: SubjectArgs,
 
     /// From load to load, in percent of what the generator alone can send
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = parse_step, allow_hyphen_values = true)]
     step: f64,
 
     /// Trials at each load
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = super::compare::parse_trials)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_trials, allow_hyphen_values = true)]
     trials: usize,
 
     /// How long a trial lasts
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 }
 
 /// The longest burst without loss (RFC 2544 section 26.4, RFC 9004)
 #[derive(Args, Debug)]
+#[command(after_help = BURST_NOTES, allow_negative_numbers = true)]
 pub struct BurstArgs {
     #[command(flatten)]
     subject: SubjectArgs,
@@ -143,11 +163,11 @@ pub struct BurstArgs {
     max_frames: u64,
 
     /// How often the search is repeated (RFC 2544 asks for 50)
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::compare::parse_trials)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_trials, allow_hyphen_values = true)]
     repetitions: usize,
 
     /// Pause after each burst, for buffers to drain (RFC 9004 asks for 2 s)
-    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration, allow_hyphen_values = true)]
     pause: Duration,
 }
 
@@ -170,7 +190,7 @@ impl SearchArgs {
             runs.push(run);
             Ok(())
         })?;
-        bench.report.write_searches(&bench.testbed, &runs)?;
+        bench.report.write_searches(&bench.testbed, bench.interrupt.caught(), &runs)?;
         Ok(code)
     }
 
@@ -215,7 +235,7 @@ impl LossCurveArgs {
             runs.push(run);
             Ok(())
         })?;
-        bench.report.write_curves(&bench.testbed, &runs)?;
+        bench.report.write_curves(&bench.testbed, bench.interrupt.caught(), &runs)?;
         Ok(code)
     }
 }
@@ -234,7 +254,7 @@ impl BurstArgs {
             runs.push(run);
             Ok(())
         })?;
-        bench.report.write_bursts(&bench.testbed, &runs)?;
+        bench.report.write_bursts(&bench.testbed, bench.interrupt.caught(), &runs)?;
         Ok(code)
     }
 }
@@ -309,5 +329,13 @@ impl Bench {
             }
         }
         Ok(if interrupt.caught() { exit::INTERRUPTED } else { exit::OK })
+    }
+}
+
+fn parse_step(text: &str) -> std::result::Result<f64, String> {
+    let number = text.trim().strip_suffix('%').unwrap_or(text).trim();
+    match number.parse() {
+        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("from 0.1 to 100 percent".into()),
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::compare::table;
 use super::csv::CsvFile;
 use super::hdr_log::HdrLog;
-use super::json::{self, JsonFile};
+use super::json::JsonFile;
+use super::load_document::{Around, document};
 use super::pcap::PcapFile;
 use super::text::{Text, grouped};
 use crate::bench::floor::HarnessFloor;
@@ -18,7 +19,8 @@ use crate::bench::testbed::End;
 use crate::error::Result;
 use crate::load::plan::LoadConfig;
 use crate::load::report::Tally;
-use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome, Progress};
+use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
+use crate::load::sizes::{IMIX, Sizes};
 use crate::stats::latency::{LADDER, Latency};
 use crate::stats::waterfall::Waterfall;
 use crate::sys::host::Host;
@@ -51,6 +53,8 @@ pub struct LoadVoice {
     link: Option<Link>,
     bar: ProgressBar,
     last: Seen,
+    /// Response and service times of the intervals that are in the files.
+    logged: (Latency, Latency),
     /// What went wrong with a file during the run; said at the end.
     trouble: Option<crate::error::Error>,
 }
@@ -90,30 +94,58 @@ impl LoadVoice {
             link: None,
             bar: ProgressBar::hidden(),
             last: Seen::default(),
+            logged: Default::default(),
             trouble: None,
         })
     }
 
     fn record(&mut self, progress: &Progress) -> Result<()> {
-        let interval = &progress.interval;
+        let Latencies { response, service, .. } = &*progress.interval;
+        self.logged.0.merge(response);
+        self.logged.1.merge(service);
+        let now =
+            Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
+        self.write_interval(&now, wrong(&progress.tally), response, service)
+    }
+
+    /// What came after the last interval, so that the files hold the whole run.
+    fn record_rest(&mut self, request: &LoadRequest, outcome: &LoadOutcome) -> Result<()> {
+        let response = rest(&outcome.latencies.response, &self.logged.0);
+        let service = rest(&outcome.latencies.service, &self.logged.1);
+        let ended = request.warm_up + Duration::from_nanos(outcome.span_ns) + outcome.drained;
+        let now = Seen {
+            elapsed: ended.max(self.last.elapsed),
+            sent: outcome.sent + outcome.warm_up.sent,
+            returned: outcome.tally.returned() + outcome.warm_up.tally.returned(),
+        };
+        self.write_interval(&now, wrong(&outcome.tally), &response, &service)
+    }
+
+    fn write_interval(
+        &mut self,
+        now: &Seen,
+        wrong: u64,
+        response: &Latency,
+        service: &Latency,
+    ) -> Result<()> {
         let began = self.last.elapsed;
-        let lasted = progress.elapsed.saturating_sub(began);
+        let lasted = now.elapsed.saturating_sub(began);
         if let Some(log) = &mut self.hdr_log {
-            log.write_interval(Some("response"), began, lasted, &interval.response)?;
-            log.write_interval(Some("service"), began, lasted, &interval.service)?;
+            log.write_interval(Some("response"), began, lasted, response)?;
+            log.write_interval(Some("service"), began, lasted, service)?;
         }
         if let Some(csv) = &mut self.csv {
-            let response = interval.response.summary();
+            let times = response.summary();
             csv.write_row(&[
-                &format!("{:.3}", progress.elapsed.as_secs_f64()),
-                &progress.sent,
-                &progress.returned,
-                &progress.unanswered(),
-                &wrong(&progress.tally),
-                &response.p50,
-                &response.p99,
-                &response.max,
-                &interval.service.summary().p99,
+                &format!("{:.3}", now.elapsed.as_secs_f64()),
+                &now.sent,
+                &now.returned,
+                &now.sent.saturating_sub(now.returned),
+                &wrong,
+                &times.p50,
+                &times.p99,
+                &times.max,
+                &service.summary().p99,
             ])?;
         }
         Ok(())
@@ -123,6 +155,9 @@ impl LoadVoice {
     pub fn finish(&mut self, request: &LoadRequest, finding: &Finding) -> Result<()> {
         self.bar.finish_and_clear();
         let outcome = &finding.outcome;
+        if let Err(error) = self.record_rest(request, outcome) {
+            self.trouble.get_or_insert(error);
+        }
         for note in &outcome.notes {
             self.text.say(format!("  {note}"));
         }
@@ -141,20 +176,16 @@ impl LoadVoice {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
-        let document = self.document(request, finding);
+        let around =
+            Around { host: &self.host, floor: self.floor.as_ref(), link: self.link.as_ref() };
+        let document = document(request, finding, &around);
         self.json.write(&document)
     }
 
     fn say_rate(&mut self, outcome: &LoadOutcome) {
         let (l2, l1) = outcome.achieved_bits_per_second();
-        let asked = match (outcome.asked, outcome.rate_error()) {
-            (Some(asked), Some(error)) => {
-                format!("asked {}, error {:+.3} %, ", rate(asked.as_f64()), 100.0 * error)
-            }
-            _ => String::new(),
-        };
         self.text.say(format!(
-            "\nachieved {} ({asked}{} L2, {} L1) over {:.2} s by {} + {}",
+            "\nachieved {} ({} L2, {} L1) over {:.2} s by {} + {}",
             rate(outcome.achieved_pps()),
             bits(l2),
             bits(l1),
@@ -162,16 +193,20 @@ impl LoadVoice {
             outcome.halves.0,
             outcome.halves.1,
         ));
+        if let (Some(asked), Some(error)) = (outcome.asked, outcome.rate_error()) {
+            let asked = rate(asked.as_f64());
+            self.text.say(format!("  asked {asked}, error {:+.3} %", 100.0 * error));
+        }
         if let Some(limit) = outcome.generator_limit() {
             self.text.say(format!(
-                "GENERATOR-LIMITED: the asked rate was not reached, {limit}. This is no limit of \
-                 the device"
+                "GENERATOR-LIMITED: {limit}.\n  The asked rate was not reached; this is no limit of the \
+                 device"
             ));
         }
         let departures = &outcome.departures;
         if departures.lateness.count() > 0 {
             self.text.say(format!(
-                "departures: {} of {} more than {} late (worst {}); gap error p99 {}",
+                "departures: {} of {} more than {} late, worst {}\n  gap error p99 {}",
                 grouped(departures.late),
                 grouped(departures.lateness.count()),
                 nanoseconds(LATE_DEPARTURE.as_nanos() as u64),
@@ -190,14 +225,26 @@ impl LoadVoice {
             grouped(outcome.unsent_late),
             grouped(outcome.unsent_refused),
         ));
+        if outcome.sent == 0 && outcome.warm_up.sent > 0 {
+            self.text.say(
+                "NOTHING WAS MEASURED: the generator was not through the warm-up when the time was \
+                 over.\n  Ask for a lower rate or a longer --duration",
+            );
+        }
+        // Every number is one of these; those of which there is none would only make it long.
+        let wrong: String = [
+            (tally.corrupted, "corrupted"),
+            (tally.not_transformed, "not transformed"),
+            (tally.truncated, "truncated"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!(" + {what} {}", grouped(*count)))
+        .collect();
         self.text.say(format!(
-            "sent {} = intact {} + corrupted {} + not transformed {} + truncated {} + lost {} \
-             ({:.4} %)",
+            "sent {} = intact {}{wrong} + lost {}\n  not back intact: {:.4} %",
             grouped(outcome.sent),
             grouped(tally.intact),
-            grouped(tally.corrupted),
-            grouped(tally.not_transformed),
-            grouped(tally.truncated),
             grouped(outcome.lost),
             100.0 * outcome.loss_ratio(),
         ));
@@ -228,7 +275,7 @@ impl LoadVoice {
     fn say_jitter(&mut self, outcome: &LoadOutcome) {
         let response = outcome.latencies.response.summary();
         self.text.say(format!(
-            "jitter: RFC 3550 {}, mean difference {}; delay variation (RFC 5481) p99 {}",
+            "jitter (RFC 3550) {}, mean difference {}\n  delay variation (RFC 5481) p99 {}",
             nanoseconds(outcome.jitter.smoothed_ns() as u64),
             nanoseconds(outcome.jitter.mean_ns() as u64),
             nanoseconds(response.delay_variation(response.p99)),
@@ -260,127 +307,37 @@ impl LoadVoice {
         }
     }
 
-    /// A threshold was missed.
-    pub fn threshold_missed(
+    /// Says which thresholds were missed, and whether any was. A run of which nothing can be told
+    /// meets none.
+    pub fn thresholds_missed(
         &mut self,
         max_loss: Option<f64>,
         max_p99: Option<Duration>,
         outcome: &LoadOutcome,
-    ) {
-        if let Some(most) = max_loss.filter(|&most| outcome.loss_ratio() > most) {
-            let loss = 100.0 * outcome.loss_ratio();
-            self.text.say(format!("MISSED: loss {loss:.4} %, at most {} % asked", 100.0 * most));
-        }
-        let p99 = outcome.latencies.response.percentile(99.0);
-        if let Some(most) = max_p99.filter(|most| u128::from(p99) > most.as_nanos()) {
-            self.text.say(format!(
-                "MISSED: response p99 {}, at most {} asked",
-                nanoseconds(p99),
-                nanoseconds(most.as_nanos() as u64)
-            ));
-        }
-    }
-
-    fn document(&self, request: &LoadRequest, finding: &Finding) -> Value {
-        let Finding { outcome, waterfall, counters, engine } = finding;
-        let mut document = json!({
-            "schema": "linerate.load/1",
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": json::host(&self.host),
-            "harness": self.floor,
-            "link": self.link.as_ref().map(json::link),
-            "frame_bytes": request.sizes.to_string(),
-            "flows": request.flows,
-            "seed": request.seed,
-            "tx": outcome.halves.0.name(),
-            "rx": outcome.halves.1.name(),
-        });
-        let engine = engine.as_ref().map(|summary| {
-            json!({
-                "received": summary.counters.received,
-                "forwarded": summary.counters.forwarded,
-                "drops": json::drops(&summary.counters.drops),
-                "kernel_drops": summary.counters.kernel.drops,
-            })
-        });
-        let driver: Map<String, Value> = counters
-            .near
-            .driver
-            .nonzero()
-            .map(|(name, count)| (name.to_string(), count.into()))
-            .collect();
-        let around = json!({
-            "waterfall": waterfall,
-            "driver_counters": driver,
-            "engine": engine,
-        });
-        for part in
-            [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around]
-        {
-            if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {
-                all.extend(part);
+    ) -> bool {
+        let mut missed = Vec::new();
+        if let Some(most) = max_loss {
+            let asked = format!("at most {} % asked", 100.0 * most);
+            let loss = outcome.loss_ratio();
+            if outcome.sent == 0 {
+                missed.push(format!("loss unknown, no frame was sent; {asked}"));
+            } else if loss > most {
+                missed.push(format!("loss {:.4} %, {asked}", 100.0 * loss));
             }
         }
-        document
+        if let Some(most) = max_p99 {
+            let asked = format!("at most {} asked", nanoseconds(most.as_nanos() as u64));
+            let response = &outcome.latencies.response;
+            let p99 = response.percentile(99.0);
+            if response.count() == 0 {
+                missed.push(format!("response p99 unknown, no frame came back; {asked}"));
+            } else if u128::from(p99) > most.as_nanos() {
+                missed.push(format!("response p99 {}, {asked}", nanoseconds(p99)));
+            }
+        }
+        missed.iter().for_each(|what| self.text.say(format!("MISSED: {what}")));
+        !missed.is_empty()
     }
-}
-
-fn rates_json(outcome: &LoadOutcome) -> Value {
-    let (l2, l1) = outcome.achieved_bits_per_second();
-    json!({
-        "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
-        "achieved_pps": outcome.achieved_pps(),
-        "rate_error": outcome.rate_error(),
-        "achieved_l2_bits_per_second": l2,
-        "achieved_l1_bits_per_second": l1,
-        "forwarded_pps": outcome.forwarded_pps(),
-        "generator_limited": outcome.generator_limit().map(|limit| limit.to_string()),
-        "span_ns": outcome.span_ns,
-        "drained_s": outcome.drained.as_secs_f64(),
-        "stopped": outcome.stopped,
-    })
-}
-
-fn frames_json(outcome: &LoadOutcome) -> Value {
-    json!({
-        "offered": outcome.offered,
-        "unsent_late": outcome.unsent_late,
-        "unsent_refused": outcome.unsent_refused,
-        "sent": outcome.sent,
-        "frames": tally_json(&outcome.tally, outcome.lost),
-        "loss_ratio": outcome.loss_ratio(),
-        "reorder_extent_max": outcome.reorder_extent_max,
-        "warm_up": {
-            "sent": outcome.warm_up.sent,
-            "frames": tally_json(&outcome.warm_up.tally, outcome.warm_up.lost),
-        },
-    })
-}
-
-fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
-    let latencies = &outcome.latencies;
-    json!({
-        "departures": {
-            "late": outcome.departures.late,
-            "late_after_ns": LATE_DEPARTURE.as_nanos() as u64,
-            "lateness_ns": outcome.departures.lateness.summary(),
-            "gap_ns": outcome.departures.gaps.summary(),
-            "gap_error_ns": outcome.departures.gap_errors.summary(),
-            "refusals": outcome.departures.refusals,
-        },
-        "response_ns": latencies.response.summary(),
-        "service_ns": latencies.service.summary(),
-        "until_kernel_stamp_ns": request.breakdown.then(|| latencies.until_kernel.summary()),
-        "in_our_ring_ns": request.breakdown.then(|| latencies.in_ring.summary()),
-        "untimed": outcome.untimed,
-        "jitter": {
-            "rfc3550_ns": outcome.jitter.smoothed_ns(),
-            "mean_ns": outcome.jitter.mean_ns(),
-            "max_ns": outcome.jitter.max_ns(),
-        },
-        "clock_read_ns": outcome.clock_read_ns,
-        "clock_steps": outcome.clock_steps,
-    })
 }
 
 const DAMAGE_SHOWN: usize = 5;
@@ -403,12 +360,10 @@ impl Audience for LoadVoice {
             Reach::Station { mac, .. } => mac.to_string(),
             Reach::Udp { target, .. } => format!("{target} ({})", config.destination),
         };
-        self.text.say(format!(
-            "linerate load from {} to {to}: sizes {} (with FCS), {what}",
-            here.link.name, request.sizes
-        ));
+        self.text.say(format!("linerate load: {} to {to}", here.link.name));
+        self.text.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
         if here.link.is_veth() {
-            self.text.say("  a veth pair shows what kernel and path cost, and is not a NIC");
+            self.text.say("  a veth pair: it shows what kernel and path cost, and is not a NIC");
         }
         self.text.say(format!(
             "  clock {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
@@ -430,16 +385,23 @@ impl Audience for LoadVoice {
         let seconds =
             progress.elapsed.saturating_sub(self.last.elapsed).as_secs_f64().max(f64::MIN_POSITIVE);
         let response = progress.interval.response.summary();
+        // Of the warm-up there are no times, and after a stall there may be none either.
+        let times = match (progress.warming_up, response.count) {
+            (true, _) => "warm-up".into(),
+            (false, 0) => "p50 - p99 - max -".into(),
+            _ => format!(
+                "p50 {} p99 {} max {}",
+                nanoseconds(response.p50),
+                nanoseconds(response.p99),
+                nanoseconds(response.max),
+            ),
+        };
         let line = format!(
-            "{:>6.1} s  sent {:>11}  back {:>11}  unanswered {}  response p50 {} p99 {} max {}{}",
+            "{:>4.1} s  sent {:>8}  back {:>8}  open {} {times}",
             progress.elapsed.as_secs_f64(),
             rate((progress.sent - self.last.sent) as f64 / seconds),
             rate((progress.returned - self.last.returned) as f64 / seconds),
             progress.unanswered(),
-            nanoseconds(response.p50),
-            nanoseconds(response.p99),
-            nanoseconds(response.max),
-            if progress.warming_up { "  (warm-up)" } else { "" },
         );
         if let Err(error) = self.record(progress) {
             self.trouble.get_or_insert(error);
@@ -451,24 +413,20 @@ impl Audience for LoadVoice {
     }
 }
 
-fn tally_json(tally: &Tally, lost: u64) -> Value {
-    json!({
-        "intact": tally.intact,
-        "corrupted": tally.corrupted,
-        "not_transformed": tally.not_transformed,
-        "truncated": tally.truncated,
-        "lost": lost,
-        "duplicated": tally.duplicated,
-        "reordered": tally.reordered,
-        "late": tally.late,
-        "foreign": tally.foreign,
-        "malformed": tally.malformed,
-        "forgotten": tally.forgotten,
-    })
-}
-
 fn wrong(tally: &Tally) -> u64 {
     tally.corrupted + tally.not_transformed + tally.truncated
+}
+
+/// What is in `all` and not in `logged`, which is a part of it.
+fn rest(all: &Latency, logged: &Latency) -> Latency {
+    let mut left = all.histogram().clone();
+    let mut rest = Latency::default();
+    if left.subtract(logged.histogram()).is_ok() {
+        left.iter_recorded().for_each(|step| {
+            rest.record_many(step.value_iterated_to(), step.count_since_last_iteration());
+        });
+    }
+    rest
 }
 
 fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
@@ -493,6 +451,18 @@ fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
         rows.add_row(std::iter::once(name.to_string()).chain(values));
     }
     rows.to_string()
+}
+
+/// Sizes as typed, with what the socket carries of them where that is one number or a mix.
+fn sizes(sizes: &Sizes) -> String {
+    match sizes {
+        Sizes::Fixed(size) => format!("{sizes} B ({} B at the socket)", size.socket_bytes()),
+        Sizes::Imix => {
+            let shares = IMIX.map(|(bytes, weight)| format!("{weight} of {bytes} B"));
+            format!("{sizes} ({})", shares.join(" to "))
+        }
+        _ => format!("{sizes} B (4 B less at the socket)"),
+    }
 }
 
 fn bits(per_second: f64) -> String {

@@ -6,6 +6,7 @@ pub mod echo;
 pub mod hdr_log;
 pub mod json;
 pub mod load;
+pub mod load_document;
 pub mod pcap;
 pub mod search;
 pub mod text;

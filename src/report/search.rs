@@ -47,9 +47,10 @@ impl SearchReport {
             Some(LineRate { bits_per_second }) => {
                 self.text.say(format!("  link speed {} Gb/s", bits_per_second / 1e9));
             }
-            None => self.text.say(
-                "  a veth pair has no line rate: what it finds is what kernel and path can do here",
-            ),
+            None if testbed.is_veth() => self
+                .text
+                .say("  a veth pair has no line rate: this finds what kernel and path can do here"),
+            None => self.text.say("  the link does not tell its speed"),
         }
         self.line_rate = line_rate;
     }
@@ -76,12 +77,20 @@ impl SearchReport {
 
     /// The result of one search.
     pub fn found(&mut self, run: &SearchRun) {
-        let header = ["goal", "at most lost", "throughput", "bounds", "confirmed", "note"];
+        let header = ["goal", "at most lost", "throughput", "bounds", "confirmed"];
         let mut rows = table(&header);
         for goal in &run.result.goals {
             rows.add_row(self.goal_row(run, goal));
         }
         self.text.say(rows.to_string());
+        for goal in &run.result.goals {
+            if let Some(why) = &goal.irregular {
+                self.text.say(format!("  {}: {why}", goal_name(goal)));
+            }
+        }
+        if let Some(halted) = &run.result.halted {
+            self.text.say(format!("  ended early: {halted}"));
+        }
         self.text.say(format!(
             "  the generator alone, into a sink: {}; {} trials, {:.0} s",
             rate(run.sink_pps),
@@ -113,14 +122,12 @@ impl SearchReport {
             });
             format!("{at_least}{}{of_line}", rate(lower))
         });
-        let name = if goal.goal.loss_ratio == 0.0 { "NDR" } else { "PDR" };
         vec![
-            name.to_string(),
-            format!("{} %", 100.0 * goal.goal.loss_ratio),
+            goal_name(goal),
+            percent(goal.goal.loss_ratio),
             found,
             bounds,
             goal.confirmed.map_or("-".into(), |yes| if yes { "yes" } else { "no" }.into()),
-            goal.irregular.as_ref().map_or(String::new(), ToString::to_string),
         ]
     }
 
@@ -130,13 +137,19 @@ impl SearchReport {
         let mut rows: Table = table(&header);
         for point in &run.curve.points {
             let LossPoint {
-                percent, offered_pps, forwarding_pps, loss_ratio, p50_ns, p99_ns, ..
+                percent: share,
+                offered_pps,
+                forwarding_pps,
+                loss_ratio,
+                p50_ns,
+                p99_ns,
+                ..
             } = point;
             let time = |spread: &Option<crate::stats::spread::Spread>| {
                 spread.map_or("-".into(), |s| nanoseconds(s.median as u64))
             };
             rows.add_row([
-                format!("{percent:.0} %"),
+                percent(share / 100.0),
                 offered_pps.map_or("void".into(), |s| rate(s.median)),
                 forwarding_pps.map_or("-".into(), |s| rate(s.median)),
                 loss_ratio.map_or("-".into(), |s| format!("{:.3} %", 100.0 * s.median)),
@@ -145,57 +158,111 @@ impl SearchReport {
             ]);
         }
         self.text.say(rows.to_string());
+        if run.curve.points.iter().any(|point| point.offered_pps.is_none()) {
+            self.text.say("  void: the generator could not offer the load, or lost echoes itself");
+        }
+        if let Some(halted) = &run.curve.halted {
+            self.text.say(format!("  ended early: {halted}"));
+        }
     }
 
     /// Bursts.
     pub fn burst(&mut self, run: &BurstRun) {
         let BurstResult { mean_frames, min_frames, max_frames, stdev_frames, at_least, .. } =
             &run.result;
-        let number = |value: Option<u64>| value.map_or("-".into(), grouped);
-        self.text.say(format!(
-            "  longest burst without loss: {}{} frames in the mean of {} repetitions ({} to {}, \
-             standard deviation {})",
-            if *at_least { "at least " } else { "" },
-            mean_frames.map_or("-".into(), |mean| format!("{mean:.0}")),
-            run.result.longest_frames.len(),
-            number(*min_frames),
-            number(*max_frames),
-            stdev_frames.map_or("-".into(), |deviation| format!("{deviation:.0}")),
-        ));
+        let repetitions = run.result.longest_frames.len();
+        let found = match mean_frames {
+            None => "none was measured to its end".into(),
+            Some(mean) => {
+                let at_least = if *at_least { "at least " } else { "" };
+                format!("{at_least}{} frames", grouped(mean.round() as u64))
+            }
+        };
+        self.text.say(format!("  longest burst without loss: {found}"));
+        if let (Some(min), Some(max), Some(deviation), 2..) =
+            (min_frames, max_frames, stdev_frames, repetitions)
+        {
+            self.text.say(format!(
+                "  the mean of {repetitions} repetitions: {} to {}, standard deviation {}",
+                grouped(*min),
+                grouped(*max),
+                grouped(deviation.round() as u64),
+            ));
+        }
         if let Some(halted) = &run.result.halted {
             self.text.say(format!("  ended early: {halted}"));
         }
     }
 
     /// Writes the document of searches.
-    pub fn write_searches(&mut self, testbed: &Testbed, runs: &[SearchRun]) -> Result<()> {
+    pub fn write_searches(
+        &mut self,
+        testbed: &Testbed,
+        interrupted: bool,
+        runs: &[SearchRun],
+    ) -> Result<()> {
         let results: Vec<Value> = runs.iter().map(search_json).collect();
-        self.write(testbed, "linerate.search/1", results)
+        self.write(testbed, "linerate.search/1", interrupted, results)
     }
 
     /// Writes the document of curves.
-    pub fn write_curves(&mut self, testbed: &Testbed, runs: &[CurveRun]) -> Result<()> {
+    pub fn write_curves(
+        &mut self,
+        testbed: &Testbed,
+        interrupted: bool,
+        runs: &[CurveRun],
+    ) -> Result<()> {
         let results: Vec<Value> = runs.iter().map(curve_json).collect();
-        self.write(testbed, "linerate.loss-curve/1", results)
+        self.write(testbed, "linerate.loss-curve/1", interrupted, results)
     }
 
     /// Writes the document of bursts.
-    pub fn write_bursts(&mut self, testbed: &Testbed, runs: &[BurstRun]) -> Result<()> {
+    pub fn write_bursts(
+        &mut self,
+        testbed: &Testbed,
+        interrupted: bool,
+        runs: &[BurstRun],
+    ) -> Result<()> {
         let results: Vec<Value> = runs.iter().map(burst_json).collect();
-        self.write(testbed, "linerate.burst/1", results)
+        self.write(testbed, "linerate.burst/1", interrupted, results)
     }
 
-    fn write(&mut self, testbed: &Testbed, schema: &str, results: Vec<Value>) -> Result<()> {
+    fn write(
+        &mut self,
+        testbed: &Testbed,
+        schema: &str,
+        interrupted: bool,
+        results: Vec<Value>,
+    ) -> Result<()> {
+        if interrupted {
+            self.text.say("\ninterrupted: this is what was found until then");
+        }
         self.json.write(&json!({
             "schema": schema,
             "version": env!("CARGO_PKG_VERSION"),
             "host": json::host(&self.host),
             "link": json::link(&testbed.engine.link),
             "lab": testbed.is_lab(),
+            "interrupted": interrupted,
             "line_rate_bits_per_second": self.line_rate.map(|line| line.bits_per_second),
             "results": results,
         }))
     }
+}
+
+/// What the rate is called that a goal finds: several goals with loss are told apart.
+fn goal_name(goal: &GoalResult) -> String {
+    match goal.goal.loss_ratio {
+        0.0 if goal.goal.is_rfc2544() => "RFC 2544 throughput".into(),
+        0.0 => "NDR".into(),
+        ratio => format!("PDR {}", percent(ratio)),
+    }
+}
+
+/// A part in percent, without the digits that only binary fractions have.
+fn percent(ratio: f64) -> String {
+    let digits = format!("{:.6}", 100.0 * ratio);
+    format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn search_json(run: &SearchRun) -> Value {

@@ -7,7 +7,12 @@
 mod compare;
 mod echo;
 mod help;
+mod load;
+mod load_files;
+mod load_schema;
+mod load_usage;
 mod privilege;
 mod program;
 mod schema;
+mod search;
 mod usage;

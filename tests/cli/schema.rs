@@ -13,7 +13,7 @@ pub fn document(text: &str) -> Value {
 }
 
 #[track_caller]
-fn field<'a>(object: &'a Value, name: &str) -> &'a Value {
+pub fn field<'a>(object: &'a Value, name: &str) -> &'a Value {
     object.get(name).unwrap_or_else(|| panic!("no field '{name}' in {object:#}"))
 }
 
@@ -25,7 +25,7 @@ pub fn count(object: &Value, name: &str) -> u64 {
 }
 
 #[track_caller]
-fn number(object: &Value, name: &str) -> f64 {
+pub fn number(object: &Value, name: &str) -> f64 {
     let value = field(object, name);
     let number = value.as_f64().unwrap_or_else(|| panic!("'{name}' is no number: {value}"));
     assert!(number.is_finite() && number >= 0.0, "'{name}' is {number}");
@@ -33,7 +33,7 @@ fn number(object: &Value, name: &str) -> f64 {
 }
 
 #[track_caller]
-fn yes_or_no(object: &Value, name: &str) -> bool {
+pub fn yes_or_no(object: &Value, name: &str) -> bool {
     let value = field(object, name);
     value.as_bool().unwrap_or_else(|| panic!("'{name}' is neither true nor false: {value}"))
 }
@@ -54,7 +54,7 @@ pub fn list<'a>(object: &'a Value, name: &str) -> &'a [Value] {
 
 /// Counts by name, and their sum.
 #[track_caller]
-fn counts(object: &Value, name: &str) -> u64 {
+pub fn counts(object: &Value, name: &str) -> u64 {
     let value = field(object, name);
     let map = value.as_object().unwrap_or_else(|| panic!("'{name}' is no object: {value}"));
     map.values().map(|count| count.as_u64().expect("a count of drops")).sum()

@@ -1,0 +1,138 @@
+//! The document `linerate.load/1`.
+
+use serde_json::{Map, Value, json};
+
+use super::json;
+use crate::bench::floor::HarnessFloor;
+use crate::bench::loading::{Finding, LoadRequest};
+use crate::load::report::Tally;
+use crate::load::run::{LATE_DEPARTURE, LoadOutcome};
+use crate::sys::host::Host;
+use crate::sys::link::Link;
+
+/// What is known beside the load: the machine, what the harness costs, the interface.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// What the harness itself costs.
+    pub floor: Option<&'a HarnessFloor>,
+    /// The generator's interface.
+    pub link: Option<&'a Link>,
+}
+
+/// The whole document.
+pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) -> Value {
+    let Finding { outcome, waterfall, counters, engine } = finding;
+    let mut document = json!({
+        "schema": "linerate.load/1",
+        "version": env!("CARGO_PKG_VERSION"),
+        "host": json::host(known.host),
+        "harness": known.floor,
+        "link": known.link.map(json::link),
+        "frame_bytes": request.sizes.to_string(),
+        "flows": request.flows,
+        "seed": request.seed,
+        "tx": outcome.halves.0.name(),
+        "rx": outcome.halves.1.name(),
+    });
+    let engine = engine.as_ref().map(|summary| {
+        json!({
+            "received": summary.counters.received,
+            "forwarded": summary.counters.forwarded,
+            "drops": json::drops(&summary.counters.drops),
+            "kernel_drops": summary.counters.kernel.drops,
+        })
+    });
+    let driver: Map<String, Value> = counters
+        .near
+        .driver
+        .nonzero()
+        .map(|(name, count)| (name.to_string(), count.into()))
+        .collect();
+    let around = json!({
+        "waterfall": waterfall,
+        "driver_counters": driver,
+        "engine": engine,
+    });
+    for part in [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around] {
+        if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {
+            all.extend(part);
+        }
+    }
+    document
+}
+
+fn rates_json(outcome: &LoadOutcome) -> Value {
+    let (l2, l1) = outcome.achieved_bits_per_second();
+    json!({
+        "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
+        "achieved_pps": outcome.achieved_pps(),
+        "rate_error": outcome.rate_error(),
+        "achieved_l2_bits_per_second": l2,
+        "achieved_l1_bits_per_second": l1,
+        "forwarded_pps": outcome.forwarded_pps(),
+        "generator_limited": outcome.generator_limit().map(|limit| limit.to_string()),
+        "span_ns": outcome.span_ns,
+        "drained_s": outcome.drained.as_secs_f64(),
+        "stopped": outcome.stopped,
+    })
+}
+
+fn frames_json(outcome: &LoadOutcome) -> Value {
+    json!({
+        "offered": outcome.offered,
+        "unsent_late": outcome.unsent_late,
+        "unsent_refused": outcome.unsent_refused,
+        "sent": outcome.sent,
+        "frames": tally_json(&outcome.tally, outcome.lost),
+        "loss_ratio": outcome.loss_ratio(),
+        "reorder_extent_max": outcome.reorder_extent_max,
+        "warm_up": {
+            "sent": outcome.warm_up.sent,
+            "frames": tally_json(&outcome.warm_up.tally, outcome.warm_up.lost),
+        },
+    })
+}
+
+fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
+    let latencies = &outcome.latencies;
+    json!({
+        "departures": {
+            "late": outcome.departures.late,
+            "late_after_ns": LATE_DEPARTURE.as_nanos() as u64,
+            "lateness_ns": outcome.departures.lateness.summary(),
+            "gap_ns": outcome.departures.gaps.summary(),
+            "gap_error_ns": outcome.departures.gap_errors.summary(),
+            "refusals": outcome.departures.refusals,
+        },
+        "response_ns": latencies.response.summary(),
+        "service_ns": latencies.service.summary(),
+        "until_kernel_stamp_ns": request.breakdown.then(|| latencies.until_kernel.summary()),
+        "in_our_ring_ns": request.breakdown.then(|| latencies.in_ring.summary()),
+        "untimed": outcome.untimed,
+        "jitter": {
+            "rfc3550_ns": outcome.jitter.smoothed_ns(),
+            "mean_ns": outcome.jitter.mean_ns(),
+            "max_ns": outcome.jitter.max_ns(),
+        },
+        "clock_read_ns": outcome.clock_read_ns,
+        "clock_steps": outcome.clock_steps,
+    })
+}
+
+fn tally_json(tally: &Tally, lost: u64) -> Value {
+    json!({
+        "intact": tally.intact,
+        "corrupted": tally.corrupted,
+        "not_transformed": tally.not_transformed,
+        "truncated": tally.truncated,
+        "lost": lost,
+        "duplicated": tally.duplicated,
+        "reordered": tally.reordered,
+        "late": tally.late,
+        "foreign": tally.foreign,
+        "malformed": tally.malformed,
+        "forgotten": tally.forgotten,
+    })
+}

@@ -1,0 +1,178 @@
+//! `linerate load` from outside, in the lab: short runs at a rate that a busy machine keeps up with.
+//! What they count is checked to the frame; what they time is only checked for sense.
+
+use serde_json::Value;
+
+use crate::load_schema::{self, ladder};
+use crate::program::{Ended, Unprivileged, alone, linerate, namespaces_allowed, run};
+use crate::schema::{count, document, field, text};
+
+const SHORT: &str = "load --lab -d 200ms --warmup 50ms --drain 5s --json -";
+/// With this a run has 1000 frames and 250 of a warm-up: fewer than any ring holds, so that a stall
+/// of the machine loses none.
+const SLOW: &str = "-r 5k";
+
+pub fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// The document of a run with these words more, after the checks that hold for all.
+#[track_caller]
+fn measured(more: &str) -> Value {
+    let ended = run(&mut linerate(&[words(SHORT), words(more)].concat()));
+    is_a_whole_load(&ended)
+}
+
+#[track_caller]
+fn is_a_whole_load(ended: &Ended) -> Value {
+    ended.expect(0).says(&["linerate load", "achieved", "where the frames went", "not a NIC"]);
+    assert!(!ended.err.contains('\u{1b}'), "escape codes where nobody reads them: {ended:?}");
+    let document = document(&ended.out);
+    load_schema::load(&document);
+    let frames = field(&document, "frames");
+    assert!(count(frames, "intact") > 0, "{document:#}");
+    for wrong in ["corrupted", "not_transformed", "truncated", "foreign", "malformed"] {
+        assert_eq!(count(frames, wrong), 0, "{wrong}: {document:#}");
+    }
+    document
+}
+
+#[test]
+fn a_load_is_one_document_on_stdout_and_text_on_stderr() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let document = measured(SLOW);
+    assert_eq!(count(&document, "offered"), 1000);
+    assert_eq!(document["asked_pps"], 5000.0);
+    assert_eq!(document["stopped"], false);
+    assert_eq!((text(&document, "tx"), text(&document, "rx")), ("ring", "v2"));
+    assert!(field(&document, "until_kernel_stamp_ns").is_null());
+}
+
+#[test]
+fn a_load_needs_no_privilege() {
+    if namespaces_allowed() {
+        let _alone = alone();
+        let nobody = Unprivileged::new();
+        let line = [words(SHORT), words(SLOW)].concat();
+        is_a_whole_load(&run(&mut nobody.linerate(&line)));
+    }
+}
+
+#[test]
+fn every_encapsulation_comes_back() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for more in [
+        "--vlan-id 5 --vlan-pri 3",
+        "--vlan-id 5 --qinq-id 100 --ethertype 0x1234 --flows 3",
+        "--udp 4 --flows 8",
+        "--udp 6 -s 128",
+        // Tagged once: a second tag would need longer frames.
+        "--udp 6 -s 84 --vlan-id 7",
+    ] {
+        let document = measured(&format!("{SLOW} {more}"));
+        assert_eq!(count(&document, "offered"), 1000, "{more}");
+    }
+}
+
+#[test]
+fn every_kind_of_size_comes_back_and_is_named() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for (sizes, mean) in [
+        ("imix", (7.0 * 64.0 + 4.0 * 570.0 + 1518.0) / 12.0),
+        ("64-1518:64", 768.0),
+        ("random:64-1518", 791.0),
+    ] {
+        let document = measured(&format!("{SLOW} -s {sizes}"));
+        assert_eq!(text(&document, "frame_bytes"), sizes);
+        let l2 = document["achieved_l2_bits_per_second"].as_f64().expect("a number");
+        let pps = document["achieved_pps"].as_f64().expect("a number");
+        let ratio = l2 / 8.0 / pps / mean;
+        assert!((0.9..1.1).contains(&ratio), "{sizes}: {ratio} of the mean size");
+    }
+}
+
+#[test]
+fn a_closed_loop_has_no_rate_to_miss() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for more in ["--ping", "--window 16"] {
+        let document = measured(more);
+        assert!(field(&document, "asked_pps").is_null(), "{document:#}");
+        assert!(field(&document, "generator_limited").is_null(), "{document:#}");
+    }
+    let counted = run(&mut linerate(&words("load --lab --ping -n 50 --drain 5s --json -")));
+    assert_eq!(count(&is_a_whole_load(&counted), "offered"), 50);
+}
+
+#[test]
+fn every_half_is_taken_as_named() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for (tx, rx) in [("mmsg", "v3"), ("send", "recv")] {
+        let document = measured(&format!("{SLOW} --tx {tx} --rx {rx}"));
+        assert_eq!((text(&document, "tx"), text(&document, "rx")), (tx, rx));
+    }
+}
+
+#[test]
+fn patterns_and_threads_of_their_own_keep_the_books_as_well() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let poisson = measured(&format!("{SLOW} --pattern poisson --seed 7"));
+    assert_eq!(count(&poisson, "seed"), 7);
+    // Two threads may share a CPU.
+    assert_eq!(count(&measured(&format!("{SLOW} --burst 10 --senders 1")), "offered"), 1000);
+    let two = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= 2);
+    if two {
+        assert_eq!(count(&measured(&format!("{SLOW} --senders 2 --cpus 0,1")), "offered"), 1000);
+    }
+}
+
+#[test]
+fn a_breakdown_splits_every_round_trip() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let document = measured("--ping --breakdown");
+    let (whole, _) = ladder(&document, "service_ns");
+    for part in ["until_kernel_stamp_ns", "in_our_ring_ns"] {
+        assert_eq!(ladder(&document, part).0, whole, "{document:#}");
+    }
+}
+
+#[test]
+fn a_threshold_that_is_missed_is_named_and_ends_with_3() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = |more| [words(SHORT), words(SLOW), words(more)].concat();
+    let slow = run(&mut linerate(&line("--max-p99 1ns --max-loss 99%")));
+    slow.expect(3).says(&["MISSED: response p99", "at most 1 ns asked"]);
+    assert!(!slow.err.contains("MISSED: loss"), "{slow:?}");
+    load_schema::load(&document(&slow.out));
+    // Nobody answers frames that are expected unchanged as they should be.
+    let wrong = run(&mut linerate(&line("--expect same --max-loss 0 --max-p99 1m")));
+    wrong.expect(3).says(&["MISSED: loss 100.0000 %, at most 0 % asked"]);
+    let document = document(&wrong.out);
+    load_schema::load(&document);
+    assert_eq!(count(field(&document, "frames"), "intact"), 0, "{document:#}");
+    wrong.says(&["MISSED: response p99 unknown"]);
+    run(&mut linerate(&line("--max-loss 99% --max-p99 1m"))).expect(0);
+}

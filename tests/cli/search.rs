@@ -1,0 +1,295 @@
+//! `linerate search`, `loss-curve` and `burst` from outside, so short that what they find means
+//! nothing: the form of it must hold all the same.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::load::words;
+use crate::load_schema::ladder;
+use crate::program::{
+    Scratch, Unprivileged, alone, linerate, namespaces_allowed, run, send, start, wait,
+};
+use crate::schema::{count, document, field, host_and_link, list, number, text, yes_or_no};
+
+const SEARCH: &str = "search --sizes 64 --paths ring --loss 50%,90% --width 20% \
+                      --trial-duration 50ms --initial-duration 20ms --duration-sum 100ms \
+                      --confirm 0s --max-duration 3s --json -";
+
+#[track_caller]
+fn results<'a>(document: &'a Value, schema: &str) -> &'a [Value] {
+    assert_eq!(text(document, "schema"), schema);
+    assert_eq!(text(document, "version"), env!("CARGO_PKG_VERSION"));
+    host_and_link(document);
+    assert!(yes_or_no(document, "lab"));
+    assert!(field(document, "line_rate_bits_per_second").is_null(), "a veth pair has none");
+    let results = list(document, "results");
+    for result in results {
+        text(result, "path");
+        assert!(count(result, "frame_bytes") >= 64);
+        text_or_null(result, "halted");
+    }
+    results
+}
+
+#[track_caller]
+fn text_or_null(object: &Value, name: &str) {
+    if !field(object, name).is_null() {
+        text(object, name);
+    }
+}
+
+#[track_caller]
+fn number_or_null(object: &Value, name: &str) -> Option<f64> {
+    (!field(object, name).is_null()).then(|| number(object, name))
+}
+
+#[track_caller]
+fn trial(outcome: &Value) {
+    for name in ["intended_pps", "offered_pps", "forwarded_pps"] {
+        number(outcome, name);
+    }
+    let (sent, lost) = (count(outcome, "sent"), count(outcome, "lost"));
+    assert!(lost <= sent && number(outcome, "loss_ratio") <= 1.0, "{outcome:#}");
+    text_or_null(outcome, "void");
+    assert_eq!(ladder(outcome, "response_ns").0, sent - lost, "{outcome:#}");
+}
+
+#[track_caller]
+fn search(result: &Value) {
+    assert!(number(result, "generator_into_sink_pps") > 0.0);
+    number_or_null(result, "generator_ceiling_pps");
+    assert!(number(result, "elapsed_s") > 0.0);
+    for goal in list(result, "goals") {
+        // Only sixty seconds without loss may be called by that name.
+        assert!(!text(goal, "name").contains("2544"), "{goal:#}");
+        for name in ["loss_ratio", "exceed_ratio", "goal_width"] {
+            assert!(number(goal, name) < 1.0, "{goal:#}");
+        }
+        number(goal, "duration_sum_s");
+        number(goal, "trial_duration_s");
+        let [lower, upper] =
+            ["lower_bound_pps", "upper_bound_pps"].map(|name| number_or_null(goal, name));
+        if let (Some(lower), Some(upper)) = (lower, upper) {
+            assert!(lower <= upper, "{goal:#}");
+        }
+        for name in ["conditional_throughput_pps", "estimate_pps", "width"] {
+            number_or_null(goal, name);
+        }
+        yes_or_no(goal, "at_least");
+        assert!(field(goal, "confirmed").is_null(), "nothing was to be confirmed");
+        count(goal, "trials_used");
+        text_or_null(goal, "irregular");
+    }
+    for record in list(result, "trials") {
+        text(record, "purpose");
+        assert!(number(record, "trial_duration_s") > 0.0);
+        trial(field(record, "outcome"));
+    }
+    for latency in list(result, "latency") {
+        assert!([10, 50, 90].contains(&count(latency, "percent")));
+        number(latency, "load_pps");
+        ladder(latency, "response_ns");
+    }
+}
+
+#[test]
+fn a_search_finds_bounds_for_every_goal() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let nobody = Unprivileged::new();
+    let ended = run(&mut nobody.linerate(&words(SEARCH)));
+    ended.expect(0).says(&["linerate search", "no line rate", "PDR 50 %", "PDR 90 %", "trials"]);
+    // The name belongs to trials of sixty seconds.
+    assert!(!ended.err.contains("2544") && !ended.out.contains("2544"), "{ended:?}");
+    assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
+    let document = document(&ended.out);
+    assert!(!yes_or_no(&document, "interrupted"));
+    let results = results(&document, "linerate.search/1");
+    assert_eq!(results.len(), 1, "one size and one path");
+    results.iter().for_each(search);
+    assert_eq!(list(&results[0], "goals").len(), 2);
+    assert!(!list(&results[0], "trials").is_empty());
+}
+
+#[test]
+fn ctrl_c_ends_a_search_with_what_there_is() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    // While the generator is still measured alone, and in the midst of trials.
+    for (pause, signal) in [(100, Signal::SIGINT), (1200, Signal::SIGTERM)] {
+        let scratch = Scratch::new();
+        let file = scratch.file("result.json");
+        let mut command = linerate(&words("search --sizes 64,1518 --paths ring,syscall --json"));
+        let mut child = start(command.arg(&file)).expect("the program starts");
+        // Until the file is made nobody would catch the signal.
+        for _ in 0..1000 {
+            if file.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(500 + pause));
+        send(signal, &child);
+        assert_eq!(wait(&mut child).code(), Some(130));
+        let out = std::io::read_to_string(child.stdout.take().expect("a pipe")).expect("text");
+        assert!(out.contains("interrupted"), "{out}");
+        let document = document(&std::fs::read_to_string(&file).expect("the document"));
+        assert!(yes_or_no(&document, "interrupted"));
+        results(&document, "linerate.search/1").iter().for_each(search);
+    }
+}
+
+#[test]
+fn a_curve_has_a_point_for_every_load() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = "loss-curve --sizes 64 --paths ring --step 50 --trial-duration 50ms --json -";
+    let ended = run(&mut linerate(&words(line)));
+    ended.expect(0).says(&["linerate loss-curve", "50 %", "100 %", "forwarded"]);
+    let document = document(&ended.out);
+    let results = results(&document, "linerate.loss-curve/1");
+    assert_eq!(results.len(), 1);
+    let points = list(&results[0], "points");
+    let percents: Vec<f64> = points.iter().map(|point| number(point, "percent")).collect();
+    assert_eq!(percents, [50.0, 100.0]);
+    for point in points {
+        assert!(number(point, "load_pps") > 0.0);
+        // All trials of a load may be void; then it says nothing.
+        let is_void = field(point, "offered_pps").is_null();
+        for name in ["forwarded_pps", "loss_ratio", "response_p50_ns", "response_p99_ns"] {
+            assert_eq!(field(point, name).is_null(), is_void, "{name}: {point:#}");
+        }
+        assert!(!list(point, "trials").is_empty());
+        list(point, "trials").iter().for_each(trial);
+    }
+}
+
+#[test]
+fn a_burst_is_found_within_what_was_tried() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = "burst --sizes 64 --paths ring --repetitions 2 --max-frames 200 --pause 0s --json -";
+    let ended = run(&mut linerate(&words(line)));
+    ended.expect(0).says(&["linerate burst", "longest burst without loss"]);
+    let document = document(&ended.out);
+    let results = results(&document, "linerate.burst/1");
+    assert_eq!(results.len(), 1);
+    let result = &results[0];
+    let longest = list(result, "longest_frames");
+    assert!(longest.len() <= 2 && count(result, "bursts") >= longest.len() as u64);
+    assert!(longest.iter().all(|frames| frames.as_u64().is_some_and(|frames| frames <= 200)));
+    yes_or_no(result, "at_least");
+    if longest.len() == 2 {
+        let [min, max] = ["min_frames", "max_frames"].map(|name| count(result, name));
+        let mean = number(result, "mean_frames");
+        assert!(min as f64 <= mean && mean <= max as f64, "{result:#}");
+        number(result, "stdev_frames");
+    }
+}
+
+/// Runs each line and looks for its words on stderr.
+#[track_caller]
+fn refused(lines: &[(&str, &[&str])]) {
+    for (line, said) in lines {
+        let ended = run(&mut linerate(&words(line)));
+        ended.expect(2).says(said);
+        assert_eq!(ended.out, "", "{line}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_measured() {
+    for command in ["search", "loss-curve", "burst"] {
+        refused(&[
+            (&format!("{command} --sizes 63"), &["'63'", "start at 64"]),
+            (&format!("{command} --paths magic"), &["'magic'", "ring, ring-v2, syscall"]),
+            (&format!("{command} -i lo"), &["--dut-interface"]),
+            (&format!("{command} --dut-interface lo"), &["--interface"]),
+            (&format!("{command} -i lo --dut-interface lo"), &["both lo", "two are needed"]),
+            (&format!("{command} --cpus 3-1"), &["'3-1'", "1-3"]),
+        ]);
+        let line = format!("{command} -i nowhere7 --dut-interface nowhere8");
+        run(&mut linerate(&words(&line))).expect(1).says(&["nowhere7", "ENODEV"]);
+        let line = format!("{command} --json /no/such/directory/x");
+        let ended = run(&mut linerate(&words(&line)));
+        ended.expect(1).says(&["/no/such/directory/x", "ENOENT", "nothing was run"]);
+        assert_eq!(ended.out, "");
+    }
+    let part: &[&str] = &["from 0 to less than 1", "0.1%"];
+    refused(&[
+        ("search --loss 100%", part),
+        ("search --loss 0,half", part),
+        ("search --loss -1", part),
+        ("search --exceed 100%", part),
+        ("search --width 200%", part),
+        ("search --width 0", &["width", "0.001 % to 50 %"]),
+        ("search --trial-duration 1ms", &["'1ms'", "from 20ms to 10m"]),
+        ("search --initial-duration 11m", &["'11m'", "from 20ms to 10m"]),
+        ("search --duration-sum 100ms", &["duration sum", "one final trial"]),
+        ("search --confirm 50ms", &["confirmation", "shorter than a final trial"]),
+        ("search --confirm soon", &["'soon'"]),
+        ("loss-curve --step 0", &["'0'", "from 0.1 to 100"]),
+        ("loss-curve --step -5", &["'-5'", "from 0.1 to 100"]),
+        ("loss-curve --step nan", &["'nan'", "from 0.1 to 100"]),
+        ("loss-curve --step 101", &["'101'", "from 0.1 to 100"]),
+        ("loss-curve --trials 0", &["'0'", "from 1 to 1000"]),
+        ("loss-curve --trial-duration 0s", &["'0s'", "longer than zero"]),
+        ("burst --max-frames 0", &["0", "1..=1000000"]),
+        ("burst --max-frames 1000001", &["1000001", "1..=1000000"]),
+        ("burst --repetitions 0", &["'0'", "from 1 to 1000"]),
+        ("burst --pause -1s", &["'-1s'", "ns, us, ms, s, m, h"]),
+    ]);
+}
+
+/// That mode has its own parameters: none of the search's may bend it.
+#[test]
+fn rfc_2544_takes_no_parameters_of_the_search() {
+    for option in [
+        "--loss 0",
+        "--trial-duration 1s",
+        "--initial-duration 1s",
+        "--duration-sum 5s",
+        "--exceed 10%",
+        "--width 5%",
+        "--confirm 5s",
+        "--max-duration 5m",
+    ] {
+        let name = option.split(' ').next().expect("a word");
+        refused(&[(&format!("search --rfc2544 {option}"), &["--rfc2544", name])]);
+    }
+}
+
+#[test]
+fn help_says_who_may_bear_which_name_and_the_exit_codes() {
+    let help = |command: &str| {
+        let ended = run(&mut linerate(&[command, "--help"]));
+        ended.expect(0);
+        ended.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let search = help("search");
+    for words in [
+        "Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput",
+        "MLRsearch",
+        "at least",
+        "no root",
+    ] {
+        assert!(search.contains(words), "no '{words}' in {search}");
+    }
+    assert!(help("loss-curve").contains("26.3") && help("burst").contains("RFC 2544 asks for 50"));
+    for command in ["search", "loss-curve", "burst"] {
+        let text = help(command);
+        for words in ["2 usage", "77 missing privilege", "130 interrupted", "FCS"] {
+            assert!(text.contains(words), "{command}: no '{words}' in {text}");
+        }
+    }
+}
