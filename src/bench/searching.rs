@@ -159,7 +159,7 @@ pub fn run_burst(
 ) -> Result<BurstRun> {
     let engine = start_engine(testbed, subject)?;
     let mut load = subject_load(testbed, subject);
-    load.hold_unread(config.max_frames.min(BURST_HELD_MAX));
+    load.hold_unread(config.max_frames.min(BURST_FRAMES_MAX));
     let generator = Generator::open(&load, &subject.ring_memory)?;
     let mut bursts = Bursts { generator, subject, pause };
     let result = longest_burst(&mut bursts, config)?;
@@ -169,8 +169,8 @@ pub fn run_burst(
     Ok(BurstRun { path, size, result })
 }
 
-/// Echoes of a burst that the generator's ring holds unread at most.
-const BURST_HELD_MAX: u64 = 20_000;
+/// The longest burst that can be asked for: the generator's ring holds so many echoes unread.
+pub const BURST_FRAMES_MAX: u64 = 20_000;
 
 fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {
     Engine::start(&EngineConfig {

@@ -13,7 +13,7 @@ use super::load::parse_ratio;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;
 use crate::bench::search::goal::{SearchConfig, SearchGoal};
-use crate::bench::searching::{Subject, run_burst, run_curve, run_search};
+use crate::bench::searching::{BURST_FRAMES_MAX, Subject, run_burst, run_curve, run_search};
 use crate::bench::testbed::Testbed;
 use crate::engine::config::PathName;
 use crate::engine::placement::choose_cpus;
@@ -159,7 +159,7 @@ pub struct BurstArgs {
     subject: SubjectArgs,
 
     /// The longest burst to try, in frames
-    #[arg(long, value_name = "FRAMES", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "FRAMES", default_value_t = BURST_FRAMES_MAX, value_parser = clap::value_parser!(u64).range(1..=BURST_FRAMES_MAX))]
     max_frames: u64,
 
     /// How often the search is repeated (RFC 2544 asks for 50)
@@ -307,28 +307,29 @@ impl Bench {
         let Bench { testbed, report, cpus, stop, interrupt } = self;
         let testbed = &*testbed;
         let ring_memory = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-        for &size in &args.sizes {
-            for &path in &args.paths {
-                if interrupt.caught() {
-                    break;
+        let subjects =
+            args.sizes.iter().flat_map(|&size| args.paths.iter().map(move |&p| (size, p)));
+        let mut code = exit::OK;
+        for (size, path) in subjects {
+            if interrupt.caught() {
+                break;
+            }
+            let (ring_memory, stop) = (Arc::clone(&ring_memory), Arc::clone(stop));
+            let subject = Subject { path, size, cpus: *cpus, ring_memory, stop };
+            let namespace = &testbed.generator.namespace;
+            match namespace.run(|| work(testbed, &subject, report))? {
+                Ok(()) => {}
+                // What an interruption broke off says nothing.
+                Err(Error::Run(_)) if interrupt.caught() => {}
+                // What was found before stands, and so does what comes after.
+                Err(error @ (Error::Run(_) | Error::System(_) | Error::Ring(_))) => {
+                    report.failed(&error);
+                    code = error.exit_code();
                 }
-                let subject = Subject {
-                    path,
-                    size,
-                    cpus: *cpus,
-                    ring_memory: Arc::clone(&ring_memory),
-                    stop: Arc::clone(stop),
-                };
-                let namespace = &testbed.generator.namespace;
-                let done = namespace.run(|| work(testbed, &subject, report))?;
-                match done {
-                    // What an interruption broke off says nothing.
-                    Err(Error::Run(_)) if interrupt.caught() => {}
-                    done => done?,
-                }
+                Err(usage) => return Err(usage),
             }
         }
-        Ok(if interrupt.caught() { exit::INTERRUPTED } else { exit::OK })
+        Ok(if interrupt.caught() { exit::INTERRUPTED } else { code })
     }
 }
 

@@ -11,11 +11,11 @@ use super::text::{Text, grouped};
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstResult;
 use crate::bench::search::loss_curve::{LossCurve, LossPoint};
-use crate::bench::search::result::GoalResult;
+use crate::bench::search::result::{GoalResult, Irregularity};
 use crate::bench::search::trial::{TrialOutcome, TrialRecord};
 use crate::bench::searching::{BurstRun, CurveRun, SearchRun};
 use crate::bench::testbed::Testbed;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stats::latency::LatencySummary;
 use crate::sys::host::Host;
 use crate::units::{nanoseconds, rate};
@@ -68,6 +68,11 @@ impl SearchReport {
             rate(*load_pps),
             duration.as_secs_f64(),
         ));
+    }
+
+    /// One of the searches could not be carried out.
+    pub fn failed(&mut self, error: &Error) {
+        self.text.say(format!("  ERROR: {error}"));
     }
 
     /// What is searched next.
@@ -265,6 +270,16 @@ fn percent(ratio: f64) -> String {
     format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// Why a result is not a regular one; the highest load was set by what the generator can send.
+fn note(goal: &GoalResult) -> String {
+    let note = match &goal.irregular {
+        Some(Irregularity::MaxLoadPasses) => Irregularity::GeneratorIsTheLimit.to_string(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    if goal.goal.is_rfc2544() && note.is_empty() { goal.name().into() } else { note }
+}
+
 fn search_json(run: &SearchRun) -> Value {
     let goals: Vec<Value> = run
         .result
@@ -286,7 +301,7 @@ fn search_json(run: &SearchRun) -> Value {
                 "at_least": goal.at_least,
                 "confirmed": goal.confirmed,
                 "trials_used": goal.trials_used,
-                "irregular": goal.irregular.as_ref().map(ToString::to_string),
+                "irregular": goal.irregular.as_ref().map(|_| note(goal)),
             })
         })
         .collect();
