@@ -11,6 +11,7 @@ pub mod line_rate;
 pub mod loading;
 pub mod search;
 pub mod searching;
+pub mod site;
 pub mod snapshot;
 pub mod testbed;
 pub mod trial;

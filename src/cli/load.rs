@@ -25,7 +25,7 @@ use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use crate::wire::probe::Expectation;
+use crate::wire::probe::{Expectation, PayloadPattern};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -311,6 +311,7 @@ impl LoadArgs {
             source_port: self.source_port,
             tags,
             sizes: self.size.clone(),
+            payload: PayloadPattern::Filler,
             flows: self.flows,
             seed: self.seed,
             drive,
