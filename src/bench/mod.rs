@@ -13,6 +13,7 @@ pub mod search;
 pub mod searching;
 pub mod site;
 pub mod snapshot;
+pub mod stressing;
 pub mod testbed;
 pub mod trial;
 pub mod verdict;

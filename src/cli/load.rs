@@ -229,14 +229,26 @@ enum PatternArg {
     Poisson,
 }
 
+/// How payloads must come back.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ExpectArg {
+pub(super) enum ExpectArg {
     /// In upper case, addresses swapped
     Uppercase,
     /// Unchanged, addresses swapped
     Same,
     /// Either, whatever the addresses: foreign reflectors
     Any,
+}
+
+impl ExpectArg {
+    /// What it means.
+    pub(super) fn meaning(self) -> Expectation {
+        match self {
+            ExpectArg::Uppercase => Expectation::Uppercased,
+            ExpectArg::Same => Expectation::Same,
+            ExpectArg::Any => Expectation::Any,
+        }
+    }
 }
 
 impl LoadArgs {
@@ -324,11 +336,7 @@ impl LoadArgs {
             transmit: self.tx,
             receive: self.rx,
             qdisc_bypass: self.qdisc_bypass,
-            expectation: match self.expect {
-                ExpectArg::Uppercase => Expectation::Uppercased,
-                ExpectArg::Same => Expectation::Same,
-                ExpectArg::Any => Expectation::Any,
-            },
+            expectation: self.expect.meaning(),
             breakdown: self.breakdown,
             evidence_max: if self.pcap.is_some() { EVIDENCE_FRAMES } else { 0 },
             interval: self.interval,

@@ -451,7 +451,7 @@ impl Audience for LoadVoice {
     }
 }
 
-fn tally_json(tally: &Tally, lost: u64) -> Value {
+pub(super) fn tally_json(tally: &Tally, lost: u64) -> Value {
     json!({
         "intact": tally.intact,
         "corrupted": tally.corrupted,

@@ -8,4 +8,5 @@ pub mod json;
 pub mod load;
 pub mod pcap;
 pub mod search;
+pub mod stress;
 pub mod text;
