@@ -25,7 +25,7 @@ use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use crate::wire::probe::Expectation;
+use crate::wire::probe::{Expectation, PayloadPattern};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -229,14 +229,26 @@ enum PatternArg {
     Poisson,
 }
 
+/// How payloads must come back.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ExpectArg {
+pub(super) enum ExpectArg {
     /// In upper case, addresses swapped
     Uppercase,
     /// Unchanged, addresses swapped
     Same,
     /// Either, whatever the addresses: foreign reflectors
     Any,
+}
+
+impl ExpectArg {
+    /// What it means.
+    pub(super) fn meaning(self) -> Expectation {
+        match self {
+            ExpectArg::Uppercase => Expectation::Uppercased,
+            ExpectArg::Same => Expectation::Same,
+            ExpectArg::Any => Expectation::Any,
+        }
+    }
 }
 
 impl LoadArgs {
@@ -310,6 +322,7 @@ impl LoadArgs {
             source_port: self.source_port,
             tags,
             sizes: self.size.clone(),
+            payload: PayloadPattern::Filler,
             flows: self.flows,
             seed: self.seed,
             drive,
@@ -322,11 +335,7 @@ impl LoadArgs {
             transmit: self.tx,
             receive: self.rx,
             qdisc_bypass: self.qdisc_bypass,
-            expectation: match self.expect {
-                ExpectArg::Uppercase => Expectation::Uppercased,
-                ExpectArg::Same => Expectation::Same,
-                ExpectArg::Any => Expectation::Any,
-            },
+            expectation: self.expect.meaning(),
             breakdown: self.breakdown,
             evidence_max: if self.pcap.is_some() { EVIDENCE_FRAMES } else { 0 },
             interval: self.interval,

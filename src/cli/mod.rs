@@ -11,6 +11,7 @@ pub mod compare;
 pub mod echo;
 pub mod load;
 pub mod search;
+pub mod stress;
 pub mod tutorial;
 
 /// What this NIC, this kernel and this packet I/O path can really do.
@@ -27,6 +28,8 @@ pub enum Cli {
     LossCurve(search::LossCurveArgs),
     /// The longest burst without loss (back-to-back frames)
     Burst(search::BurstArgs),
+    /// Walk a link through what breaks drivers, a verdict for each phase
+    Stress(Box<stress::StressArgs>),
     /// Echo frames back to their senders, payload in upper case
     Echo(Box<echo::EchoArgs>),
     /// The plain packet-socket path, call by call: a server and a client to learn from
@@ -44,6 +47,7 @@ impl Cli {
             Cli::Search(arguments) => arguments.run(),
             Cli::LossCurve(arguments) => arguments.run(),
             Cli::Burst(arguments) => arguments.run(),
+            Cli::Stress(arguments) => arguments.run(),
             Cli::Tutorial(arguments) => arguments.run(),
         };
         exit_code(result)

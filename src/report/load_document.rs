@@ -121,7 +121,7 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
     })
 }
 
-fn tally_json(tally: &Tally, lost: u64) -> Value {
+pub(super) fn tally_json(tally: &Tally, lost: u64) -> Value {
     json!({
         "intact": tally.intact,
         "corrupted": tally.corrupted,

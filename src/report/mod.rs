@@ -9,4 +9,5 @@ pub mod load;
 pub mod load_document;
 pub mod pcap;
 pub mod search;
+pub mod stress;
 pub mod text;

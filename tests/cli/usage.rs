@@ -26,6 +26,12 @@ fn unknown_words_are_named() {
         ("echo", &["--interface"]),
         ("compare -i lo", &["--dut-interface"]),
         ("compare --dut-interface lo", &["--interface"]),
+        ("stress", &["--interface", "--lab"]),
+        ("stress -i lo", &["--to"]),
+        ("stress --lab --to 02:00:00:00:00:02", &["--to", "--lab"]),
+        ("stress --lab --phases sweep,sleep", &["'sleep'", "many-flows"]),
+        ("stress --lab --flows 1", &["--flows"]),
+        ("stress --lab --max-loss 2", &["--max-loss"]),
     ]);
 }
 

@@ -34,6 +34,7 @@ mod served;
 mod silence;
 mod slow_queue;
 mod strangers;
+mod stress;
 mod super_frames;
 mod tutorial;
 mod udp;
@@ -74,6 +75,7 @@ fn all() -> Vec<Test> {
         load::tests(),
         open_loop::tests(),
         faulty::tests(),
+        stress::tests(),
         tutorial::tests(),
         echo::tests(),
         vlan::tests(),

@@ -45,6 +45,14 @@ pub enum Threads {
 }
 
 impl Threads {
+    /// Threads in all.
+    pub fn count(self) -> usize {
+        match self {
+            Threads::Together => 1,
+            Threads::Apart { .. } => self.senders() + 1,
+        }
+    }
+
     /// Threads that send.
     pub fn senders(self) -> usize {
         match self {

@@ -1,0 +1,217 @@
+//! A stress test of a link: phase after phase of what breaks drivers, each with a verdict.
+//!
+//! Each phase is one verified load with everything around it that [`loading`](super::loading)
+//! knows; the site is the same for all of them. A phase that fails does not end the test.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::floor::HarnessFloor;
+use super::loading::{Audience, Finding, LoadRequest, Reach, line_bits_per_second};
+use super::site::Site;
+use super::testbed::End;
+use crate::engine::config::EngineConfig;
+use crate::engine::token_bucket::Allowance;
+use crate::error::{Error, Result};
+use crate::load::intake::RxChoice;
+use crate::load::plan::LoadConfig;
+use crate::load::rate::Rate;
+use crate::load::run::Progress;
+use crate::units::FrameSize;
+use crate::wire::ethernet::VlanTag;
+
+pub mod phases;
+pub mod verdict;
+
+use phases::{Phase, PhaseName, PhaseSettings};
+use verdict::{Circumstances, Conclusion, Tolerance, Verdict};
+
+/// A stress test as asked for.
+#[derive(Clone, Debug)]
+pub struct StressRequest {
+    /// Whom the frames reach and how they are verified; sizes, payload, tags, flows, drive, limits
+    /// and warm-up are the phases' own.
+    pub base: LoadRequest,
+    /// How long all phases together send.
+    pub duration: Duration,
+    /// The rate of all phases; `None` for a moderate one.
+    pub rate: Option<Rate>,
+    /// The phases, which run in their own order; empty for all.
+    pub phases: Vec<PhaseName>,
+    /// The tag of the phase with tags.
+    pub tag: VlanTag,
+    /// Flows of the phase with many.
+    pub flows: u32,
+    /// What is let pass.
+    pub tolerance: Tolerance,
+}
+
+/// What became of a phase.
+#[derive(Debug)]
+pub enum PhaseState {
+    /// It was run.
+    Run(Box<PhaseFinding>),
+    /// It cannot be run here, for this reason.
+    Skipped(String),
+    /// The test was ended before it.
+    NotReached,
+}
+
+/// What a phase found.
+#[derive(Debug)]
+pub struct PhaseFinding {
+    /// The load and what was around it.
+    pub finding: Finding,
+    /// What that says about the device.
+    pub verdict: Verdict,
+}
+
+/// A phase and what became of it.
+#[derive(Debug)]
+pub struct PhaseResult {
+    /// The phase.
+    pub phase: Phase,
+    /// What became of it.
+    pub state: PhaseState,
+}
+
+impl PhaseResult {
+    /// How it ended, if it was run.
+    pub fn conclusion(&self) -> Option<Conclusion> {
+        match &self.state {
+            PhaseState::Run(run) => Some(run.verdict.conclusion),
+            _ => None,
+        }
+    }
+}
+
+/// A finished stress test.
+#[derive(Debug)]
+pub struct StressRun {
+    /// All phases.
+    pub results: Vec<PhaseResult>,
+    /// What ended the test early, other than being told to stop: the interface has gone.
+    pub broken: Option<Error>,
+}
+
+impl StressRun {
+    /// Whether the device did wrong in any phase.
+    pub fn has_failed(&self) -> bool {
+        self.count(Conclusion::Fail) > 0
+    }
+
+    /// Phases that ended so.
+    pub fn count(&self, conclusion: Conclusion) -> usize {
+        self.results.iter().filter(|one| one.conclusion() == Some(conclusion)).count()
+    }
+}
+
+/// Who is told how a stress test goes.
+pub trait StressAudience: Send {
+    /// It is about to begin; each phase that can be run sends for `each`.
+    fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration);
+
+    /// A phase is about to begin.
+    fn phase_begins(&mut self, phase: &Phase);
+
+    /// So far, in this phase.
+    fn progress(&mut self, progress: &Progress);
+
+    /// A phase was run, or skipped.
+    fn phase_ends(&mut self, result: &PhaseResult);
+}
+
+/// Runs a stress test. What hinders the first phase is an error; what ends a later one is in the
+/// result, beside the phases that were run.
+pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result<StressRun> {
+    let base = &request.base;
+    let site = Site::open(&base.reach, FrameSize::smallest(), base.force)?.with_engine(enduring);
+    let phases = plan(request, &site)?;
+    let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
+    let each = request.duration / runnable.max(1) as u32;
+    audience.start(request, site.here(), &phases, each);
+    let mut run = StressRun { results: Vec::new(), broken: None };
+    let mut none_was_run = true;
+    for phase in phases {
+        let state = if let Some(reason) = &phase.impossible {
+            PhaseState::Skipped(reason.clone())
+        } else if run.broken.is_some() || base.stop.load(Ordering::Relaxed) {
+            PhaseState::NotReached
+        } else {
+            audience.phase_begins(&phase);
+            match load(request, &site, &phase, each, audience) {
+                Ok(found) => PhaseState::Run(Box::new(found)),
+                Err(error) if none_was_run => return Err(error),
+                Err(error) => {
+                    run.broken = Some(error);
+                    PhaseState::NotReached
+                }
+            }
+        };
+        none_was_run &= !matches!(state, PhaseState::Run(_));
+        let result = PhaseResult { phase, state };
+        if !matches!(result.state, PhaseState::NotReached) {
+            audience.phase_ends(&result);
+        }
+        run.results.push(result);
+    }
+    Ok(run)
+}
+
+/// The lab's engine has to answer also frames that upper-casing does not change: nothing here can
+/// loop.
+fn enduring(engine: &mut EngineConfig) {
+    engine.unchanged = Allowance::Unlimited;
+}
+
+fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
+    let link = &site.here().link;
+    let tagless = match (&request.base.reach, request.base.receive) {
+        (Reach::Lab { path, .. }, _) if !path.sees_metadata() => {
+            Some(format!("the path {path} sees no VLAN tags, so it cannot send them back"))
+        }
+        (_, Some(RxChoice::Recv)) => Some("the receive half recv sees no VLAN tags".to_string()),
+        _ => None,
+    };
+    let settings = PhaseSettings {
+        mtu: link.mtu as usize,
+        line_bits_per_second: line_bits_per_second(link)?,
+        rate: request.rate,
+        tag: request.tag,
+        tagless,
+        flows: request.flows,
+    };
+    let wanted = |name: &PhaseName| request.phases.is_empty() || request.phases.contains(name);
+    let names = PhaseName::ALL.into_iter().filter(wanted);
+    Ok(names.map(|name| Phase::new(name, &settings)).collect())
+}
+
+fn load(
+    request: &StressRequest,
+    site: &Site,
+    phase: &Phase,
+    duration: Duration,
+    audience: &mut dyn StressAudience,
+) -> Result<PhaseFinding> {
+    let finding = site.load(&phase.request(&request.base, duration), &mut Listener(audience))?;
+    let given = Circumstances {
+        phase,
+        expectation: request.base.expectation,
+        in_lab: matches!(request.base.reach, Reach::Lab { .. }),
+        tolerance: request.tolerance,
+    };
+    let verdict = Verdict::of(&given, &finding.outcome, &finding.counters);
+    Ok(PhaseFinding { finding, verdict })
+}
+
+/// Passes a load's progress on.
+struct Listener<'a>(&'a mut dyn StressAudience);
+
+impl Audience for Listener<'_> {
+    // The whole test has begun already.
+    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadConfig, _: &HarnessFloor) {}
+
+    fn progress(&mut self, progress: &Progress) {
+        self.0.progress(progress);
+    }
+}

@@ -1,0 +1,298 @@
+//! What `linerate stress` says: a line a phase, and a table at the end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::compare::table;
+use super::json::{self, JsonFile};
+use super::load_document::tally_json;
+use super::text::{Text, grouped};
+use crate::bench::loading::Reach;
+use crate::bench::snapshot::InterfaceSnapshot;
+use crate::bench::stressing::phases::Phase;
+use crate::bench::stressing::verdict::{Conclusion, Fault};
+use crate::bench::stressing::{
+    PhaseFinding, PhaseResult, PhaseState, StressAudience, StressRequest, StressRun,
+};
+use crate::bench::testbed::End;
+use crate::error::Result;
+use crate::load::run::Progress;
+use crate::sys::host::Host;
+use crate::sys::link::Link;
+use crate::units::{nanoseconds, rate};
+
+/// The voice of `linerate stress`.
+#[derive(Debug)]
+pub struct StressVoice {
+    text: Text,
+    json: JsonFile,
+    host: Host,
+    link: Option<Link>,
+    bar: ProgressBar,
+    each: Duration,
+    /// Phases that were run.
+    done: u32,
+}
+
+impl StressVoice {
+    /// Opens the outputs.
+    pub fn open(json: Option<&Path>) -> Result<StressVoice> {
+        let json = JsonFile::open(json)?;
+        Ok(StressVoice {
+            text: Text::new(json.takes_stdout()),
+            json,
+            host: Host::detect(),
+            link: None,
+            bar: ProgressBar::hidden(),
+            each: Duration::ZERO,
+            done: 0,
+        })
+    }
+
+    fn say(&mut self, lines: &str) {
+        self.bar.suspend(|| self.text.say(lines));
+    }
+
+    /// The end of the test.
+    pub fn finish(&mut self, request: &StressRequest, run: &StressRun) -> Result<()> {
+        self.bar.finish_and_clear();
+        let header = ["phase", "sent", "intact", "lost", "wrong", "p99", "max", "verdict"];
+        let mut rows = table(&header);
+        rows.add_rows(run.results.iter().map(row));
+        self.text.say(rows.to_string());
+        let skipped = |one: &&PhaseResult| matches!(one.state, PhaseState::Skipped(_));
+        let not_reached = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
+        let counts = [
+            (run.count(Conclusion::Pass), "passed"),
+            (run.count(Conclusion::Fail), "FAILED"),
+            (run.count(Conclusion::GeneratorLimited), "limited by the generator"),
+            (run.results.iter().filter(skipped).count(), "skipped"),
+            (run.results.iter().filter(not_reached).count(), "not reached"),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        self.text.say(format!("{} phases: {}", run.results.len(), counts.join(", ")));
+        for result in &run.results {
+            if let PhaseState::Run(found) = &result.state
+                && !found.verdict.faults.is_empty()
+            {
+                self.text.say(format!("  {}: {}", result.phase.name, sentence(found)));
+            }
+        }
+        let document = self.document(request, run);
+        self.json.write(&document)
+    }
+
+    fn document(&self, request: &StressRequest, run: &StressRun) -> Value {
+        json!({
+            "schema": "linerate.stress/1",
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": json::host(&self.host),
+            "link": self.link.as_ref().map(json::link),
+            "lab_path": match &request.base.reach {
+                Reach::Lab { path, .. } => Some(path.name()),
+                _ => None,
+            },
+            "duration_s": request.duration.as_secs_f64(),
+            "phase_duration_s": self.each.as_secs_f64(),
+            "max_loss_ratio": request.tolerance.loss_ratio,
+            "reordering_allowed": request.tolerance.reordered,
+            "seed": request.base.seed,
+            "failed": run.has_failed(),
+            "broken": run.broken.as_ref().map(ToString::to_string),
+            "phases": run.results.iter().map(phase_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl StressAudience for StressVoice {
+    fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration) {
+        let to = match &request.base.reach {
+            Reach::Lab { path, .. } => format!("our own engine, path {path}"),
+            Reach::Station { mac, .. } => mac.to_string(),
+            Reach::Udp { target, .. } => target.to_string(),
+        };
+        self.text.say(format!(
+            "linerate stress from {} to {to}: {} phases, each {:.2} s, MTU {}",
+            here.link.name,
+            phases.len(),
+            each.as_secs_f64(),
+            here.link.mtu,
+        ));
+        if here.link.is_veth() {
+            self.text.say("  a veth pair shows what kernel and path do, and is not a NIC");
+        }
+        self.link = Some(here.link.clone());
+        self.each = each;
+        let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
+        let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let total = each * runnable as u32;
+        self.bar = ProgressBar::new(total.as_millis() as u64).with_style(style);
+    }
+
+    fn phase_begins(&mut self, phase: &Phase) {
+        self.bar.set_message(format!("{}: {}", phase.name, phase.what()));
+        self.bar.set_position((self.each * self.done).as_millis() as u64);
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let here = progress.elapsed.min(self.each);
+        self.bar.set_position((self.each * self.done + here).as_millis() as u64);
+    }
+
+    fn phase_ends(&mut self, result: &PhaseResult) {
+        let name = result.phase.name;
+        match &result.state {
+            PhaseState::Run(found) => {
+                self.done += 1;
+                let outcome = &found.finding.outcome;
+                let mut lines = format!(
+                    "  {:<7} {name:<12}  {} frames at {}, {}: {}",
+                    word(found.verdict.conclusion),
+                    grouped(outcome.sent),
+                    rate(outcome.achieved_pps()),
+                    result.phase.what(),
+                    sentence(found),
+                );
+                for note in &found.verdict.notes {
+                    lines.push_str(&format!("\n{:24}{note}", ""));
+                }
+                self.say(&lines);
+            }
+            PhaseState::Skipped(reason) => {
+                self.say(&format!("  {:<7} {name:<12}  {reason}", "skipped"));
+            }
+            PhaseState::NotReached => {}
+        }
+    }
+}
+
+fn word(conclusion: Conclusion) -> &'static str {
+    match conclusion {
+        Conclusion::Pass => "PASS",
+        Conclusion::GeneratorLimited => "limited",
+        Conclusion::Fail => "FAIL",
+    }
+}
+
+/// What the phase found, in a sentence.
+fn sentence(found: &PhaseFinding) -> String {
+    let verdict = &found.verdict;
+    let mut parts: Vec<String> = verdict.faults.iter().map(Fault::to_string).collect();
+    if parts.is_empty() && found.finding.outcome.is_clean() {
+        parts.push("all intact".into());
+    }
+    if let Some(limit) = verdict.limit {
+        parts.push(format!("GENERATOR-LIMITED: {limit}, which is no limit of the device"));
+    }
+    if parts.is_empty() {
+        parts.push("nothing that is not allowed".into());
+    }
+    parts.join("; ")
+}
+
+fn row(result: &PhaseResult) -> Vec<String> {
+    let name = result.phase.name.to_string();
+    let blank = |verdict: &str| {
+        let dashes = std::iter::repeat_n("-".to_string(), 6);
+        std::iter::once(name.clone()).chain(dashes).chain([verdict.to_string()]).collect()
+    };
+    let found = match &result.state {
+        PhaseState::Run(found) => found,
+        PhaseState::Skipped(_) => return blank("skipped"),
+        PhaseState::NotReached => return blank("not reached"),
+    };
+    let outcome = &found.finding.outcome;
+    let response = outcome.latencies.response.summary();
+    vec![
+        name,
+        grouped(outcome.sent),
+        grouped(outcome.tally.intact),
+        grouped(outcome.lost),
+        grouped(outcome.tally.returned() - outcome.tally.intact),
+        nanoseconds(response.p99),
+        nanoseconds(response.max),
+        word(found.verdict.conclusion).to_string(),
+    ]
+}
+
+fn phase_json(result: &PhaseResult) -> Value {
+    let phase = &result.phase;
+    let mut document = json!({
+        "name": phase.name,
+        "frame_bytes": phase.sizes.to_string(),
+        "payload": phase.payload.name(),
+        "vlan_ids": phase.tags.iter().map(|tag| tag.id()).collect::<Vec<_>>(),
+        "flows": phase.flows,
+        "state": match &result.state {
+            PhaseState::Run(_) => "run",
+            PhaseState::Skipped(_) => "skipped",
+            PhaseState::NotReached => "not_reached",
+        },
+    });
+    let more = match &result.state {
+        PhaseState::Run(found) => found_json(found),
+        PhaseState::Skipped(reason) => json!({ "reason": reason }),
+        PhaseState::NotReached => Value::Null,
+    };
+    if let (Value::Object(all), Value::Object(more)) = (&mut document, more) {
+        all.extend(more);
+    }
+    document
+}
+
+fn found_json(found: &PhaseFinding) -> Value {
+    let PhaseFinding { finding, verdict } = found;
+    let outcome = &finding.outcome;
+    let engine = finding.engine.as_ref().map(|summary| {
+        json!({
+            "received": summary.counters.received,
+            "forwarded": summary.counters.forwarded,
+            "drops": json::drops(&summary.counters.drops),
+            "kernel_drops": summary.counters.kernel.drops,
+        })
+    });
+    let ends = std::iter::once(&finding.counters.near).chain(&finding.counters.far);
+    json!({
+        "verdict": verdict.conclusion,
+        "faults": verdict.faults,
+        "notes": verdict.notes,
+        "generator_limited": verdict.limit.map(|limit| limit.to_string()),
+        "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
+        "achieved_pps": outcome.achieved_pps(),
+        "sent": outcome.sent,
+        "frames": tally_json(&outcome.tally, outcome.lost),
+        "own_ring_drops": outcome.kernel.drops,
+        "reorder_extent_max": outcome.reorder_extent_max,
+        "response_ns": outcome.latencies.response.summary(),
+        "engine": engine,
+        "waterfall": finding.waterfall,
+        "interfaces": ends.map(interface_json).collect::<Vec<_>>(),
+    })
+}
+
+/// What an interface counted during a phase; the driver's counters by the driver's own names.
+fn interface_json(end: &InterfaceSnapshot) -> Value {
+    let driver = end.driver.nonzero().map(|(name, count)| (name.to_string(), count.into()));
+    let losses = end.losses();
+    json!({
+        "name": end.name,
+        "rx_packets": end.link.received_frames,
+        "tx_packets": end.link.transmitted_frames,
+        "rx_errors": losses.receive_errors,
+        "tx_errors": losses.transmit_errors,
+        "rx_dropped": losses.receive_dropped,
+        "tx_dropped": losses.transmit_dropped,
+        "rx_missed_errors": losses.receive_missed,
+        "qdisc_dropped": losses.queue_dropped,
+        "driver": driver.collect::<Map<String, Value>>(),
+        "unreadable": end.unreadable,
+    })
+}
