@@ -27,7 +27,7 @@ pub struct Site {
 }
 
 enum Place {
-    Lab { testbed: Testbed, path: PathName, udp: Option<bool> },
+    Lab { testbed: Box<Testbed>, path: PathName, udp: Option<bool> },
     Station { here: End, mac: MacAddress },
     Udp { links: Links, here: End, target: SocketAddr, from: Option<IpAddr> },
 }
@@ -38,7 +38,7 @@ impl Site {
     pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
         let place = match reach {
             Reach::Lab { path, udp } => {
-                let testbed = Testbed::lab_with(largest, udp.is_some())?;
+                let testbed = Box::new(Testbed::lab_with(largest, udp.is_some())?);
                 Place::Lab { testbed, path: *path, udp: *udp }
             }
             Reach::Station { interface, mac } => {
