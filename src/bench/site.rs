@@ -39,8 +39,8 @@ impl Site {
     pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
         let place = match reach {
             Reach::Lab { path, udp } => {
-                let testbed = Testbed::lab_with(largest, udp.is_some())?;
-                Place::Lab { testbed: Box::new(testbed), path: *path, udp: *udp }
+                let testbed = Box::new(Testbed::lab_with(largest, udp.is_some())?);
+                Place::Lab { testbed, path: *path, udp: *udp }
             }
             Reach::Station { interface, mac } => {
                 let (_, here) = interface_end(interface, force)?;
