@@ -59,7 +59,7 @@ pub struct StressArgs {
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "ring-v2")]
     lab: Option<PathName>,
 
-    /// Who echoes
+    /// The station that echoes
     #[arg(long, value_name = "MAC", conflicts_with = "lab")]
     to: Option<MacAddress>,
 
