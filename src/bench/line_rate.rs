@@ -4,7 +4,7 @@
 //! of start delimiter and 12 of gap (IEEE 802.3): L1 rates count those 20 bytes, L2 rates do not.
 
 /// Bytes that a frame takes on the wire beside its own: preamble, start delimiter and gap.
-pub const WIRE_OVERHEAD_BYTES: f64 = 20.0;
+pub const WIRE_OVERHEAD_BYTES: f64 = crate::load::rate::WIRE_OVERHEAD_BYTES as f64;
 
 /// A link's speed.
 #[derive(Clone, Copy, Debug, PartialEq)]

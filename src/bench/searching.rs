@@ -11,7 +11,7 @@ use super::search::result::SearchResult;
 use super::search::search;
 use super::search::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
 use super::testbed::Testbed;
-use super::trial::QUIET;
+use super::trial::{QUIET, frames_for};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::pool::Engine;
 use crate::error::Result;
@@ -19,12 +19,10 @@ use crate::load::generator::Generator;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
 use crate::load::run::{Load, LoadOutcome, LoadPlan};
-use crate::load::sizes::Sizes;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::latency::LatencySummary;
 use crate::sys::clock;
 use crate::units::FrameSize;
-use crate::wire::ethernet::MacAddress;
 
 /// What is searched over, beside the search's own parameters.
 #[derive(Clone, Debug)]
@@ -188,17 +186,7 @@ fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {
 }
 
 fn subject_load(testbed: &Testbed, subject: &Subject) -> LoadConfig {
-    let here = &testbed.generator.link;
-    let mut load = LoadConfig::new(
-        here.index,
-        here.mtu as usize,
-        MacAddress(here.mac),
-        MacAddress(testbed.engine.link.mac),
-    );
-    load.sizes = Sizes::Fixed(subject.size);
-    load.cpu = Some(subject.cpus.0);
-    load.stop = Arc::clone(&subject.stop);
-    load
+    frames_for(testbed, subject.size, subject.cpus.0, &subject.stop)
 }
 
 /// A path under test.
