@@ -52,8 +52,8 @@ impl CompareReport {
         if testbed.is_veth() {
             let made = if testbed.is_lab() { ", made for this run" } else { "" };
             self.text.say(format!(
-                "  a veth pair{made}: it shows what kernel and path cost, and is not a NIC. It has \
-                 no line rate;\n  a sender pays for its peer's reception too, on both sides alike"
+                "  a veth pair{made}: it shows what kernel and path cost,\n  and is not a NIC. It has no \
+                 line rate; a sender pays for its peer's reception\n  too, on both sides alike"
             ));
         }
         self.text.say(format!("  about {} s; Ctrl-C ends with what there is", expected.as_secs()));
