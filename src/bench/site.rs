@@ -7,11 +7,9 @@ use std::sync::Arc;
 use super::loading::{Audience, Far, Finding, LoadRequest, Reach, measure};
 use super::testbed::{End, Testbed};
 use crate::engine::config::{EngineConfig, PathName};
-use crate::engine::edit::Transform;
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
 use crate::engine::pool::Engine;
-use crate::engine::token_bucket::Allowance;
 use crate::error::{Error, Result};
 use crate::lab;
 use crate::load::plan::{Carriage, LoadConfig};
@@ -22,7 +20,6 @@ use crate::sys::silent_port::SilentPort;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use crate::wire::headers::{IpAddresses, UdpHeaders};
-use crate::wire::probe::Expectation;
 
 /// Where loads run: opened once, for one load or for several in turn.
 pub struct Site {
@@ -114,10 +111,6 @@ impl Site {
             udp_port: udp.map(|_| LAB_PORT),
             ..EngineConfig::new(&testbed.engine.link.name)
         };
-        if request.expectation == Expectation::Same {
-            engine.transform = Transform::None;
-            engine.unchanged = Allowance::Unlimited;
-        }
         (self.lab_engine)(&mut engine);
         Ok(engine)
     }
