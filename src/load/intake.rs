@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::plan::LoadConfig;
 use crate::error::Result;
+use crate::ring::block::Malformed;
 use crate::ring::budget::MemoryBudget;
-use crate::ring::frame::{ChecksumState, FrameMeta, PacketType};
+use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
 use crate::ring::rx_v2::RxRingV2;
 use crate::ring::rx_v3::RxRingV3;
 use crate::ring::setup::{RxRing, RxRingSocket};
@@ -186,17 +187,26 @@ fn bind(socket: &PacketSocket, config: &LoadConfig, promiscuous: bool) -> Result
     Ok(())
 }
 
+/// Shows the frames of one loan to `sink`.
+#[inline]
+fn show<'a>(
+    frames: impl Iterator<Item = std::result::Result<RxFrame<'a>, Malformed>>,
+    sink: &mut impl Sink,
+) {
+    sink.begin();
+    for frame in frames {
+        match frame {
+            Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
+            Err(malformed) => sink.malformed(malformed.frames),
+        }
+    }
+}
+
 impl Intake for IntakeV3 {
     #[inline]
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
         let Some(mut block) = self.ring.lend() else { return Ok(false) };
-        sink.begin();
-        for frame in block.frames() {
-            match frame {
-                Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
-                Err(malformed) => sink.malformed(malformed.frames),
-            }
-        }
+        show(block.frames(), sink);
         Ok(true)
     }
 
@@ -213,13 +223,7 @@ impl Intake for IntakeV2 {
     #[inline]
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
         let Some(mut run) = self.ring.lend() else { return Ok(false) };
-        sink.begin();
-        for frame in run.frames() {
-            match frame {
-                Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
-                Err(malformed) => sink.malformed(malformed.frames),
-            }
-        }
+        show(run.frames(), sink);
         Ok(true)
     }
 
