@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::echo::{CpuList, parse_cpu_list};
+use super::testbed::TestbedArgs;
 use crate::bench::compare::{self, CompareConfig};
-use crate::bench::testbed::Testbed;
 use crate::engine::config::PathName;
-use crate::engine::placement::choose_cpus;
 use crate::error::{Result, exit};
 use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
-use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_positive_duration};
 
@@ -69,42 +66,21 @@ pub struct CompareArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
-    /// CPUs of the generator and of the engine [default: the first two that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
-    cpus: Option<CpuList>,
-
-    /// Interface of the generator, instead of a testbed of our own
-    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
-    interface: Option<String>,
-
-    /// Interface of the engine, cabled to the generator's
-    #[arg(long, value_name = "NAME", requires = "interface")]
-    dut_interface: Option<String>,
+    #[command(flatten)]
+    testbed: TestbedArgs,
 
     /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
-
-    /// Use an interface with the default route all the same
-    #[arg(long)]
-    force: bool,
 }
 
 impl CompareArgs {
     /// Compares, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
-        let cpus = self.cpus()?;
+        let cpus = self.testbed.cpus()?;
         let (paths, sizes) = (distinct(&self.paths), distinct(&self.sizes));
         let mut report = CompareReport::open(self.json.as_deref())?;
-        let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
-        let testbed = match (&self.interface, &self.dut_interface) {
-            (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, self.force)?,
-            _ => {
-                // Before any thread exists: a user namespace is entered by the whole process.
-                ensure_namespaces_allowed()?;
-                Testbed::lab(largest)?
-            }
-        };
+        let testbed = self.testbed.open(&sizes)?;
         let stop = Arc::new(AtomicBool::new(false));
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
@@ -129,16 +105,6 @@ impl CompareArgs {
             (false, true) => exit::FAILED,
             (false, false) => exit::OK,
         })
-    }
-
-    fn cpus(&self) -> Result<(usize, usize)> {
-        let asked = self.cpus.as_ref().map_or(&[][..], |list| &list.0);
-        let chosen = choose_cpus(asked)?;
-        match chosen[..] {
-            [generator, engine, ..] => Ok((generator, engine)),
-            [only] => Ok((only, only)),
-            [] => unreachable!("choose_cpus gives at least one"),
-        }
     }
 }
 

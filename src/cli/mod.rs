@@ -12,6 +12,7 @@ pub mod echo;
 pub mod load;
 pub mod search;
 pub mod stress;
+pub mod testbed;
 pub mod tutorial;
 
 /// What this NIC, this kernel and this packet I/O path can really do.

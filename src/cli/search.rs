@@ -8,21 +8,19 @@ use std::time::Duration;
 use clap::Args;
 
 use super::compare::{parse_trial_duration, parse_trials};
-use super::echo::{CpuList, parse_cpu_list};
 use super::load::parse_ratio;
+use super::testbed::TestbedArgs;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;
 use crate::bench::search::goal::{SearchConfig, SearchGoal};
 use crate::bench::searching::{BURST_FRAMES_MAX, Subject, run_burst, run_curve, run_search};
 use crate::bench::testbed::Testbed;
 use crate::engine::config::PathName;
-use crate::engine::placement::choose_cpus;
 use crate::error::{Error, Result, exit};
 use crate::report::search::SearchReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
 use crate::sys::offload::Ethtool;
-use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 
@@ -66,25 +64,12 @@ pub struct SubjectArgs {
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
     sizes: Vec<FrameSize>,
 
-    /// CPUs of the generator and of the engine [default: the first two that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
-    cpus: Option<CpuList>,
-
-    /// Interface of the generator, instead of a testbed of our own
-    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
-    interface: Option<String>,
-
-    /// Interface of the engine, cabled to the generator's
-    #[arg(long, value_name = "NAME", requires = "interface")]
-    dut_interface: Option<String>,
+    #[command(flatten)]
+    testbed: TestbedArgs,
 
     /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
-
-    /// Use an interface with the default route all the same
-    #[arg(long)]
-    force: bool,
 }
 
 /// Find the highest load that a path stands: NDR and PDR, or RFC 2544 throughput
@@ -270,18 +255,9 @@ struct Bench {
 
 impl Bench {
     fn open(args: &SubjectArgs, what: &str) -> Result<Bench> {
-        let chosen = choose_cpus(args.cpus.as_ref().map_or(&[][..], |list| &list.0))?;
-        let cpus = (chosen[0], chosen[1.min(chosen.len() - 1)]);
+        let cpus = args.testbed.cpus()?;
         let mut report = SearchReport::open(args.json.as_deref())?;
-        let largest = args.sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
-        let testbed = match (&args.interface, &args.dut_interface) {
-            (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, args.force)?,
-            _ => {
-                // Before any thread exists: a user namespace is entered by the whole process.
-                ensure_namespaces_allowed()?;
-                Testbed::lab(largest)?
-            }
-        };
+        let testbed = args.testbed.open(&args.sizes)?;
         let line_rate = match testbed.is_veth() {
             true => None,
             false => {

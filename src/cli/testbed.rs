@@ -1,0 +1,55 @@
+//! Where an experiment happens, as typed: the same options for `compare` and the searches.
+
+use clap::Args;
+
+use super::echo::{CpuList, parse_cpu_list};
+use crate::bench::testbed::Testbed;
+use crate::engine::placement::choose_cpus;
+use crate::error::Result;
+use crate::sys::privilege::ensure_namespaces_allowed;
+use crate::units::FrameSize;
+
+/// The two ends of an experiment and their CPUs.
+#[derive(Args, Debug)]
+pub struct TestbedArgs {
+    /// CPUs of the generator and of the engine [default: the first two that the process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    cpus: Option<CpuList>,
+
+    /// Interface of the generator, instead of a testbed of our own
+    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
+    interface: Option<String>,
+
+    /// Interface of the engine, cabled to the generator's
+    #[arg(long, value_name = "NAME", requires = "interface")]
+    dut_interface: Option<String>,
+
+    /// Use an interface with the default route all the same
+    #[arg(long)]
+    force: bool,
+}
+
+impl TestbedArgs {
+    /// The CPUs of the generator and of the engine; the same one twice if there is only one.
+    pub fn cpus(&self) -> Result<(usize, usize)> {
+        let asked = self.cpus.as_ref().map_or(&[][..], |list| &list.0);
+        match choose_cpus(asked)?[..] {
+            [generator, engine, ..] => Ok((generator, engine)),
+            [only] => Ok((only, only)),
+            [] => unreachable!("choose_cpus gives at least one"),
+        }
+    }
+
+    /// The two interfaces, or a testbed of our own for frames of up to the largest of `sizes`.
+    pub fn open(&self, sizes: &[FrameSize]) -> Result<Testbed> {
+        match (&self.interface, &self.dut_interface) {
+            (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, self.force),
+            _ => {
+                // Before any thread exists: a user namespace is entered by the whole process.
+                ensure_namespaces_allowed()?;
+                let largest = sizes.iter().copied().max();
+                Testbed::lab(largest.unwrap_or_else(FrameSize::smallest))
+            }
+        }
+    }
+}
