@@ -167,7 +167,7 @@ fn enduring(engine: &mut EngineConfig) {
 fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     let link = &site.here().link;
     let tagless = match (&request.base.reach, request.base.receive) {
-        (Reach::Lab { path, .. }, _) if !path.sees_metadata() => {
+        (Reach::Lab { path, .. }, _) if !path.sees_tags() => {
             Some(format!("the path {path} sees no VLAN tags, so it cannot send them back"))
         }
         (_, Some(RxChoice::Recv)) => Some("the receive half recv sees no VLAN tags".to_string()),

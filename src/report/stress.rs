@@ -96,7 +96,7 @@ impl StressVoice {
             "host": json::host(&self.host),
             "link": self.link.as_ref().map(json::link),
             "lab_path": match &request.base.reach {
-                Reach::Lab { path, .. } => Some(path.name()),
+                Reach::Lab { path, .. } => Some(path.to_string()),
                 _ => None,
             },
             "duration_s": request.duration.as_secs_f64(),
