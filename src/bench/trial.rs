@@ -132,22 +132,23 @@ pub fn run(testbed: &Testbed, plan: &TrialPlan, budget: &Arc<MemoryBudget>) -> R
 }
 
 fn load_config(testbed: &Testbed, plan: &TrialPlan) -> LoadConfig {
-    let mut load = frames_for(testbed, plan.size, plan.generator_cpu, &plan.stop);
+    let sizes = Sizes::Fixed(plan.size);
+    let mut load = frames_for(testbed, sizes, plan.generator_cpu, &plan.stop);
     load.quiet = QUIET;
     load
 }
 
-/// Frames of one size from the generator to the engine, by a thread on `cpu`.
+/// Frames of these sizes from the generator to the engine, by a thread on `cpu`.
 pub(super) fn frames_for(
     testbed: &Testbed,
-    size: FrameSize,
+    sizes: Sizes,
     cpu: usize,
     stop: &Arc<AtomicBool>,
 ) -> LoadConfig {
     let here = &testbed.generator.link;
     let there = MacAddress(testbed.engine.link.mac);
     let mut load = LoadConfig::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
-    load.sizes = Sizes::Fixed(size);
+    load.sizes = sizes;
     load.cpu = Some(cpu);
     load.stop = Arc::clone(stop);
     load
