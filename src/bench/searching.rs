@@ -122,7 +122,10 @@ const DRAIN: Duration = Duration::from_millis(100);
 /// A trial in which a larger part of the frames never left says nothing about the device. Frames
 /// that only left late do not spoil it: a generator that is kept from its CPU for some milliseconds
 /// sends what was due meanwhile as soon as it is back, which no device finds easier.
-const SHORTFALL_MAX: f64 = 0.005;
+const UNSENT_MAX: f64 = 0.005;
+/// Nor does a trial that took so much longer for its frames than it should. With trials of half a
+/// second and more the bounded time after their end, in which late frames still leave, is less.
+const SHORTFALL_MAX: f64 = 0.02;
 /// Sent before each trial counts, so that it does not begin in a cold cache.
 const WARM_UP: Duration = Duration::from_millis(20);
 
@@ -308,7 +311,8 @@ impl Measurer for Device<'_> {
         let void = if outcome.kernel.drops > 0 {
             Some(VoidReason::OwnDrops { frames: outcome.kernel.drops })
         } else {
-            let short = unsent as f64 > SHORTFALL_MAX * outcome.offered as f64;
+            let short = unsent as f64 > UNSENT_MAX * outcome.offered as f64
+                || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
             short.then_some(VoidReason::BehindSchedule)
         };
         Ok(TrialOutcome {

@@ -241,24 +241,24 @@ impl SearchArgs {
 
 /// How far the repetitions of each search agree, goal by goal.
 fn agreed(runs: &[SearchRun]) -> Vec<Agreed> {
-    let first = runs.iter().filter(|run| run.repetition == 1);
-    let of_search = |search: &SearchRun| {
-        let alike = |run: &&SearchRun| run.path == search.path && run.sizes == search.sizes;
-        let repetitions: Vec<&SearchRun> = runs.iter().filter(alike).collect();
-        let goals = search.result.goals.iter().enumerate().filter_map(|(at, goal)| {
-            let of_goal =
-                |run: &&SearchRun| Some((run.result.goals.get(at)?.clone(), run.sink_pps));
-            let found: Vec<_> = repetitions.iter().filter_map(of_goal).collect();
-            let found: Vec<Repetition> = found
+    let mut agreed = Vec::new();
+    for first in runs.iter().filter(|run| run.repetition == 1) {
+        let alike = |run: &&SearchRun| run.path == first.path && run.sizes == first.sizes;
+        for (at, goal) in first.result.goals.iter().enumerate() {
+            let repetitions: Vec<Repetition> = runs
                 .iter()
-                .map(|(goal, sink_pps)| Repetition { goal, sink_pps: *sink_pps })
+                .filter(alike)
+                .map(|run| Repetition { goal: &run.result.goals[at], sink_pps: run.sink_pps })
                 .collect();
-            let (path, sizes, goal) = (search.path, search.sizes.clone(), goal_name(goal));
-            Some(Agreed { path, sizes, goal, agreement: agreement(&found)? })
-        });
-        goals.collect::<Vec<_>>()
-    };
-    first.flat_map(of_search).collect()
+            agreed.push(Agreed {
+                path: first.path,
+                sizes: first.sizes.clone(),
+                goal: goal_name(goal),
+                agreement: agreement(&repetitions),
+            });
+        }
+    }
+    agreed
 }
 
 impl LossCurveArgs {

@@ -220,16 +220,18 @@ impl SearchReport {
         let header = ["sizes", "path", "goal", "runs", "median", "from", "to", "difference"];
         let mut rows = table(&header);
         for Agreed { path, sizes, goal, agreement } in agreed {
-            let Spread { median, min, max } = agreement.spread;
+            let cell = |part: fn(&Spread) -> f64| {
+                agreement.spread.map_or("-".into(), |spread| rate(part(&spread)))
+            };
             rows.add_row([
                 sizes.to_string(),
                 path.to_string(),
                 goal.clone(),
                 agreement.lower_bounds_pps.len().to_string(),
-                rate(median),
-                rate(min),
-                rate(max),
-                percent(agreement.difference),
+                cell(|spread| spread.median),
+                cell(|spread| spread.min),
+                cell(|spread| spread.max),
+                agreement.difference.map_or("-".into(), percent),
             ]);
         }
         self.text.say(rows.to_string());

@@ -271,15 +271,49 @@ mod tests {
         assert_eq!(evidence.bounds(&goal).lower, Some(200.0));
     }
 
+    fn measured(trials: &[(f64, &[f64])]) -> Evidence {
+        let mut evidence = Evidence::new(2);
+        for &(load_pps, losses) in trials {
+            losses.iter().for_each(|&loss| evidence.add(load_pps, one_second(loss)));
+        }
+        evidence
+    }
+
     #[test]
     fn the_least_of_one_mind_is_named() {
         let goal = SearchGoal::default();
-        let mut evidence = Evidence::new(2);
-        [0.0, 0.0, 0.1].map(|loss| evidence.add(100.0, one_second(loss)));
-        [0.0, 0.1, 0.0, 0.2].map(|loss| evidence.add(101.0, one_second(loss)));
-        [0.1, 0.1].map(|loss| evidence.add(102.0, one_second(loss)));
+        let evidence = measured(&[
+            (100.0, &[0.0, 0.0, 0.1]),
+            (101.0, &[0.0, 0.1, 0.0, 0.2]),
+            (102.0, &[0.1, 0.1]),
+        ]);
         let found = evidence.disagreement(&goal, 100.0, 102.0).unwrap();
         assert_eq!((found.load_pps, found.exceeded, found.trials), (101.0, 2, 4));
         assert_eq!(evidence.disagreement(&goal, 102.0, 103.0), None);
+    }
+
+    #[test]
+    fn the_limit_is_likely_where_the_fewest_trials_came_out_by_chance() {
+        let goal = SearchGoal::default();
+        let mut evidence = measured(&[
+            (100.0, &[0.0]),
+            (110.0, &[0.1]),
+            (120.0, &[0.0, 0.0]),
+            (130.0, &[0.0]),
+            (140.0, &[0.2, 0.2]),
+        ]);
+        let (bounds, chance) = evidence.likely_bounds(&goal);
+        assert_eq!((bounds.lower, bounds.upper), (Some(130.0), Some(140.0)));
+        assert!((chance - 1.0).abs() < 1e-9, "{chance}");
+        // Decided as an upper bound, 110 is one, whatever passed above it.
+        (0..2).for_each(|_| evidence.add(110.0, one_second(0.1)));
+        let (bounds, _) = evidence.likely_bounds(&goal);
+        assert_eq!((bounds.lower, bounds.upper), (Some(100.0), Some(110.0)));
+        // Short trials that pass say nothing of where it is; one that fails does.
+        let mut short = measured(&[(100.0, &[0.0])]);
+        short.add(150.0, Sample { duration_s: 0.2, loss_ratio: 0.0 });
+        assert_eq!(short.likely_bounds(&goal).0.upper, None);
+        short.add(150.0, Sample { duration_s: 0.2, loss_ratio: 0.1 });
+        assert_eq!(short.likely_bounds(&goal).0.upper, Some(150.0));
     }
 }

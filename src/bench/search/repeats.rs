@@ -19,30 +19,34 @@ pub struct Repetition<'a> {
 /// How far repeated searches agree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agreement {
-    /// The lower bounds, in frames per second.
+    /// The lower bounds that were found, in frames per second.
     pub lower_bounds_pps: Vec<f64>,
-    /// Median, smallest and largest of them.
-    pub spread: Spread,
-    /// From the smallest to the largest, as a part of the median.
-    pub difference: f64,
-    /// Whether that is within [`AGREEMENT`].
+    /// Median, smallest and largest of them; `None` without any.
+    pub spread: Option<Spread>,
+    /// From the smallest to the largest, as a part of the median; `None` with less than two.
+    pub difference: Option<f64>,
+    /// Whether each found a lower bound, and all are within [`AGREEMENT`].
     pub agrees: bool,
-    /// Where it is not: what was seen that may be the cause. Never empty then.
+    /// Where they do not agree: what was seen that may be the cause. Never empty then.
     pub reasons: Vec<String>,
 }
 
-/// Compares repetitions of one search for one goal; `None` with less than two lower bounds.
-pub fn agreement(repetitions: &[Repetition]) -> Option<Agreement> {
+/// Compares repetitions of one search for one goal.
+pub fn agreement(repetitions: &[Repetition]) -> Agreement {
     let lower_bounds_pps: Vec<f64> =
         repetitions.iter().filter_map(|repetition| repetition.goal.lower_bound_pps).collect();
-    let spread = Spread::of(lower_bounds_pps.iter().copied())?;
-    if lower_bounds_pps.len() < 2 {
-        return None;
+    let spread = Spread::of(lower_bounds_pps.iter().copied());
+    let (found, all) = (lower_bounds_pps.len(), repetitions.len());
+    let difference = spread.as_ref().map(relative).filter(|_| found > 1);
+    let agrees = found == all && difference.is_some_and(|difference| difference <= AGREEMENT);
+    let mut why = Vec::new();
+    if found < all {
+        why.push(format!("only {found} of {all} found a lower bound"));
     }
-    let difference = relative(&spread);
-    let agrees = difference <= AGREEMENT;
-    let reasons = if agrees { Vec::new() } else { reasons(repetitions) };
-    Some(Agreement { lower_bounds_pps, spread, difference, agrees, reasons })
+    if !agrees {
+        why.extend(reasons(repetitions));
+    }
+    Agreement { lower_bounds_pps, spread, difference, agrees, reasons: why }
 }
 
 fn relative(spread: &Spread) -> f64 {

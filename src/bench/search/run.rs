@@ -80,16 +80,16 @@ struct GoalProgress {
     /// Whether a longer trial denied what short ones had said of a load. From then on only long
     /// ones say where to look, and they are taken for what they are: subject to chance.
     misled: bool,
-    /// The width that the goal makes do with: its own, or wider.
+    /// The width that the goal makes do with for now, and the one that it will not go below again:
+    /// its own, or wider.
     width: f64,
+    accepted: f64,
     /// How far the next step outwards goes.
     step: Step,
     /// Where to look first.
     hint_pps: Option<f64>,
     /// The load whose single trial was void.
     pursued_pps: Option<f64>,
-    /// Whether its time was over before its bounds were decided.
-    cut_short: bool,
 }
 
 /// A trial to be run next.
@@ -188,7 +188,6 @@ impl Run<'_> {
         // Where trials for another goal contradicted one another, short ones mislead this one too.
         let misled = self.progress.iter().any(|goal| goal.misled);
         let progress = &mut self.progress[at];
-        progress.cut_short = false;
         progress.step = Step::starting_at(FIRST_STEP_WIDTHS * goal.width);
         progress.misled = misled;
         loop {
@@ -196,7 +195,6 @@ impl Run<'_> {
             self.widen(at, !patient, self.elapsed > last_patience);
             let Some(next) = self.next_trial(at, patient) else { break };
             if self.elapsed.saturating_add(next.duration) > until {
-                self.progress[at].cut_short = true;
                 return Ok(());
             }
             self.measure(Some(at), next)?;
@@ -217,10 +215,12 @@ impl Run<'_> {
         if out_of_patience {
             width = width.max(ends.width().unwrap_or(0.0).min(most));
         }
-        if urgent && self.evidence.bounds(&goal).lower.is_none() {
-            width = width.max(LAST_WIDTH);
-        }
-        self.progress[at].width = width;
+        // What the goal once made do with it keeps: it would hunt for closer bounds to the end.
+        let progress = &mut self.progress[at];
+        progress.accepted = progress.accepted.max(width);
+        let has_none = self.evidence.bounds(&goal).lower.is_none();
+        progress.width =
+            if urgent && has_none { progress.accepted.max(LAST_WIDTH) } else { progress.accepted };
     }
 
     /// The goal by which single trials narrow: short ones, until they mislead.
@@ -448,16 +448,19 @@ impl Run<'_> {
     }
 
     fn into_result(self, halted: Option<Halt>) -> SearchResult {
-        let out_of_time = self.progress.iter().any(|goal| goal.cut_short);
-        let halted = halted.or(out_of_time.then_some(Halt::TimeExhausted));
-        let goals =
+        let goals: Vec<GoalResult> =
             (0..self.config.goals.len()).map(|at| self.goal_result(at, halted.as_ref())).collect();
+        let ended_early = goals.iter().flat_map(|goal| &goal.irregular).find_map(|why| match why {
+            Irregularity::Halted(halt) => Some(halt.clone()),
+            _ => None,
+        });
         let ceilings = self
             .config
             .goals
             .iter()
             .filter_map(|goal| self.evidence.generator_ceiling(&goal.narrowing()));
         let generator_ceiling_pps = ceilings.reduce(f64::min);
+        let halted = halted.or(ended_early);
         SearchResult { goals, trials: self.trials, halted, generator_ceiling_pps }
     }
 
