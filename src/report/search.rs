@@ -337,18 +337,19 @@ impl SearchReport {
             run.result.longest_frames.len(),
             run.result.bursts,
         ));
-        self.text.say(match (run.buffer, run.burst_pps) {
-            (Some(buffer), _) => format!(
+        let has_throughput =
+            run.throughput.as_ref().is_some_and(|goal| goal.lower_bound_pps.is_some());
+        self.text.say(match run.buffer {
+            Some(buffer) => format!(
                 "  buffer (RFC 9004, corrected by what was forwarded meanwhile): {} of implied {}",
                 nanoseconds((1e9 * buffer.corrected_s) as u64),
                 nanoseconds((1e9 * buffer.implied_s) as u64),
             ),
-            (None, Some(_)) if run.throughput.is_some() => {
-                "  no buffer time: the path forwards as fast as bursts come in, or nothing is known \
-                 of its throughput"
-                    .into()
+            None if run.burst_pps.is_none() => "  no buffer time: no burst without loss".into(),
+            None if has_throughput => {
+                "  no buffer time: the path forwards as fast as bursts come in".into()
             }
-            _ => "  no buffer time: no burst without loss, or no throughput".into(),
+            None => "  no buffer time: the short search before found no throughput".into(),
         });
         if let Some(halted) = &run.result.halted {
             self.text.say(format!("  ended early: {halted}"));
