@@ -28,7 +28,7 @@ pub use receive::{XskBatch, XskForward, XskFrame, XskReceive};
 pub use transmit::{XskSlot, XskTransmit};
 
 use super::view::queue::{Consumer, Descriptor, Producer};
-use super::view::umem::Stray;
+use super::view::umem::{Stray, Umem};
 
 /// The rings that frames are sent by.
 #[derive(Debug)]
@@ -38,12 +38,20 @@ pub(in crate::ring) struct QueuePair {
 }
 
 /// Addresses that the kernel named and could not have named: counted, never followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::ring) struct Strays(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Strays {
+    count: u64,
+    /// The first address behind the UMEM, which husks have: newer kernels complete those, too.
+    nowhere: u64,
+}
 
 impl Strays {
+    fn of(umem: &Umem) -> Strays {
+        Strays { count: 0, nowhere: (umem.frames() * umem.chunk_bytes()) as u64 }
+    }
+
     #[cold]
-    pub(in crate::ring) fn note(&mut self, _: Stray) {
-        self.0 += 1;
+    fn note(&mut self, Stray { address }: Stray) {
+        self.count += u64::from(address != self.nowhere);
     }
 }

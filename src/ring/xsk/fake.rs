@@ -163,13 +163,16 @@ impl FakeXsk {
                 self.transmit.release();
                 break Ok(());
             };
-            if budget == 0 {
+            if budget == 0 || !self.can_complete_one_more() {
                 self.transmit.put_back();
                 break errno(failure::EAGAIN);
             }
             budget -= 1;
             let Ok((mut token, start)) = self.returns.take_back(address) else {
+                // Since 6.18 or so it is completed as it came.
                 self.tx_invalid_descs += 1;
+                self.completions.push(address);
+                self.completions.publish();
                 break Ok(());
             };
             let frame = self.umem.bytes(&mut token)[start..start + length as usize].to_vec();
@@ -210,6 +213,13 @@ impl FakeXsk {
             let Some((token, address)) = next else { break };
             self.give_back(token, address);
         }
+    }
+
+    /// Whether the completion ring has an entry for another frame: the kernel reserves it before it
+    /// sends (`xsk_cq_reserve_locked`).
+    fn can_complete_one_more(&mut self) -> bool {
+        let waiting = self.completions.next().wrapping_sub(self.completions.look());
+        waiting as usize + self.in_driver.len() < self.completions.entries() as usize
     }
 
     fn give_back(&mut self, token: Frame, address: u64) {

@@ -59,10 +59,10 @@ impl XskReceive {
         batch: usize,
     ) -> (XskReceive, XskForward) {
         let withdrawn = Arc::<Withdrawn>::default();
-        let nowhere = (umem.frames() * umem.chunk_bytes()) as u64;
+        let strays = Strays::of(&umem);
         let forward = XskForward {
             umem: Arc::clone(&umem),
-            outbox: Outbox::new(transmit, zero_copy, nowhere),
+            outbox: Outbox::new(transmit, zero_copy, strays.nowhere),
             withdrawn: Arc::clone(&withdrawn),
         };
         let mut receive = XskReceive {
@@ -75,7 +75,7 @@ impl XskReceive {
             sent,
             withdrawn,
             lent: Vec::with_capacity(batch),
-            strays: Strays::default(),
+            strays,
         };
         receive.refill();
         (receive, forward)
@@ -122,7 +122,7 @@ impl XskReceive {
 
     /// Addresses that the kernel gave back and could not have had.
     pub fn strays(&self) -> u64 {
-        self.strays.0
+        self.strays.count
     }
 
     /// Hands all free frames to the kernel.

@@ -52,10 +52,9 @@ impl XskTransmit {
         zero_copy: bool,
         mtu: usize,
     ) -> XskTransmit {
-        let nowhere = (umem.frames() * umem.chunk_bytes()) as u64;
+        let strays = Strays::of(&umem);
         let QueuePair { transmit, completions } = queues;
-        let outbox = Outbox::new(transmit, zero_copy, nowhere);
-        let strays = Strays::default();
+        let outbox = Outbox::new(transmit, zero_copy, strays.nowhere);
         XskTransmit { umem, free, outbox, completions, returns, completed: 0, strays, mtu }
     }
 
@@ -82,7 +81,7 @@ impl XskTransmit {
 
     /// Addresses that the kernel gave back and could not have had.
     pub fn strays(&self) -> u64 {
-        self.strays.0
+        self.strays.count
     }
 
     /// Whether [`XskTransmit::reserve`] would give a frame.
@@ -110,6 +109,8 @@ impl XskTransmit {
     /// ([`XskTransmit::take_dropped`]) and no error.
     #[inline]
     pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        // The kernel sends only what it has room to complete.
+        self.take_back();
         self.outbox.kick(wake)
     }
 
