@@ -54,6 +54,7 @@ impl Share {
 pub struct Schedule {
     kind: Kind,
     rate: FrameRate,
+    pattern: Pattern,
     share: Share,
     /// Frames of the share that were gone past.
     passed: u64,
@@ -81,7 +82,12 @@ impl Schedule {
                 Kind::Poisson(poisson)
             }
         };
-        Schedule { kind, rate, share, passed: 0 }
+        Schedule { kind, rate, pattern, share, passed: 0 }
+    }
+
+    /// Begins again: the same departures after another start.
+    pub fn restart(&mut self) {
+        *self = Schedule::new(self.rate, self.pattern, self.share);
     }
 
     /// When the next frame is to leave, in nanoseconds after the start.
