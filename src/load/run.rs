@@ -30,7 +30,7 @@ use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice};
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
-use crate::sys::clock::{clock_read_ns, monotonic_ns, set_timer_slack};
+use crate::sys::clock::{monotonic_ns, set_timer_slack};
 
 mod board;
 mod departures;
@@ -125,10 +125,9 @@ impl Load {
         }
         notes.dedup();
         let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
-        let read_ns = clock_read_ns();
         let job = Job { plan, rate, run, template, board };
         let mut worked = threads::work(&job, transmits, intake, books, progress)?;
-        let outcome = job.outcome(&mut worked, notes, read_ns);
+        let outcome = job.outcome(&mut worked, notes);
         outcome.assert_conserved();
         Ok(outcome)
     }
@@ -215,7 +214,7 @@ impl Job<'_> {
         SenderPlan { trigger, share, run, batch, start_ns, measure_ns, end_ns, count }
     }
 
-    fn outcome(&self, worked: &mut Worked, notes: Vec<String>, clock_read_ns: f64) -> LoadOutcome {
+    fn outcome(&self, worked: &mut Worked, notes: Vec<String>) -> LoadOutcome {
         let Worked { books, senders, latencies, kernel, drained, start_ns } = worked;
         latencies.merge(&books.latencies);
         let mut departures = Departures::default();
@@ -258,7 +257,6 @@ impl Job<'_> {
             evidence: books.verifier.take_evidence(),
             drained: *drained,
             stopped: senders.iter().any(|sender| sender.stopped),
-            clock_read_ns,
             clock_steps: books.clock_steps,
             halves: (self.plan.transmit_half(), self.plan.receive_half()),
             notes,

@@ -225,11 +225,8 @@ impl LoadVoice {
             grouped(outcome.unsent_late),
             grouped(outcome.unsent_refused),
         ));
-        if outcome.sent == 0 && outcome.warm_up.sent > 0 {
-            self.text.say(
-                "NOTHING WAS MEASURED: the generator was not through the warm-up when the time was \
-                 over.\n  Ask for a lower rate or a longer --duration",
-            );
+        if outcome.offered == 0 && outcome.stopped {
+            self.text.say("NOTHING WAS MEASURED: it was ended during the warm-up");
         }
         // Every number is one of these; those of which there is none would only make it long.
         let wrong: String = [
@@ -355,19 +352,19 @@ impl Audience for LoadVoice {
             Drive::Window(1) => "one frame at a time".into(),
             Drive::Window(frames) => format!("{frames} frames unanswered"),
         };
-        let to = match &request.reach {
-            Reach::Lab { path, .. } => format!("our own engine, path {path}"),
-            Reach::Station { mac, .. } => mac.to_string(),
-            Reach::Udp { target, .. } => format!("{target} ({})", config.destination),
+        let station = match &request.reach {
+            Reach::Udp { .. } => format!(" ({})", config.destination),
+            _ => String::new(),
         };
-        self.text.say(format!("linerate load: {} to {to}", here.link.name));
+        self.text.say(format!("linerate load: {} to {}{station}", here.link.name, request.reach));
         self.text.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
         if here.link.is_veth() {
             self.text.say("  a veth pair: it shows what kernel and path cost, and is not a NIC");
         }
         self.text.say(format!(
-            "  clock {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
+            "  clock {} on CPU {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
             floor.clock_source,
+            floor.cpu,
             floor.clock_read_ns,
             nanoseconds(floor.sleep_late_p50_ns),
         ));

@@ -116,7 +116,6 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
             "mean_ns": outcome.jitter.mean_ns(),
             "max_ns": outcome.jitter.max_ns(),
         },
-        "clock_read_ns": outcome.clock_read_ns,
         "clock_steps": outcome.clock_steps,
     })
 }

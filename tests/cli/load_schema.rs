@@ -9,7 +9,7 @@ const ROUNDING: f64 = 1e-9;
 /// Histograms keep values to 0.1 %.
 const RESOLUTION: f64 = 1.002;
 
-const FIELDS: [&str; 39] = [
+const FIELDS: [&str; 38] = [
     "schema",
     "version",
     "host",
@@ -45,7 +45,6 @@ const FIELDS: [&str; 39] = [
     "in_our_ring_ns",
     "untimed",
     "jitter",
-    "clock_read_ns",
     "clock_steps",
     "waterfall",
     "driver_counters",
@@ -66,6 +65,7 @@ pub fn load(document: &Value) {
     }
     let harness = field(document, "harness");
     assert!(number(harness, "clock_read_ns") > 0.0 && count(harness, "sleeps") > 0);
+    count(harness, "cpu");
     text(harness, "clock_source");
     yes_or_no(harness, "clock_by_vdso");
     text(document, "frame_bytes");
@@ -159,7 +159,6 @@ fn times(document: &Value) {
     for name in ["rfc3550_ns", "mean_ns", "max_ns"] {
         number(jitter, name);
     }
-    assert!(number(document, "clock_read_ns") > 0.0);
 }
 
 /// A summary of latencies: its count and its largest value.

@@ -105,8 +105,6 @@ pub struct LoadOutcome {
     pub drained: Duration,
     /// Whether the stop flag ended the sending.
     pub stopped: bool,
-    /// What reading the clock once costs, in nanoseconds.
-    pub clock_read_ns: f64,
     /// Times that somebody set the clock of the kernel's stamps meanwhile: with any, `until_kernel`,
     /// `in_ring` and the jitter are not to be trusted.
     pub clock_steps: u64,
