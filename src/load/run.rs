@@ -198,7 +198,7 @@ impl Job<'_> {
         let share = Share { first: number as u64, every: senders };
         let trigger = match (drive, self.rate) {
             (Drive::Paced { pattern, .. }, Some(rate)) => {
-                Trigger::Schedule(Schedule::new(rate, *pattern, share))
+                Trigger::Schedule(Box::new(Schedule::new(rate, *pattern, share)))
             }
             (Drive::Paced { .. }, None) => Trigger::Always,
             (Drive::Window(frames), _) => {

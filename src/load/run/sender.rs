@@ -26,7 +26,7 @@ const STALL_NS: u64 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub(super) enum Trigger {
     /// Its share of a schedule.
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
     /// Always.
     Always,
     /// While fewer frames than this are unanswered; they are given up after a time-out.
