@@ -24,6 +24,7 @@ use linerate::bench::testbed::{End, Testbed};
 use linerate::engine::config::EngineConfig;
 use linerate::engine::placement::choose_cpus;
 use linerate::engine::pool::Engine;
+use linerate::engine::turn::LatencyMode;
 use linerate::error::{Error, Result};
 use linerate::load::generator::Generator;
 use linerate::load::plan::{Limits, LoadConfig};
@@ -157,7 +158,7 @@ fn measure(
     let engine = Engine::start(&EngineConfig {
         namespace: Some(testbed.engine.namespace.clone()),
         cpus: vec![engine_cpu],
-        measure_latency: kept,
+        latency: if kept { LatencyMode::On } else { LatencyMode::Off },
         ..EngineConfig::new(&testbed.engine.link.name)
     })?;
     let mut load = load(&testbed.generator, &testbed.engine);

@@ -14,7 +14,7 @@
 //!
 //! # fn main() -> linerate::error::Result<()> {
 //! // Answers EtherType 0x88b5 on eth1 in upper case. Needs CAP_NET_RAW.
-//! let config = EngineConfig { path: PathName::RingV2, ..EngineConfig::new("eth1") };
+//! let config = EngineConfig { path: PathName::RING_V2, ..EngineConfig::new("eth1") };
 //! let mut engine = Engine::start(&config)?;
 //! for event in engine.poll(Duration::from_secs(1))? {
 //!     println!("{event:?}");

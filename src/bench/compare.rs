@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::testbed::Testbed;
 use super::trial::{self, Trial, TrialPlan};
 use crate::engine::config::PathName;
+use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
 use crate::stats::counters::EngineCounters;
@@ -30,8 +31,8 @@ pub struct CompareConfig {
     pub round_trips: Duration,
     /// CPUs of the generator and of the engine.
     pub cpus: (usize, usize),
-    /// Whether engines keep their latency histograms.
-    pub measure_latency: bool,
+    /// Of which frames engines keep the latency.
+    pub latency: LatencyMode,
     /// The cap on ring memory, for generators and engines together.
     pub ring_memory: Arc<MemoryBudget>,
     /// Set it from another thread to end early, with what there is.
@@ -185,7 +186,7 @@ impl Comparison {
 
     /// The findings of `result` in units of the `syscall` path's with the same size.
     pub fn ratios(&self, result: &PathResult) -> Option<Ratios> {
-        Some(result.ratios_to(self.result(PathName::Syscall, result.size)?))
+        Some(result.ratios_to(self.result(PathName::SYSCALL, result.size)?))
     }
 }
 
@@ -260,7 +261,7 @@ fn plan(config: &CompareConfig, path: PathName, size: FrameSize) -> TrialPlan {
         round_trips: config.round_trips,
         generator_cpu: config.cpus.0,
         engine_cpu: config.cpus.1,
-        measure_latency: config.measure_latency,
+        latency: config.latency,
         stop: Arc::clone(&config.stop),
     }
 }

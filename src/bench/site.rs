@@ -133,10 +133,10 @@ fn engine_for(
     path: PathName,
     udp: Option<bool>,
 ) -> Result<EngineConfig> {
-    if !request.tags.is_empty() && !path.sees_metadata() {
+    if !request.tags.is_empty() && !path.sees_tags() {
         return Err(Error::Usage(format!(
             "the path {path} sees no VLAN tags, so it cannot send them back: leave out --vlan-id, or \
-             take a path with rings"
+             take another path, such as ring-v2"
         )));
     }
     let cpus = choose_cpus(&request.cpus)?;

@@ -159,7 +159,7 @@ pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result
 fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     let link = &site.here().link;
     let tagless = match (request.base.reach.own_path(), request.base.receive) {
-        (Some(path), _) if !path.sees_metadata() => {
+        (Some(path), _) if !path.sees_tags() => {
             Some(format!("the path {path} sees no VLAN tags, so it cannot send them back"))
         }
         (_, Some(RxChoice::Recv)) => Some("the receive half recv sees no VLAN tags".to_string()),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::names::RxName;
 use crate::engine::pool::Engine;
+use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result};
 use crate::load::generator::Generator;
 use crate::load::plan::{Limits, LoadConfig, Sizes};
@@ -34,8 +36,8 @@ pub struct TrialPlan {
     pub generator_cpu: usize,
     /// CPU of the engine.
     pub engine_cpu: usize,
-    /// Whether the engine keeps its latency histogram.
-    pub measure_latency: bool,
+    /// Of which frames the engine keeps the latency.
+    pub latency: LatencyMode,
     /// Ends the sending early.
     pub stop: Arc<AtomicBool>,
 }
@@ -81,7 +83,7 @@ pub fn run(testbed: &Testbed, plan: &TrialPlan, budget: &Arc<MemoryBudget>) -> R
         namespace: Some(testbed.engine.namespace.clone()),
         path: plan.path,
         cpus: vec![plan.engine_cpu],
-        measure_latency: plan.measure_latency,
+        latency: plan.latency,
         ring_memory: Arc::clone(budget),
         force: testbed.force,
         ..EngineConfig::new(&testbed.engine.link.name)
@@ -156,10 +158,14 @@ pub(super) fn frames_for(
 /// each frame's `truesize`.
 fn drain_frames(path: PathName, size: FrameSize) -> u64 {
     let bytes = size.socket_bytes();
-    let (room, each) = match path {
-        PathName::Ring => (3 << 20, bytes + 96),
-        PathName::RingV2 => (3 << 20, (bytes + 80).next_power_of_two().max(2048)),
-        PathName::Syscall => (6 << 20, (bytes + 576).next_power_of_two().max(1024)),
+    let (room, each) = match path.rx {
+        RxName::V3 => (3 << 20, bytes + 96),
+        RxName::V2 => (3 << 20, (bytes + 80).next_power_of_two().max(2048)),
+        RxName::Recv | RxName::Recvmsg | RxName::Mmsg => {
+            (6 << 20, (bytes + 576).next_power_of_two().max(1024))
+        }
+        // A UMEM of 2048 frames or more.
+        RxName::Xsk => (3 << 20, 2048),
     };
     ((room / each) as u64).clamp(64, DRAIN_FRAMES_MAX)
 }

@@ -15,9 +15,9 @@ pub fn sentences(comparison: &Comparison) -> Vec<String> {
 fn of_size(comparison: &Comparison, size: FrameSize) -> Vec<String> {
     let results: Vec<&PathResult> =
         comparison.results.iter().filter(|result| result.size == size).collect();
-    let mut clauses: Vec<String> = match comparison.result(PathName::Syscall, size) {
+    let mut clauses: Vec<String> = match comparison.result(PathName::SYSCALL, size) {
         Some(base) if results.len() > 1 => {
-            let others = results.iter().filter(|result| result.path != PathName::Syscall);
+            let others = results.iter().filter(|result| result.path != PathName::SYSCALL);
             others.map(|result| against(result, base)).collect()
         }
         _ => results.iter().filter_map(|result| alone(result)).collect(),
@@ -131,8 +131,8 @@ mod tests {
 
     fn say(ring: &[(u64, u64)], syscall: &[(u64, u64)]) -> String {
         let results = vec![
-            result(PathName::Ring, ring, 900_000),
-            result(PathName::Syscall, syscall, 300_000),
+            result(PathName::RING, ring, 900_000),
+            result(PathName::SYSCALL, syscall, 300_000),
         ];
         sentences(&Comparison { results, interrupted: false }).remove(0)
     }

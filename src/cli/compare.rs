@@ -10,6 +10,7 @@ use clap::Args;
 use super::testbed::TestbedArgs;
 use crate::bench::compare::{self, CompareConfig};
 use crate::engine::config::PathName;
+use crate::engine::turn::LatencyMode;
 use crate::error::{Result, exit};
 use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
@@ -91,7 +92,7 @@ impl CompareArgs {
             trial_duration: self.trial_duration,
             round_trips: ROUND_TRIPS,
             cpus,
-            measure_latency: true,
+            latency: LatencyMode::On,
             ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
             stop: Arc::clone(&stop),
         };

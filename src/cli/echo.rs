@@ -9,7 +9,7 @@ use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::pool::{Engine, EngineEvent};
 use crate::engine::token_bucket::Allowance;
-use crate::engine::turn::WhenFull;
+use crate::engine::turn::{LatencyMode, WhenFull};
 use crate::error::{Error, Result, exit};
 use crate::report::echo::EchoReport;
 use crate::ring::budget::MemoryBudget;
@@ -103,9 +103,9 @@ pub struct EchoArgs {
     #[arg(long, value_name = "drop|TIME", default_value = "10ms", value_parser = parse_when_full)]
     tx_full: WhenFull,
 
-    /// Whether to keep a latency histogram of every frame
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    latency: Switch,
+    /// Keep the latency of every answered frame, of each 61st, or of none
+    #[arg(long, value_enum, default_value_t = LatencyArg::On)]
+    latency: LatencyArg,
 
     /// Time between live lines
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
@@ -214,10 +214,12 @@ enum TransformArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    /// Yes
+enum LatencyArg {
+    /// Of every frame
     On,
-    /// No
+    /// Of each 61st
+    Sampled,
+    /// Of none
     Off,
 }
 
@@ -278,7 +280,7 @@ impl EchoArgs {
             echo_group: self.echo_broadcast,
             unchanged: self.echo_unchanged,
             when_full: self.tx_full,
-            measure_latency: self.latency == Switch::On,
+            latency: self.latency.into(),
             interval: self.interval,
             frame_limit: self.count,
             force: self.force,
@@ -295,7 +297,7 @@ impl EchoArgs {
         let mut engine = match started {
             Err(error @ Error::Ring(_)) if self.fallback => {
                 report.fallback(config.path, &error)?;
-                config.path = PathName::Syscall;
+                config.path = PathName::SYSCALL;
                 Engine::start(&config)?
             }
             started => started?,
@@ -326,6 +328,16 @@ impl EchoArgs {
 
 /// How soon a signal or a change of the link is seen.
 const POLL: Duration = Duration::from_millis(100);
+
+impl From<LatencyArg> for LatencyMode {
+    fn from(argument: LatencyArg) -> LatencyMode {
+        match argument {
+            LatencyArg::On => LatencyMode::On,
+            LatencyArg::Sampled => LatencyMode::Sampled,
+            LatencyArg::Off => LatencyMode::Off,
+        }
+    }
+}
 
 impl From<FanoutArg> for FanoutMode {
     fn from(mode: FanoutArg) -> FanoutMode {

@@ -123,7 +123,7 @@ impl TargetArgs {
                 Ok(Reach::Station { interface, mac, device_interface })
             }
             (None, Some(device_interface)) => {
-                let path = self.path.unwrap_or(PathName::RingV2);
+                let path = self.path.unwrap_or(PathName::RING_V2);
                 Ok(Reach::Cable { interface, device_interface, path })
             }
             (None, None) => Err(usage("--interface needs --to or --dut-interface")),

@@ -1,73 +1,18 @@
 //! What an engine is asked to do, in plain values.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::edit::Transform;
+pub use super::names::PathName;
 use super::token_bucket::Allowance;
-use super::turn::WhenFull;
+use super::turn::{LatencyMode, WhenFull};
+use super::wait::Wait;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
 use crate::sys::packet::FanoutMode;
 use crate::wire::ethernet::EtherType;
-
-/// A packet path by name: a pair of a receive half and a TX half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PathName {
-    /// `TPACKET_V3` receive ring and TX ring.
-    Ring,
-    /// `TPACKET_V2` receive ring and TX ring.
-    RingV2,
-    /// `recvfrom` and `sendto`, one frame each a wake-up.
-    Syscall,
-}
-
-impl PathName {
-    /// All paths.
-    pub const ALL: [PathName; 3] = [PathName::Ring, PathName::RingV2, PathName::Syscall];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PathName::Ring => "ring",
-            PathName::RingV2 => "ring-v2",
-            PathName::Syscall => "syscall",
-        }
-    }
-
-    /// Whether the path sees VLAN tags, the state of checksums and kernel stamps.
-    pub const fn sees_metadata(self) -> bool {
-        !matches!(self, PathName::Syscall)
-    }
-
-    /// From when to when the engine's latency counts, in words.
-    pub const fn latency_definition(self) -> &'static str {
-        if self.sees_metadata() {
-            "kernel receive stamp to hand-over to TX"
-        } else {
-            "return of recvfrom to hand-over to TX (this path sees no kernel stamp)"
-        }
-    }
-}
-
-impl fmt::Display for PathName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for PathName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PathName, String> {
-        let known = PathName::ALL.into_iter().find(|path| path.name() == text);
-        known.ok_or_else(|| format!("unknown path '{text}': ring, ring-v2, syscall"))
-    }
-}
 
 /// What an engine is asked to do.
 #[derive(Clone, Debug)]
@@ -106,8 +51,16 @@ pub struct EngineConfig {
     pub unchanged: Allowance,
     /// What happens when the TX half is full.
     pub when_full: WhenFull,
-    /// Whether each frame's latency is kept.
-    pub measure_latency: bool,
+    /// Of which frames the latency is kept.
+    pub latency: LatencyMode,
+    /// How a worker waits for frames.
+    pub wait: Wait,
+    /// Most frames that a receive half lends at once, where it has the choice (`v2`, `mmsg`, `xsk`).
+    pub batch: usize,
+    /// Send past the queueing discipline (packet sockets; AF_XDP always does).
+    pub qdisc_bypass: bool,
+    /// Send buffer to ask for, in bytes; `None` leaves the system's default.
+    pub send_buffer: Option<usize>,
     /// Time between snapshots.
     pub interval: Duration,
     /// Ends the run after so many received frames over all workers; overshoots by a batch at most.
@@ -116,13 +69,17 @@ pub struct EngineConfig {
     pub force: bool,
 }
 
+/// Most frames lent at once by default: enough to share the cost of a batch, few enough to give
+/// room back soon.
+pub const BATCH_FRAMES: usize = 64;
+
 impl EngineConfig {
     /// The defaults: one worker on the V3 ring, the local experimental EtherType, upper-casing.
     pub fn new(interface: impl Into<String>) -> EngineConfig {
         EngineConfig {
             interface: interface.into(),
             namespace: None,
-            path: PathName::Ring,
+            path: PathName::RING,
             workers: 1,
             cpus: Vec::new(),
             fanout: None,
@@ -137,7 +94,11 @@ impl EngineConfig {
             echo_group: false,
             unchanged: Allowance::PerSecond(10),
             when_full: WhenFull::Wait(Duration::from_millis(10)),
-            measure_latency: true,
+            latency: LatencyMode::On,
+            wait: Wait::Epoll,
+            batch: BATCH_FRAMES,
+            qdisc_bypass: false,
+            send_buffer: None,
             interval: Duration::from_secs(1),
             frame_limit: None,
             force: false,

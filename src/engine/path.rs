@@ -14,7 +14,7 @@ use super::turn::TurnState;
 use super::tx_ring::TxRingHalf;
 use super::tx_send::TxSend;
 use super::worker::{self, Reporter, WorkerReport};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
 use crate::ring::setup::{RingChoice, RingSocket, RxRing};
 use crate::sys::epoll::Epoll;
@@ -34,8 +34,8 @@ pub struct PathPlan {
     pub rings: RingChoice,
     /// The cap on their memory.
     pub budget: Arc<MemoryBudget>,
-    /// Whether latency is measured.
-    pub measure_latency: bool,
+    /// Whether frames are stamped on reception, where the kernel does not do so unasked.
+    pub stamped: bool,
 }
 
 /// A worker's loop over one path, ready to run.
@@ -55,21 +55,21 @@ pub struct PreparedPath {
 
 /// Sets a path up. Nothing is received until the socket is bound.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
-    let wanted =
-        Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_metadata() };
+    let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
     let version = match plan.path {
-        PathName::Syscall => {
+        PathName::SYSCALL => {
             let socket = PacketSocket::open(SocketType::Raw)?;
             socket.attach_filter(&filter)?;
             let notes = vec![grow_receive_buffer(&socket)?];
             let socket = Arc::new(socket);
-            let rx = RxReceive::new(Arc::clone(&socket), plan.measure_latency);
+            let rx = RxReceive::new(Arc::clone(&socket), plan.stamped);
             let tx = TxSend::new(Arc::clone(&socket));
             return Ok(PreparedPath { socket, filter, run: loop_over(rx, tx), notes });
         }
-        PathName::Ring => RingVersion::V3,
-        PathName::RingV2 => RingVersion::V2,
+        PathName::RING => RingVersion::V3,
+        PathName::RING_V2 => RingVersion::V2,
+        other => return Err(Error::Usage(format!("the path {other} is not built yet"))),
     };
     let rings = RingSocket::open(version, &plan.rings, &filter, &plan.budget)?;
     let RingSocket { socket, receive, transmit, receive_geometry, transmit_geometry, mut notes } =

@@ -11,6 +11,7 @@ use super::control::Control;
 use super::guard::refuse_unsafe_interface;
 use super::placement::choose_cpus;
 use super::start::{Starter, Worker};
+use super::turn::LatencyMode;
 use super::worker::Snapshot;
 use crate::error::Result;
 use crate::stats::counters::EngineCounters;
@@ -138,8 +139,8 @@ impl Engine {
             workers,
             snapshots,
             last: vec![EngineCounters::default(); count],
-            latency: config.measure_latency.then(Latency::default),
-            interval_latency: config.measure_latency.then(Latency::default),
+            latency: (config.latency != LatencyMode::Off).then(Latency::default),
+            interval_latency: (config.latency != LatencyMode::Off).then(Latency::default),
             watch,
             down_since: (!link.running).then(Instant::now),
             link_downs: 0,

@@ -10,7 +10,7 @@ use super::control::Control;
 use super::path::{PathPlan, PreparedPath, bind, prepare};
 use super::placement::pin;
 use super::reply::ReplyRules;
-use super::turn::TurnState;
+use super::turn::{LatencyMode, TurnState};
 use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
@@ -82,7 +82,7 @@ impl Starter<'_> {
     fn start_one(&self, number: usize, cpu: usize, group: Option<u16>) -> Result<(Worker, Ready)> {
         let (ready_sender, ready) = bounded(1);
         let (empty, empty_receiver) = bounded(SPARE_HISTOGRAMS);
-        if self.config.measure_latency {
+        if self.config.latency != LatencyMode::Off {
             (0..SPARE_HISTOGRAMS).for_each(|_| drop(empty.try_send(Box::default())));
         }
         let mut reporter = Reporter {
@@ -129,7 +129,7 @@ impl Starter<'_> {
     }
 
     fn plan(&self) -> PathPlan {
-        let EngineConfig { path, receive_ring, transmit_ring, measure_latency, .. } = self.config;
+        let EngineConfig { path, receive_ring, transmit_ring, latency, .. } = self.config;
         PathPlan {
             path: *path,
             ether_types: self.config.ether_types.iter().map(|t| t.0).collect(),
@@ -139,7 +139,7 @@ impl Starter<'_> {
                 mtu: self.link.mtu as usize,
             },
             budget: Arc::clone(&self.budget),
-            measure_latency: *measure_latency,
+            stamped: *latency != LatencyMode::Off,
         }
     }
 
@@ -155,7 +155,7 @@ impl Starter<'_> {
             promiscuous: config.promiscuous,
             echo_group: config.echo_group,
         };
-        TurnState::new(rules, config.when_full, config.unchanged, config.measure_latency)
+        TurnState::new(rules, config.when_full, config.unchanged, config.latency)
     }
 }
 

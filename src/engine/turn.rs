@@ -39,8 +39,37 @@ pub struct TurnState {
     pub counters: EngineCounters,
     /// Latencies since the last snapshot; `None` if they are not measured.
     pub latency: Option<Box<Latency>>,
+    /// Latency is kept of every so many-th answered frame.
+    every: u32,
+    /// Answers before the next one of which it is kept.
+    until_next: u32,
     /// Stamps of the batch's answered frames; never grows beyond its first capacity.
     stamps: Vec<u64>,
+}
+
+/// Of which frames the engine keeps the latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyMode {
+    /// Of none; the receive path need not stamp either.
+    Off,
+    /// Of every [`SAMPLE_EVERY`]th answered frame.
+    Sampled,
+    /// Of every answered frame.
+    On,
+}
+
+/// Answered frames for each one whose latency [`LatencyMode::Sampled`] keeps: a prime, so that no
+/// pattern of block or batch sizes falls in step with it.
+pub const SAMPLE_EVERY: u32 = 61;
+
+impl LatencyMode {
+    fn every(self) -> Option<u32> {
+        match self {
+            LatencyMode::Off => None,
+            LatencyMode::Sampled => Some(SAMPLE_EVERY),
+            LatencyMode::On => Some(1),
+        }
+    }
 }
 
 impl TurnState {
@@ -49,14 +78,16 @@ impl TurnState {
         rules: ReplyRules,
         when_full: WhenFull,
         unchanged: Allowance,
-        measure_latency: bool,
+        latency: LatencyMode,
     ) -> TurnState {
         TurnState {
             rules,
             when_full,
             unchanged: TokenBucket::new(unchanged),
             counters: EngineCounters::default(),
-            latency: measure_latency.then(Box::default),
+            latency: latency.every().map(|_| Box::default()),
+            every: latency.every().unwrap_or(1),
+            until_next: 0,
             stamps: Vec::new(),
         }
     }
@@ -74,9 +105,12 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     tx: &mut T,
     state: &mut TurnState,
 ) -> io::Result<Option<u64>> {
-    let TurnState { rules, when_full, unchanged, counters, latency, stamps } = state;
+    let TurnState { rules, when_full, unchanged, counters, latency, every, until_next, stamps } =
+        state;
     let Some(mut batch) = rx.lend()? else { return Ok(None) };
     stamps.clear();
+    let first_kept = *until_next as usize;
+    let mut answers = 0;
     let answer_bytes_max = tx.answer_bytes_max();
     let mut out = tx.begin();
     let mut patience = Patience::new(*when_full);
@@ -110,8 +144,13 @@ pub fn turn<R: RxHalf, T: TxHalf>(
             counters.drops.add(DropReason::TxFull, 1);
             continue;
         }
+        answers += 1;
         if latency.is_some() {
-            stamps.push(frame.meta.stamp_ns);
+            if *until_next == 0 {
+                *until_next = *every;
+                stamps.push(frame.meta.stamp_ns);
+            }
+            *until_next -= 1;
         }
         out.put(frame, &edit);
     }
@@ -128,7 +167,8 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     counters.batches += 1;
     if let Some(latency) = latency {
         // Answers are given up from the newest.
-        let sent = stamps.len().saturating_sub(given_up as usize);
+        let sent = answers - given_up as usize;
+        let sent = sent.saturating_sub(first_kept).div_ceil(*every as usize);
         stamps[..sent].iter().for_each(|&stamp| latency.record_between(stamp, handed_over_ns));
     }
     settle(tx, counters);

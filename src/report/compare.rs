@@ -119,7 +119,7 @@ impl CompareReport {
             let round_trips = result.round_trips();
             let limited = if result.is_generator_limited() { ">=" } else { "" };
             table.add_row([
-                result.path.name().to_string(),
+                result.path.to_string(),
                 result.offered().map_or("-".into(), |rate| thousands(rate.median)),
                 format!("{limited}{}", rates(result.forwarded())),
                 format!("{:.1} %", 100.0 * result.loss_ratio()),
@@ -270,13 +270,13 @@ fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
     let mut table = table(&header);
     for result in results {
         let ratios = comparison.ratios(result).unwrap_or_default();
-        let is_base = result.path == PathName::Syscall;
+        let is_base = result.path == PathName::SYSCALL;
         let cell = |spread: Option<Spread>| match spread {
             Some(s) if !is_base => format!("x {:.2} ({:.2}-{:.2})", s.median, s.min, s.max),
             _ => "-".into(),
         };
         table.add_row([
-            result.path.name().to_string(),
+            result.path.to_string(),
             grouped(result.verified()),
             cell(ratios.forwarded),
             cell(ratios.drain),

@@ -10,6 +10,7 @@ use super::text::{self, Text, grouped};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
+use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result};
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::{LADDER, Latency};
@@ -81,13 +82,13 @@ impl EchoReport {
         for note in engine.notes() {
             self.text.say(format!("  {note}"));
         }
-        if config.path == PathName::Syscall {
+        if config.path == PathName::SYSCALL {
             self.text.say(
                 "  recvfrom shows no tag, checksum state or kernel stamp: tagged frames are not \
                  answered, UDP checksums are always made anew",
             );
         }
-        if config.measure_latency {
+        if config.latency != LatencyMode::Off {
             self.text.say(format!("  latency: {}", config.path.latency_definition()));
         }
         if config.transform == Transform::None {

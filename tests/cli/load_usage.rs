@@ -119,7 +119,7 @@ fn threads_halves_and_what_to_expect() {
         ("--lab --cpus 1023", &["CPU 1023"]),
         ("--lab --rx recv --vlan-id 5", &["recv", "VLAN", "v2 or v3"]),
         ("--lab --rx recv --breakdown", &["recv", "kernel stamps"]),
-        ("--lab syscall --vlan-id 5", &["syscall", "VLAN", "rings"]),
+        ("--lab syscall --vlan-id 5", &["syscall", "VLAN", "ring-v2"]),
     ]);
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use linerate::engine::edit::Transform;
 use linerate::engine::half::TxHalf;
 use linerate::engine::token_bucket::Allowance;
-use linerate::engine::turn::{TurnState, WhenFull, settle, turn};
+use linerate::engine::turn::{LatencyMode, TurnState, WhenFull, settle, turn};
 use linerate::ring::fake::{Arrival, FakeRxV3, FakeTx};
 use linerate::ring::geometry::{Geometry, GeometryChoice};
 use linerate::stats::counters::EngineCounters;
@@ -47,7 +47,7 @@ struct Bench {
 impl Bench {
     fn new(when_full: WhenFull, frames_per_kick: usize) -> Bench {
         let (ring, kernel) = FakeRxV3::pair(&geometry(Direction::Receive));
-        let mut state = TurnState::new(rules(), when_full, Allowance::Unlimited, true);
+        let mut state = TurnState::new(rules(), when_full, Allowance::Unlimited, LatencyMode::On);
         state.reserve(64);
         let wire = SharedWire::default();
         *wire.borrow_mut() = Wire { frames_per_kick, ..Wire::default() };

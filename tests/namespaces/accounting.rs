@@ -90,7 +90,7 @@ fn frozen(path: PathName) -> Result<(), Failed> {
     assert_eq!(counters.kernel.packets, u64::from(first));
     assert!(counters.kernel.drops > 0);
     assert_eq!(counters.received, counters.forwarded);
-    if path == PathName::Ring {
+    if path == PathName::RING {
         assert_eq!(counters.kernel.freezes, 2, "{counters:?}");
     }
     Ok(())
@@ -106,6 +106,6 @@ fn frozen_latency(path: PathName) -> Result<(), Failed> {
     let (summary, _) = served.finish()?;
     let longest = summary.latency.ok_or("no latency")?.max();
     // A path without kernel stamps starts its clock when it takes the frame.
-    assert_eq!(longest > 100_000_000, path.sees_metadata(), "{longest} ns");
+    assert_eq!(longest > 100_000_000, path.rx.sees_kernel_stamps(), "{longest} ns");
     Ok(())
 }

@@ -20,7 +20,7 @@ fn large_receive_ring(config: &mut EngineConfig) {
 fn drain(path: PathName) -> Result<(), Failed> {
     let waiting: u32 = match path {
         // What the smallest socket buffer holds that systems grant by default.
-        PathName::Syscall => 250,
+        PathName::SYSCALL => 250,
         _ => 8000,
     };
     let mut served = serve(path, large_receive_ring)?;

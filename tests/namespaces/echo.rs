@@ -4,6 +4,7 @@ use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::edit::Transform;
 use linerate::engine::token_bucket::Allowance;
+use linerate::engine::turn::LatencyMode;
 use linerate::lab::{ENGINE, GENERATOR};
 use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::EtherType;
@@ -153,12 +154,15 @@ fn unchanged(path: PathName) -> Result<(), Failed> {
 }
 
 fn latency(path: PathName) -> Result<(), Failed> {
-    for measured in [true, false] {
-        let mut served = serve(path, |config| config.measure_latency = measured)?;
-        served.echo(0..50)?;
+    let modes =
+        [(LatencyMode::On, Some(200)), (LatencyMode::Sampled, Some(4)), (LatencyMode::Off, None)];
+    for (mode, expected) in modes {
+        let mut served = serve(path, |config| config.latency = mode)?;
+        served.echo(0..200)?;
         let (summary, _) = served.finish()?;
         let count = summary.latency.map(|latency| latency.summary().count);
-        assert_eq!(count, measured.then_some(50));
+        // The first frame, and each 61st after it.
+        assert_eq!(count, expected, "{mode:?}");
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Test> {
             ("two workers damage and double none", two_workers),
         ],
     );
-    let seeing: Vec<_> = PathName::ALL.into_iter().filter(|path| path.sees_metadata()).collect();
+    let seeing: Vec<_> = crate::check::PATHS.into_iter().filter(|path| path.sees_tags()).collect();
     tests.extend(over(
         "many",
         &seeing,

@@ -90,7 +90,7 @@ fn observe(
 
 fn counters_move() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let (engine, load) = (config(&lab, PathName::Ring, |_| {}), load_config(&lab));
+    let (engine, load) = (config(&lab, PathName::RING, |_| {}), load_config(&lab));
     let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(500)))?;
     assert!(seen.load.is_clean(), "{:?}", seen.load);
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
@@ -150,7 +150,7 @@ fn peer_refuses() -> Result<(), Failed> {
     lab.engine.links().set_mtu(lab.engine.link.index, 1000)?;
     let mut load = load_config(&lab);
     load.sizes = Sizes::Fixed(FrameSize::with_fcs(1400)?);
-    let engine = config(&lab, PathName::Ring, |_| {});
+    let engine = config(&lab, PathName::RING, |_| {});
     let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(300)))?;
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
     let counted = seen.counters.near.link.transmit_dropped;
@@ -171,7 +171,7 @@ fn tagged_frames_arrive() -> Result<(), Failed> {
     let mut load = load_config(&lab);
     load.carriage.tags = vec![VlanTag { tpid: EtherType::VLAN.0, tci: 100 }];
     load.sizes = Sizes::Fixed(FrameSize::with_fcs(100)?);
-    let engine = config(&lab, PathName::Ring, |_| {});
+    let engine = config(&lab, PathName::RING, |_| {});
     let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(300)))?;
     assert_eq!(seen.load.tally.intact, 300, "{:?}", seen.load);
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
@@ -184,7 +184,7 @@ fn tagged_frames_arrive() -> Result<(), Failed> {
 /// The same run told without the engine's own counters, and without the far end.
 fn beyond_sight() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let engine = config(&lab, PathName::Ring, |config| config.ether_types = vec![EtherType::IPV4]);
+    let engine = config(&lab, PathName::RING, |config| config.ether_types = vec![EtherType::IPV4]);
     let load = load_config(&lab);
     let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(100)))?;
     assert_eq!((seen.load.sent, seen.load.lost), (100, 100));
@@ -204,7 +204,7 @@ fn queue_drops() -> Result<Completion, Failed> {
     if !slow_down(&lab.engine, 2_000_000, 4 << 10)? {
         return impossible_here("this kernel has no tbf queue (CONFIG_NET_SCH_TBF)");
     }
-    let engine = config(&lab, PathName::Ring, |config| {
+    let engine = config(&lab, PathName::RING, |config| {
         config.when_full = WhenFull::Drop;
         // Eight slots.
         config.transmit_ring = GeometryChoice {

@@ -72,7 +72,7 @@ fn run(
     adjust: impl FnOnce(&mut LoadPlan),
 ) -> Result<LoadOutcome, Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let engine = Engine::start(&engine_config(&lab, PathName::RingV2, |config| {
+    let engine = Engine::start(&engine_config(&lab, PathName::RING_V2, |config| {
         // The machine may have other work for a while.
         config.receive_ring.blocks = Some(128);
         config.when_full = linerate::engine::turn::WhenFull::Wait(Duration::from_secs(1));
@@ -294,7 +294,7 @@ fn out_of_reach() -> Result<(), Failed> {
 
 fn warm_up() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let engine = Engine::start(&engine_config(&lab, PathName::RingV2, |_| {}))?;
+    let engine = Engine::start(&engine_config(&lab, PathName::RING_V2, |_| {}))?;
     let mut plan = plan(&lab);
     plan.warm_up = Duration::from_millis(250);
     plan.interval = Duration::from_millis(100);

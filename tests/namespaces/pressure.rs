@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Test> {
         ("a full send buffer is not waited for", WhenFull::Drop, 4 << 20),
     ];
     let mut tests = Vec::new();
-    for path in PathName::ALL {
+    for path in crate::check::PATHS {
         for (name, when_full, limit_bytes) in cases {
             let run = move || slow(path, when_full, limit_bytes);
             tests.push(possible_test(format!("pressure, {path}: {name}"), run));

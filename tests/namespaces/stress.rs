@@ -94,7 +94,7 @@ fn stands(path: PathName) -> Result<(), Failed> {
                 assert_eq!(outcome.tally.returned(), outcome.tally.intact, "{}", phase.name);
             }
             PhaseState::Skipped(reason) => {
-                assert!(phase.name == PhaseName::VlanOn && !path.sees_metadata(), "{reason}");
+                assert!(phase.name == PhaseName::VlanOn && !path.sees_tags(), "{reason}");
             }
             PhaseState::NotReached => return Err(format!("{} not reached", phase.name).into()),
         }
@@ -207,7 +207,7 @@ fn unchanged() -> Result<(), Failed> {
 }
 
 fn stopped() -> Result<(), Failed> {
-    let reach = Reach::Lab { path: PathName::RingV2, udp: None };
+    let reach = Reach::Lab { path: PathName::RING_V2, udp: None };
     let request = request(reach, &[], Duration::from_secs(3));
     let stop = Some(Arc::clone(&request.base.stop));
     let mut audience = Counting { stop, ..Counting::default() };

@@ -25,12 +25,12 @@ pub fn tests() -> Vec<Test> {
     );
     tests.extend(over(
         "super-frames",
-        &[PathName::Ring, PathName::RingV2],
+        &[PathName::RING, PathName::RING_V2],
         &[("frames for which slot or block is too short are dropped by name", short_rings)],
     ));
     tests.extend(over(
         "super-frames",
-        &[PathName::RingV2],
+        &[PathName::RING_V2],
         &[("slots that hold no byte of a frame are no danger", tiny_slots)],
     ));
     tests
@@ -110,7 +110,7 @@ fn short_rings(path: PathName) -> Result<(), Failed> {
     let (summary, _) = served.finish()?;
     let counters = summary.counters;
     assert_eq!((counters.forwarded, counters.drops[DropReason::Truncated]), (10, 20));
-    if path == PathName::Ring {
+    if path == PathName::RING {
         assert!(counters.batches > 20, "no block was retired empty: {counters:?}");
     }
     Ok(())

@@ -249,7 +249,7 @@ fn no_question(path: PathName) -> Result<(), Failed> {
         (bad_length, DropReason::BadUdpLength),
     ];
     // A path that cannot tell a wrong checksum from a half-done one has to take it for the latter.
-    if path.sees_metadata() {
+    if path.rx.tags() == linerate::engine::names::TagView::Aside {
         cases.push((bad_checksum, DropReason::BadChecksum));
     }
     let frames: Vec<_> = cases.iter().map(|(frame, _)| frame).collect();

@@ -12,7 +12,7 @@ use crate::served::{Served, serve};
 
 pub fn tests() -> Vec<Test> {
     let (seeing, blind): (Vec<_>, Vec<_>) =
-        PathName::ALL.into_iter().partition(|path| path.sees_metadata());
+        crate::check::PATHS.into_iter().partition(|path| path.sees_tags());
     let mut tests = over(
         "vlan",
         &seeing,
