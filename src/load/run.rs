@@ -64,6 +64,9 @@ pub struct Progress {
     pub returned: u64,
     /// What came back so far, the warm-up left out.
     pub tally: Tally,
+    /// Whether the generator is so far behind its schedule that the run would be generator-limited if
+    /// it ended now.
+    pub is_behind: bool,
     /// Latencies since the last progress report, the warm-up left out.
     pub interval: Box<Latencies>,
 }

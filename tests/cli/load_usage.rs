@@ -97,6 +97,7 @@ fn sizes_flows_and_tags() {
     refused_in_the_lab(&[
         ("--lab -s 70000", &["70000", "65553"]),
         // One tag, not two, and the smallest frame that it allows.
+        ("--lab --ethertype 0x8100", &["VLAN tag"]),
         ("--lab --udp 6 --vlan-id 5", &["64-byte frames", "vlan-ipv6", "at least 84"]),
         ("--lab --udp 6 --vlan-id 5 --qinq-id 6", &["qinq-ipv6", "at least 88"]),
         ("--lab --udp 4 --flows 30000", &["30000 flows", "65535"]),

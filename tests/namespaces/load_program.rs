@@ -1,9 +1,10 @@
 //! `linerate load`, the program, where somebody else answers: a reflector that does wrong, another
 //! interface of the same machine, UDP ports whose station it has to find by itself.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
@@ -12,6 +13,8 @@ use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::sys::link::{Links, VethPair};
 use linerate::sys::namespace::Namespace;
 use linerate::wire::ethernet::{EtherType, MacAddress};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::check::{Test, eventually, test};
@@ -25,6 +28,7 @@ pub fn tests() -> Vec<Test> {
         test("load program: a second interface that somebody else serves", observed),
         test("load program: the kernel finds the station of an IP address", by_the_kernel),
         test("load program: a station is asked for where the kernel has no way", by_ourselves),
+        test("load program: Ctrl-C ends a drain", ends_a_drain),
         test("load program: nobody with that address is said", nobody),
     ]
 }
@@ -85,6 +89,33 @@ fn bad_frames() -> Result<(), Failed> {
     assert!(text.contains("MISSED: loss 20.0000 %, at most 10 % asked"), "{text}");
     // A header, and for each one of its own and the 60 bytes that the socket saw.
     assert_eq!(pcap?.len(), 24 + 50 * (16 + 60));
+    Ok(())
+}
+
+/// Nobody answers, so that there is nothing but the drain for a minute.
+fn ends_a_drain() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mac = MacAddress(ENGINE.mac).to_string();
+    let line = "load -r 5k -n 50 --warmup 0 --drain 60s --interval 20ms --json - -i";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
+    command.args(line.split(' ').chain([GENERATOR.interface, "--to", &mac]));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = lab.generator.namespace.run(|| command.spawn())??;
+    let lines = BufReader::new(child.stderr.take().ok_or("a pipe")?).lines();
+    let began = Instant::now();
+    let mut told = false;
+    for line in lines {
+        // All are sent when so many are open.
+        if line?.contains("open 50") && !told {
+            told = true;
+            kill(Pid::from_raw(child.id().try_into()?), Signal::SIGINT)?;
+        }
+    }
+    let out = std::io::read_to_string(child.stdout.take().ok_or("a pipe")?)?;
+    let ended_run = Ended { code: child.wait()?.code(), err: String::new(), out };
+    let document = ended_run.document(130);
+    assert_eq!((ended(&document, "lost"), &document["stopped"]), (50, &Value::Bool(false)));
+    assert!(began.elapsed() < Duration::from_secs(30), "{document:#}");
     Ok(())
 }
 
@@ -215,7 +246,7 @@ fn by_ourselves() -> Result<(), Failed> {
 fn nobody() -> Result<(), Failed> {
     let lab = half_addressed()?;
     for (port, from) in [("192.0.2.9:7", "192.0.2.1"), ("[2001:db8::9]:7", "2001:db8::1")] {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let line = ["-s 84 -i", GENERATOR.interface, "--to", port, "--from", from];
         let refused = run(&lab.generator.namespace, &line)?;
         assert_eq!(refused.code, Some(1), "{}", refused.err);
