@@ -10,6 +10,7 @@ pub mod compare;
 pub mod floor;
 pub mod line_rate;
 pub mod loading;
+pub mod neighbour;
 pub mod search;
 pub mod searching;
 pub mod site;
