@@ -40,6 +40,7 @@ mod tutorial;
 mod udp;
 mod vanish;
 mod vlan;
+mod waits;
 mod watch;
 
 use check::{Test, impossible_here};
@@ -82,6 +83,7 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        waits::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),
