@@ -20,8 +20,20 @@
 //! looks at the socket by itself is not relied on. `tests/engine/leave_and_rejoin.rs` walks through
 //! every interleaving of [`Vigil`] with the kernel's steps.
 //!
-//! A pair of calls is not worth it for a lone frame. A worker leaves at the second batch since it
-//! slept: where each frame ends a sleep, none is made.
+//! # What it costs and gains
+//!
+//! By `cargo bench --bench epoll_set`, cheapest of 200 rounds on two CPUs of a virtual machine (Linux
+//! 6.18, veth, V2 ring), each frame of a sender of 1.9 µs a frame:
+//!
+//! | receiver's socket | sender, a frame | receiver, leaving and rejoining |
+//! |---|---|---|
+//! | in the set, nobody asleep | + 180 ns | |
+//! | in the set for no event (`EPOLL_CTL_MOD`) | + 160 ns | 0.8 µs |
+//! | out of the set (`EPOLL_CTL_DEL`, `ADD`) | | 1.6 µs |
+//!
+//! For no event epoll is still called, and only finds out that it has nothing to do. So a worker
+//! leaves altogether, which pays from some ten frames on. It leaves at the second batch since it
+//! slept: where each frame ends a sleep, no call is made.
 
 use std::time::Duration;
 
