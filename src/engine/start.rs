@@ -60,7 +60,8 @@ impl Starter<'_> {
     /// Starts all workers on `cpus` in turn; on an error none is left running.
     pub fn start_all(&self, cpus: &[usize]) -> Result<(Vec<Worker>, Vec<String>)> {
         let mut workers = Vec::new();
-        let mut notes = vec![self.config.wait.note()];
+        let mut notes = self.config.reasons.clone();
+        notes.push(self.config.wait.note());
         if self.config.wait == Wait::Spin && self.config.workers > cpus.len() {
             notes.push(format!(
                 "WARNING: {} workers spin on {} CPU{}: each keeps the others of its CPU from serving",

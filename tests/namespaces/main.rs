@@ -29,6 +29,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod profiles;
 mod running;
 mod served;
 mod silence;
@@ -84,6 +85,7 @@ fn all() -> Vec<Test> {
         accounting::tests(),
         running::tests(),
         waits::tests(),
+        profiles::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),
