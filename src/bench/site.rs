@@ -11,7 +11,7 @@ use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
 use crate::engine::pool::Engine;
 use crate::error::{Error, Result};
-use crate::lab;
+use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::link::Links;
@@ -34,12 +34,18 @@ enum Place {
 }
 
 impl Site {
-    /// Makes the lab, for frames of up to `largest`, or looks at the interface: one that carries the
-    /// machine's default route is refused without `force`.
-    pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
-        let place = match reach {
+    /// Makes the lab for loads such as `request`, with frames of up to `largest`, or looks at the
+    /// interface: one that carries the machine's default route is refused unless it is forced.
+    pub fn open(request: &LoadRequest, largest: FrameSize) -> Result<Site> {
+        let force = request.force;
+        let place = match &request.reach {
             Reach::Lab { path, udp } => {
-                let testbed = Box::new(Testbed::lab_with(largest, udp.is_some())?);
+                let lab = LabConfig {
+                    addresses: udp.is_some(),
+                    queues: request.queues(),
+                    ..LabConfig::default()
+                };
+                let testbed = Box::new(Testbed::lab_with(largest, lab)?);
                 Place::Lab { testbed, path: *path, udp: *udp }
             }
             Reach::Station { interface, mac } => {

@@ -43,6 +43,7 @@ mod vanish;
 mod vlan;
 mod waits;
 mod watch;
+mod xsk;
 
 use check::{Test, impossible_here};
 
@@ -97,6 +98,7 @@ fn all() -> Vec<Test> {
         many::tests(),
         mtu::tests(),
         observe::tests(),
+        xsk::tests(),
     ]
     .into_iter()
     .flatten()
