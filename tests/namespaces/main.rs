@@ -30,6 +30,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod profiles;
 mod running;
 mod served;
 mod silence;
@@ -41,6 +42,7 @@ mod tutorial;
 mod udp;
 mod vanish;
 mod vlan;
+mod waits;
 mod watch;
 mod xsk;
 
@@ -85,6 +87,8 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        waits::tests(),
+        profiles::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),
