@@ -315,7 +315,8 @@ fn finish<I: Intake>(
         _ => 0,
     };
     let retire = Duration::from_millis(retire.into());
-    let drained = receiver.drain(job.plan.drain, retire, |books, now_ns| {
+    let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
+    let drained = receiver.drain(job.plan.drain, quiet, retire, |books, now_ns| {
         reporter.tick(books, &job.board, now_ns);
     })?;
     receiver.take_counters()?;
