@@ -10,7 +10,6 @@ use super::observation::{LoadKind, Metric, Observation};
 use super::scale;
 use super::testbed::Testbed;
 use super::trial::{self, Trial, TrialPlan};
-use crate::engine::pool::Engine;
 use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result};
 use crate::load::transmit::TxChoice;
@@ -241,19 +240,15 @@ fn take_turns(
     Ok(comparison)
 }
 
-/// Starts each engine once: those that start, and those that do not with the reason.
+/// Starts each one's engine once: those that start, and those that do not with the reason.
 fn who_can_run(
     testbed: &Testbed,
     config: &CompareConfig,
 ) -> Result<(Vec<Contestant>, Vec<Excluded>)> {
     let (mut able, mut excluded, mut first) = (Vec::new(), Vec::new(), None);
     for &contestant in &config.contestants {
-        let plan = plan(config, contestant, FrameSize::smallest());
-        match Engine::start(&plan.engine_config(testbed)) {
-            Ok(engine) => {
-                engine.stop();
-                able.push(contestant);
-            }
+        match trial::check(testbed, &plan(config, contestant, FrameSize::smallest())) {
+            Ok(()) => able.push(contestant),
             Err(error) => {
                 excluded.push(Excluded { contestant, reason: error.to_string() });
                 first.get_or_insert(error);

@@ -42,6 +42,17 @@ pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
+/// Two workers, one on the generator's CPU and one on the engine's.
+pub(super) fn engine_config(testbed: &Testbed, plan: &TrialPlan) -> EngineConfig {
+    EngineConfig {
+        workers: 2,
+        cpus: vec![plan.cpus.0, plan.cpus.1],
+        fanout: Some(FanoutMode::Cpu),
+        ether_types: ETHER_TYPES.to_vec(),
+        ..plan.engine_config(testbed)
+    }
+}
+
 /// Two workers and what fills them.
 struct Pair {
     engine: Engine,
@@ -53,13 +64,7 @@ struct Pair {
 /// Runs one trial in the calling thread, which must be in the generator's network namespace.
 pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, EngineSummary)> {
     let cpus = [plan.cpus.0, plan.cpus.1];
-    let engine = Engine::start(&EngineConfig {
-        workers: 2,
-        cpus: cpus.to_vec(),
-        fanout: Some(FanoutMode::Cpu),
-        ether_types: ETHER_TYPES.to_vec(),
-        ..plan.engine_config(testbed)
-    })?;
+    let engine = Engine::start(&engine_config(testbed, plan))?;
     let frames = drain_frames(plan.contestant.path, plan.size);
     let open = |number: usize| {
         let mut load = plan.frames(testbed);

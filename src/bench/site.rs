@@ -11,7 +11,7 @@ use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
 use crate::engine::pool::Engine;
 use crate::error::{Error, Result};
-use crate::lab;
+use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::link::Links;
@@ -39,7 +39,8 @@ impl Site {
     pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
         let place = match reach {
             Reach::Lab { path, udp } => {
-                let testbed = Box::new(Testbed::lab_with(largest, udp.is_some())?);
+                let lab = LabConfig { addresses: udp.is_some(), ..LabConfig::default() };
+                let testbed = Box::new(Testbed::lab_with(largest, lab)?);
                 Place::Lab { testbed, path: *path, udp: *udp }
             }
             Reach::Station { interface, mac } => {

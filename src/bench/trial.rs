@@ -112,6 +112,17 @@ impl TrialPlan {
     }
 }
 
+/// Starts and stops each engine that the plan's loads need: what fails here fails in every trial.
+pub fn check(testbed: &Testbed, plan: &TrialPlan) -> Result<()> {
+    if plan.loads.iter().any(|load| *load != LoadKind::Scale) {
+        Engine::start(&plan.engine_config(testbed))?.stop();
+    }
+    if plan.loads.contains(&LoadKind::Scale) {
+        Engine::start(&scale::engine_config(testbed, plan))?.stop();
+    }
+    Ok(())
+}
+
 /// Runs one trial. The calling thread must be in the generator's network namespace, and is pinned to
 /// the generator's CPU.
 pub fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<Trial> {

@@ -16,6 +16,7 @@ pub fn sentences(comparison: &Comparison) -> Vec<String> {
             .flatten()
             .flat_map(|question| [Some(question.best()), question.losers()])
             .flatten()
+            .chain(scaling(comparison, size))
             .map(|sentence| format!("{size} B, {sentence}."))
             .collect();
         found
@@ -72,6 +73,17 @@ fn cost(comparison: &Comparison, size: FrameSize) -> Option<Question<'_>> {
     choices
         .into_iter()
         .find_map(|(load, by)| question(comparison, size, "CPU", by, load, Metric::Cpu))
+}
+
+/// What a second worker adds, for each that was asked.
+fn scaling(comparison: &Comparison, size: FrameSize) -> Option<String> {
+    let of_one = |result: &ContestantResult| {
+        let Spread { median, min, max, .. } = result.spread(LoadKind::Scale, Metric::Scaling)?;
+        Some(format!("{} {median:.2} times one ({min:.2} to {max:.2})", result.contestant))
+    };
+    let results = comparison.with_size(size);
+    let found: Vec<String> = results.into_iter().filter_map(of_one).collect();
+    (!found.is_empty()).then(|| format!("two workers drain: {}", found.join(", ")))
 }
 
 /// The question, if `load` was measured.
@@ -286,6 +298,20 @@ mod tests {
         let words = "ring with 900.0 k/s, 3.00 times syscall's (3.00 to 3.00) (by drain, the \
                      generator limits the flood)";
         assert!(text.contains(words), "{text}");
+    }
+
+    #[test]
+    fn what_a_second_worker_adds_is_said_without_a_winner() {
+        let found = |together| Observation {
+            alone_pps: Some([500_000.0, 500_000.0]),
+            ..observed(LoadKind::Scale, together, together)
+        };
+        let mut ring = result("ring", &[(900, 600); 3], 900, &[9_000]);
+        for (trial, together) in ring.trials.iter_mut().zip([900, 950, 925]) {
+            trial.observations = vec![found(together)];
+        }
+        let text = say(vec![ring]);
+        assert_eq!(text, "64 B, two workers drain: ring 1.85 times one (1.80 to 1.90).");
     }
 
     #[test]
