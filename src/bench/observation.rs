@@ -147,8 +147,12 @@ pub struct Observation {
     pub alone_pps: Option<[f64; 2]>,
 }
 
-/// With less loss than this at flood the engine kept up.
-pub const GENERATOR_LIMITED_LOSS: f64 = 0.01;
+/// With less loss than this at flood, and a rate of echoes not further below that of the frames than
+/// this, the engine kept up. A short flood may leave all of what the engine is behind in its ring, and
+/// lose nothing.
+pub const KEPT_UP_LOSS: f64 = 0.01;
+/// See [`KEPT_UP_LOSS`]: the rates are taken over two spans, which differ by some milliseconds.
+pub const KEPT_UP_RATE: f64 = 0.95;
 
 impl Observation {
     /// What `outcome` says of an engine that used `cpu_ns` meanwhile.
@@ -216,7 +220,9 @@ impl Observation {
 
     /// Whether the engine kept up with a flood, so that its rate is the generator's.
     pub fn is_generator_limited(&self) -> bool {
-        self.load == LoadKind::Flood && self.loss_ratio() < GENERATOR_LIMITED_LOSS
+        self.load == LoadKind::Flood
+            && self.loss_ratio() < KEPT_UP_LOSS
+            && self.echoed_pps > self.offered_pps * KEPT_UP_RATE
     }
 
     /// Frames that came back wrong in any way.
@@ -249,6 +255,24 @@ mod tests {
         }
         assert!("deluge".parse::<LoadKind>().unwrap_err().contains("flood, drain, ping"));
         assert!(LoadKind::ALL.is_sorted(), "a flood tells what half of it is");
+    }
+
+    #[test]
+    fn an_engine_that_leaves_its_ring_full_did_not_keep_up() {
+        let tally = Tally { intact: 100_000, ..Tally::default() };
+        let flood = |span_ns| {
+            let report = LoadReport {
+                sent: 100_000,
+                sending_ns: 100_000_000,
+                tally,
+                first_stamp_ns: 1,
+                last_stamp_ns: span_ns,
+                ..LoadReport::default()
+            };
+            Observation::of_burst(LoadKind::Flood, &report, 0)
+        };
+        assert!(flood(101_000_000).is_generator_limited());
+        assert!(!flood(130_000_000).is_generator_limited(), "30 ms of frames were still there");
     }
 
     #[test]

@@ -113,8 +113,7 @@ impl CompareReport {
             self.text.say(load_table(comparison, &results, load).to_string());
             if load == LoadKind::Flood && results.iter().any(|r| r.is_generator_limited()) {
                 self.text.say(
-                    "  >= the generator was the limit: less than 1 % was lost, the engine can do \
-                     more",
+                    "  >= the generator was the limit: the engine kept up with it, and can do more",
                 );
             }
         }
