@@ -108,6 +108,16 @@ pub struct LoadRequest {
     pub force: bool,
 }
 
+impl LoadRequest {
+    /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
+    pub fn queues(&self) -> u32 {
+        match self.transmit.unwrap_or(TxChoice::BEST) {
+            TxChoice::Xsk => self.threads.senders() as u32,
+            _ => 1,
+        }
+    }
+}
+
 /// What a load found, and what was around it.
 #[derive(Debug)]
 pub struct Finding {
@@ -139,7 +149,7 @@ pub trait Audience: Send {
 /// Runs a load.
 pub fn run(request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
     let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
-    Site::open(&request.reach, largest, request.force)?.load(request, audience)
+    Site::open(request, largest)?.load(request, audience)
 }
 
 /// The line rate of the link in bits per second; `None` where it has none, or says none.

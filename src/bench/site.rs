@@ -34,12 +34,17 @@ enum Place {
 }
 
 impl Site {
-    /// Makes the lab, for frames of up to `largest`, or looks at the interface: one that carries the
-    /// machine's default route is refused without `force`.
-    pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
-        let place = match reach {
+    /// Makes the lab for loads such as `request`, with frames of up to `largest`, or looks at the
+    /// interface: one that carries the machine's default route is refused unless it is forced.
+    pub fn open(request: &LoadRequest, largest: FrameSize) -> Result<Site> {
+        let force = request.force;
+        let place = match &request.reach {
             Reach::Lab { path, udp } => {
-                let lab = LabConfig { addresses: udp.is_some(), ..LabConfig::default() };
+                let lab = LabConfig {
+                    addresses: udp.is_some(),
+                    queues: request.queues(),
+                    ..LabConfig::default()
+                };
                 let testbed = Box::new(Testbed::lab_with(largest, lab)?);
                 Place::Lab { testbed, path: *path, udp: *udp }
             }

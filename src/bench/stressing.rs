@@ -125,7 +125,7 @@ pub trait StressAudience: Send {
 /// result, beside the phases that were run.
 pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result<StressRun> {
     let base = &request.base;
-    let site = Site::open(&base.reach, FrameSize::smallest(), base.force)?.with_engine(enduring);
+    let site = Site::open(base, FrameSize::smallest())?.with_engine(enduring);
     let phases = plan(request, &site)?;
     let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
     let each = request.duration / runnable.max(1) as u32;

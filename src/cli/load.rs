@@ -149,7 +149,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = parse_senders)]
     senders: Option<usize>,
 
-    /// TX half: ring, mmsg, send
+    /// TX half: xsk, ring, mmsg, send [default: ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 

@@ -101,7 +101,7 @@ pub struct StressArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
     cpus: Option<CpuList>,
 
-    /// TX half: ring, mmsg, send
+    /// TX half: xsk, ring, mmsg, send [default: ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 

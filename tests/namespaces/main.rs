@@ -41,6 +41,7 @@ mod udp;
 mod vanish;
 mod vlan;
 mod watch;
+mod xsk;
 
 use check::{Test, impossible_here};
 
@@ -93,6 +94,7 @@ fn all() -> Vec<Test> {
         many::tests(),
         mtu::tests(),
         observe::tests(),
+        xsk::tests(),
     ]
     .into_iter()
     .flatten()

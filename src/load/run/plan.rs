@@ -147,7 +147,7 @@ impl LoadPlan {
 
     /// The TX half that is used.
     pub fn transmit_half(&self) -> TxChoice {
-        self.transmit.unwrap_or(TxChoice::Ring)
+        self.transmit.unwrap_or(TxChoice::BEST)
     }
 
     /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it

@@ -115,6 +115,7 @@ pub(super) fn work(
                         let _done = DoneAtLast(&job.board, number);
                         prepare(cpu)?;
                         match transmit {
+                            AnyTransmit::Umem(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Ring(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Copy(half) => send_alone(job, half, number, start_ns),
                         }
@@ -191,6 +192,9 @@ fn together(
     reporter: Reporter,
 ) -> Result<Received> {
     match (transmit, intake) {
+        (AnyTransmit::Umem(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Umem(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Umem(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
