@@ -14,6 +14,7 @@ pub mod search;
 pub mod stress;
 pub mod testbed;
 pub mod tutorial;
+pub mod waiting;
 
 /// What this NIC, this kernel and this packet I/O path can really do.
 #[derive(Debug, Parser)]

@@ -91,9 +91,10 @@ pub fn engine_counts(counters: &Value) {
     let (received, forwarded) = (count(counters, "received"), count(counters, "forwarded"));
     assert_eq!(received, forwarded + drops, "{counters:#}");
     assert_eq!(field(counters, "unexplained").as_i64(), Some(0));
-    for name in ["received_bytes", "forwarded_bytes", "batches", "wakeups", "send_refusals"] {
+    for name in ["received_bytes", "forwarded_bytes", "batches", "wakeups", "rejoins"] {
         count(counters, name);
     }
+    count(counters, "send_refusals");
     kernel(counters);
 }
 

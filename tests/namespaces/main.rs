@@ -29,6 +29,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod profiles;
 mod running;
 mod served;
 mod silence;
@@ -40,6 +41,7 @@ mod tutorial;
 mod udp;
 mod vanish;
 mod vlan;
+mod waits;
 mod watch;
 mod xsk;
 
@@ -83,6 +85,8 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        waits::tests(),
+        profiles::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),
