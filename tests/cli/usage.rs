@@ -101,13 +101,16 @@ fn lists_of_cpus() {
 
 #[test]
 fn names_of_paths_modes_and_types() {
-    let paths: &[&str] = &["'magic'", "ring, ring-v2, syscall"];
+    let paths: &[&str] = &["'magic'", "ring, ring-v2", "v2+mmsg"];
     refused(&[
         ("echo -i lo --path magic", paths),
         ("compare --paths ring,magic", paths),
+        ("compare --paths ring@magic", &["'magic'", "epoll, spin, adaptive"]),
+        ("compare --loads magic", &["'magic'", "flood, drain, ping, window, light, half, scale"]),
+        ("compare --tx magic", &["'magic'", "ring, mmsg, send"]),
         ("echo -i lo --fanout magic", &["'magic'", "hash, lb, cpu, rnd, rollover, qm"]),
         ("echo -i lo --transform magic", &["'magic'", "uppercase, none"]),
-        ("echo -i lo --latency magic", &["'magic'", "on, off"]),
+        ("echo -i lo --latency magic", &["'magic'", "on, sampled, off"]),
         ("echo -i lo --reply magic", &["'magic'", "l2, udp"]),
         ("echo -i lo --ethertype magic", &["'magic'", "0x88b5", "ipv6"]),
         ("echo -i lo --ethertype 0x10000", &["'0x10000'", "16-bit"]),

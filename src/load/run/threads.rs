@@ -362,7 +362,8 @@ fn finish<I: Intake>(
     // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
     // not want to wait.
     let was_stopped = stop.load(Ordering::Relaxed);
-    let drained = receiver.drain(job.plan.drain, retire, |books, now_ns| {
+    let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
+    let drained = receiver.drain(job.plan.drain, quiet, retire, |books, now_ns| {
         reporter.tick(books, &job.board, now_ns);
         was_stopped || !stop.load(Ordering::Relaxed)
     })?;
