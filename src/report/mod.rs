@@ -2,6 +2,7 @@
 
 pub mod advance;
 pub mod compare;
+pub mod compare_document;
 pub mod csv;
 pub mod echo;
 pub mod hdr_log;
