@@ -183,6 +183,14 @@ impl LoadRequest {
             force: false,
         }
     }
+
+    /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
+    pub fn queues(&self) -> u32 {
+        match self.transmit.unwrap_or(TxChoice::BEST) {
+            TxChoice::Xsk => self.threads.senders() as u32,
+            _ => 1,
+        }
+    }
 }
 
 /// What a load found, and what was around it.
@@ -216,7 +224,8 @@ pub trait Audience: Send {
 /// Runs a load.
 pub fn run(request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
     let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
-    Site::open(&request.reach, largest, request.force)?.load(request, audience)
+    let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
+    site.load(request, audience)
 }
 
 /// The line rate of the link in bits per second; `None` where it has none, or says none.

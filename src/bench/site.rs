@@ -14,7 +14,7 @@ use crate::engine::placement::choose_cpus;
 use crate::engine::pool::Engine;
 use crate::engine::token_bucket::Allowance;
 use crate::error::{Error, Result};
-use crate::lab;
+use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::link::Links;
@@ -53,11 +53,12 @@ enum Place {
 
 impl Site {
     /// Makes the lab, for frames of up to `largest`, or looks at the interfaces: one that carries the
-    /// machine's default route is refused without `force`.
-    pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
+    /// machine's default route is refused without `force`. The lab gets `queues` transmit queues.
+    pub fn open(reach: &Reach, largest: FrameSize, queues: u32, force: bool) -> Result<Site> {
         let place = match reach {
             Reach::Lab { path, udp } => {
-                let testbed = Box::new(Testbed::lab_with(largest, udp.is_some())?);
+                let lab = LabConfig { addresses: udp.is_some(), queues, ..LabConfig::default() };
+                let testbed = Box::new(Testbed::lab_with(largest, lab)?);
                 Place::Own { testbed, path: *path, udp: *udp }
             }
             Reach::Cable { interface, device_interface, path } => {

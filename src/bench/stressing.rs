@@ -123,7 +123,7 @@ pub trait StressAudience: Send {
 /// result, beside the phases that were run.
 pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result<StressRun> {
     let base = &request.base;
-    let site = Site::open(&base.reach, FrameSize::smallest(), base.force)?;
+    let site = Site::open(&base.reach, FrameSize::smallest(), base.queues(), base.force)?;
     let phases = plan(request, &site)?;
     let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
     let each = request.duration / runnable.max(1) as u32;

@@ -15,6 +15,7 @@ pub mod stress;
 pub mod target;
 pub mod testbed;
 pub mod tutorial;
+pub mod waiting;
 
 /// What this NIC, this kernel and this packet I/O path can really do.
 #[derive(Debug, Parser)]

@@ -63,7 +63,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
     cpus: Option<CpuList>,
 
-    /// TX half: ring, mmsg, send
+    /// TX half: xsk, ring, mmsg, send [default: ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 

@@ -26,7 +26,7 @@ use crate::load::plan::LoadConfig;
 use crate::load::rate::FrameRate;
 use crate::load::report::{LoadReport, Tally};
 use crate::load::template::Template;
-use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice};
+use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice, UmemTransmit};
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
@@ -123,8 +123,8 @@ impl Load {
         let intake =
             intake::open(plan.receive_half(), &plan.config, promiscuous, budget, &mut notes)?;
         let mut transmits = Vec::new();
-        for _ in 0..senders {
-            transmits.push(AnyTransmit::open(plan, &template, budget, &mut notes)?);
+        for sender in 0..senders {
+            transmits.push(AnyTransmit::open(plan, sender, &template, budget, &mut notes)?);
         }
         notes.dedup();
         let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
@@ -146,6 +146,7 @@ fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
 
 /// A TX half that was opened and bound.
 enum AnyTransmit {
+    Umem(UmemTransmit),
     Ring(RingTransmit),
     Copy(CopyTransmit),
 }
@@ -153,12 +154,19 @@ enum AnyTransmit {
 impl AnyTransmit {
     fn open(
         plan: &LoadPlan,
+        sender: usize,
         template: &Template,
         budget: &Arc<MemoryBudget>,
         notes: &mut Vec<String>,
     ) -> Result<AnyTransmit> {
         let (config, bypass): (&LoadConfig, bool) = (&plan.config, plan.qdisc_bypass);
         let (opened, most) = match plan.transmit_half() {
+            TxChoice::Xsk => {
+                // A queue serves one AF_XDP socket.
+                let umem = UmemTransmit::open(config, sender as u32, budget)?;
+                let most = umem.frame_bytes_max();
+                (AnyTransmit::Umem(umem), most)
+            }
             TxChoice::Ring => {
                 let ring = RingTransmit::open(config, bypass, budget, notes)?;
                 let most = ring.frame_bytes_max();
@@ -172,7 +180,7 @@ impl AnyTransmit {
         };
         if most < template.longest() {
             return Err(Error::Usage(format!(
-                "frames of {} bytes do not fit the TX ring's slots of {most}",
+                "frames of {} bytes do not fit the TX half's slots of {most}",
                 template.longest(),
             )));
         }

@@ -154,7 +154,7 @@ fn every_half_is_taken_as_named() {
         return;
     }
     let _alone = alone();
-    for (tx, rx) in [("mmsg", "v3"), ("send", "recv")] {
+    for (tx, rx) in [("mmsg", "v3"), ("send", "recv"), ("xsk", "v2")] {
         let document = measured(&format!("{SLOW} --tx {tx} --rx {rx}"));
         assert_eq!((text(&document, "tx"), text(&document, "rx")), (tx, rx));
     }

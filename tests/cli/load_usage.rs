@@ -111,7 +111,7 @@ fn threads_halves_and_what_to_expect() {
         ("--lab --senders 0", &["'0'", "from 1 to 64"]),
         ("--lab --senders 65", &["'65'", "from 1 to 64"]),
         ("--lab --cpus 3-1", &["'3-1'", "1-3"]),
-        ("--lab --tx magic", &["'magic'", "ring, mmsg, send"]),
+        ("--lab --tx magic", &["'magic'", "xsk, ring, mmsg, send"]),
         ("--lab --rx magic", &["'magic'", "v3, v2, recv"]),
         ("--lab --expect magic", &["'magic'", "uppercase, same, any"]),
         ("--lab --cpus 0,1,2", &["3 CPUs", "2 threads", "--senders"]),
@@ -180,7 +180,7 @@ fn help_says_what_rates_sizes_and_exit_codes_there_are() {
         "77 missing",
         "130 interrupted",
         "v3, v2, recv",
-        "ring, mmsg, send",
+        "xsk, ring, mmsg, send",
     ] {
         let text = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(words), "no '{words}' in {text}");

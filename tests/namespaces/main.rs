@@ -30,6 +30,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod profiles;
 mod running;
 mod served;
 mod silence;
@@ -41,7 +42,9 @@ mod tutorial;
 mod udp;
 mod vanish;
 mod vlan;
+mod waits;
 mod watch;
+mod xsk;
 
 use check::{Test, impossible_here};
 
@@ -84,6 +87,8 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        waits::tests(),
+        profiles::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),
@@ -95,6 +100,7 @@ fn all() -> Vec<Test> {
         many::tests(),
         mtu::tests(),
         observe::tests(),
+        xsk::tests(),
     ]
     .into_iter()
     .flatten()

@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         test("open loop: windows and ping-pong are timed", windows),
         test("open loop: a flood is no schedule, and a rate out of reach says so", out_of_reach),
         test("open loop: warm-up, progress and the stop flag", warm_up),
+        test("open loop: two AF_XDP senders have a queue each, a third has none", two_queues),
         test("open loop: any reflector will do where any is expected", any),
     ];
     for transmit in TxChoice::ALL {
@@ -49,6 +50,27 @@ pub fn tests() -> Vec<Test> {
         }
     }
     all
+}
+
+/// An AF_XDP socket has a queue for itself, so that two senders need two.
+fn two_queues() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig { queues: 2, ..LabConfig::default() })?;
+    let engine = Engine::start(&engine_config(&lab, PathName::RING_V2, |config| {
+        config.receive_ring.blocks = Some(128);
+    }))?;
+    let mut plan = plan(&lab);
+    plan.transmit = Some(TxChoice::Xsk);
+    plan.threads = Threads::Apart { senders: 2 };
+    plan.config.carriage.tags = vec![VlanTag::customer(5, 1)];
+    plan.limits = Limits::frames(10_000);
+    let outcome = load(&lab, &plan)?;
+    check_summary(&engine.stop());
+    assert_clean(&outcome, 10_000);
+    plan.threads = Threads::Apart { senders: 3 };
+    let refused = load(&lab, &plan).err().ok_or("three senders over two queues")?;
+    let text = refused.message().unwrap_or_default();
+    assert!(text.contains("queue 2") && text.contains("ethtool -l"), "{text}");
+    Ok(())
 }
 
 fn imix() -> linerate::load::plan::Sizes {

@@ -154,6 +154,7 @@ pub(super) fn work(
                         let _done = DoneAtLast(&job.board, number);
                         prepare(cpu)?;
                         match transmit {
+                            AnyTransmit::Umem(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Ring(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Copy(half) => send_alone(job, half, number, start_ns),
                         }
@@ -230,6 +231,9 @@ fn together(
     reporter: Reporter,
 ) -> Result<Received> {
     match (transmit, intake) {
+        (AnyTransmit::Umem(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Umem(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Umem(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
@@ -358,7 +362,8 @@ fn finish<I: Intake>(
     // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
     // not want to wait.
     let was_stopped = stop.load(Ordering::Relaxed);
-    let drained = receiver.drain(job.plan.drain, retire, |books, now_ns| {
+    let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
+    let drained = receiver.drain(job.plan.drain, quiet, retire, |books, now_ns| {
         reporter.tick(books, &job.board, now_ns);
         was_stopped || !stop.load(Ordering::Relaxed)
     })?;
