@@ -21,6 +21,7 @@ pub mod rx_v3;
 mod start;
 pub mod token_bucket;
 pub mod turn;
+pub mod tx_mmsg;
 pub mod tx_ring;
 pub mod tx_send;
 pub mod wait;

@@ -129,7 +129,16 @@ impl Starter<'_> {
     }
 
     fn plan(&self) -> PathPlan {
-        let EngineConfig { path, receive_ring, transmit_ring, latency, .. } = self.config;
+        let EngineConfig {
+            path,
+            receive_ring,
+            transmit_ring,
+            latency,
+            batch,
+            qdisc_bypass,
+            send_buffer,
+            ..
+        } = self.config;
         PathPlan {
             path: *path,
             ether_types: self.config.ether_types.iter().map(|t| t.0).collect(),
@@ -139,7 +148,10 @@ impl Starter<'_> {
                 mtu: self.link.mtu as usize,
             },
             budget: Arc::clone(&self.budget),
+            batch: *batch,
             stamped: *latency != LatencyMode::Off,
+            qdisc_bypass: *qdisc_bypass,
+            send_buffer: *send_buffer,
         }
     }
 

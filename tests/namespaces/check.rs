@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
+use linerate::engine::names::{RxName, TxName};
 
 /// A test by name: it fails by an error or by a panic, as of an assertion.
 pub struct Test {
@@ -39,12 +40,25 @@ pub fn impossible_here(reason: &str) -> Result<Completion, Failed> {
 /// One test of what every path must do.
 pub type PathTest = (&'static str, fn(PathName) -> Result<(), Failed>);
 
-/// The paths that every such test runs over.
-pub const PATHS: [PathName; 3] = [PathName::RING, PathName::RING_V2, PathName::SYSCALL];
+/// The paths that the whole suite runs over: pairs with a name of their own.
+pub const PATHS: [PathName; 4] =
+    [PathName::RING, PathName::RING_V2, PathName::SYSCALL, PathName::RING_MMSG];
 
-/// The tests for every path there is: a new path is tested by being in [`PATHS`].
+/// The tests for every path in [`PATHS`].
 pub fn over_every_path(topic: &str, tests: &[PathTest]) -> Vec<Test> {
     over(topic, &PATHS, tests)
+}
+
+/// The tests for every pair of halves there is, for what may depend on the pair.
+pub fn over_every_pair(topic: &str, tests: &[PathTest]) -> Vec<Test> {
+    over(topic, &pairs(), tests)
+}
+
+/// Every pair of halves.
+pub fn pairs() -> Vec<PathName> {
+    const UNBUILT: [RxName; 3] = [RxName::Recvmsg, RxName::Mmsg, RxName::Xsk];
+    let built = |path: &PathName| !UNBUILT.contains(&path.rx) && path.tx != TxName::Xsk;
+    PathName::all().filter(built).collect()
 }
 
 /// The tests for some paths.
