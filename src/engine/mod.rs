@@ -15,6 +15,7 @@ pub mod path;
 pub mod placement;
 pub mod pool;
 pub mod reply;
+pub mod rx_messages;
 pub mod rx_receive;
 pub mod rx_v2;
 pub mod rx_v3;

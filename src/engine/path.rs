@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
 use super::names::{PathName, RxName, TxName};
+use super::rx_messages::RxMessages;
 use super::rx_receive::RxReceive;
 use super::rx_v2::RxV2;
 use super::rx_v3::RxV3;
@@ -23,7 +24,7 @@ use crate::ring::tx::TxRing;
 use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
-use crate::sys::packet::{ALL_PROTOCOLS, Direction, PacketSocket, RingVersion};
+use crate::sys::packet::{ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion};
 use crate::units::memory;
 
 /// What a path's sockets and rings are made from.
@@ -37,6 +38,8 @@ pub struct PathPlan {
     pub rings: RingChoice,
     /// The cap on their memory.
     pub budget: Arc<MemoryBudget>,
+    /// The longest frame that receive buffers of our own take, in bytes without FCS.
+    pub frame_bytes_max: usize,
     /// Most frames that a receive half lends at once, where it has the choice.
     pub batch: usize,
     /// Whether frames are stamped on reception, where the kernel does not do so unasked.
@@ -85,7 +88,19 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
         (None, RxName::Recv) => {
             with_tx(RxReceive::new(shared, plan.stamped), tx, transmit, &socket)
         }
-        (None, _) => return Err(not_built(plan.path)),
+        (None, rx) => {
+            socket.tell_auxiliary()?;
+            if plan.stamped {
+                socket.tell_stamps()?;
+            }
+            let buffers = |frames| ReceiveBatch::new(frames, plan.frame_bytes_max);
+            if rx == RxName::Recvmsg {
+                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, transmit, &socket)
+            } else {
+                let buffers = buffers(plan.batch);
+                with_tx(RxMessages::<true>::new(shared, buffers), tx, transmit, &socket)
+            }
+        }
     };
     Ok(PreparedPath { socket, filter, run, notes })
 }

@@ -24,6 +24,8 @@ use crate::sys::filter::nothing;
 use crate::sys::link::Link;
 use crate::sys::packet::{FanoutMode, PacketSocket};
 use crate::sys::privilege::drop_capabilities;
+use crate::units::ETHERNET_HEADER_BYTES;
+use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// A running worker, as the pool holds it.
 #[derive(Debug)]
@@ -148,6 +150,7 @@ impl Starter<'_> {
                 mtu: self.link.mtu as usize,
             },
             budget: Arc::clone(&self.budget),
+            frame_bytes_max: self.link.mtu as usize + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES,
             batch: *batch,
             stamped: *latency != LatencyMode::Off,
             qdisc_bypass: *qdisc_bypass,

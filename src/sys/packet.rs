@@ -14,8 +14,10 @@ use super::mapping::Mapping;
 use crate::error::Result;
 
 mod batch;
+mod messages;
 
 pub use batch::{Gather, MESSAGES_MAX, SendBatch, Sent};
+pub use messages::{Auxiliary, Message, MessageWalk, Messages, ReceiveBatch};
 
 /// All protocols, host byte order (`ETH_P_ALL`).
 pub const ALL_PROTOCOLS: u16 = libc::ETH_P_ALL as u16;

@@ -33,7 +33,7 @@ fn where_to_send_must_be_said_and_said_once() {
         (&format!("-i lo --to {mac} --udp 4"), &["--to", "--udp"]),
         (&format!("-i lo --force --to {mac} --from 192.0.2.1"), &["--from", "UDP"]),
         ("--lab --from 192.0.2.1", &["--from", "--lab"]),
-        ("--lab magic", &["'magic'", "ring, ring-v2, syscall"]),
+        ("--lab magic", &["'magic'", "ring, ring-v2, ring-mmsg"]),
         ("--lab --udp 5", &["'5'", "4, 6"]),
         ("-i lo --to nobody", &["'nobody'", "a MAC", "192.0.2.7:7777"]),
         ("-i lo --to 192.0.2.7", &["'192.0.2.7'", "address and port"]),

@@ -97,7 +97,7 @@ fn lists_of_cpus() {
 
 #[test]
 fn names_of_paths_modes_and_types() {
-    let paths: &[&str] = &["'magic'", "ring, ring-v2, syscall"];
+    let paths: &[&str] = &["'magic'", "ring, ring-v2, ring-mmsg"];
     refused(&[
         ("echo -i lo --path magic", paths),
         ("compare --paths ring,magic", paths),

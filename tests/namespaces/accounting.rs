@@ -1,5 +1,7 @@
 //! Every frame is counted once, by the engine as by the kernel.
 
+use std::time::Duration;
+
 use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::names::RxName;
@@ -103,9 +105,11 @@ fn frozen(path: PathName) -> Result<(), Failed> {
 
 fn frozen_latency(path: PathName) -> Result<(), Failed> {
     let mut served = serve(path, |_| {})?;
+    // A kernel that nobody else has made stamp frames begins a moment after it is asked to.
+    std::thread::sleep(Duration::from_millis(100));
     served.engine.pause();
     served.client.send(&numbered(1, 60))?;
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(100));
     served.engine.resume();
     assert_eq!(served.client.collect(1)?.len(), 1);
     let (summary, _) = served.finish()?;
