@@ -31,7 +31,7 @@ fn geometry(direction: Direction) -> Geometry {
         block_bytes: Some(4096),
         blocks: Some(blocks),
         frame_bytes: Some(2048),
-        retire_ms: None,
+        ..GeometryChoice::default()
     };
     Geometry::plan(RingVersion::V3, direction, 1500, choice, 4096).unwrap()
 }
