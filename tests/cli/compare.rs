@@ -114,19 +114,19 @@ fn who_cannot_run_here_is_named_and_stops_nobody() {
 }
 
 #[test]
-fn waits_are_part_of_a_contestant_and_the_generators_half_can_be_chosen() {
+fn waits_and_profiles_are_part_of_a_contestant_and_the_generators_half_can_be_chosen() {
     if !namespaces_allowed() {
         return;
     }
     let _alone = alone();
     let words = [
         "compare --trials 1 --trial-duration 20ms --sizes 64 --tx mmsg --loads flood,ping",
-        "--paths syscall,ring-v2@spin,v2+ring@adaptive=20us,v2+ring --json -",
+        "--paths syscall,ring-v2@spin,v2+ring@adaptive=20us,v2+ring,balanced --json -",
     ];
     let line = words.join(" ");
     let ended = run(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
-    ended.expect(0).says(&["none wrong"]);
-    let contestants = ["syscall", "ring-v2@spin", "ring-v2@adaptive=20µs", "ring-v2"];
+    ended.expect(0).says(&["none wrong", "balanced is "]);
+    let contestants = ["syscall", "ring-v2@spin", "ring-v2@adaptive=20us", "ring-v2", "balanced"];
     schema::comparison(&schema::document(&ended.out), &contestants, &["flood", "ping"], &[64], 1);
 }
 
