@@ -12,6 +12,7 @@ pub mod contestant;
 pub mod floor;
 pub mod line_rate;
 pub mod loading;
+pub mod neighbour;
 pub mod observation;
 pub mod scale;
 pub mod search;

@@ -12,6 +12,7 @@ pub mod echo;
 pub mod load;
 pub mod search;
 pub mod stress;
+pub mod target;
 pub mod testbed;
 pub mod tutorial;
 pub mod waiting;

@@ -21,6 +21,7 @@ mod kernel_sends;
 mod lab;
 mod links;
 mod load;
+mod load_program;
 mod many;
 mod mtu;
 mod namespace;
@@ -76,6 +77,7 @@ fn all() -> Vec<Test> {
         lab::tests(),
         vanish::tests(),
         load::tests(),
+        load_program::tests(),
         open_loop::tests(),
         faulty::tests(),
         stress::tests(),

@@ -176,6 +176,11 @@ impl LoadPlan {
             Drive::Window(_) if self.threads.senders() > 1 => {
                 return usage("a window has one sender: several cannot share it");
             }
+            Drive::Paced { rate: Rate::Max, pattern } if pattern != Pattern::Constant => {
+                return usage(
+                    "a rate of max leaves no gaps to shape: ask for a rate to have a pattern",
+                );
+            }
             _ => {}
         }
         if let Threads::Apart { senders: 0 | 65.. } = self.threads {
