@@ -288,9 +288,10 @@ fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> Tria
     }
 }
 
-/// A rate of frames that nobody answered is no rate.
+/// A rate of frames that nobody answered is no rate. (Nobody answers none, either, of a generator that
+/// did not get its CPU for so long: that trial counts for nothing.)
 fn reject_silence(trial: &Trial, contestant: Contestant, size: FrameSize) -> Result<()> {
-    match trial.observations.iter().find(|found| found.tally.intact == 0) {
+    match trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0) {
         None => Ok(()),
         Some(silent) => Err(Error::Run(format!(
             "{contestant}, {size} bytes, {}: none of {} frames came back. Are the two interfaces \
