@@ -96,7 +96,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
-    /// The generator's TX half: ring, mmsg or send [default: the fastest]
+    /// The generator's TX half: xsk, ring, mmsg or send [default: ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
