@@ -92,7 +92,7 @@ impl TrialPlan {
 
     /// The frames that it gets.
     pub(super) fn frames(&self, testbed: &Testbed) -> LoadConfig {
-        let mut frames = frames_for(testbed, self.size, self.cpus.0, &self.stop);
+        let mut frames = frames_for(testbed, Sizes::Fixed(self.size), self.cpus.0, &self.stop);
         frames.quiet = QUIET;
         frames
     }
@@ -220,17 +220,17 @@ impl Turn<'_> {
     }
 }
 
-/// Frames of one size from the generator to the engine, by a thread on `cpu`.
+/// Frames of these sizes from the generator to the engine, by a thread on `cpu`.
 pub(super) fn frames_for(
     testbed: &Testbed,
-    size: FrameSize,
+    sizes: Sizes,
     cpu: usize,
     stop: &Arc<AtomicBool>,
 ) -> LoadConfig {
     let here = &testbed.generator.link;
     let there = MacAddress(testbed.engine.link.mac);
     let mut load = LoadConfig::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
-    load.sizes = Sizes::Fixed(size);
+    load.sizes = sizes;
     load.cpu = Some(cpu);
     load.stop = Arc::clone(stop);
     load
