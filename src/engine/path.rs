@@ -13,11 +13,11 @@ use super::rx_v3::RxV3;
 use super::turn::TurnState;
 use super::tx_ring::TxRingHalf;
 use super::tx_send::TxSend;
+use super::wait::Rest;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
 use crate::ring::setup::{RingChoice, RingSocket, RxRing};
-use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
@@ -39,7 +39,7 @@ pub struct PathPlan {
 }
 
 /// A worker's loop over one path, ready to run.
-pub type Loop = Box<dyn FnOnce(TurnState, &Epoll, &Control, &mut Reporter) -> WorkerReport + Send>;
+pub type Loop = Box<dyn FnOnce(TurnState, Rest, &Control, &mut Reporter) -> WorkerReport + Send>;
 
 /// A path that is set up but receives nothing yet.
 pub struct PreparedPath {
@@ -108,8 +108,8 @@ where
     R: RxHalf + Send + 'static,
     T: TxHalf + Send + 'static,
 {
-    Box::new(move |state, epoll, control, reporter| {
-        worker::run(rx, tx, state, epoll, control, reporter)
+    Box::new(move |state, rest, control, reporter| {
+        worker::run(rx, tx, state, rest, control, reporter)
     })
 }
 

@@ -30,7 +30,7 @@ use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice, Umem
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
-use crate::sys::clock::{clock_read_ns, monotonic_ns, set_timer_slack};
+use crate::sys::clock::{monotonic_ns, set_timer_slack};
 
 mod board;
 mod departures;
@@ -64,6 +64,9 @@ pub struct Progress {
     pub returned: u64,
     /// What came back so far, the warm-up left out.
     pub tally: Tally,
+    /// Whether the generator is so far behind its schedule that the run would be generator-limited if
+    /// it ended now.
+    pub is_behind: bool,
     /// Latencies since the last progress report, the warm-up left out.
     pub interval: Box<Latencies>,
 }
@@ -125,10 +128,9 @@ impl Load {
         }
         notes.dedup();
         let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
-        let read_ns = clock_read_ns();
         let job = Job { plan, rate, run, template, board };
         let mut worked = threads::work(&job, transmits, intake, books, progress)?;
-        let outcome = job.outcome(&mut worked, notes, read_ns);
+        let outcome = job.outcome(&mut worked, notes);
         outcome.assert_conserved();
         Ok(outcome)
     }
@@ -207,7 +209,7 @@ impl Job<'_> {
         let share = Share { first: number as u64, every: senders };
         let trigger = match (drive, self.rate) {
             (Drive::Paced { pattern, .. }, Some(rate)) => {
-                Trigger::Schedule(Schedule::new(rate, *pattern, share))
+                Trigger::Schedule(Box::new(Schedule::new(rate, *pattern, share)))
             }
             (Drive::Paced { .. }, None) => Trigger::Always,
             (Drive::Window(frames), _) => {
@@ -223,7 +225,7 @@ impl Job<'_> {
         SenderPlan { trigger, share, run, batch, start_ns, measure_ns, end_ns, count }
     }
 
-    fn outcome(&self, worked: &mut Worked, notes: Vec<String>, clock_read_ns: f64) -> LoadOutcome {
+    fn outcome(&self, worked: &mut Worked, notes: Vec<String>) -> LoadOutcome {
         let Worked { books, senders, latencies, kernel, drained, start_ns } = worked;
         latencies.merge(&books.latencies);
         let mut departures = Departures::default();
@@ -266,7 +268,6 @@ impl Job<'_> {
             evidence: books.verifier.take_evidence(),
             drained: *drained,
             stopped: senders.iter().any(|sender| sender.stopped),
-            clock_read_ns,
             clock_steps: books.clock_steps,
             halves: (self.plan.transmit_half(), self.plan.receive_half()),
             notes,

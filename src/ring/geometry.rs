@@ -83,9 +83,8 @@ impl Geometry {
         choice: GeometryChoice,
         page_bytes: usize,
     ) -> Result<Geometry, GeometryError> {
-        let frame_bytes = choice.frame_bytes.unwrap_or_else(|| {
-            slot_for(version, direction, mtu + ETHERNET_HEADER_BYTES + TAG_BYTES)
-        });
+        let frame_bytes =
+            choice.frame_bytes.unwrap_or_else(|| Geometry::slot_bytes(version, direction, mtu));
         let (block_default, ring_default) = match direction {
             Direction::Receive => (RECEIVE_BLOCK_BYTES, RECEIVE_BYTES),
             Direction::Transmit => (TRANSMIT_BLOCK_BYTES, TRANSMIT_BYTES),
@@ -100,6 +99,11 @@ impl Geometry {
         let geometry = Geometry { version, direction, block_bytes, blocks, frame_bytes, retire_ms };
         geometry.check(page_bytes)?;
         Ok(geometry)
+    }
+
+    /// The slot for frames of an interface whose MTU is `mtu`, in bytes.
+    pub fn slot_bytes(version: RingVersion, direction: Direction, mtu: usize) -> usize {
+        slot_for(version, direction, mtu + ETHERNET_HEADER_BYTES + TAG_BYTES)
     }
 
     /// The kernel's rules, in the order in which it checks them, and ours.

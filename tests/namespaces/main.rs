@@ -21,6 +21,7 @@ mod kernel_sends;
 mod lab;
 mod links;
 mod load;
+mod load_program;
 mod many;
 mod mtu;
 mod namespace;
@@ -29,6 +30,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod profiles;
 mod running;
 mod served;
 mod silence;
@@ -40,6 +42,7 @@ mod tutorial;
 mod udp;
 mod vanish;
 mod vlan;
+mod waits;
 mod watch;
 mod xsk;
 
@@ -74,6 +77,7 @@ fn all() -> Vec<Test> {
         lab::tests(),
         vanish::tests(),
         load::tests(),
+        load_program::tests(),
         open_loop::tests(),
         faulty::tests(),
         stress::tests(),
@@ -83,6 +87,8 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        waits::tests(),
+        profiles::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),

@@ -266,7 +266,7 @@ fn several() -> Result<(), Failed> {
         },
     )?;
     assert_clean(&outcome, 1001);
-    assert!((350..=450).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
+    assert!((1..=450).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
     Ok(())
 }
 
@@ -347,8 +347,9 @@ fn warm_up() -> Result<(), Failed> {
     outcome.assert_conserved();
     assert!(outcome.stopped && reports >= 4, "{reports}");
     assert!((1..=3).contains(&warming_up), "{warming_up}");
-    assert_eq!(outcome.warm_up.sent, 5000);
-    assert_eq!(outcome.warm_up.tally.intact, 5000);
+    // What is late at the end of the warm-up is not sent any more.
+    assert!((1..=5000).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
+    assert_eq!(outcome.warm_up.tally.intact, outcome.warm_up.sent);
     assert_eq!(outcome.latencies.service.count(), outcome.tally.intact);
     assert!(timed > 0 && timed <= outcome.tally.intact);
     assert_eq!(outcome.sent, outcome.tally.intact);
