@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::contestant::Contestant;
 use super::line_rate::LineRate;
 use super::search::burst::{
     BufferTime, BurstConfig, BurstMeasurer, BurstOutcome, BurstResult, buffer_time, longest_burst,
@@ -15,7 +16,7 @@ use super::search::search;
 use super::search::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
 use super::testbed::Testbed;
 use super::trial::{QUIET, frames_for};
-use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::config::EngineConfig;
 use crate::engine::pool::Engine;
 use crate::error::{Error, Result};
 use crate::load::generator::Generator;
@@ -30,8 +31,8 @@ use crate::sys::clock;
 /// What is searched over, beside the search's own parameters.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The path.
-    pub path: PathName,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
     /// The frames: of one size, or a mix.
     pub sizes: Sizes,
     /// CPUs of the generator and of the engine.
@@ -47,8 +48,8 @@ pub struct Subject {
 /// A finished search over one path with one size.
 #[derive(Debug)]
 pub struct SearchRun {
-    /// The path.
-    pub path: PathName,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
     /// The frames.
     pub sizes: Sizes,
     /// Which repetition of the whole it is, from 1.
@@ -79,8 +80,8 @@ pub struct LatencyPoint {
 /// A finished loss curve.
 #[derive(Debug)]
 pub struct CurveRun {
-    /// The path.
-    pub path: PathName,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
     /// The frames.
     pub sizes: Sizes,
     /// What counts as 100 %: what the generator alone sends into a sink, in frames per second.
@@ -92,8 +93,8 @@ pub struct CurveRun {
 /// Finished bursts.
 #[derive(Debug)]
 pub struct BurstRun {
-    /// The path.
-    pub path: PathName,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
     /// The frames.
     pub sizes: Sizes,
     /// What was found.
@@ -270,12 +271,9 @@ pub const BURST_FRAMES_MAX: u64 = 20_000;
 
 fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {
     Engine::start(&EngineConfig {
-        namespace: Some(testbed.engine.namespace.clone()),
-        path: subject.path,
         cpus: vec![subject.cpus.1],
         ring_memory: Arc::clone(&subject.ring_memory),
-        force: testbed.force,
-        ..EngineConfig::new(&testbed.engine.link.name)
+        ..subject.path.engine_config(testbed)
     })
 }
 

@@ -168,11 +168,11 @@ fn expected(config: &CompareConfig) -> Duration {
     trial * u32::try_from(trials).unwrap_or(u32::MAX)
 }
 
-fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+pub(super) fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
     let mut kept = Vec::new();
     for value in values {
         if !kept.contains(value) {
-            kept.push(*value);
+            kept.push(value.clone());
         }
     }
     kept

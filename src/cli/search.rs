@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::compare::{parse_trial_duration, parse_trials};
+use super::compare::{distinct, parse_trial_duration, parse_trials};
 use super::load::parse_ratio;
 use super::testbed::TestbedArgs;
+use crate::bench::contestant::Contestants;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;
 use crate::bench::search::goal::{Procedure, SearchConfig, SearchGoal};
@@ -19,7 +20,6 @@ use crate::bench::searching::{
     BURST_FRAMES_MAX, MIN_LOAD_PPS, SearchRun, Sinks, Subject, run_burst, run_curve, run_search,
 };
 use crate::bench::testbed::Testbed;
-use crate::engine::config::PathName;
 use crate::error::{Error, Result, exit};
 use crate::load::sizes::Sizes;
 use crate::report::search::{Agreed, SearchReport, goal_name};
@@ -67,9 +67,10 @@ summary).";
 /// What all three work on.
 #[derive(Args, Debug)]
 pub struct SubjectArgs {
-    /// Packet paths, with commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "ring,syscall")]
-    paths: Vec<PathName>,
+    /// Packet paths as in `compare`, each with @spin or @adaptive if asked for, with commas; `all`
+    /// for every preset. The default: the path for throughput, and the plain one
+    #[arg(long, value_name = "LIST", default_value = "ring,syscall")]
+    paths: Contestants,
 
     #[command(flatten)]
     testbed: TestbedArgs,
@@ -192,13 +193,14 @@ impl SearchArgs {
         let config = self.config();
         config.check()?;
         let mut runs: Vec<SearchRun> = Vec::new();
-        let mut bench = Bench::open(&self.subject, &self.sizes, "search")?;
-        let searches = self.sizes.len() * self.subject.paths.len() * self.repeat;
+        let sizes = distinct(&self.sizes);
+        let mut bench = Bench::open(&self.subject, &sizes, "search")?;
+        let searches = sizes.len() * self.subject.paths.0.len() * self.repeat;
         bench.report.expect(searches, config.max_duration);
         let mut code = exit::OK;
         for repetition in 1..=self.repeat {
             let turn = (self.repeat > 1).then_some((repetition, self.repeat));
-            let ended = bench.each(&self.subject, &self.sizes, |testbed, subject, report| {
+            let ended = bench.each(&self.subject, &sizes, |testbed, subject, report| {
                 report.heading(&subject.sizes, subject.path, turn);
                 report.search_begins(config.max_duration);
                 let after_trial = &mut |record: &_| report.trial(record);
@@ -271,8 +273,9 @@ impl LossCurveArgs {
     /// Measures, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let mut runs = Vec::new();
-        let mut bench = Bench::open(&self.subject, &self.sizes, "loss-curve")?;
-        let code = bench.each(&self.subject, &self.sizes, |testbed, subject, report| {
+        let sizes = distinct(&self.sizes);
+        let mut bench = Bench::open(&self.subject, &sizes, "loss-curve")?;
+        let code = bench.each(&self.subject, &sizes, |testbed, subject, report| {
             let config = self.config(subject.sink_pps);
             report.heading(&subject.sizes, subject.path, None);
             report.curve_begins(config.loads());
@@ -306,8 +309,9 @@ impl BurstArgs {
         let config =
             BurstConfig { repetitions: self.repetitions, ..BurstConfig::up_to(self.max_frames) };
         let mut runs = Vec::new();
-        let mut bench = Bench::open(&self.subject, &self.sizes, "burst")?;
-        let code = bench.each(&self.subject, &self.sizes, |testbed, subject, report| {
+        let sizes = distinct(&self.sizes);
+        let mut bench = Bench::open(&self.subject, &sizes, "burst")?;
+        let code = bench.each(&self.subject, &sizes, |testbed, subject, report| {
             report.heading(&subject.sizes, subject.path, None);
             report.bursts_begin(config.repetitions);
             let (line_rate, mut done) = (report.line_rate(), 0);
@@ -368,7 +372,7 @@ impl Bench {
         let testbed = &*testbed;
         let ring_memory = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
         let subjects =
-            sizes.iter().flat_map(|sizes| args.paths.iter().map(move |&path| (sizes, path)));
+            sizes.iter().flat_map(|sizes| args.paths.0.iter().map(move |&path| (sizes, path)));
         let mut sinks = Sinks::default();
         let mut code = exit::OK;
         for (sizes, path) in subjects {

@@ -11,6 +11,7 @@ use super::compare::table;
 use super::json::{self, JsonFile};
 use super::search_document as document;
 use super::text::{Text, grouped};
+use crate::bench::contestant::Contestant;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstResult;
 use crate::bench::search::goal::Procedure;
@@ -20,7 +21,6 @@ use crate::bench::search::result::{Confirmation, GoalResult, Irregularity};
 use crate::bench::search::trial::TrialRecord;
 use crate::bench::searching::{BurstRun, CurveRun, LatencyPoint, SearchRun};
 use crate::bench::testbed::Testbed;
-use crate::engine::config::PathName;
 use crate::error::{Error, Result};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::stats::spread::Spread;
@@ -42,7 +42,7 @@ pub struct SearchReport {
 #[derive(Clone, Debug)]
 pub struct Agreed {
     /// The path.
-    pub path: PathName,
+    pub path: Contestant,
     /// The frames.
     pub sizes: Sizes,
     /// The goal's name.
@@ -106,7 +106,7 @@ impl SearchReport {
     }
 
     /// What comes next.
-    pub fn heading(&mut self, sizes: &Sizes, path: PathName, repetition: Option<(usize, usize)>) {
+    pub fn heading(&mut self, sizes: &Sizes, path: Contestant, repetition: Option<(usize, usize)>) {
         let what = match sizes {
             Sizes::Fixed(size) => format!("{size} B"),
             Sizes::Imix => {
