@@ -1,15 +1,18 @@
-//! The comparison: for each size the paths take turns, so that what disturbs the machine disturbs
-//! them alike.
+//! The comparison: for each size the contestants take turns, so that what disturbs the machine
+//! disturbs them alike.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::contestant::Contestant;
+use super::observation::{LoadKind, Metric, Observation};
+use super::scale;
 use super::testbed::Testbed;
 use super::trial::{self, Trial, TrialPlan};
-use crate::engine::config::PathName;
 use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result};
+use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
@@ -19,16 +22,18 @@ use crate::units::FrameSize;
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct CompareConfig {
-    /// The paths, in the order of the table.
-    pub paths: Vec<PathName>,
+    /// Who takes part, in the order of the tables.
+    pub contestants: Vec<Contestant>,
     /// The frame sizes.
     pub sizes: Vec<FrameSize>,
-    /// Trials for each path and size.
+    /// The loads of a trial, in the order of [`LoadKind`].
+    pub loads: Vec<LoadKind>,
+    /// Trials for each contestant and size.
     pub trials: usize,
-    /// How long the flood of a trial lasts.
-    pub trial_duration: Duration,
-    /// How long single frames are exchanged in a trial.
-    pub round_trips: Duration,
+    /// How long each load of a trial lasts that has no end of its own.
+    pub duration: Duration,
+    /// The generator's TX half; `None` for the best.
+    pub transmit: Option<TxChoice>,
     /// CPUs of the generator and of the engine.
     pub cpus: (usize, usize),
     /// Of which frames engines keep the latency.
@@ -39,89 +44,58 @@ pub struct CompareConfig {
     pub stop: Arc<AtomicBool>,
 }
 
-/// All trials of one path with one size.
+/// All trials of one contestant with one size.
 #[derive(Debug)]
-pub struct PathResult {
-    /// The path.
-    pub path: PathName,
+pub struct ContestantResult {
+    /// Who.
+    pub contestant: Contestant,
     /// The size.
     pub size: FrameSize,
-    /// The trials, in order; trial n of every path ran in the same round.
+    /// The trials, in order; trial n of all contestants ran in the same round.
     pub trials: Vec<Trial>,
 }
 
-/// A finding, relative to the `syscall` path: trial by trial, then spread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub struct Ratios {
-    /// Forwarding rate at flood.
-    pub forwarded: Option<Spread>,
-    /// Drain rate.
-    pub drain: Option<Spread>,
-    /// CPU time of the engine for each frame.
-    pub cpu: Option<Spread>,
-    /// Median round trip of a lone frame.
-    pub rtt_p50: Option<Spread>,
-}
-
-impl PathResult {
-    /// Rate at which frames left at flood, in frames per second.
-    pub fn offered(&self) -> Option<Spread> {
-        Spread::of(self.trials.iter().map(|trial| trial.flood.offered_pps()))
+impl ContestantResult {
+    /// What was found under `load`, trial by trial.
+    pub fn of(&self, load: LoadKind) -> impl Iterator<Item = &Observation> {
+        self.trials.iter().filter_map(move |trial| trial.of(load))
     }
 
-    /// Latencies inside the engine, of all trials; which, its path says.
-    pub fn engine_latency(&self) -> Latency {
-        let mut sum = Latency::default();
-        self.trials.iter().filter_map(|t| t.engine_latency.as_ref()).for_each(|l| sum.merge(l));
-        sum
+    /// `metric` under `load` over the trials.
+    pub fn spread(&self, load: LoadKind, metric: Metric) -> Option<Spread> {
+        Spread::of(self.of(load).filter_map(|found| found.value(metric)))
     }
 
-    /// Rate at which verified echoes came back at flood, in frames per second.
-    pub fn forwarded(&self) -> Option<Spread> {
-        Spread::of(self.trials.iter().map(forwarded_pps))
+    /// `metric` under `load` in units of `base`'s, round by round.
+    pub fn ratio(&self, base: &ContestantResult, load: LoadKind, metric: Metric) -> Option<Spread> {
+        let value = |trial: &Trial| trial.of(load)?.value(metric);
+        let rounds = self.trials.iter().zip(&base.trials);
+        Spread::of(rounds.filter_map(|(own, other)| Some(value(own)? / value(other)?)))
     }
 
-    /// Rate of the drain, in frames per second.
-    pub fn drain(&self) -> Option<Spread> {
-        Spread::of(self.trials.iter().map(drain_pps))
-    }
-
-    /// CPU time of the engine, in nanoseconds for each frame.
-    pub fn cpu(&self) -> Option<Spread> {
-        Spread::of(self.trials.iter().map(cpu_ns))
-    }
-
-    /// Round trips of all trials.
-    pub fn round_trips(&self) -> Latency {
-        let mut sum = Latency::default();
-        self.trials.iter().for_each(|trial| sum.merge(&trial.round_trips.rtt));
-        sum
-    }
-
-    /// Part of the flood's frames that did not come back intact.
-    pub fn loss_ratio(&self) -> f64 {
-        let sent: u64 = self.trials.iter().map(|trial| trial.flood.sent).sum();
-        let intact: u64 = self.trials.iter().map(|trial| trial.flood.tally.intact).sum();
+    /// The part of `load`'s frames that did not come back intact, over all trials.
+    pub fn loss_ratio(&self, load: LoadKind) -> f64 {
+        let sent: u64 = self.of(load).map(|found| found.sent).sum();
+        let intact: u64 = self.of(load).map(|found| found.tally.intact).sum();
         if sent == 0 { 0.0 } else { 1.0 - intact as f64 / sent as f64 }
     }
 
-    /// Whether the generator was the limit in most trials.
+    /// Whether the generator was the limit of the flood in most trials.
     pub fn is_generator_limited(&self) -> bool {
-        let limited = self.trials.iter().filter(|trial| trial.is_generator_limited()).count();
-        2 * limited > self.trials.len()
+        let limited = self.trials.iter().filter(|trial| {
+            trial.of(LoadKind::Flood).is_some_and(Observation::is_generator_limited)
+        });
+        2 * limited.count() > self.trials.len()
     }
 
-    /// Frames verified in all parts of all trials.
+    /// Frames verified under all loads of all trials.
     pub fn verified(&self) -> u64 {
-        self.reports().map(|report| report.tally.intact).sum()
+        self.observations().map(|found| found.tally.intact).sum()
     }
 
-    /// Frames that came back wrong in any way, in all parts of all trials.
+    /// Frames that came back wrong in any way.
     pub fn wrong(&self) -> u64 {
-        let wrong = |tally: &crate::load::report::Tally| {
-            tally.corrupted + tally.not_transformed + tally.truncated + tally.duplicated
-        };
-        self.reports().map(|report| wrong(&report.tally)).sum()
+        self.observations().map(Observation::wrong).sum()
     }
 
     /// What the engines did, added up.
@@ -132,61 +106,67 @@ impl PathResult {
         })
     }
 
-    /// This path's findings in units of `base`'s, trial by trial.
-    pub fn ratios_to(&self, base: &PathResult) -> Ratios {
-        let ratio = |value: fn(&Trial) -> f64| {
-            let pairs = self.trials.iter().zip(&base.trials);
-            Spread::of(
-                pairs.map(|(own, other)| value(own) / value(other)).filter(|r| r.is_finite()),
-            )
-        };
-        Ratios {
-            forwarded: ratio(forwarded_pps),
-            drain: ratio(drain_pps),
-            cpu: ratio(cpu_ns),
-            rtt_p50: ratio(rtt_p50_ns),
-        }
+    /// Latencies inside the engine, of all trials; which, its path says.
+    pub fn engine_latency(&self) -> Latency {
+        let mut sum = Latency::default();
+        self.trials.iter().filter_map(|t| t.engine_latency.as_ref()).for_each(|l| sum.merge(l));
+        sum
     }
 
-    fn reports(&self) -> impl Iterator<Item = &crate::load::report::LoadReport> {
-        self.trials.iter().flat_map(|trial| [&trial.flood, &trial.drain, &trial.round_trips])
+    fn observations(&self) -> impl Iterator<Item = &Observation> {
+        self.trials.iter().flat_map(|trial| &trial.observations)
     }
 }
 
-fn forwarded_pps(trial: &Trial) -> f64 {
-    trial.flood.arrival_pps()
-}
-
-fn drain_pps(trial: &Trial) -> f64 {
-    trial.drain.arrival_pps()
-}
-
-fn cpu_ns(trial: &Trial) -> f64 {
-    trial.cpu_ns_per_frame
-}
-
-fn rtt_p50_ns(trial: &Trial) -> f64 {
-    trial.round_trips.rtt.percentile(50.0) as f64
+/// One that cannot run here.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Excluded {
+    /// Who.
+    pub contestant: Contestant,
+    /// Why, and what to do about it.
+    pub reason: String,
 }
 
 /// A whole comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// By size, then by path.
-    pub results: Vec<PathResult>,
+    /// By size, then by contestant.
+    pub results: Vec<ContestantResult>,
+    /// The loads of each trial.
+    pub loads: Vec<LoadKind>,
+    /// Those that were asked for and cannot run here.
+    pub excluded: Vec<Excluded>,
     /// Whether it was ended before all trials were done.
     pub interrupted: bool,
 }
 
 impl Comparison {
-    /// The result of `path` with `size`.
-    pub fn result(&self, path: PathName, size: FrameSize) -> Option<&PathResult> {
-        self.results.iter().find(|result| result.path == path && result.size == size)
+    /// The sizes, in order.
+    pub fn sizes(&self) -> Vec<FrameSize> {
+        let mut sizes: Vec<FrameSize> = self.results.iter().map(|result| result.size).collect();
+        sizes.dedup();
+        sizes
     }
 
-    /// The findings of `result` in units of the `syscall` path's with the same size.
-    pub fn ratios(&self, result: &PathResult) -> Option<Ratios> {
-        Some(result.ratios_to(self.result(PathName::SYSCALL, result.size)?))
+    /// All results with `size`.
+    pub fn with_size(&self, size: FrameSize) -> Vec<&ContestantResult> {
+        self.results.iter().filter(|result| result.size == size).collect()
+    }
+
+    /// What the others with `size` are measured against.
+    pub fn baseline(&self, size: FrameSize) -> Option<&ContestantResult> {
+        let is_it = |result: &&ContestantResult| result.contestant == Contestant::BASELINE;
+        self.results.iter().filter(|result| result.size == size).find(is_it)
+    }
+
+    /// `metric` of `result` under `load` in units of the baseline's with the same size.
+    pub fn ratio(
+        &self,
+        result: &ContestantResult,
+        load: LoadKind,
+        metric: Metric,
+    ) -> Option<Spread> {
+        result.ratio(self.baseline(result.size)?, load, metric)
     }
 }
 
@@ -197,18 +177,24 @@ pub struct Step {
     pub done: usize,
     /// Trials in all.
     pub total: usize,
-    /// The path whose turn it is.
-    pub path: PathName,
+    /// Whose turn it is.
+    pub contestant: Contestant,
     /// The size.
     pub size: FrameSize,
 }
 
 /// Runs a comparison; `progress` is called before each trial.
+///
+/// Those that cannot run here are left out, with the reason; if nobody can, the first one's error is
+/// the result.
 pub fn run(
     testbed: &Testbed,
     config: &CompareConfig,
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
+    if config.loads.contains(&LoadKind::Scale) {
+        scale::check(testbed, config.cpus)?;
+    }
     // The generator is a thread of its own in its own namespace; this one only waits for it.
     testbed.generator.namespace.run(|| take_turns(testbed, config, progress))?
 }
@@ -218,28 +204,29 @@ fn take_turns(
     config: &CompareConfig,
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
-    let total = config.sizes.len() * config.paths.len() * config.trials;
-    let mut comparison = Comparison { results: Vec::new(), interrupted: false };
+    let (contestants, excluded) = who_can_run(testbed, config)?;
+    let total = config.sizes.len() * contestants.len() * config.trials;
+    let loads = config.loads.clone();
+    let mut comparison = Comparison { results: Vec::new(), loads, excluded, interrupted: false };
     let mut done = 0;
     for &size in &config.sizes {
-        let mut results: Vec<PathResult> = config
-            .paths
+        let mut results: Vec<ContestantResult> = contestants
             .iter()
-            .map(|&path| PathResult { path, size, trials: Vec::new() })
+            .map(|&contestant| ContestantResult { contestant, size, trials: Vec::new() })
             .collect();
         'rounds: for round in 0..config.trials {
-            // Each round begins with another path, so that none always follows the same one.
-            for turn in 0..results.len() {
-                let index = (round + turn) % config.paths.len();
-                let path = results[index].path;
-                progress(Step { done, total, path, size });
-                let trial = trial::run(testbed, &plan(config, path, size), &config.ring_memory)?;
+            // Each round begins with another one, so that none always follows the same one.
+            for turn in 0..contestants.len() {
+                let index = (round + turn) % contestants.len();
+                let contestant = contestants[index];
+                progress(Step { done, total, contestant, size });
+                let trial = trial::run(testbed, &plan(config, contestant, size))?;
                 if config.stop.load(Ordering::Relaxed) {
                     // A trial cut short says nothing; those before it stand.
                     comparison.interrupted = true;
                     break 'rounds;
                 }
-                reject_damage(&trial, path, size)?;
+                reject_silence(&trial, contestant, size)?;
                 results[index].trials.push(trial);
                 done += 1;
             }
@@ -253,27 +240,49 @@ fn take_turns(
     Ok(comparison)
 }
 
-fn plan(config: &CompareConfig, path: PathName, size: FrameSize) -> TrialPlan {
+/// Starts each one's engine once: those that start, and those that do not with the reason.
+fn who_can_run(
+    testbed: &Testbed,
+    config: &CompareConfig,
+) -> Result<(Vec<Contestant>, Vec<Excluded>)> {
+    let (mut able, mut excluded, mut first) = (Vec::new(), Vec::new(), None);
+    for &contestant in &config.contestants {
+        match trial::check(testbed, &plan(config, contestant, FrameSize::smallest())) {
+            Ok(()) => able.push(contestant),
+            Err(error) => {
+                excluded.push(Excluded { contestant, reason: error.to_string() });
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        Some(error) if able.is_empty() => Err(error),
+        _ => Ok((able, excluded)),
+    }
+}
+
+fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> TrialPlan {
     TrialPlan {
-        path,
+        contestant,
         size,
-        flood: config.trial_duration,
-        round_trips: config.round_trips,
-        generator_cpu: config.cpus.0,
-        engine_cpu: config.cpus.1,
+        loads: config.loads.clone(),
+        duration: config.duration,
+        transmit: config.transmit,
+        cpus: config.cpus,
         latency: config.latency,
+        ring_memory: Arc::clone(&config.ring_memory),
         stop: Arc::clone(&config.stop),
     }
 }
 
 /// A rate of frames that nobody answered is no rate.
-fn reject_damage(trial: &Trial, path: PathName, size: FrameSize) -> Result<()> {
-    if trial.flood.tally.intact == 0 {
-        return Err(Error::Run(format!(
-            "--path {path}, {size} bytes: none of {} frames came back. Are the two interfaces \
+fn reject_silence(trial: &Trial, contestant: Contestant, size: FrameSize) -> Result<()> {
+    match trial.observations.iter().find(|found| found.tally.intact == 0) {
+        None => Ok(()),
+        Some(silent) => Err(Error::Run(format!(
+            "{contestant}, {size} bytes, {}: none of {} frames came back. Are the two interfaces \
              joined, and do they carry EtherType 0x88b5?",
-            trial.flood.sent
-        )));
+            silent.load, silent.sent
+        ))),
     }
-    Ok(())
 }

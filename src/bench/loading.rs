@@ -1,6 +1,7 @@
 //! One load over one interface, with everything that can be known around it: counters of every
 //! layer before and after, the engine's own where it is ours, and what the harness itself costs.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +16,9 @@ use crate::engine::placement::choose_cpus;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::Result;
 use crate::load::intake::RxChoice;
+use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig};
+use crate::load::rate::Rate;
 use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan, Progress, Threads};
 use crate::load::sizes::Sizes;
 use crate::load::transmit::TxChoice;
@@ -36,6 +39,8 @@ pub enum Reach {
         interface: String,
         /// The station.
         mac: MacAddress,
+        /// The station's own interface, where it is on this machine and its counters are to be read.
+        device_interface: Option<String>,
     },
     /// A UDP port, by way of whatever leads there.
     Udp {
@@ -45,6 +50,17 @@ pub enum Reach {
         target: SocketAddr,
         /// The source address; `None` for the one that the kernel would choose.
         from: Option<IpAddr>,
+        /// The interface on which the port is served, as for a station.
+        device_interface: Option<String>,
+    },
+    /// Our own engine on another interface of this machine, cabled to the first one.
+    Cable {
+        /// The interface to send from.
+        interface: String,
+        /// The interface that the engine serves.
+        device_interface: String,
+        /// The engine's path.
+        path: PathName,
     },
     /// Our own engine at the other end of a veth pair of our own.
     Lab {
@@ -53,6 +69,34 @@ pub enum Reach {
         /// UDP over IPv4 (false) or IPv6 (true) instead of plain frames.
         udp: Option<bool>,
     },
+}
+
+impl Reach {
+    /// The path of our own engine; `None` where somebody else answers.
+    pub fn own_path(&self) -> Option<PathName> {
+        match self {
+            Reach::Cable { path, .. } | Reach::Lab { path, .. } => Some(*path),
+            Reach::Station { .. } | Reach::Udp { .. } => None,
+        }
+    }
+
+    /// Whether frames are UDP datagrams.
+    pub fn is_udp(&self) -> bool {
+        matches!(self, Reach::Udp { .. } | Reach::Lab { udp: Some(_), .. })
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reach::Station { mac, .. } => mac.fmt(f),
+            Reach::Udp { target, .. } => target.fmt(f),
+            Reach::Cable { device_interface, path, .. } => {
+                write!(f, "our own engine on {device_interface}, path {path}")
+            }
+            Reach::Lab { path, .. } => write!(f, "our own engine, path {path}"),
+        }
+    }
 }
 
 /// A load as asked for.
@@ -108,6 +152,47 @@ pub struct LoadRequest {
     pub force: bool,
 }
 
+impl LoadRequest {
+    /// The smallest frames, each followed by filler, without a schedule and for ever: whoever asks
+    /// says what else it is to be.
+    pub fn new(reach: Reach) -> LoadRequest {
+        LoadRequest {
+            reach,
+            ether_type: EtherType::LOCAL_EXPERIMENTAL,
+            source_port: 40_000,
+            tags: Vec::new(),
+            sizes: Sizes::Fixed(FrameSize::smallest()),
+            payload: PayloadPattern::Filler,
+            flows: 1,
+            seed: 0,
+            drive: Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant },
+            limits: Limits::default(),
+            warm_up: Duration::ZERO,
+            drain: Duration::from_millis(500),
+            late_after: Duration::from_millis(100),
+            cpus: Vec::new(),
+            threads: Threads::Together,
+            transmit: None,
+            receive: None,
+            qdisc_bypass: false,
+            expectation: Expectation::Uppercased,
+            breakdown: false,
+            evidence_max: 0,
+            interval: Duration::from_secs(1),
+            stop: Arc::default(),
+            force: false,
+        }
+    }
+
+    /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
+    pub fn queues(&self) -> u32 {
+        match self.transmit.unwrap_or(TxChoice::BEST) {
+            TxChoice::Xsk => self.threads.senders() as u32,
+            _ => 1,
+        }
+    }
+}
+
 /// What a load found, and what was around it.
 #[derive(Debug)]
 pub struct Finding {
@@ -139,7 +224,8 @@ pub trait Audience: Send {
 /// Runs a load.
 pub fn run(request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
     let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
-    Site::open(&request.reach, largest, request.force)?.load(request, audience)
+    let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
+    site.load(request, audience)
 }
 
 /// The line rate of the link in bits per second; `None` where it has none, or says none.
@@ -152,12 +238,12 @@ pub fn line_bits_per_second(link: &Link) -> Result<Option<u64>> {
     Ok(speed.map(|megabits| u64::from(megabits) * 1_000_000))
 }
 
-/// The far end of a load, where it is ours.
+/// The far end of a load, where it is on this machine.
 pub(super) struct Far<'a> {
     /// Its interface.
     pub end: &'a End,
-    /// The engine that serves it.
-    pub engine: Engine,
+    /// The engine that serves it, where that is ours, too.
+    pub engine: Option<Engine>,
 }
 
 /// Runs `config` as `request` says from `here`, in the namespace of the calling thread.
@@ -186,12 +272,12 @@ pub(super) fn measure(
         ..LoadPlan::new(config, request.drive, request.limits)
     };
     plan.check()?;
-    audience.start(request, here, &plan.config, &HarnessFloor::measure());
+    audience.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
     let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let before = CounterSnapshot::read(&ends)?;
     let outcome = Load::run(&plan, &budget, &mut |progress| audience.progress(progress))?;
-    let engine = far.map(|far| far.engine.stop());
+    let engine = far.and_then(|far| far.engine).map(Engine::stop);
     let counters = CounterSnapshot::read(&ends)?.since(&before);
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);

@@ -1,15 +1,20 @@
 //! Experiments: the same work over several paths, side by side, with frames verified.
 //!
-//! [`testbed`] is where it happens; [`trial`] is one path's turn; [`compare`] lets the paths take
-//! turns and adds up; [`verdict`] says in words what the numbers say. [`search`] finds the highest
+//! [`testbed`] is where it happens; [`contestant`] is who takes part; [`trial`] is one's turn, an
+//! [`observation`] for each load; [`scale`] is the turn of two workers; [`compare`] lets all take turns
+//! and adds up; [`verdict`] says in words what the numbers say. [`search`] finds the highest
 //! load that a device stands, whoever runs its trials; [`searching`] runs them over real paths;
 //! [`line_rate`] sets the result against the wire. [`loading`] is one load with all counters around
 //! it ([`snapshot`]); [`floor`] is what the harness itself costs.
 
 pub mod compare;
+pub mod contestant;
 pub mod floor;
 pub mod line_rate;
 pub mod loading;
+pub mod neighbour;
+pub mod observation;
+pub mod scale;
 pub mod search;
 pub mod searching;
 pub mod site;

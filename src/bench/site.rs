@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::loading::{Audience, Far, Finding, LoadRequest, Reach, measure};
+use super::neighbour::{Way, find_way};
 use super::testbed::{End, Testbed};
 use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::edit::Transform;
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
 use crate::engine::pool::Engine;
+use crate::engine::token_bucket::Allowance;
 use crate::error::{Error, Result};
-use crate::lab;
+use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::link::Links;
@@ -20,49 +23,66 @@ use crate::sys::silent_port::SilentPort;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use crate::wire::headers::{IpAddresses, UdpHeaders};
+use crate::wire::probe::Expectation;
 
 /// Where loads run: opened once, for one load or for several in turn.
 pub struct Site {
     place: Place,
-    lab_engine: fn(&mut EngineConfig),
 }
 
 enum Place {
-    Lab { testbed: Box<Testbed>, path: PathName, udp: Option<bool> },
-    Station { here: End, mac: MacAddress },
-    Udp { links: Links, here: End, target: SocketAddr, from: Option<IpAddr> },
+    /// Our own engine is at the other end.
+    Own {
+        testbed: Box<Testbed>,
+        path: PathName,
+        udp: Option<bool>,
+    },
+    Station {
+        here: End,
+        mac: MacAddress,
+        there: Option<End>,
+    },
+    Udp {
+        links: Links,
+        here: End,
+        target: SocketAddr,
+        from: Option<IpAddr>,
+        there: Option<End>,
+    },
 }
 
 impl Site {
-    /// Makes the lab, for frames of up to `largest`, or looks at the interface: one that carries the
-    /// machine's default route is refused without `force`.
-    pub fn open(reach: &Reach, largest: FrameSize, force: bool) -> Result<Site> {
+    /// Makes the lab, for frames of up to `largest`, or looks at the interfaces: one that carries the
+    /// machine's default route is refused without `force`. The lab gets `queues` transmit queues.
+    pub fn open(reach: &Reach, largest: FrameSize, queues: u32, force: bool) -> Result<Site> {
         let place = match reach {
             Reach::Lab { path, udp } => {
-                let testbed = Box::new(Testbed::lab_with(largest, udp.is_some())?);
-                Place::Lab { testbed, path: *path, udp: *udp }
+                let lab = LabConfig { addresses: udp.is_some(), queues, ..LabConfig::default() };
+                let testbed = Box::new(Testbed::lab_with(largest, lab)?);
+                Place::Own { testbed, path: *path, udp: *udp }
             }
-            Reach::Station { interface, mac } => {
-                let (_, here) = interface_end(interface, force)?;
-                Place::Station { here, mac: *mac }
+            Reach::Cable { interface, device_interface, path } => {
+                let testbed = Testbed::interfaces(interface, device_interface, force)?;
+                Place::Own { testbed: Box::new(testbed), path: *path, udp: None }
             }
-            Reach::Udp { interface, target, from } => {
+            Reach::Station { interface, mac, device_interface } => {
                 let (links, here) = interface_end(interface, force)?;
-                Place::Udp { links, here, target: *target, from: *from }
+                let there = observed_end(&links, &here, device_interface.as_deref())?;
+                Place::Station { here, mac: *mac, there }
+            }
+            Reach::Udp { interface, target, from, device_interface } => {
+                let (links, here) = interface_end(interface, force)?;
+                let there = observed_end(&links, &here, device_interface.as_deref())?;
+                Place::Udp { links, here, target: *target, from: *from, there }
             }
         };
-        Ok(Site { place, lab_engine: |_| {} })
-    }
-
-    /// The same with the lab's engine as `adjust` makes it; without effect elsewhere.
-    pub fn with_engine(self, adjust: fn(&mut EngineConfig)) -> Site {
-        Site { lab_engine: adjust, ..self }
+        Ok(Site { place })
     }
 
     /// The end that frames are sent from.
     pub fn here(&self) -> &End {
         match &self.place {
-            Place::Lab { testbed, .. } => &testbed.generator,
+            Place::Own { testbed, .. } => &testbed.generator,
             Place::Station { here, .. } | Place::Udp { here, .. } => here,
         }
     }
@@ -70,89 +90,107 @@ impl Site {
     /// Runs a load from here. Whom it reaches was said when this was opened; `request.reach` is not
     /// looked at again.
     pub fn load(&self, request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
+        let mut finding = self.run(request, audience)?;
+        if request.reach.is_udp() && request.flows > HELD_PORTS_MAX {
+            finding.outcome.notes.push(format!(
+                "only {HELD_PORTS_MAX} of {} source ports are held on this host: if it owns the source \
+                 address, it answers some echoes to the others with ICMP",
+                request.flows,
+            ));
+        }
+        Ok(finding)
+    }
+
+    fn run(&self, request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
         match &self.place {
-            Place::Lab { testbed, path, udp } => {
-                in_lab(request, testbed, self.engine(request, testbed, *path, *udp)?, audience)
+            Place::Own { testbed, path, udp } => {
+                to_own_engine(request, testbed, *path, *udp, audience)
             }
-            Place::Station { here, mac } => {
+            Place::Station { here, mac, there } => {
                 let config = LoadConfig {
                     carriage: tagged(Carriage::raw(request.ether_type), &request.tags),
                     ..config(request, here, *mac)
                 };
-                measure(request, config, here, None, audience)
+                measure(request, config, here, observed(there.as_ref()), audience)
             }
-            Place::Udp { links, here, target, from } => {
-                to_port(request, links, here, *target, *from, audience)
+            Place::Udp { links, here, target, from, there } => {
+                let far = observed(there.as_ref());
+                to_port(request, links, here, (*target, *from), far, audience)
             }
         }
     }
+}
 
-    /// What the lab's engine is to do for `request`.
-    fn engine(
-        &self,
-        request: &LoadRequest,
-        testbed: &Testbed,
-        path: PathName,
-        udp: Option<bool>,
-    ) -> Result<EngineConfig> {
-        let cpus = choose_cpus(&request.cpus)?;
-        let mut engine = EngineConfig {
-            namespace: Some(testbed.engine.namespace.clone()),
-            path,
-            // The generator's CPUs come first; the engine gets the one behind them.
-            cpus: vec![cpus[request.threads.count().min(cpus.len() - 1)]],
-            receive_ring: GeometryChoice { blocks: Some(LAB_BLOCKS), ..GeometryChoice::default() },
-            ether_types: match udp {
-                None => vec![request.ether_type],
-                Some(false) => vec![EtherType::IPV4],
-                Some(true) => vec![EtherType::IPV6],
-            },
-            link_layer: udp.is_none(),
-            udp_port: udp.map(|_| LAB_PORT),
-            ..EngineConfig::new(&testbed.engine.link.name)
-        };
-        (self.lab_engine)(&mut engine);
-        Ok(engine)
+/// An end that somebody else serves.
+fn observed(there: Option<&End>) -> Option<Far<'_>> {
+    there.map(|end| Far { end, engine: None })
+}
+
+/// What our own engine is to do for `request`: whatever is expected, for every frame. Nothing here
+/// can loop, so frames that it does not change need no limit.
+fn engine_for(
+    request: &LoadRequest,
+    testbed: &Testbed,
+    path: PathName,
+    udp: Option<bool>,
+) -> Result<EngineConfig> {
+    if !request.tags.is_empty() && !path.sees_tags() {
+        return Err(Error::Usage(format!(
+            "the path {path} sees no VLAN tags, so it cannot send them back: leave out --vlan-id, or \
+             take another path, such as ring-v2"
+        )));
     }
+    let cpus = choose_cpus(&request.cpus)?;
+    Ok(EngineConfig {
+        namespace: Some(testbed.engine.namespace.clone()),
+        path,
+        // The generator's CPUs come first; the engine gets the one behind them.
+        cpus: vec![cpus[request.threads.count().min(cpus.len() - 1)]],
+        receive_ring: GeometryChoice { blocks: Some(OWN_BLOCKS), ..GeometryChoice::default() },
+        ether_types: match udp {
+            None => vec![request.ether_type],
+            Some(false) => vec![EtherType::IPV4],
+            Some(true) => vec![EtherType::IPV6],
+        },
+        link_layer: udp.is_none(),
+        udp_port: udp.map(|_| LAB_PORT),
+        transform: match request.expectation {
+            Expectation::Same => Transform::None,
+            Expectation::Uppercased | Expectation::Any => Transform::Uppercase,
+        },
+        unchanged: Allowance::Unlimited,
+        force: testbed.force,
+        ..EngineConfig::new(&testbed.engine.link.name)
+    })
 }
 
 fn to_port(
     request: &LoadRequest,
     links: &Links,
     here: &End,
-    target: SocketAddr,
-    from: Option<IpAddr>,
+    (target, from): (SocketAddr, Option<IpAddr>),
+    far: Option<Far<'_>>,
     audience: &mut dyn Audience,
 ) -> Result<Finding> {
-    let interface = &here.link.name;
-    let hop = links.next_hop(target.ip())?;
-    if hop.interface != here.link.index {
-        return Err(Error::Usage(format!(
-            "{} is not reached through {interface}: the route leads elsewhere",
-            target.ip()
-        )));
-    }
-    let mac = MacAddress(links.resolve(here.link.index, hop.neighbour)?);
-    let source = from.or(hop.source).ok_or_else(|| {
-        Error::Usage(format!("{interface} has no address to send from: give --from"))
-    })?;
-    let _silent = hold_source_ports(request, interface)?;
+    let Way { mac, source } = find_way(links, here, target.ip(), from)?;
+    let _silent = hold_source_ports(request, &here.link.name)?;
     let config =
         LoadConfig { carriage: datagrams(request, source, target)?, ..config(request, here, mac) };
-    measure(request, config, here, None, audience)
+    measure(request, config, here, far, audience)
 }
 
-fn in_lab(
+fn to_own_engine(
     request: &LoadRequest,
     testbed: &Testbed,
-    engine: EngineConfig,
+    path: PathName,
+    udp: Option<bool>,
     audience: &mut dyn Audience,
 ) -> Result<Finding> {
-    let udp = engine.udp_port.map(|_| engine.ether_types.contains(&EtherType::IPV6));
-    let engine = Engine::start(&engine)?;
+    let engine = Engine::start(&engine_for(request, testbed, path, udp)?)?;
     let here = &testbed.generator;
     let mac = MacAddress(testbed.engine.link.mac);
-    here.namespace.run(|| {
+    let far = Some(Far { end: &testbed.engine, engine: Some(engine) });
+    let load = || {
         let (carriage, _silent) = match udp {
             None => (tagged(Carriage::raw(request.ether_type), &request.tags), None),
             Some(ipv6) => {
@@ -165,16 +203,18 @@ fn in_lab(
             }
         };
         let config = LoadConfig { carriage, ..config(request, here, mac) };
-        measure(request, config, here, Some(Far { end: &testbed.engine, engine }), audience)
-    })?
+        measure(request, config, here, far, audience)
+    };
+    // Entering the own namespace takes privilege, too, so it is not asked for without need.
+    if testbed.is_lab() { here.namespace.run(load)? } else { load() }
 }
 
 /// The UDP port of the lab's engine.
 const LAB_PORT: u16 = 7777;
 
-/// Blocks of the lab engine's receive ring, of 128 KiB each: 16 MiB, so that a CPU that is taken away
+/// Blocks of our own engine's receive ring, of 128 KiB each: 16 MiB, so that a CPU that is taken away
 /// for some ten milliseconds does not show as a loss of the path.
-const LAB_BLOCKS: usize = 128;
+const OWN_BLOCKS: usize = 128;
 
 fn interface_end(name: &str, force: bool) -> Result<(Links, End)> {
     let links = Links::open()?;
@@ -184,6 +224,18 @@ fn interface_end(name: &str, force: bool) -> Result<(Links, End)> {
         return Err(Error::Run(format!("{name} has no link: is it up, is the cable in?")));
     }
     Ok((links, End { link, namespace: Namespace::current()? }))
+}
+
+/// The interface whose counters are to be read beside those of `here`. Nothing is sent from it.
+fn observed_end(links: &Links, here: &End, name: Option<&str>) -> Result<Option<End>> {
+    let Some(name) = name else { return Ok(None) };
+    let link = links.by_name(name)?;
+    if link.index == here.link.index {
+        return Err(Error::Usage(format!(
+            "--interface and --dut-interface are both {name}: the second is where frames arrive"
+        )));
+    }
+    Ok(Some(End { link, namespace: here.namespace.clone() }))
 }
 
 fn config(request: &LoadRequest, here: &End, destination: MacAddress) -> LoadConfig {

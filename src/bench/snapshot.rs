@@ -58,7 +58,7 @@ impl Ends {
     /// Makes ready to read; needs no privilege beyond what entering the ends' namespaces takes.
     /// `far` is the other end of the cable or of the veth pair, `None` where it is out of sight.
     pub fn open(near: &End, far: Option<&End>) -> Result<Ends> {
-        let veth_pair = near.link.is_veth() && far.is_some_and(|far| far.link.is_veth());
+        let veth_pair = far.is_some_and(|far| far.link.is_veth_peer_of(&near.link));
         let far = far.map(Observed::open).transpose()?;
         Ok(Ends { near: Observed::open(near)?, far, veth_pair })
     }

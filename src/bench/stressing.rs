@@ -7,11 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::floor::HarnessFloor;
-use super::loading::{Audience, Finding, LoadRequest, Reach, line_bits_per_second};
+use super::loading::{Audience, Finding, LoadRequest, line_bits_per_second};
 use super::site::Site;
 use super::testbed::End;
-use crate::engine::config::EngineConfig;
-use crate::engine::token_bucket::Allowance;
 use crate::error::{Error, Result};
 use crate::load::intake::RxChoice;
 use crate::load::plan::LoadConfig;
@@ -125,7 +123,7 @@ pub trait StressAudience: Send {
 /// result, beside the phases that were run.
 pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result<StressRun> {
     let base = &request.base;
-    let site = Site::open(&base.reach, FrameSize::smallest(), base.force)?.with_engine(enduring);
+    let site = Site::open(&base.reach, FrameSize::smallest(), base.queues(), base.force)?;
     let phases = plan(request, &site)?;
     let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
     let each = request.duration / runnable.max(1) as u32;
@@ -158,16 +156,10 @@ pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result
     Ok(run)
 }
 
-/// The lab's engine has to answer also frames that upper-casing does not change: nothing here can
-/// loop.
-fn enduring(engine: &mut EngineConfig) {
-    engine.unchanged = Allowance::Unlimited;
-}
-
 fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     let link = &site.here().link;
-    let tagless = match (&request.base.reach, request.base.receive) {
-        (Reach::Lab { path, .. }, _) if !path.sees_tags() => {
+    let tagless = match (request.base.reach.own_path(), request.base.receive) {
+        (Some(path), _) if !path.sees_tags() => {
             Some(format!("the path {path} sees no VLAN tags, so it cannot send them back"))
         }
         (_, Some(RxChoice::Recv)) => Some("the receive half recv sees no VLAN tags".to_string()),
@@ -197,7 +189,7 @@ fn load(
     let given = Circumstances {
         phase,
         expectation: request.base.expectation,
-        in_lab: matches!(request.base.reach, Reach::Lab { .. }),
+        own_engine: request.base.reach.own_path().is_some(),
         tolerance: request.tolerance,
     };
     let verdict = Verdict::of(&given, &finding.outcome, &finding.counters);

@@ -31,17 +31,17 @@ pub struct Testbed {
 impl Testbed {
     /// A veth pair of its own, in two namespaces, gone with the process.
     pub fn lab(largest: FrameSize) -> Result<Testbed> {
-        Testbed::lab_with(largest, false)
+        Testbed::lab_with(largest, LabConfig::default())
     }
 
-    /// [`Testbed::lab`], with IP addresses (`lab::GENERATOR`, `lab::ENGINE`) if asked for.
-    pub fn lab_with(largest: FrameSize, addresses: bool) -> Result<Testbed> {
+    /// [`Testbed::lab`], with the rest as `config` says.
+    pub fn lab_with(largest: FrameSize, config: LabConfig) -> Result<Testbed> {
         let mtu = (largest.socket_bytes() - ETHERNET_HEADER_BYTES).max(1500);
         let mtu = u32::try_from(mtu).ok().filter(|&mtu| mtu <= MTU_MAX).ok_or_else(|| {
             let most = MTU_MAX as usize + ETHERNET_HEADER_BYTES + crate::units::FCS_BYTES;
             Error::Usage(format!("{largest} bytes: a veth frame has at most {most}, FCS included"))
         })?;
-        let lab = Lab::create(&LabConfig { mtu, addresses, ..LabConfig::default() })?;
+        let lab = Lab::create(&LabConfig { mtu, ..config })?;
         let end = |side: &crate::lab::Side| End {
             link: side.link.clone(),
             namespace: side.namespace.clone(),

@@ -1,140 +1,218 @@
-//! One path's turn: an engine of its own, flooded, drained, and asked one frame at a time.
+//! One contestant's turn: an engine of its own, put under one load after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::contestant::Contestant;
+use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
+use super::scale;
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::names::RxName;
-use crate::engine::pool::Engine;
+use crate::engine::pool::{Engine, EngineSummary};
 use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result};
 use crate::load::generator::Generator;
+use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig, Sizes};
-use crate::load::report::LoadReport;
+use crate::load::rate::Rate;
+use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
+use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::clock;
-use crate::sys::packet::RingVersion;
 use crate::units::FrameSize;
 use crate::wire::ethernet::MacAddress;
 
 /// How a trial is run.
 #[derive(Clone, Debug)]
 pub struct TrialPlan {
-    /// The path.
-    pub path: PathName,
+    /// Whose turn it is.
+    pub contestant: Contestant,
     /// The frames.
     pub size: FrameSize,
-    /// How long the flood lasts.
-    pub flood: Duration,
-    /// How long single frames are exchanged.
-    pub round_trips: Duration,
-    /// CPU of the generator.
-    pub generator_cpu: usize,
-    /// CPU of the engine.
-    pub engine_cpu: usize,
+    /// The loads, in the order of [`LoadKind`].
+    pub loads: Vec<LoadKind>,
+    /// How long each of them lasts that has no end of its own.
+    pub duration: Duration,
+    /// The generator's TX half; `None` for the best. A drain is filled by a TX ring.
+    pub transmit: Option<TxChoice>,
+    /// CPUs of the generator and of the engine.
+    pub cpus: (usize, usize),
     /// Of which frames the engine keeps the latency.
     pub latency: LatencyMode,
+    /// The cap on ring memory.
+    pub ring_memory: Arc<MemoryBudget>,
     /// Ends the sending early.
     pub stop: Arc<AtomicBool>,
 }
 
 /// What a trial found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Trial {
-    /// As fast as the generator can.
-    pub flood: LoadReport,
-    /// What the engine's socket and rings held while it was paused, echoed with the generator
-    /// silent.
-    pub drain: LoadReport,
-    /// One frame at a time.
-    pub round_trips: LoadReport,
-    /// The engine's CPU time during the flood and its end, in nanoseconds for each echo.
-    pub cpu_ns_per_frame: f64,
-    /// What the engine did in all three parts.
+    /// One for each load, in the plan's order.
+    pub observations: Vec<Observation>,
+    /// What the engine did in all of them, the warm-up included.
     pub engine: EngineCounters,
     /// The engine's own latencies.
     pub engine_latency: Option<Latency>,
 }
 
 impl Trial {
-    /// Whether the engine kept up with the flood, so that its rate is the generator's.
-    pub fn is_generator_limited(&self) -> bool {
-        self.flood.loss_ratio() < GENERATOR_LIMITED_LOSS
+    /// What was found under `load`.
+    pub fn of(&self, load: LoadKind) -> Option<&Observation> {
+        self.observations.iter().find(|observation| observation.load == load)
     }
 }
 
-/// With less loss than this at flood the engine kept up.
-pub const GENERATOR_LIMITED_LOSS: f64 = 0.01;
-/// Frames that warm caches, page tables and the frequency governor before the flood counts.
+/// Frames that warm caches, page tables and the frequency governor before anything counts.
 const WARM_UP: Duration = Duration::from_millis(50);
 /// Longer than any block waits for its retire timeout.
-const SETTLE: Duration = Duration::from_millis(10);
+pub(super) const SETTLE: Duration = Duration::from_millis(10);
+/// A load ends when no echo has come for so long, or after [`EMPTIED`]. An engine never pauses so long
+/// with frames at hand.
+const SILENCE: Duration = Duration::from_millis(50);
+/// Longer than the slowest engine needs for what it holds at the end of a flood.
+const EMPTIED: Duration = Duration::from_secs(1);
 /// Nothing came for so long: what is not back is lost.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 
-/// Runs one trial. The calling thread becomes the generator: it must be in the generator's network
-/// namespace, and is pinned to the generator's CPU.
-pub fn run(testbed: &Testbed, plan: &TrialPlan, budget: &Arc<MemoryBudget>) -> Result<Trial> {
-    let config = EngineConfig {
-        namespace: Some(testbed.engine.namespace.clone()),
-        path: plan.path,
-        cpus: vec![plan.engine_cpu],
-        latency: plan.latency,
-        ring_memory: Arc::clone(budget),
-        force: testbed.force,
-        ..EngineConfig::new(&testbed.engine.link.name)
-    };
-    let engine = Engine::start(&config)?;
-    let drain_frames = drain_frames(plan.path, plan.size);
-    let mut load = load_config(testbed, plan);
-    load.hold_unread(drain_frames);
-    let mut generator = Generator::open(&load, budget)?;
-    generator.flood(Limits::lasting(WARM_UP))?;
-    let cpu_before = engine.cpu_ns();
-    let flood = generator.flood(Limits::lasting(plan.flood))?;
-    let cpu_ns = engine.cpu_ns().saturating_sub(cpu_before);
-    let echoed = (flood.tally.returned() + flood.kernel.drops).max(1);
-    engine.pause();
-    generator.send_burst(drain_frames)?;
-    clock::sleep(SETTLE);
-    engine.resume();
-    let drain = generator.collect(QUIET)?;
-    drop(generator);
-    // A frame alone in a V3 block would wait for the generator's own retire timeout.
-    load.version = RingVersion::V2;
-    load.receive = Default::default();
-    let mut generator = Generator::open(&load, budget)?;
-    let round_trips = generator.ping_pong(Limits::lasting(plan.round_trips))?;
-    drop(generator);
-    let summary = engine.stop();
-    if let Some(failure) = summary.failures.first() {
-        return Err(Error::Run(format!("--path {}: {failure}", plan.path)));
+impl TrialPlan {
+    /// The engine that is put under load.
+    pub(super) fn engine_config(&self, testbed: &Testbed) -> EngineConfig {
+        EngineConfig {
+            cpus: vec![self.cpus.1],
+            latency: self.latency,
+            ring_memory: Arc::clone(&self.ring_memory),
+            ..self.contestant.engine_config(testbed)
+        }
     }
-    let unexplained = summary.counters.unexplained(0);
-    if unexplained != 0 {
-        return Err(Error::Run(format!(
-            "--path {}: the engine lost sight of {unexplained} frames: please report it",
-            plan.path
-        )));
+
+    /// The frames that it gets.
+    pub(super) fn frames(&self, testbed: &Testbed) -> LoadConfig {
+        let mut frames = frames_for(testbed, self.size, self.cpus.0, &self.stop);
+        frames.quiet = QUIET;
+        frames
     }
-    Ok(Trial {
-        flood,
-        drain,
-        round_trips,
-        cpu_ns_per_frame: cpu_ns as f64 / echoed as f64,
-        engine: summary.counters,
-        engine_latency: summary.latency,
-    })
+
+    /// The engine's own account, unless it lost sight of frames.
+    pub(super) fn account(&self, summary: EngineSummary) -> Result<EngineSummary> {
+        let contestant = self.contestant;
+        if let Some(failure) = summary.failures.first() {
+            return Err(Error::Run(format!("{contestant}: {failure}")));
+        }
+        match summary.counters.unexplained(0) {
+            0 => Ok(summary),
+            unexplained => Err(Error::Run(format!(
+                "{contestant}: the engine lost sight of {unexplained} frames: please report it"
+            ))),
+        }
+    }
 }
 
-fn load_config(testbed: &Testbed, plan: &TrialPlan) -> LoadConfig {
-    let mut load = frames_for(testbed, plan.size, plan.generator_cpu, &plan.stop);
-    load.quiet = QUIET;
-    load
+/// Starts and stops each engine that the plan's loads need: what fails here fails in every trial.
+pub fn check(testbed: &Testbed, plan: &TrialPlan) -> Result<()> {
+    if plan.loads.iter().any(|load| *load != LoadKind::Scale) {
+        Engine::start(&plan.engine_config(testbed))?.stop();
+    }
+    if plan.loads.contains(&LoadKind::Scale) {
+        Engine::start(&scale::engine_config(testbed, plan))?.stop();
+    }
+    Ok(())
+}
+
+/// Runs one trial. The calling thread must be in the generator's network namespace, and is pinned to
+/// the generator's CPU.
+pub fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<Trial> {
+    let (alone, of_two): (Vec<LoadKind>, Vec<LoadKind>) =
+        plan.loads.iter().partition(|load| **load != LoadKind::Scale);
+    let mut trial = Trial::default();
+    if !alone.is_empty() {
+        let engine = Engine::start(&plan.engine_config(testbed))?;
+        let mut turn = Turn { testbed, plan, engine, forwarding_pps: 0.0 };
+        turn.forwarding_pps = turn.offer(LoadKind::Flood, WARM_UP)?.echoed_pps;
+        for load in alone {
+            if plan.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let observation = turn.observe(load)?;
+            if load == LoadKind::Flood {
+                turn.forwarding_pps = observation.echoed_pps;
+            }
+            trial.observations.push(observation);
+        }
+        let summary = plan.account(turn.engine.stop())?;
+        (trial.engine, trial.engine_latency) = (summary.counters, summary.latency);
+    }
+    if !of_two.is_empty() && !plan.stop.load(Ordering::Relaxed) {
+        let (observation, summary) = scale::run(testbed, plan)?;
+        trial.observations.push(observation);
+        trial.engine += &summary.counters;
+    }
+    Ok(trial)
+}
+
+/// An engine under load.
+struct Turn<'a> {
+    testbed: &'a Testbed,
+    plan: &'a TrialPlan,
+    engine: Engine,
+    /// What it forwarded at flood, in frames per second.
+    forwarding_pps: f64,
+}
+
+impl Turn<'_> {
+    fn observe(&mut self, load: LoadKind) -> Result<Observation> {
+        match load {
+            LoadKind::Drain => self.drain(),
+            load => self.offer(load, self.plan.duration),
+        }
+    }
+
+    fn offer(&self, load: LoadKind, duration: Duration) -> Result<Observation> {
+        let paced = |rate| Drive::Paced { rate, pattern: Pattern::Constant };
+        let drive = match load {
+            LoadKind::Ping => Drive::Window(1),
+            LoadKind::Window => Drive::Window(WINDOW_FRAMES),
+            LoadKind::Light => paced(Rate::frames(LIGHT_PPS)),
+            LoadKind::Half => paced(Rate::frames((self.forwarding_pps / 2.0).max(1.0) as u64)),
+            LoadKind::Flood | LoadKind::Drain | LoadKind::Scale => paced(Rate::Max),
+        };
+        let cpu_before_ns = self.engine.cpu_ns();
+        let outcome = self.load(drive, duration)?;
+        let cpu_ns = self.engine.cpu_ns().saturating_sub(cpu_before_ns);
+        Ok(Observation::of_outcome(load, &outcome, cpu_ns))
+    }
+
+    fn load(&self, drive: Drive, duration: Duration) -> Result<LoadOutcome> {
+        let frames = self.plan.frames(self.testbed);
+        let plan = LoadPlan {
+            drain: EMPTIED,
+            quiet: Some(SILENCE),
+            transmit: self.plan.transmit,
+            cpus: vec![self.plan.cpus.0],
+            ..LoadPlan::new(frames, drive, Limits::lasting(duration))
+        };
+        Load::run(&plan, &self.plan.ring_memory, &mut |_| {})
+    }
+
+    /// Fills the paused engine's socket or ring, then has it echo what it holds.
+    fn drain(&self) -> Result<Observation> {
+        let frames = drain_frames(self.plan.contestant.path, self.plan.size);
+        let mut load = self.plan.frames(self.testbed);
+        load.hold_unread(frames);
+        let mut generator = Generator::open(&load, &self.plan.ring_memory)?;
+        self.engine.pause();
+        generator.send_burst(frames)?;
+        clock::sleep(SETTLE);
+        let cpu_before_ns = self.engine.cpu_ns();
+        self.engine.resume();
+        let report = generator.collect(QUIET)?;
+        let cpu_ns = self.engine.cpu_ns().saturating_sub(cpu_before_ns);
+        Ok(Observation::of_burst(LoadKind::Drain, &report, cpu_ns))
+    }
 }
 
 /// Frames of one size from the generator to the engine, by a thread on `cpu`.
@@ -156,7 +234,7 @@ pub(super) fn frames_for(
 /// Frames that fill most of what a path holds while nobody empties it, with the default geometry:
 /// V3 blocks pack frames, V2 has a slot for each, and the kernel charges a socket's buffer with
 /// each frame's `truesize`.
-fn drain_frames(path: PathName, size: FrameSize) -> u64 {
+pub(super) fn drain_frames(path: PathName, size: FrameSize) -> u64 {
     let bytes = size.socket_bytes();
     let (room, each) = match path.rx {
         RxName::V3 => (3 << 20, bytes + 96),

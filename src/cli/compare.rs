@@ -9,9 +9,11 @@ use clap::Args;
 
 use super::testbed::TestbedArgs;
 use crate::bench::compare::{self, CompareConfig};
-use crate::engine::config::PathName;
+use crate::bench::contestant::Contestants;
+use crate::bench::observation::LoadKind;
 use crate::engine::turn::LatencyMode;
 use crate::error::{Result, exit};
+use crate::load::transmit::TxChoice;
 use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
@@ -19,41 +21,65 @@ use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_positive_duration};
 
 const EXAMPLES: &str = "\
-Paths:
-  ring      TPACKET_V3 receive ring, blocks of frames, and a TX ring
-  ring-v2   TPACKET_V2 receive ring, frame by frame, and a TX ring
-  syscall   epoll_wait, one recvfrom, one sendto a frame, as the tutorial does. recvfrom shows no
-            VLAN tag, no checksum state and no kernel stamp
+Paths, pairs of a receive half and a TX half:
+  syscall      epoll_wait, one recvfrom, one sendto a frame, as the tutorial does. recvfrom shows
+               no VLAN tag, no checksum state and no kernel stamp
+  mmsg         recvmmsg and sendmmsg, a batch of frames a call
+  ring         TPACKET_V3 receive ring, blocks of frames, and a TX ring
+  ring-v2      TPACKET_V2 receive ring, frame by frame, and a TX ring
+  ring-mmsg    TPACKET_V3 receive ring, answers sent from there by sendmmsg
+  ring-xsk     TPACKET_V3 receive ring, and AF_XDP for sending only
+  ring-v2-xsk  TPACKET_V2 receive ring, and AF_XDP for sending only
+  xdp          AF_XDP both ways; needs privileges
+  v2+mmsg      any other pair of v3, v2, recv, recvmsg, mmsg, xsk and ring, mmsg, send, xsk
+  PATH@spin    the worker never sleeps; PATH@adaptive, PATH@adaptive=100us: it looks for more so long
+               (50us) after the last frame before it sleeps; PATH@epoll: it sleeps at once, the default
+One that cannot run here is named with the reason, and does not stop the others.
+
+Loads, in this order within each trial:
+  flood   the generator sends as fast as it can: verified echoes per second
+  drain   the engine's own ceiling: its ring or buffer is filled while it is paused, the generator
+          stops, and the echoes are timed by the kernel's stamps
+  ping    one frame in flight: round trip p50 and p99, and the engine's CPU time for each. The client
+          looks without sleeping, so this is the engine's latency and the kernel's
+  window  64 frames in flight: echoes per second
+  light   1000 frames/s on a schedule, the same for all: response time
+  half    half of what the path itself forwarded at flood, on a schedule: response time
+  scale   two workers drain together, and each alone; on the generator's CPU and the engine's
+CPU is CPU time of the engine's thread for each echo, user and kernel. On a veth pair the sender's
+thread also does the receiver's work in the kernel, so it is included.
 
 Examples:
   linerate compare                                  no root needed: makes its own veth testbed
-  linerate compare --sizes 64,512,1518 --trials 9 --json result.json
+  linerate compare --paths all --trials 9 --json result.json
+  linerate compare --paths syscall,ring-v2,ring-v2@spin -s 64 --loads ping,light,half
+  linerate compare --paths syscall,ring,mmsg --loads scale -s 64
   sudo linerate compare -i eth1 --dut-interface eth2    two ports of this machine, cabled together
 
-What is measured, for each size and path:
-  forwarded  verified echoes per second while the generator sends as fast as it can
-  drain      the engine's own ceiling: its rings or buffer are filled while it is paused, the
-             generator stops, and the echoes are timed by the kernel's stamps
-  CPU/frame  CPU time of the engine's thread for each echo, user and kernel. On a veth pair the
-             sender's thread also does the receiver's work in the kernel, so it is included
-  RTT        a lone frame's round trip; the client looks without sleeping, so this is the engine's
-             latency and the kernel's. A V3 block waits for its retire timeout (1 ms): `ring` is
-             the path for throughput, ring-v2 and syscall answer at once
-
-Paths take turns, trial by trial; ratios are formed within a round. Exit code 130 after Ctrl-C.";
+All take turns, trial by trial; ratios are to `syscall`, formed within a round. A V3 block waits for
+its retire timeout (1 ms): `ring` is for throughput, ring-v2 and syscall answer a lone frame at once.
+Exit code 130 after Ctrl-C.";
 
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct CompareArgs {
-    /// Packet paths, with commas
+    /// Packet paths, each with @spin or @adaptive if asked for, with commas; `all` for every preset
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "syscall,mmsg,ring,ring-v2,ring-mmsg,ring-xsk,ring-v2-xsk"
+    )]
+    paths: Contestants,
+
+    /// Loads, with commas: flood, drain, ping, window, light, half, scale
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "ring,ring-v2,syscall"
+        default_value = "flood,drain,ping,window"
     )]
-    paths: Vec<PathName>,
+    loads: Vec<LoadKind>,
 
     /// Frame sizes with FCS, as RFC 2544 counts them (64 is 60 bytes at the socket), with commas
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
@@ -63,9 +89,13 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_trials, allow_hyphen_values = true)]
     trials: usize,
 
-    /// How long the flood of a trial lasts
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
+    /// How long each load of a trial lasts (a drain ends by itself)
+    #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
+
+    /// The generator's TX half: ring, mmsg or send [default: the fastest]
+    #[arg(long, value_name = "HALF")]
+    tx: Option<TxChoice>,
 
     #[command(flatten)]
     testbed: TestbedArgs,
@@ -79,18 +109,24 @@ impl CompareArgs {
     /// Compares, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let cpus = self.testbed.cpus()?;
-        let (paths, sizes) = (distinct(&self.paths), distinct(&self.sizes));
+        let Contestants(contestants) = self.paths;
+        let sizes = distinct(&self.sizes);
+        let mut loads = distinct(&self.loads);
+        loads.sort();
         let mut report = CompareReport::open(self.json.as_deref())?;
-        let testbed = self.testbed.open(&sizes)?;
+        // An AF_XDP socket has a queue to itself, and `scale` runs two workers.
+        let queues = if loads.contains(&LoadKind::Scale) { 2 } else { 1 };
+        let testbed = self.testbed.open_with_queues(&sizes, queues)?;
         let stop = Arc::new(AtomicBool::new(false));
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
         let config = CompareConfig {
-            paths,
+            contestants,
             sizes,
+            loads,
             trials: self.trials,
-            trial_duration: self.trial_duration,
-            round_trips: ROUND_TRIPS,
+            duration: self.trial_duration,
+            transmit: self.tx,
             cpus,
             latency: LatencyMode::On,
             ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
@@ -109,14 +145,24 @@ impl CompareArgs {
     }
 }
 
-/// How long single frames are exchanged in a trial.
-const ROUND_TRIPS: Duration = Duration::from_millis(200);
-/// What a trial takes beside its flood: rings made and unmade, warm-up, drain, round trips.
-const TRIAL_OVERHEAD: Duration = Duration::from_millis(900);
+/// What a trial takes beside its loads: an engine made and unmade, warm-up.
+const TRIAL_OVERHEAD: Duration = Duration::from_millis(200);
+/// What a load takes beside its duration: sockets and rings made and unmade, and the last echoes.
+const LOAD_OVERHEAD: Duration = Duration::from_millis(50);
+/// What a drain takes.
+const DRAIN: Duration = Duration::from_millis(150);
+/// What four drains by two workers take, each waited for.
+const SCALE: Duration = Duration::from_millis(1000);
 
 fn expected(config: &CompareConfig) -> Duration {
-    let trials = config.paths.len() * config.sizes.len() * config.trials;
-    (config.trial_duration + TRIAL_OVERHEAD) * u32::try_from(trials).unwrap_or(u32::MAX)
+    let of_load = |load: &LoadKind| match load {
+        LoadKind::Drain => DRAIN,
+        LoadKind::Scale => SCALE,
+        _ => config.duration + LOAD_OVERHEAD,
+    };
+    let trial = TRIAL_OVERHEAD + config.loads.iter().map(of_load).sum::<Duration>();
+    let trials = config.contestants.len() * config.sizes.len() * config.trials;
+    trial * u32::try_from(trials).unwrap_or(u32::MAX)
 }
 
 fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use self::knobs::{BatchArgs, PathArgs};
+use super::waiting::WaitArgs;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::pool::{Engine, EngineEvent};
 use crate::engine::token_bucket::Allowance;
 use crate::engine::turn::{LatencyMode, WhenFull};
+use crate::engine::wait::Wait;
 use crate::error::{Error, Result, exit};
 use crate::report::echo::EchoReport;
 use crate::ring::budget::MemoryBudget;
@@ -29,6 +31,7 @@ Examples:
   sudo linerate echo -i eth1                          echo EtherType 0x88b5, ring path, one worker
   sudo linerate echo -i eth1 --reply udp --port 7777  answer UDP datagrams over IPv4 and IPv6
   sudo linerate echo -i eth1 --path syscall           the same work by recvfrom and sendto
+  sudo linerate echo -i eth1 --path ring-v2 --wait adaptive    spin a while before sleeping
   sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json - four workers; the result as JSON on stdout
 
 Paths, each a receive half and a TX half; any two halves make one, as v2+mmsg or by --rx and --tx:
@@ -112,6 +115,9 @@ pub struct EchoArgs {
     /// may be echoes of echoes. `unlimited` for --transform none on a network that cannot loop
     #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_unchanged: Allowance,
+
+    #[command(flatten)]
+    wait: WaitArgs,
 
     /// What to do when the TX side is full: `drop`, or wait so long before dropping
     #[arg(long, value_name = "drop|TIME", default_value = "10ms", value_parser = parse_when_full)]
@@ -307,6 +313,7 @@ impl EchoArgs {
             max_frame: self.batching.max_frame,
             qdisc_bypass: self.batching.qdisc_bypass(),
             send_buffer: self.batching.send_buffer(),
+            wait: self.wait.wait(Wait::Epoll)?,
             interval: self.interval,
             frame_limit: self.count,
             force: self.force,

@@ -1,31 +1,26 @@
 //! `linerate load`: its options and what they mean.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use super::echo::{CpuList, parse_cpu_list};
+use super::target::TargetArgs;
 use crate::bench::loading::{self, LoadRequest, Reach};
-use crate::engine::config::PathName;
 use crate::error::{Error, Result, exit};
-use crate::load::intake::RxChoice;
 use crate::load::pace::Pattern;
 use crate::load::plan::Limits;
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
-use crate::load::transmit::TxChoice;
 use crate::report::load::{LoadReportFiles, LoadVoice};
 use crate::sys::failure::failed;
 use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
-use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use crate::wire::probe::{Expectation, PayloadPattern};
+use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +29,7 @@ Examples:
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 -r 1.5M -d 30s -s imix
   sudo linerate load -i eth1 --to 192.0.2.7:7777 -r 10% -d 10s --flows 64 --json -
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 --expect any     foreign reflectors (testpmd macswap)
+  sudo linerate load -i eth1 --dut-interface eth2    our own engine on a second port, cabled to it
 
 Rates: 1.5M, 800kpps (frames a second), 2.5gbit (layer 2, FCS counted), 2.5gbit-l1 (20 bytes a frame
 more), 10% of the link's line rate, max. Sizes include the 4-byte FCS, as RFC 2544 counts them.
@@ -46,35 +42,29 @@ Exit codes: 0 done, 1 could not run, 2 usage, 3 a threshold was missed, 77 missi
 
 /// Send frames at a rate, verify every echoed byte, account for every frame
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true, group(ArgGroup::new("where").required(true).args(["interface", "lab"])))]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct LoadArgs {
-    /// Interface to send from
-    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "to")]
-    interface: Option<String>,
-
-    /// A veth testbed of our own, with our own engine on this path at its other end
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "ring-v2")]
-    lab: Option<PathName>,
-
-    /// Who echoes: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
-    #[arg(long, value_name = "MAC|IP:PORT", value_parser = parse_target)]
-    to: Option<Target>,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// In the lab: UDP over this IP version instead of plain Ethernet frames
-    #[arg(long, value_enum, value_name = "VERSION", requires = "lab", conflicts_with = "to")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "VERSION",
+        requires = "lab",
+        conflicts_with = "interface"
+    )]
     udp: Option<IpArg>,
 
-    /// EtherType of plain frames
-    #[arg(long, value_name = "TYPE", default_value = "0x88b5")]
-    ethertype: EtherType,
-
-    /// Source IP address [default: what the kernel would choose]
+    /// Source IP address; with it a target on this link needs no route and no address here
+    /// [default: what the kernel would choose]
     #[arg(long, value_name = "IP", conflicts_with = "lab")]
     from: Option<IpAddr>,
 
-    /// First UDP source port; --flows counts on from it
-    #[arg(long, value_name = "PORT", default_value_t = 40_000, value_parser = clap::value_parser!(u16).range(1..))]
-    source_port: u16,
+    /// First UDP source port; --flows counts on from it [default: 40000]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    source_port: Option<u16>,
 
     /// VLAN to send in (0 to 4094)
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094))]
@@ -96,10 +86,6 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     flows: u32,
 
-    /// Seed of everything random: sizes, payloads, the Poisson pattern
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-
     /// Rate: 100k, 1.5M, 800kpps, 2.5gbit, 2.5gbit-l1, 10%, max
     #[arg(short, long, value_name = "RATE", default_value = "10k", conflicts_with_all = ["window", "ping"], allow_hyphen_values = true)]
     rate: Rate,
@@ -112,13 +98,13 @@ pub struct LoadArgs {
     #[arg(long)]
     ping: bool,
 
-    /// How departures follow one another
-    #[arg(long, value_enum, default_value_t = PatternArg::Constant, conflicts_with_all = ["window", "ping"])]
-    pattern: PatternArg,
+    /// How departures follow one another [default: constant, or burst with --burst]
+    #[arg(long, value_enum, conflicts_with_all = ["window", "ping"])]
+    pattern: Option<PatternArg>,
 
     /// Frames that leave back to back; the gaps are so much longer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["window", "ping"])]
-    burst: u32,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["window", "ping"])]
+    burst: Option<u32>,
 
     /// How long to measure [default: 10s, or until --count]
     #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
@@ -132,38 +118,13 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_duration)]
     warmup: Duration,
 
-    /// How long to wait for the last echoes
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
-    drain: Duration,
-
     /// An echo that takes longer counts as late
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_positive_duration)]
     late_after: Duration,
 
-    /// CPUs: senders in order, then the receiver; one CPU for one thread that does both
-    /// [default: the first that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
-    cpus: Option<CpuList>,
-
     /// Threads that send, beside one that receives [default: one thread does both]
     #[arg(long, value_name = "N", value_parser = parse_senders)]
     senders: Option<usize>,
-
-    /// TX half: ring, mmsg, send
-    #[arg(long, value_name = "HALF")]
-    tx: Option<TxChoice>,
-
-    /// Receive half: v3, v2, recv
-    #[arg(long, value_name = "HALF")]
-    rx: Option<RxChoice>,
-
-    /// Send past the queueing discipline; packet captures do not see such frames
-    #[arg(long)]
-    qdisc_bypass: bool,
-
-    /// How payloads must come back
-    #[arg(long, value_enum, default_value_t = ExpectArg::Uppercase)]
-    expect: ExpectArg,
 
     /// Split round trips at the kernel's stamp of the returning frame
     #[arg(long)]
@@ -196,19 +157,6 @@ pub struct LoadArgs {
     /// Exit with 3 if the 99th percentile of response time is longer (50us)
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     max_p99: Option<Duration>,
-
-    /// Send on an interface with the default route all the same
-    #[arg(long)]
-    force: bool,
-}
-
-/// Who echoes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A station on the link.
-    Mac(MacAddress),
-    /// A UDP port.
-    Udp(SocketAddr),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -227,28 +175,8 @@ enum PatternArg {
     Constant,
     /// Exponential gaps of the same mean
     Poisson,
-}
-
-/// How payloads must come back.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ExpectArg {
-    /// In upper case, addresses swapped
-    Uppercase,
-    /// Unchanged, addresses swapped
-    Same,
-    /// Either, whatever the addresses: foreign reflectors
-    Any,
-}
-
-impl ExpectArg {
-    /// What it means.
-    pub(super) fn meaning(self) -> Expectation {
-        match self {
-            ExpectArg::Uppercase => Expectation::Uppercased,
-            ExpectArg::Same => Expectation::Same,
-            ExpectArg::Any => Expectation::Any,
-        }
-    }
+    /// Several back to back (--burst), evenly spaced
+    Burst,
 }
 
 impl LoadArgs {
@@ -278,31 +206,13 @@ impl LoadArgs {
     }
 
     fn request(&self) -> Result<LoadRequest> {
-        let reach = match (&self.interface, self.lab) {
-            (Some(interface), _) => {
-                let interface = interface.clone();
-                match self.to {
-                    Some(Target::Mac(_)) if self.from.is_some() => {
-                        return Err(Error::Usage(
-                            "--from is for UDP: a station's MAC is reached from the interface's own"
-                                .into(),
-                        ));
-                    }
-                    Some(Target::Mac(mac)) => Reach::Station { interface, mac },
-                    Some(Target::Udp(target)) => Reach::Udp { interface, target, from: self.from },
-                    None => return Err(Error::Usage("--interface needs --to".into())),
-                }
-            }
-            (None, Some(path)) => {
-                if self.to.is_some() {
-                    return Err(Error::Usage(
-                        "--lab has an engine of its own: leave out --to".into(),
-                    ));
-                }
-                Reach::Lab { path, udp: self.udp.map(|version| matches!(version, IpArg::V6)) }
-            }
-            (None, None) => return Err(Error::Usage("name an --interface, or --lab".into())),
-        };
+        let udp = self.udp.map(|version| matches!(version, IpArg::V6));
+        let reach = self.target.reach(udp, self.from)?;
+        if self.source_port.is_some() && !reach.is_udp() {
+            return Err(Error::Usage(
+                "--source-port is for UDP: plain frames have no ports".into(),
+            ));
+        }
         let mut tags = Vec::new();
         if let Some(id) = self.qinq_id {
             tags.push(VlanTag::service(id, self.vlan_pri));
@@ -310,66 +220,48 @@ impl LoadArgs {
         if let Some(id) = self.vlan_id {
             tags.push(VlanTag::customer(id, self.vlan_pri));
         }
+        let threads = self.senders.map_or(Threads::Together, |senders| Threads::Apart { senders });
+        let base = self.target.request(reach, threads)?;
         let drive = match (self.ping, self.window) {
             (true, _) => Drive::Window(1),
             (false, Some(frames)) => Drive::Window(frames),
-            (false, None) => Drive::Paced { rate: self.rate, pattern: self.pattern()? },
+            (false, None) => Drive::Paced { rate: self.rate, pattern: self.pattern(base.seed)? },
         };
         let by_time = self.count.is_none().then_some(Duration::from_secs(10));
         Ok(LoadRequest {
-            reach,
-            ether_type: self.ethertype,
-            source_port: self.source_port,
+            source_port: self.source_port.unwrap_or(base.source_port),
             tags,
             sizes: self.size.clone(),
-            payload: PayloadPattern::Filler,
             flows: self.flows,
-            seed: self.seed,
             drive,
             limits: Limits { duration: self.duration.or(by_time), count: self.count },
             warm_up: self.warmup,
-            drain: self.drain,
             late_after: self.late_after,
-            cpus: self.cpus.clone().map_or(Vec::new(), |list| list.0),
-            threads: self.senders.map_or(Threads::Together, |senders| Threads::Apart { senders }),
-            transmit: self.tx,
-            receive: self.rx,
-            qdisc_bypass: self.qdisc_bypass,
-            expectation: self.expect.meaning(),
             breakdown: self.breakdown,
             evidence_max: if self.pcap.is_some() { EVIDENCE_FRAMES } else { 0 },
             interval: self.interval,
-            stop: Arc::new(AtomicBool::new(false)),
-            force: self.force,
+            ..base
         })
     }
 
-    fn pattern(&self) -> Result<Pattern> {
+    fn pattern(&self, seed: u64) -> Result<Pattern> {
         match (self.pattern, self.burst) {
-            (PatternArg::Constant, 1) => Ok(Pattern::Constant),
-            (PatternArg::Constant, frames) => Ok(Pattern::Burst { frames }),
-            (PatternArg::Poisson, 1) => Ok(Pattern::Poisson { seed: self.seed }),
-            (PatternArg::Poisson, _) => {
-                Err(Error::Usage("--burst and --pattern poisson exclude each other".into()))
+            (None | Some(PatternArg::Constant), None | Some(1)) => Ok(Pattern::Constant),
+            (None | Some(PatternArg::Burst), Some(frames)) => Ok(Pattern::Burst { frames }),
+            (Some(PatternArg::Poisson), None | Some(1)) => Ok(Pattern::Poisson { seed }),
+            (Some(PatternArg::Burst), None) => {
+                Err(Error::Usage("--pattern burst needs --burst N, the frames of one".into()))
             }
+            (Some(pattern), Some(_)) => Err(Error::Usage(format!(
+                "--burst and --pattern {} exclude each other",
+                pattern.to_possible_value().map_or(String::new(), |value| value.get_name().into()),
+            ))),
         }
     }
 }
 
 /// Bad frames that a pcap file keeps.
 const EVIDENCE_FRAMES: usize = 1000;
-
-fn parse_target(text: &str) -> std::result::Result<Target, String> {
-    if let Ok(mac) = text.parse::<MacAddress>() {
-        return Ok(Target::Mac(mac));
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(target) if target.port() > 0 => Ok(Target::Udp(target)),
-        _ => Err("a MAC (02:00:00:00:00:02), or an IP address and port (192.0.2.7:7777, \
-                  [2001:db8::2]:7777)"
-            .into()),
-    }
-}
 
 fn parse_sizes(text: &str) -> std::result::Result<Sizes, String> {
     let valid = "a size (64), a list (64,512), a sweep (64-1518:64), random:64-1518, or imix";
@@ -405,16 +297,6 @@ pub fn parse_ratio(text: &str) -> std::result::Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_are_stations_or_udp_ports() {
-        assert!(matches!(parse_target("02:00:00:00:00:02"), Ok(Target::Mac(_))));
-        assert!(matches!(parse_target("192.0.2.7:7"), Ok(Target::Udp(_))));
-        assert!(matches!(parse_target("[2001:db8::2]:7"), Ok(Target::Udp(_))));
-        for bad in ["", "192.0.2.7", "192.0.2.7:0", "eth0"] {
-            assert!(parse_target(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn ratios_are_parts_or_percents() {

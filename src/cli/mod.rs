@@ -12,8 +12,10 @@ pub mod echo;
 pub mod load;
 pub mod search;
 pub mod stress;
+pub mod target;
 pub mod testbed;
 pub mod tutorial;
+pub mod waiting;
 
 /// What this NIC, this kernel and this packet I/O path can really do.
 #[derive(Debug, Parser)]

@@ -2,38 +2,32 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
-use super::echo::{CpuList, parse_cpu_list};
-use super::load::{ExpectArg, parse_ratio};
+use super::load::parse_ratio;
+use super::target::TargetArgs;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::bench::stressing::phases::PhaseName;
 use crate::bench::stressing::verdict::Tolerance;
 use crate::bench::stressing::{self, StressRequest};
-use crate::engine::config::PathName;
 use crate::error::{Error, Result, exit};
-use crate::load::intake::RxChoice;
-use crate::load::plan::Limits;
 use crate::load::rate::Rate;
-use crate::load::run::{Drive, Threads};
-use crate::load::sizes::Sizes;
-use crate::load::transmit::TxChoice;
+use crate::load::run::Threads;
 use crate::report::stress::StressVoice;
 use crate::sys::failure::failed;
 use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
-use crate::units::{FrameSize, parse_duration, parse_positive_duration};
-use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use crate::wire::probe::PayloadPattern;
+use crate::units::parse_positive_duration;
+use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
   linerate stress --lab -d 20s                     no root needed: against our own engine
   sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json result.json
   sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on,vlan-off
+  sudo linerate stress -i eth1 --dut-interface eth2    two ports cabled together, our own engine
   sudo linerate echo -i eth2 --echo-unchanged unlimited     on the other host, or the other port
 
 Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and large-bursts (256
@@ -49,19 +43,10 @@ Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed, 77 
 
 /// Walk a link through what breaks drivers, a verdict for each phase
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("where").required(true).args(["interface", "lab"])))]
+#[command(after_help = EXAMPLES)]
 pub struct StressArgs {
-    /// Interface to send from
-    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "to")]
-    interface: Option<String>,
-
-    /// A veth testbed of our own, with our own engine on this path at its other end
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "ring-v2")]
-    lab: Option<PathName>,
-
-    /// The station that echoes
-    #[arg(long, value_name = "MAC", conflicts_with = "lab")]
-    to: Option<MacAddress>,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// How long all phases together send
     #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration)]
@@ -76,10 +61,6 @@ pub struct StressArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     phases: Vec<PhaseName>,
 
-    /// EtherType of the frames
-    #[arg(long, value_name = "TYPE", default_value = "0x88b5")]
-    ethertype: EtherType,
-
     /// VLAN of the phase vlan-on (0 to 4094)
     #[arg(long, value_name = "ID", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..4095))]
     vlan_id: u16,
@@ -87,35 +68,6 @@ pub struct StressArgs {
     /// Flows of the phase many-flows: source MACs, so the interface is put into promiscuous mode
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
     flows: u32,
-
-    /// Seed of everything random: sizes, payloads
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-
-    /// How long to wait for the last echoes of a phase
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
-    drain: Duration,
-
-    /// CPUs: one that sends and receives, then that of the lab's engine
-    /// [default: the first that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
-    cpus: Option<CpuList>,
-
-    /// TX half: ring, mmsg, send
-    #[arg(long, value_name = "HALF")]
-    tx: Option<TxChoice>,
-
-    /// Receive half: v3, v2, recv (which sees no VLAN tags: vlan-on is skipped)
-    #[arg(long, value_name = "HALF")]
-    rx: Option<RxChoice>,
-
-    /// Send past the queueing discipline; packet captures do not see such frames
-    #[arg(long)]
-    qdisc_bypass: bool,
-
-    /// How payloads must come back
-    #[arg(long, value_enum, default_value_t = ExpectArg::Uppercase)]
-    expect: ExpectArg,
 
     /// The part of a phase's frames that may be lost (0, 0.1%)
     #[arg(long, value_name = "RATIO", default_value = "0", value_parser = parse_ratio)]
@@ -128,10 +80,6 @@ pub struct StressArgs {
     /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
-
-    /// Send on an interface with the default route all the same
-    #[arg(long)]
-    force: bool,
 }
 
 /// Time between two moves of the progress bar.
@@ -162,38 +110,15 @@ impl StressArgs {
     }
 
     fn request(&self) -> Result<StressRequest> {
-        let reach = match (&self.interface, self.to, self.lab) {
-            (Some(interface), Some(mac), _) => Reach::Station { interface: interface.clone(), mac },
-            (None, None, Some(path)) => Reach::Lab { path, udp: None },
-            _ => return Err(Error::Usage("name an --interface and --to, or --lab".into())),
-        };
-        let rate = self.rate.unwrap_or(Rate::Max);
-        let pattern = crate::load::pace::Pattern::Constant;
+        let reach = self.target.reach(None, None)?;
+        if reach.is_udp() {
+            return Err(Error::Usage("--to: stress reaches a station, by its MAC".into()));
+        }
+        let drain = self.target.drain;
         let base = LoadRequest {
-            reach,
-            ether_type: self.ethertype,
-            source_port: 0,
-            tags: Vec::new(),
-            sizes: Sizes::Fixed(FrameSize::smallest()),
-            payload: PayloadPattern::Filler,
-            flows: 1,
-            seed: self.seed,
-            drive: Drive::Paced { rate, pattern },
-            limits: Limits::lasting(self.duration),
-            warm_up: Duration::ZERO,
-            drain: self.drain,
-            late_after: self.drain,
-            cpus: self.cpus.clone().map_or(Vec::new(), |list| list.0),
-            threads: Threads::Together,
-            transmit: self.tx,
-            receive: self.rx,
-            qdisc_bypass: self.qdisc_bypass,
-            expectation: self.expect.meaning(),
-            breakdown: false,
-            evidence_max: 0,
+            late_after: drain,
             interval: INTERVAL,
-            stop: Arc::new(AtomicBool::new(false)),
-            force: self.force,
+            ..self.target.request(reach, Threads::Together)?
         };
         Ok(StressRequest {
             base,

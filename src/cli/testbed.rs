@@ -6,6 +6,7 @@ use super::echo::{CpuList, parse_cpu_list};
 use crate::bench::testbed::Testbed;
 use crate::engine::placement::choose_cpus;
 use crate::error::Result;
+use crate::lab::LabConfig;
 use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::units::FrameSize;
 
@@ -42,13 +43,18 @@ impl TestbedArgs {
 
     /// The two interfaces, or a testbed of our own for frames of up to the largest of `sizes`.
     pub fn open(&self, sizes: &[FrameSize]) -> Result<Testbed> {
+        self.open_with_queues(sizes, 1)
+    }
+
+    /// [`TestbedArgs::open`]; a testbed of our own has so many queues in each direction.
+    pub fn open_with_queues(&self, sizes: &[FrameSize], queues: u32) -> Result<Testbed> {
         match (&self.interface, &self.dut_interface) {
             (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, self.force),
             _ => {
                 // Before any thread exists: a user namespace is entered by the whole process.
                 ensure_namespaces_allowed()?;
-                let largest = sizes.iter().copied().max();
-                Testbed::lab(largest.unwrap_or_else(FrameSize::smallest))
+                let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
+                Testbed::lab_with(largest, LabConfig { queues, ..LabConfig::default() })
             }
         }
     }

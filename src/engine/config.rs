@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::edit::Transform;
 pub use super::names::PathName;
+use super::profile::Profile;
 use super::token_bucket::Allowance;
 use super::turn::{LatencyMode, WhenFull};
 use super::wait::Wait;
@@ -65,6 +66,10 @@ pub struct EngineConfig {
     pub qdisc_bypass: bool,
     /// Send buffer to ask for, in bytes; `None` leaves the system's default.
     pub send_buffer: Option<usize>,
+    /// The profile that path, receive ring, wait and batch were chosen for.
+    pub profile: Option<Profile>,
+    /// Why they were chosen, in sentences for the user.
+    pub reasons: Vec<String>,
     /// Time between snapshots.
     pub interval: Duration,
     /// Ends the run after so many received frames over all workers; overshoots by a batch at most.
@@ -104,6 +109,8 @@ impl EngineConfig {
             max_frame: None,
             qdisc_bypass: false,
             send_buffer: None,
+            profile: None,
+            reasons: Vec::new(),
             interval: Duration::from_secs(1),
             frame_limit: None,
             force: false,

@@ -14,6 +14,7 @@ pub mod names;
 pub mod path;
 pub mod placement;
 pub mod pool;
+pub mod profile;
 pub mod reply;
 pub mod rx_messages;
 pub mod rx_receive;

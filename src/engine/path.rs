@@ -15,13 +15,13 @@ use super::turn::TurnState;
 use super::tx_mmsg::TxMmsg;
 use super::tx_ring::TxRingHalf;
 use super::tx_send::TxSend;
+use super::wait::Rest;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::Geometry;
 use crate::ring::setup::{RingChoice, Rings, RxRing};
 use crate::ring::tx::TxRing;
-use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::packet::{ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion};
@@ -51,7 +51,7 @@ pub struct PathPlan {
 }
 
 /// A worker's loop over one path, ready to run.
-pub type Loop = Box<dyn FnOnce(TurnState, &Epoll, &Control, &mut Reporter) -> WorkerReport + Send>;
+pub type Loop = Box<dyn FnOnce(TurnState, Rest, &Control, &mut Reporter) -> WorkerReport + Send>;
 
 /// A path that is set up but receives nothing yet.
 pub struct PreparedPath {
@@ -68,8 +68,8 @@ pub struct PreparedPath {
 /// Sets a path up. Nothing is received until the socket is bound.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     let PathName { rx, tx } = plan.path;
-    if rx == RxName::Xsk || tx == TxName::Xsk {
-        return Err(not_built(plan.path));
+    if !plan.path.is_built() {
+        return Err(Error::Usage(format!("the path {} is not built yet", plan.path)));
     }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
@@ -124,10 +124,6 @@ where
     }
 }
 
-fn not_built(path: PathName) -> Error {
-    Error::Usage(format!("the path {path} is not built yet"))
-}
-
 /// Opens the one socket of a path, which serves both of its halves: a receive ring does not keep it
 /// from sending without one, nor a TX ring from receiving without one.
 fn open(plan: &PathPlan, filter: &[Instruction]) -> Result<Rings> {
@@ -170,8 +166,8 @@ where
     R: RxHalf + Send + 'static,
     T: TxHalf + Send + 'static,
 {
-    Box::new(move |state, epoll, control, reporter| {
-        worker::run(rx, tx, state, epoll, control, reporter)
+    Box::new(move |state, rest, control, reporter| {
+        worker::run(rx, tx, state, rest, control, reporter)
     })
 }
 

@@ -11,6 +11,7 @@ use super::path::{PathPlan, PreparedPath, bind, prepare};
 use super::placement::pin;
 use super::reply::ReplyRules;
 use super::turn::{LatencyMode, TurnState};
+use super::wait::{Rest, Wait};
 use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
@@ -62,7 +63,16 @@ impl Starter<'_> {
     /// Starts all workers on `cpus` in turn; on an error none is left running.
     pub fn start_all(&self, cpus: &[usize]) -> Result<(Vec<Worker>, Vec<String>)> {
         let mut workers = Vec::new();
-        let mut notes: Vec<String> = Vec::new();
+        let mut notes = self.config.reasons.clone();
+        notes.push(self.config.wait.note());
+        if self.config.wait == Wait::Spin && self.config.workers > cpus.len() {
+            notes.push(format!(
+                "WARNING: {} workers spin on {} CPU{}: each keeps the others of its CPU from serving",
+                self.config.workers,
+                cpus.len(),
+                if cpus.len() == 1 { "" } else { "s" },
+            ));
+        }
         let mut group = None;
         for number in 0..self.config.workers {
             match self.start_one(number, cpus[number % cpus.len()], group) {
@@ -103,6 +113,7 @@ impl Starter<'_> {
             fanout: (self.config.workers > 1).then(|| self.config.fanout_mode()),
             group,
         };
+        let wait = self.config.wait;
         let control = Arc::clone(&self.control);
         let thread = thread::Builder::new()
             .name(format!("linerate-{number}"))
@@ -123,7 +134,7 @@ impl Starter<'_> {
                 let waker = epoll.waker();
                 let _ = ready_sender.send(Ok(Ready { cpu_clock, waker, fanout_group, notes }));
                 let _retirement = Retirement(&control);
-                run(state, &epoll, &control, &mut reporter)
+                run(state, Rest::new(epoll, wait), &control, &mut reporter)
             })
             .map_err(|error| failed("start a worker thread", &error, ""))?;
         let ready = ready.recv().map_err(|_| Error::Run(format!("worker {number} panicked")))??;

@@ -1,5 +1,6 @@
 //! A worker: wait, turn, kick, tick.
 
+use std::hint::spin_loop;
 use std::io;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use crossbeam_channel::{Receiver, Sender};
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
 use super::turn::{TurnState, settle, turn};
+use super::wait::{Rest, Step, Vigil};
 use crate::stats::counters::EngineCounters;
 use crate::stats::drops::DropReason;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{realtime_ns, sleep};
-use crate::sys::epoll::Epoll;
 
 /// What a worker reports once an interval.
 #[derive(Debug)]
@@ -66,12 +67,12 @@ pub fn run<R: RxHalf, T: TxHalf>(
     mut rx: R,
     mut tx: T,
     mut state: TurnState,
-    epoll: &Epoll,
+    mut rest: Rest,
     control: &Control,
     reporter: &mut Reporter,
 ) -> WorkerReport {
     state.reserve(rx.batch_frames_max());
-    let error = serve(&mut rx, &mut tx, &mut state, epoll, control, reporter).err();
+    let error = serve(&mut rx, &mut tx, &mut state, &mut rest, control, reporter).err();
     flush(&mut tx, &mut state.counters);
     // The last read of the statistics; a socket whose interface is gone still answers it.
     let _ = rx.accumulate(&mut state.counters.kernel);
@@ -83,18 +84,35 @@ fn serve<R: RxHalf, T: TxHalf>(
     rx: &mut R,
     tx: &mut T,
     state: &mut TurnState,
-    epoll: &Epoll,
+    Rest { epoll, vigil }: &mut Rest,
     control: &Control,
     reporter: &mut Reporter,
 ) -> io::Result<()> {
     let interval_ns = reporter.interval.as_nanos() as u64;
     let mut next_tick_ns = realtime_ns() + interval_ns;
     let mut sleep_with_queue = SLEEP_WITH_QUEUE;
+    let mut step = vigil.begin();
     while !control.stopping() {
-        let sleep_max = if tx.in_flight() > 0 { sleep_with_queue } else { SLEEP_MAX };
-        let woken = epoll.wait(sleep_max.min(reporter.interval))?;
-        state.counters.wakeups += 1;
-        if woken.error {
+        let has_error = match step {
+            Step::Sleep => {
+                let longest = if tx.in_flight() > 0 { sleep_with_queue } else { SLEEP_MAX };
+                let woken = epoll.wait(longest.min(reporter.interval))?;
+                state.counters.wakeups += 1;
+                woken.error
+            }
+            Step::Leave => {
+                epoll.leave()?;
+                false
+            }
+            Step::Join => {
+                epoll.join()?;
+                state.counters.rejoins += 1;
+                false
+            }
+            // No epoll tells of errors meanwhile.
+            Step::Look => true,
+        };
+        if has_error {
             // The link went down. Reading the error clears it; until the link is back there is
             // nothing to wait for but the time-out, and then frames come again by themselves.
             state.counters.link_errors += u64::from(rx.take_error().is_some());
@@ -116,15 +134,10 @@ fn serve<R: RxHalf, T: TxHalf>(
             let longer = (2 * sleep_with_queue).min(SLEEP_WITH_STUCK_QUEUE_MAX);
             sleep_with_queue = if moves { SLEEP_WITH_QUEUE } else { longer };
         }
-        let mut now_ns = None;
-        while let Some(handed_over_ns) = limited_turn(rx, tx, state, control)? {
-            now_ns = Some(handed_over_ns);
-            let look_up = control.stopping() || control.pausing() || handed_over_ns >= next_tick_ns;
-            if R::ONE_BATCH_A_WAKE_UP || look_up {
-                break;
-            }
-        }
-        let now_ns = now_ns.unwrap_or_else(realtime_ns);
+        vigil.looked_up();
+        let handed_over_ns;
+        (step, handed_over_ns) = look(rx, tx, state, vigil, control)?;
+        let now_ns = handed_over_ns.unwrap_or_else(realtime_ns);
         // A clock that was set back by more than an interval must not silence the reports.
         if now_ns >= next_tick_ns || now_ns + 2 * interval_ns < next_tick_ns {
             next_tick_ns = now_ns + interval_ns;
@@ -133,6 +146,33 @@ fn serve<R: RxHalf, T: TxHalf>(
         }
     }
     Ok(())
+}
+
+/// Looks at the receive half and handles what is there until there is something else to do: the
+/// step, and when the last batch was handed over, if there was one.
+fn look<R: RxHalf, T: TxHalf>(
+    rx: &mut R,
+    tx: &mut T,
+    state: &mut TurnState,
+    vigil: &mut Vigil,
+    control: &Control,
+) -> io::Result<(Step, Option<u64>)> {
+    let mut last_ns = None;
+    loop {
+        let found = limited_turn(rx, tx, state, control)?;
+        let step = match found {
+            Some(handed_over_ns) => vigil.found(handed_over_ns, R::ONE_BATCH_A_WAKE_UP),
+            None => vigil.found_nothing(realtime_ns),
+        };
+        last_ns = found.or(last_ns);
+        let look_up = control.stopping() || control.pausing() || vigil.look_up_due();
+        if step != Step::Look || look_up {
+            return Ok((step, last_ns));
+        }
+        if found.is_none() {
+            spin_loop();
+        }
+    }
 }
 
 /// A turn that counts against the run's limit and takes an interface that is down for a pause.

@@ -6,6 +6,8 @@
 //! of k has frames i, i + k, i + 2k and so on, and whatever their number, all of them together send
 //! the same frames at the same times.
 
+use std::fmt;
+
 use super::rate::FrameRate;
 use crate::wire::random::Random;
 
@@ -28,6 +30,16 @@ pub enum Pattern {
         /// Frames of one burst; 1 is [`Pattern::Constant`].
         frames: u32,
     },
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::Constant => f.write_str("evenly spaced"),
+            Pattern::Poisson { seed } => write!(f, "Poisson process of seed {seed}"),
+            Pattern::Burst { frames } => write!(f, "in bursts of {frames}"),
+        }
+    }
 }
 
 /// Which frames of a schedule a sender has: `first`, `first + every`, `first + 2 × every`...
@@ -54,6 +66,7 @@ impl Share {
 pub struct Schedule {
     kind: Kind,
     rate: FrameRate,
+    pattern: Pattern,
     share: Share,
     /// Frames of the share that were gone past.
     passed: u64,
@@ -81,7 +94,12 @@ impl Schedule {
                 Kind::Poisson(poisson)
             }
         };
-        Schedule { kind, rate, share, passed: 0 }
+        Schedule { kind, rate, pattern, share, passed: 0 }
+    }
+
+    /// Begins again: the same departures after another start.
+    pub fn restart(&mut self) {
+        *self = Schedule::new(self.rate, self.pattern, self.share);
     }
 
     /// When the next frame is to leave, in nanoseconds after the start.

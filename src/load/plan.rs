@@ -212,6 +212,13 @@ impl LoadConfig {
         if self.sizes.all().next().is_none() {
             return Err(Error::Usage(format!("frame sizes {}: there is none", self.sizes)));
         }
+        if let Content::Raw(ether_type) = self.carriage.content
+            && ether_type.is_vlan_tag()
+        {
+            return Err(Error::Usage(format!(
+                "the EtherType {ether_type} is a VLAN tag, and not what follows one: ask for tags"
+            )));
+        }
         Flows::new(self)?;
         if self.batch == 0 {
             return Err(Error::Usage("a batch of 0 frames sends nothing; the least is 1".into()));

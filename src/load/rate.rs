@@ -96,6 +96,16 @@ impl Decimal {
         Some(Decimal { digits, scale: 10u64.pow(fraction.len() as u32) })
     }
 
+    /// With the largest multiple that leaves a number of at least 1: `1.5M`.
+    fn with_multiple(self) -> String {
+        let value = self.digits as f64 / self.scale as f64;
+        let multiples = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+        match multiples.into_iter().find(|(factor, _)| value >= *factor) {
+            Some((factor, letter)) => format!("{}{letter}", value / factor),
+            None => value.to_string(),
+        }
+    }
+
     fn times(self, factor: u64) -> Option<Decimal> {
         Some(Decimal { digits: self.digits.checked_mul(factor)?, ..self })
     }
@@ -189,9 +199,9 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rate::Frames(frames) => write!(f, "{frames}pps"),
-            Rate::Bits(bits, Layer::L2) => write!(f, "{bits}bit"),
-            Rate::Bits(bits, Layer::L1) => write!(f, "{bits}bit-l1"),
+            Rate::Frames(frames) => write!(f, "{}pps", frames.with_multiple()),
+            Rate::Bits(bits, Layer::L2) => write!(f, "{}bit", bits.with_multiple()),
+            Rate::Bits(bits, Layer::L1) => write!(f, "{}bit-l1", bits.with_multiple()),
             Rate::Percent(percent) => write!(f, "{percent}%"),
             Rate::Max => f.write_str("max"),
         }
@@ -315,7 +325,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_typed() {
-        for text in ["1500000pps", "2500000000bit", "100000000bit-l1", "12.5%", "max"] {
+        for text in
+            ["1.5Mpps", "2.5Gbit", "100Mbit-l1", "1kpps", "999pps", "0.5bit", "12.5%", "max"]
+        {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
     }

@@ -26,11 +26,11 @@ use crate::load::plan::LoadConfig;
 use crate::load::rate::FrameRate;
 use crate::load::report::{LoadReport, Tally};
 use crate::load::template::Template;
-use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice};
+use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice, UmemTransmit};
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
-use crate::sys::clock::{clock_read_ns, monotonic_ns, set_timer_slack};
+use crate::sys::clock::{monotonic_ns, set_timer_slack};
 
 mod board;
 mod departures;
@@ -64,6 +64,9 @@ pub struct Progress {
     pub returned: u64,
     /// What came back so far, the warm-up left out.
     pub tally: Tally,
+    /// Whether the generator is so far behind its schedule that the run would be generator-limited if
+    /// it ended now.
+    pub is_behind: bool,
     /// Latencies since the last progress report, the warm-up left out.
     pub interval: Box<Latencies>,
 }
@@ -120,15 +123,14 @@ impl Load {
         let intake =
             intake::open(plan.receive_half(), &plan.config, promiscuous, budget, &mut notes)?;
         let mut transmits = Vec::new();
-        for _ in 0..senders {
-            transmits.push(AnyTransmit::open(plan, &template, budget, &mut notes)?);
+        for sender in 0..senders {
+            transmits.push(AnyTransmit::open(plan, sender, &template, budget, &mut notes)?);
         }
         notes.dedup();
         let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
-        let read_ns = clock_read_ns();
         let job = Job { plan, rate, run, template, board };
         let mut worked = threads::work(&job, transmits, intake, books, progress)?;
-        let outcome = job.outcome(&mut worked, notes, read_ns);
+        let outcome = job.outcome(&mut worked, notes);
         outcome.assert_conserved();
         Ok(outcome)
     }
@@ -144,6 +146,7 @@ fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
 
 /// A TX half that was opened and bound.
 enum AnyTransmit {
+    Umem(UmemTransmit),
     Ring(RingTransmit),
     Copy(CopyTransmit),
 }
@@ -151,12 +154,19 @@ enum AnyTransmit {
 impl AnyTransmit {
     fn open(
         plan: &LoadPlan,
+        sender: usize,
         template: &Template,
         budget: &Arc<MemoryBudget>,
         notes: &mut Vec<String>,
     ) -> Result<AnyTransmit> {
         let (config, bypass): (&LoadConfig, bool) = (&plan.config, plan.qdisc_bypass);
         let (opened, most) = match plan.transmit_half() {
+            TxChoice::Xsk => {
+                // A queue serves one AF_XDP socket.
+                let umem = UmemTransmit::open(config, sender as u32, budget)?;
+                let most = umem.frame_bytes_max();
+                (AnyTransmit::Umem(umem), most)
+            }
             TxChoice::Ring => {
                 let ring = RingTransmit::open(config, bypass, budget, notes)?;
                 let most = ring.frame_bytes_max();
@@ -170,7 +180,7 @@ impl AnyTransmit {
         };
         if most < template.longest() {
             return Err(Error::Usage(format!(
-                "frames of {} bytes do not fit the TX ring's slots of {most}",
+                "frames of {} bytes do not fit the TX half's slots of {most}",
                 template.longest(),
             )));
         }
@@ -199,7 +209,7 @@ impl Job<'_> {
         let share = Share { first: number as u64, every: senders };
         let trigger = match (drive, self.rate) {
             (Drive::Paced { pattern, .. }, Some(rate)) => {
-                Trigger::Schedule(Schedule::new(rate, *pattern, share))
+                Trigger::Schedule(Box::new(Schedule::new(rate, *pattern, share)))
             }
             (Drive::Paced { .. }, None) => Trigger::Always,
             (Drive::Window(frames), _) => {
@@ -215,7 +225,7 @@ impl Job<'_> {
         SenderPlan { trigger, share, run, batch, start_ns, measure_ns, end_ns, count }
     }
 
-    fn outcome(&self, worked: &mut Worked, notes: Vec<String>, clock_read_ns: f64) -> LoadOutcome {
+    fn outcome(&self, worked: &mut Worked, notes: Vec<String>) -> LoadOutcome {
         let Worked { books, senders, latencies, kernel, drained, start_ns } = worked;
         latencies.merge(&books.latencies);
         let mut departures = Departures::default();
@@ -258,7 +268,6 @@ impl Job<'_> {
             evidence: books.verifier.take_evidence(),
             drained: *drained,
             stopped: senders.iter().any(|sender| sender.stopped),
-            clock_read_ns,
             clock_steps: books.clock_steps,
             halves: (self.plan.transmit_half(), self.plan.receive_half()),
             notes,

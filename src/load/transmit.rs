@@ -13,9 +13,15 @@ use crate::ring::tx::{Settled, TxRing};
 use crate::sys::failure::failed;
 use crate::sys::packet::{PacketSocket, RingVersion, SendBatch, SocketType};
 
+mod umem;
+
+pub use umem::UmemTransmit;
+
 /// A TX half by name, as the engine's paths have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TxChoice {
+    /// AF_XDP: one system call for 32 frames, which go straight to the driver.
+    Xsk,
     /// A TX ring: one system call a batch, the frames are written where the kernel takes them.
     Ring,
     /// `sendmmsg`: one system call a batch, the kernel copies.
@@ -25,12 +31,16 @@ pub enum TxChoice {
 }
 
 impl TxChoice {
-    /// All of them, the fastest first.
-    pub const ALL: [TxChoice; 3] = [TxChoice::Ring, TxChoice::Mmsg, TxChoice::Send];
+    /// All of them.
+    pub const ALL: [TxChoice; 4] = [TxChoice::Xsk, TxChoice::Ring, TxChoice::Mmsg, TxChoice::Send];
+
+    /// The one that is used where none is asked for.
+    pub const BEST: TxChoice = TxChoice::Ring;
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            TxChoice::Xsk => "xsk",
             TxChoice::Ring => "ring",
             TxChoice::Mmsg => "mmsg",
             TxChoice::Send => "send",
@@ -49,7 +59,7 @@ impl FromStr for TxChoice {
 
     fn from_str(text: &str) -> std::result::Result<TxChoice, String> {
         let known = TxChoice::ALL.into_iter().find(|one| one.name() == text.trim());
-        known.ok_or_else(|| format!("unknown TX half '{text}': ring, mmsg, send"))
+        known.ok_or_else(|| format!("unknown TX half '{text}': xsk, ring, mmsg, send"))
     }
 }
 

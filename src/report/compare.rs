@@ -1,23 +1,23 @@
-//! What `linerate compare` says: the machine, a table for each size, the verdict.
+//! What `linerate compare` says: the machine, a table for each size and load, the verdict.
 
 use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
-use super::json::{self, JsonFile};
+use super::compare_document::document;
+use super::json::JsonFile;
 use super::text::{self, Text, grouped};
-use crate::bench::compare::{Comparison, PathResult, Step};
+use crate::bench::compare::{Comparison, ContestantResult, Step};
+use crate::bench::contestant::Contestant;
+use crate::bench::observation::{LIGHT_PPS, LoadKind, Metric, Observation, WINDOW_FRAMES};
 use crate::bench::testbed::Testbed;
-use crate::bench::trial::Trial;
 use crate::bench::verdict;
-use crate::engine::config::PathName;
 use crate::error::Result;
 use crate::stats::spread::Spread;
 use crate::sys::host::Host;
-use crate::units::{FrameSize, nanoseconds};
+use crate::units::FrameSize;
 
 /// The voice of `linerate compare`.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ impl CompareReport {
     pub fn start(&mut self, testbed: &Testbed, cpus: (usize, usize), expected: Duration) {
         let Host { kernel, cpu, cpus: count, .. } = &self.host;
         self.text.say(format!("linerate compare: Linux {kernel}, {cpu}, {count} CPUs"));
+        self.text.say(wrap(&format!("idle CPUs: {}", self.host.idle())));
         let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
         self.text.say(format!(
             "  generator on {} (CPU {}), engine on {} (CPU {})",
@@ -68,16 +69,18 @@ impl CompareReport {
         move |step: Step| {
             bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
-            bar.set_message(format!("{} B {}", step.size, step.path));
+            bar.set_message(format!("{} B {}", step.size, step.contestant));
         }
     }
 
     /// Tables, verdict, JSON.
     pub fn finish(&mut self, testbed: &Testbed, comparison: &Comparison) -> Result<()> {
         self.bar.finish_and_clear();
-        let mut sizes: Vec<FrameSize> = comparison.results.iter().map(|r| r.size).collect();
-        sizes.dedup();
-        for size in sizes {
+        for excluded in &comparison.excluded {
+            let reason = excluded.reason.replace('\n', ";");
+            self.text.say(wrap(&format!("NOT RUN HERE: {}: {reason}", excluded.contestant)));
+        }
+        for size in comparison.sizes() {
             self.size(comparison, size);
         }
         if comparison.results.is_empty() {
@@ -92,168 +95,220 @@ impl CompareReport {
         if comparison.interrupted {
             self.text.say("interrupted: the numbers are of the trials that were finished");
         }
-        self.json.write(&self.document(testbed, comparison))
+        self.json.write(&document(&self.host, testbed, comparison))
     }
 
     fn size(&mut self, comparison: &Comparison, size: FrameSize) {
-        let results: Vec<&PathResult> =
-            comparison.results.iter().filter(|result| result.size == size).collect();
+        let results = comparison.with_size(size);
         let trials = results.iter().map(|result| result.trials.len()).min().unwrap_or(0);
         self.text.say(format!(
-            "\n{size} B frames ({} B at the socket), {trials} trial{} in turn: median (min-max)",
+            "\n{size} B frames ({} B at the socket), {trials} trial{} in turn: median (min-max)\n  \
+             x: in units of {}'s, round by round",
             size.socket_bytes(),
             if trials == 1 { "" } else { "s" },
+            Contestant::BASELINE,
         ));
-        let header = [
-            "path",
-            "offered k/s",
-            "forwarded k/s",
-            "loss",
-            "drain k/s",
-            "CPU/frame",
-            "RTT p50",
-            "RTT p99",
-        ];
-        let mut table = table(&header);
-        for result in &results {
-            let round_trips = result.round_trips();
-            let limited = if result.is_generator_limited() { ">=" } else { "" };
-            table.add_row([
-                result.path.to_string(),
-                result.offered().map_or("-".into(), |rate| thousands(rate.median)),
-                format!("{limited}{}", rates(result.forwarded())),
-                format!("{:.1} %", 100.0 * result.loss_ratio()),
-                rates(result.drain()),
-                result.cpu().map_or("-".into(), |cpu| format!("{:.0} ns", cpu.median)),
-                nanoseconds(round_trips.percentile(50.0)),
-                nanoseconds(round_trips.percentile(99.0)),
-            ]);
-        }
-        self.text.say(table.to_string());
-        self.text.say(table_against(comparison, &results).to_string());
-        if results.iter().any(|result| result.is_generator_limited()) {
-            self.text.say(
-                "  >= the generator was the limit: less than 1 % was lost, the engine can do more \
-                 (see drain)",
-            );
+        for &load in &comparison.loads {
+            self.text.say(format!("\n {}", title(load)));
+            self.text.say(load_table(comparison, &results, load).to_string());
+            if load == LoadKind::Flood && results.iter().any(|r| r.is_generator_limited()) {
+                self.text.say(
+                    "  >= the generator was the limit: the engine kept up with it, and can do more",
+                );
+            }
         }
         for result in &results {
-            let losses = losses(result);
-            if !losses.is_empty() {
-                self.text.say(format!("  {}: {losses}", result.path));
+            let oddities = oddities(result);
+            if !oddities.is_empty() {
+                self.text.say(wrap(&format!("{}: {oddities}", result.contestant)));
             }
         }
     }
-
-    fn document(&self, testbed: &Testbed, comparison: &Comparison) -> Value {
-        let results: Vec<Value> =
-            comparison.results.iter().map(|result| path_json(comparison, result)).collect();
-        json!({
-            "schema": "linerate.compare/1",
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": json::host(&self.host),
-            "link": json::link(&testbed.engine.link),
-            "lab": testbed.is_lab(),
-            "interrupted": comparison.interrupted,
-            "cpu_clock": cpu_clock(&self.host, testbed.is_veth()),
-            "results": results,
-            "verdict": verdict::sentences(comparison),
-        })
-    }
 }
 
-/// What the engine's CPU time counts.
-fn cpu_clock(host: &Host, veth: bool) -> &'static str {
-    match (veth, host.irq_time_accounting) {
-        (false, _) => "thread CPU time of the engine's worker",
-        (true, Some(true)) => {
-            "thread CPU time of the engine's worker; on veth, CONFIG_IRQ_TIME_ACCOUNTING keeps the \
-             generator socket's receive work out of it"
+/// What a load is, above its table.
+fn title(load: LoadKind) -> String {
+    match load {
+        LoadKind::Flood => "flood: the generator sends as fast as it can".into(),
+        LoadKind::Drain => "drain: a full ring or buffer is emptied, the generator silent".into(),
+        LoadKind::Ping => "ping: one frame in flight".into(),
+        LoadKind::Window => format!("window: {WINDOW_FRAMES} frames in flight"),
+        LoadKind::Light => format!("light: {LIGHT_PPS} frames/s on a schedule, response time"),
+        LoadKind::Half => {
+            "half: half of what each forwards at flood, on a schedule, response time".into()
         }
-        (true, _) => {
-            "thread CPU time of the engine's worker; on veth, without CONFIG_IRQ_TIME_ACCOUNTING, it \
-             includes the generator socket's receive work"
+        LoadKind::Scale => "scale: two workers drain, together and each alone".into(),
+    }
+}
+
+/// A table's column: its head, and a contestant's cell.
+type Column<'a> = (&'a str, Box<dyn Fn(&ContestantResult) -> String + 'a>);
+
+fn load_table(comparison: &Comparison, results: &[&ContestantResult], load: LoadKind) -> Table {
+    let value = |head, metric, cell: fn(Spread) -> String| -> Column<'_> {
+        (head, Box::new(move |result| or_dash(result.spread(load, metric), cell)))
+    };
+    let times = |metric, cell: fn(Spread) -> String| -> Column<'_> {
+        let is_base = |result: &ContestantResult| result.contestant == Contestant::BASELINE;
+        let ratio = move |result: &ContestantResult| match is_base(result) {
+            true => None,
+            false => comparison.ratio(result, load, metric),
+        };
+        ("x", Box::new(move |result| or_dash(ratio(result), cell)))
+    };
+    let loss: Column<'_> =
+        ("loss", Box::new(move |result| format!("{:.1} %", 100.0 * result.loss_ratio(load))));
+    let columns: Vec<Column<'_>> = match load {
+        LoadKind::Flood => vec![
+            ("forwarded k/s", Box::new(forwarded)),
+            times(Metric::Rate, ratio_spread),
+            loss,
+            value("CPU ns", Metric::Cpu, whole),
+            times(Metric::Cpu, ratio_median),
+        ],
+        LoadKind::Drain => vec![
+            value("echoes k/s", Metric::Rate, thousands_spread),
+            times(Metric::Rate, ratio_spread),
+            value("CPU ns", Metric::Cpu, whole),
+            times(Metric::Cpu, ratio_median),
+        ],
+        LoadKind::Ping => vec![
+            value("p50 µs", Metric::P50, micros_spread),
+            times(Metric::P50, ratio_spread),
+            value("p99 µs", Metric::P99, micros),
+            times(Metric::P99, ratio_median),
+            value("CPU µs", Metric::Cpu, micros),
+            times(Metric::Cpu, ratio_median),
+        ],
+        LoadKind::Window => vec![
+            value("echoes k/s", Metric::Rate, thousands_spread),
+            times(Metric::Rate, ratio_spread),
+            value("p50 µs", Metric::P50, micros),
+            value("p99 µs", Metric::P99, micros),
+            value("CPU ns", Metric::Cpu, whole),
+        ],
+        LoadKind::Light | LoadKind::Half => vec![
+            value("echoes k/s", Metric::Rate, thousands),
+            value("p50 µs", Metric::P50, micros_spread),
+            times(Metric::P50, ratio_spread),
+            value("p99 µs", Metric::P99, micros),
+            times(Metric::P99, ratio_median),
+            loss,
+        ],
+        LoadKind::Scale => vec![
+            ("each alone k/s", Box::new(alone)),
+            value("together k/s", Metric::Rate, thousands_spread),
+            value("x one worker", Metric::Scaling, ratio_spread),
+        ],
+    };
+    let heads = std::iter::once("path").chain(columns.iter().map(|(head, _)| *head));
+    let mut table = table(&heads.collect::<Vec<_>>());
+    // Seven columns fit 80 characters only if they lie close together.
+    for column in table.column_iter_mut() {
+        column.set_padding((1, 0));
+    }
+    for result in results {
+        let name = result.contestant.to_string();
+        table.add_row(std::iter::once(name).chain(columns.iter().map(|(_, cell)| cell(result))));
+    }
+    table
+}
+
+/// The rate at flood, marked where the generator was the limit.
+fn forwarded(result: &ContestantResult) -> String {
+    let limited = if result.is_generator_limited() { ">=" } else { "" };
+    let rate = result.spread(LoadKind::Flood, Metric::Rate);
+    format!("{limited}{}", or_dash(rate, thousands_spread))
+}
+
+/// The rates of two workers, each alone: the medians.
+fn alone(result: &ContestantResult) -> String {
+    let of = |worker: usize| {
+        let rates = result.of(LoadKind::Scale).filter_map(|found| found.alone_pps);
+        or_dash(Spread::of(rates.map(|rates| rates[worker])), thousands)
+    };
+    format!("{}, {}", of(0), of(1))
+}
+
+fn or_dash(spread: Option<Spread>, cell: fn(Spread) -> String) -> String {
+    spread.map_or("-".into(), cell)
+}
+
+/// `540`.
+fn thousands(Spread { median, .. }: Spread) -> String {
+    format!("{:.0}", median / 1e3)
+}
+
+/// `540 (295-582)`.
+fn thousands_spread(Spread { median, min, max, .. }: Spread) -> String {
+    format!("{:.0} ({:.0}-{:.0})", median / 1e3, min / 1e3, max / 1e3)
+}
+
+fn whole(Spread { median, .. }: Spread) -> String {
+    format!("{median:.0}")
+}
+
+/// `2.31`.
+fn ratio_median(Spread { median, .. }: Spread) -> String {
+    format!("{median:.2}")
+}
+
+/// `2.31 (2.10-2.44)`.
+fn ratio_spread(Spread { median, min, max, .. }: Spread) -> String {
+    format!("{median:.2} ({min:.2}-{max:.2})")
+}
+
+/// `5.3`; `1060` where tenths say nothing.
+fn in_micros(ns: f64) -> String {
+    if ns < 99_950.0 { format!("{:.1}", ns / 1e3) } else { format!("{:.0}", ns / 1e3) }
+}
+
+fn micros(Spread { median, .. }: Spread) -> String {
+    in_micros(median)
+}
+
+fn micros_spread(Spread { median, min, max, .. }: Spread) -> String {
+    format!("{} ({}-{})", in_micros(median), in_micros(min), in_micros(max))
+}
+
+/// What should not have been: frames lost where nothing was to overflow, a generator that was the limit
+/// without being asked to, frames that the engine dropped by name.
+fn oddities(result: &ContestantResult) -> String {
+    let sum =
+        |load: LoadKind, count: fn(&Observation) -> u64| result.of(load).map(count).sum::<u64>();
+    let mut parts = Vec::new();
+    for load in [LoadKind::Ping, LoadKind::Window, LoadKind::Light, LoadKind::Half] {
+        let lost = sum(load, |found| found.lost);
+        if lost > 0 {
+            parts.push(format!("{} lost at {load}", grouped(lost)));
+        }
+        let behind = sum(load, |found| found.behind_schedule.into());
+        if behind > 0 {
+            let of = result.trials.len();
+            parts.push(format!("at {load} the generator was late in {behind} of {of} trials"));
         }
     }
-}
-
-fn path_json(comparison: &Comparison, result: &PathResult) -> Value {
-    let trials: Vec<Value> = result
-        .trials
-        .iter()
-        .map(|trial| {
-            let flood = &trial.flood;
-            json!({
-                "offered_pps": flood.offered_pps(),
-                "forwarded_pps": flood.arrival_pps(),
-                "sent": flood.sent,
-                "received": flood.tally.returned(),
-                "lost": flood.lost,
-                "duplicated": flood.tally.duplicated,
-                "reordered": flood.tally.reordered,
-                "corrupted": flood.tally.corrupted,
-                "not_transformed": flood.tally.not_transformed,
-                "truncated": flood.tally.truncated,
-                "foreign": flood.tally.foreign,
-                "generator_ring_drops": flood.kernel.drops,
-                "generator_limited": trial.is_generator_limited(),
-                "drain_sent": trial.drain.sent,
-                "drain_received": trial.drain.tally.returned(),
-                "drain_pps": trial.drain.arrival_pps(),
-                "cpu_ns_per_frame": trial.cpu_ns_per_frame,
-                "rtt_p50_ns": trial.round_trips.rtt.percentile(50.0),
-            })
-        })
-        .collect();
-    let engine = result.engine();
-    json!({
-        "path": result.path,
-        "frame_bytes": result.size.bytes(),
-        "socket_bytes": result.size.socket_bytes(),
-        "generator_limited": result.is_generator_limited(),
-        "trials": trials,
-        "forwarded_pps": result.forwarded(),
-        "drain_pps": result.drain(),
-        "loss_ratio": result.loss_ratio(),
-        "ratio_to_syscall": comparison.ratios(result),
-        "cpu_ns_per_frame": result.cpu(),
-        "rtt_ns": result.round_trips().summary(),
-        "engine_latency_ns": result.engine_latency().summary(),
-        "engine_latency_definition": result.path.latency_definition(),
-        "drops": json::drops(&engine.drops),
-        "kernel": {
-            "packets": engine.kernel.packets,
-            "drops": engine.kernel.drops,
-            "freezes": engine.kernel.freezes,
-        },
-        "verified": result.verified(),
-        "wrong": result.wrong(),
-    })
-}
-
-/// Where frames stayed, by name. A drain may fill more than there is room for, on purpose.
-fn losses(result: &PathResult) -> String {
-    let engine = result.engine();
-    let sum = |count: fn(&Trial) -> u64| result.trials.iter().map(count).sum::<u64>();
-    let mut parts = vec![
-        (sum(|trial| trial.flood.lost), "lost at flood"),
-        (sum(|trial| trial.drain.lost), "beyond what it holds, at drain"),
-        (engine.kernel.drops, "of all for want of room in the engine's ring or buffer"),
-        (sum(|trial| trial.flood.kernel.drops), "for want of room in the generator's ring"),
-        (sum(|trial| trial.flood.tally.foreign), "foreign"),
-    ];
-    parts.retain(|(count, _)| *count > 0);
-    let mut text: Vec<String> =
-        parts.iter().map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
-    if engine.drops.total() > 0 {
-        text.push(format!("engine dropped {}", text::drops(&engine.drops)));
+    let over_all = |count: fn(&Observation) -> u64| -> u64 {
+        LoadKind::ALL.into_iter().map(|load| sum(load, count)).sum()
+    };
+    let own_drops = over_all(|found| found.generator_drops);
+    if own_drops > 0 {
+        parts.push(format!("{} lost for want of room in the generator's ring", grouped(own_drops)));
     }
-    text.join(", ")
+    let foreign = over_all(|found| found.tally.foreign);
+    if foreign > 0 {
+        parts.push(format!("{} foreign", grouped(foreign)));
+    }
+    let drops = result.engine().drops;
+    if drops.total() > 0 {
+        parts.push(format!("engine dropped {}", text::drops(&drops)));
+    }
+    parts.join(", ")
 }
 
 fn verification(comparison: &Comparison) -> String {
-    let verified: u64 = comparison.results.iter().map(PathResult::verified).sum();
-    let wrong: u64 = comparison.results.iter().map(PathResult::wrong).sum();
+    let verified: u64 = comparison.results.iter().map(ContestantResult::verified).sum();
+    let wrong: u64 = comparison.results.iter().map(ContestantResult::wrong).sum();
     if wrong == 0 {
         return format!("  {} echoes verified, every byte of each; none wrong", grouped(verified));
     }
@@ -263,43 +318,6 @@ fn verification(comparison: &Comparison) -> String {
         grouped(wrong),
         grouped(verified)
     )
-}
-
-fn table_against(comparison: &Comparison, results: &[&PathResult]) -> Table {
-    let header = ["vs syscall", "verified", "forwarded", "drain", "CPU/frame", "RTT p50"];
-    let mut table = table(&header);
-    for result in results {
-        let ratios = comparison.ratios(result).unwrap_or_default();
-        let is_base = result.path == PathName::SYSCALL;
-        let cell = |spread: Option<Spread>| match spread {
-            Some(s) if !is_base => format!("x {:.2} ({:.2}-{:.2})", s.median, s.min, s.max),
-            _ => "-".into(),
-        };
-        table.add_row([
-            result.path.to_string(),
-            grouped(result.verified()),
-            cell(ratios.forwarded),
-            cell(ratios.drain),
-            cell(ratios.cpu),
-            ratios
-                .rtt_p50
-                .filter(|_| !is_base)
-                .map_or("-".into(), |s| format!("x {:.2}", s.median)),
-        ]);
-    }
-    table
-}
-
-/// A rate in thousands per second: `540`.
-fn thousands(per_second: f64) -> String {
-    format!("{:.0}", per_second / 1e3)
-}
-
-/// A rate and its spread in thousands per second: `540 (295-582)`.
-fn rates(spread: Option<Spread>) -> String {
-    spread.map_or("-".into(), |Spread { median, min, max }| {
-        format!("{} ({}-{})", thousands(median), thousands(min), thousands(max))
-    })
 }
 
 pub(super) fn table(header: &[&str]) -> Table {
@@ -314,11 +332,14 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Breaks a sentence into lines that fit the terminal, each but the first indented further.
+/// Where nobody says how wide a terminal is, sentences fit the narrowest that is common.
+const SENTENCE_COLUMNS_MAX: usize = 80;
+
+/// Breaks a sentence into lines that fit, each but the first indented further.
 fn wrap(sentence: &str) -> String {
-    let width = usize::from(text::width());
+    let width = usize::from(text::width()).min(SENTENCE_COLUMNS_MAX);
     let mut lines = vec![String::from(" ")];
-    for word in sentence.split(' ') {
+    for word in sentence.split_whitespace() {
         let line = lines.last_mut().expect("there is always a line");
         if line.chars().count() + 1 + word.chars().count() > width {
             lines.push(format!("     {word}"));

@@ -12,6 +12,7 @@ use crate::engine::edit::Transform;
 use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
 use crate::engine::turn::LatencyMode;
+use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::{LADDER, Latency};
@@ -246,6 +247,7 @@ impl EchoReport {
             "link": self.link.as_ref().map(json::link),
             "path": config.path,
             "fallback_from": self.instead_of,
+            "wait": wait(config.wait),
             "duration_s": summary.duration.as_secs_f64(),
             "total": counts(counters),
             "workers": workers,
@@ -267,6 +269,7 @@ fn counts(counters: &EngineCounters) -> serde_json::Value {
         "unexplained": counters.unexplained(0) as i64,
         "batches": counters.batches,
         "wakeups": counters.wakeups,
+        "rejoins": counters.rejoins,
         "send_refusals": counters.send_refusals,
         "kernel": {
             "packets": counters.kernel.packets,
@@ -274,6 +277,13 @@ fn counts(counters: &EngineCounters) -> serde_json::Value {
             "freezes": counters.kernel.freezes,
         },
     })
+}
+
+fn wait(wait: Wait) -> serde_json::Value {
+    match wait {
+        Wait::Epoll | Wait::Spin => json!({ "how": wait.name() }),
+        Wait::Adaptive(spin) => json!({ "how": wait.name(), "spin_us": spin.as_micros() as u64 }),
+    }
 }
 
 fn what_is_echoed(config: &EngineConfig) -> String {

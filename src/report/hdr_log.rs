@@ -101,6 +101,12 @@ impl HdrLog {
         }
     }
 
+    /// Writes a comment, which readers pass over.
+    pub fn write_comment(&mut self, text: &str) -> Result<()> {
+        self.line.extend_from_slice(format!("#[{text}]\n").as_bytes());
+        self.hand_on()
+    }
+
     /// Puts the composed lines into the file, in one piece.
     fn hand_on(&mut self) -> Result<()> {
         let written = self.file.write_all(&self.line);

@@ -83,6 +83,9 @@ pub fn host(host: &Host) -> Value {
         "cpu": host.cpu,
         "cpus": host.cpus,
         "cpu_idle_driver": host.cpu_idle_driver,
+        "cpu_idle_governor": host.cpu_idle_governor,
+        "cpu_idle_states": host.cpu_idle_states,
+        "halt_poll_ns": host.halt_poll_ns,
         "irq_time_accounting": host.irq_time_accounting,
     })
 }

@@ -17,6 +17,7 @@ use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Audience, Finding, LoadRequest, Reach};
 use crate::bench::testbed::End;
 use crate::error::Result;
+use crate::load::pace::Pattern;
 use crate::load::plan::LoadConfig;
 use crate::load::report::Tally;
 use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
@@ -67,7 +68,7 @@ struct Seen {
     returned: u64,
 }
 
-const CSV_HEADER: [&str; 9] = [
+const CSV_HEADER: [&str; 10] = [
     "elapsed_s",
     "sent",
     "returned",
@@ -77,6 +78,7 @@ const CSV_HEADER: [&str; 9] = [
     "response_p99_ns",
     "response_max_ns",
     "service_p99_ns",
+    "generator_limited",
 ];
 
 impl LoadVoice {
@@ -105,7 +107,7 @@ impl LoadVoice {
         self.logged.1.merge(service);
         let now =
             Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
-        self.write_interval(&now, wrong(&progress.tally), response, service)
+        self.write_interval(&now, (&progress.tally, progress.is_behind), response, service)
     }
 
     /// What came after the last interval, so that the files hold the whole run.
@@ -118,13 +120,18 @@ impl LoadVoice {
             sent: outcome.sent + outcome.warm_up.sent,
             returned: outcome.tally.returned() + outcome.warm_up.tally.returned(),
         };
-        self.write_interval(&now, wrong(&outcome.tally), &response, &service)
+        let limit = outcome.generator_limit();
+        self.write_interval(&now, (&outcome.tally, limit.is_some()), &response, &service)?;
+        match (&mut self.hdr_log, limit) {
+            (Some(log), Some(limit)) => log.write_comment(&format!("generator-limited: {limit}")),
+            _ => Ok(()),
+        }
     }
 
     fn write_interval(
         &mut self,
         now: &Seen,
-        wrong: u64,
+        (tally, generator_limited): (&Tally, bool),
         response: &Latency,
         service: &Latency,
     ) -> Result<()> {
@@ -141,11 +148,12 @@ impl LoadVoice {
                 &now.sent,
                 &now.returned,
                 &now.sent.saturating_sub(now.returned),
-                &wrong,
+                &wrong(tally),
                 &times.p50,
                 &times.p99,
                 &times.max,
                 &service.summary().p99,
+                &u8::from(generator_limited),
             ])?;
         }
         Ok(())
@@ -163,6 +171,11 @@ impl LoadVoice {
         }
         self.say_rate(outcome);
         self.say_frames(outcome);
+        self.text.say(format!(
+            "  waited {} of at most {} for the last echoes",
+            time(outcome.drained),
+            time(request.drain),
+        ));
         if outcome.latencies.service.count() > 0 {
             self.text.say(latency_table(outcome, request.breakdown));
             self.say_jitter(outcome);
@@ -225,11 +238,8 @@ impl LoadVoice {
             grouped(outcome.unsent_late),
             grouped(outcome.unsent_refused),
         ));
-        if outcome.sent == 0 && outcome.warm_up.sent > 0 {
-            self.text.say(
-                "NOTHING WAS MEASURED: the generator was not through the warm-up when the time was \
-                 over.\n  Ask for a lower rate or a longer --duration",
-            );
+        if outcome.offered == 0 && outcome.stopped {
+            self.text.say("NOTHING WAS MEASURED: it was ended during the warm-up");
         }
         // Every number is one of these; those of which there is none would only make it long.
         let wrong: String = [
@@ -351,23 +361,38 @@ impl Audience for LoadVoice {
         floor: &HarnessFloor,
     ) {
         let what = match request.drive {
-            Drive::Paced { rate, .. } => format!("rate {rate}"),
+            Drive::Paced { rate, pattern: Pattern::Constant } => format!("rate {rate}"),
+            Drive::Paced { rate, pattern } => format!("rate {rate}, {pattern}"),
             Drive::Window(1) => "one frame at a time".into(),
             Drive::Window(frames) => format!("{frames} frames unanswered"),
         };
-        let to = match &request.reach {
-            Reach::Lab { path, .. } => format!("our own engine, path {path}"),
-            Reach::Station { mac, .. } => mac.to_string(),
-            Reach::Udp { target, .. } => format!("{target} ({})", config.destination),
+        let station = match &request.reach {
+            Reach::Udp { .. } => format!(" ({})", config.destination),
+            _ => String::new(),
         };
-        self.text.say(format!("linerate load: {} to {to}", here.link.name));
+        self.text.say(format!("linerate load: {} to {}{station}", here.link.name, request.reach));
         self.text.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
+        let measured = match (request.limits.duration, request.limits.count) {
+            (Some(most), Some(count)) => format!("{} frames or {}", grouped(count), time(most)),
+            (None, Some(count)) => format!("{} frames", grouped(count)),
+            (duration, None) => time(duration.unwrap_or_default()),
+        };
+        self.text
+            .say(format!("  measured for {measured} after a warm-up of {}", time(request.warm_up)));
+        match (request.flows, request.reach.is_udp()) {
+            (1, _) => {}
+            (flows, true) => self.text.say(format!("  {flows} flows by UDP source port")),
+            (flows, false) => self.text.say(format!(
+                "  {flows} flows by source MAC, which neither receive queues (RSS) nor hash fanout spread"
+            )),
+        }
         if here.link.is_veth() {
             self.text.say("  a veth pair: it shows what kernel and path cost, and is not a NIC");
         }
         self.text.say(format!(
-            "  clock {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
+            "  clock {} on CPU {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
             floor.clock_source,
+            floor.cpu,
             floor.clock_read_ns,
             nanoseconds(floor.sleep_late_p50_ns),
         ));
@@ -396,8 +421,9 @@ impl Audience for LoadVoice {
                 nanoseconds(response.max),
             ),
         };
+        let behind = if progress.is_behind { "  GENERATOR BEHIND" } else { "" };
         let line = format!(
-            "{:>4.1} s  sent {:>8}  back {:>8}  open {} {times}",
+            "{:>4.1} s  sent {:>8}  back {:>8}  open {} {times}{behind}",
             progress.elapsed.as_secs_f64(),
             rate((progress.sent - self.last.sent) as f64 / seconds),
             rate((progress.returned - self.last.returned) as f64 / seconds),
@@ -459,10 +485,14 @@ fn sizes(sizes: &Sizes) -> String {
         Sizes::Fixed(size) => format!("{sizes} B ({} B at the socket)", size.socket_bytes()),
         Sizes::Imix => {
             let shares = IMIX.map(|(bytes, weight)| format!("{weight} of {bytes} B"));
-            format!("{sizes} ({})", shares.join(" to "))
+            format!("{sizes} ({}; 4 B less at the socket)", shares.join(" to "))
         }
         _ => format!("{sizes} B (4 B less at the socket)"),
     }
+}
+
+fn time(duration: Duration) -> String {
+    nanoseconds(duration.as_nanos().try_into().unwrap_or(u64::MAX))
 }
 
 fn bits(per_second: f64) -> String {

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use super::json;
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadRequest};
+use crate::bench::snapshot::InterfaceSnapshot;
 use crate::load::report::Tally;
-use crate::load::run::{LATE_DEPARTURE, LoadOutcome};
+use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
 use crate::sys::host::Host;
 use crate::sys::link::Link;
 
@@ -30,11 +31,25 @@ pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) ->
         "host": json::host(known.host),
         "harness": known.floor,
         "link": known.link.map(json::link),
+        "to": request.reach.to_string(),
+        "expect": request.expectation.to_string(),
         "frame_bytes": request.sizes.to_string(),
         "flows": request.flows,
         "seed": request.seed,
         "tx": outcome.halves.0.name(),
         "rx": outcome.halves.1.name(),
+        "cpus": request.cpus,
+        "pattern": match request.drive {
+            Drive::Paced { pattern, .. } => Some(pattern.to_string()),
+            Drive::Window(_) => None,
+        },
+        "window_frames": match request.drive {
+            Drive::Paced { .. } => None,
+            Drive::Window(frames) => Some(frames),
+        },
+        "warm_up_s": request.warm_up.as_secs_f64(),
+        "drain_max_s": request.drain.as_secs_f64(),
+        "late_after_s": request.late_after.as_secs_f64(),
     });
     let engine = engine.as_ref().map(|summary| {
         json!({
@@ -44,15 +59,13 @@ pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) ->
             "kernel_drops": summary.counters.kernel.drops,
         })
     });
-    let driver: Map<String, Value> = counters
-        .near
-        .driver
-        .nonzero()
-        .map(|(name, count)| (name.to_string(), count.into()))
-        .collect();
+    let driver = |end: &InterfaceSnapshot| -> Map<String, Value> {
+        end.driver.nonzero().map(|(name, count)| (name.to_string(), count.into())).collect()
+    };
     let around = json!({
         "waterfall": waterfall,
-        "driver_counters": driver,
+        "driver_counters": driver(&counters.near),
+        "device_driver_counters": counters.far.as_ref().map(driver),
         "engine": engine,
     });
     for part in [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around] {
@@ -97,6 +110,7 @@ fn frames_json(outcome: &LoadOutcome) -> Value {
 
 fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
     let latencies = &outcome.latencies;
+    let response = latencies.response.summary();
     json!({
         "departures": {
             "late": outcome.departures.late,
@@ -106,7 +120,7 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
             "gap_error_ns": outcome.departures.gap_errors.summary(),
             "refusals": outcome.departures.refusals,
         },
-        "response_ns": latencies.response.summary(),
+        "response_ns": response,
         "service_ns": latencies.service.summary(),
         "until_kernel_stamp_ns": request.breakdown.then(|| latencies.until_kernel.summary()),
         "in_our_ring_ns": request.breakdown.then(|| latencies.in_ring.summary()),
@@ -115,8 +129,8 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
             "rfc3550_ns": outcome.jitter.smoothed_ns(),
             "mean_ns": outcome.jitter.mean_ns(),
             "max_ns": outcome.jitter.max_ns(),
+            "rfc5481_pdv_p99_ns": response.delay_variation(response.p99),
         },
-        "clock_read_ns": outcome.clock_read_ns,
         "clock_steps": outcome.clock_steps,
     })
 }

@@ -1,6 +1,7 @@
 //! The only room that prints: text for people, JSON and other files for programs.
 
 pub mod compare;
+pub mod compare_document;
 pub mod csv;
 pub mod echo;
 pub mod hdr_log;

@@ -10,7 +10,6 @@ use super::compare::table;
 use super::json::{self, JsonFile};
 use super::load_document::tally_json;
 use super::text::{Text, grouped};
-use crate::bench::loading::Reach;
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stressing::phases::Phase;
 use crate::bench::stressing::verdict::{Conclusion, Fault};
@@ -95,10 +94,7 @@ impl StressVoice {
             "version": env!("CARGO_PKG_VERSION"),
             "host": json::host(&self.host),
             "link": self.link.as_ref().map(json::link),
-            "lab_path": match &request.base.reach {
-                Reach::Lab { path, .. } => Some(path.to_string()),
-                _ => None,
-            },
+            "lab_path": request.base.reach.own_path().map(|path| path.to_string()),
             "duration_s": request.duration.as_secs_f64(),
             "phase_duration_s": self.each.as_secs_f64(),
             "max_loss_ratio": request.tolerance.loss_ratio,
@@ -113,14 +109,10 @@ impl StressVoice {
 
 impl StressAudience for StressVoice {
     fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration) {
-        let to = match &request.base.reach {
-            Reach::Lab { path, .. } => format!("our own engine, path {path}"),
-            Reach::Station { mac, .. } => mac.to_string(),
-            Reach::Udp { target, .. } => target.to_string(),
-        };
         self.text.say(format!(
-            "linerate stress from {} to {to}: {} phases, each {:.2} s, MTU {}",
+            "linerate stress from {} to {}: {} phases, each {:.2} s, MTU {}",
             here.link.name,
+            request.base.reach,
             phases.len(),
             each.as_secs_f64(),
             here.link.mtu,

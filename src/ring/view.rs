@@ -1,6 +1,8 @@
 //! The one view of memory shared with the kernel, and the only unsafe code of the rings.
 //!
-//! A ring is a row of *units* (V3 blocks, V2 frames, TX slots). Each has one status word that says
+//! There are two kinds. The rings of AF_XDP sockets have indices ([`queue`]) and name frames of a
+//! memory of their own ([`umem`]). Those of packet sockets are made of units with status words: such
+//! a ring is a row of *units* (V3 blocks, V2 frames, TX slots). Each has one status word that says
 //! whose the unit is. Bytes are lent only while the word says they are ours, the word itself is
 //! never inside a lent slice, and a loan borrows the ring mutably, so that no unit is lent twice
 //! and none is given back while somebody still holds it.
@@ -13,6 +15,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budget::Reservation;
 use crate::sys::mapping::Mapping;
+
+pub mod queue;
+pub mod umem;
 
 /// Memory that two sides share: rings of the kernel, or the heap for the fake kernel.
 #[derive(Debug)]
@@ -32,8 +37,9 @@ enum Owner {
     Heap(Layout),
 }
 
-// SAFETY: Memory only keeps the bytes alive; every access goes through Units, which obeys the
-// status words with acquire and release.
+// SAFETY: Memory only keeps the bytes alive; every access goes through Units, which obeys the status
+// words, through the queues, which obey the indices, both with acquire and release, or by a
+// frame's one token.
 unsafe impl Send for Memory {}
 // SAFETY: as for Send.
 unsafe impl Sync for Memory {}
@@ -68,8 +74,8 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if let Owner::Heap(layout) = &self.owner {
-            // SAFETY: base came from alloc_zeroed with this very layout, and Units hold an Arc of
-            // this value, so no view is left.
+            // SAFETY: base came from alloc_zeroed with this very layout, and every view holds an Arc
+            // of this value, so none is left.
             unsafe { dealloc(self.base.as_ptr(), *layout) };
         }
     }

@@ -55,6 +55,8 @@ pub struct EngineCounters {
     pub batches: u64,
     /// Returns from the wait, time-outs included.
     pub wakeups: u64,
+    /// Times that a worker that had spun rejoined its epoll set before it slept.
+    pub rejoins: u64,
     /// Kicks and sends that the kernel refused for the moment (ENOBUFS, EAGAIN, ENETDOWN); the
     /// frames stay queued or are dropped by name.
     pub send_refusals: u64,
@@ -73,6 +75,7 @@ by_field!(
     drops,
     batches,
     wakeups,
+    rejoins,
     send_refusals,
     link_errors,
     kernel

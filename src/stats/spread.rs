@@ -9,6 +9,8 @@ pub struct Spread {
     pub min: f64,
     /// The largest.
     pub max: f64,
+    /// How many there are.
+    pub count: usize,
 }
 
 impl Spread {
@@ -23,7 +25,7 @@ impl Spread {
         } else {
             (values[middle - 1] + values[middle]) / 2.0
         };
-        Some(Spread { median, min, max })
+        Some(Spread { median, min, max, count: values.len() })
     }
 }
 
@@ -36,6 +38,6 @@ mod tests {
         assert_eq!(Spread::of([]), None);
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).unwrap().median, 2.0);
         let even = Spread::of([4.0, 1.0, 3.0, 2.0]).unwrap();
-        assert_eq!((even.median, even.min, even.max), (2.5, 1.0, 4.0));
+        assert_eq!((even.median, even.min, even.max, even.count), (2.5, 1.0, 4.0, 4));
     }
 }

@@ -1,7 +1,7 @@
 //! epoll and eventfd: how a worker sleeps and how it is woken.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const WAKER: u64 = 1;
 #[derive(Debug)]
 pub struct Epoll {
     set: NixEpoll,
+    /// A descriptor of our own of the socket, so that it can leave and join whoever holds it.
+    socket: OwnedFd,
     waker: Waker,
 }
 
@@ -41,9 +43,22 @@ impl Epoll {
     pub fn new(socket: impl AsFd) -> io::Result<Epoll> {
         let set = NixEpoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let waker = Waker::new()?;
-        set.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?;
         set.add(&*waker.0, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
-        Ok(Epoll { set, waker })
+        let epoll = Epoll { set, socket: socket.as_fd().try_clone_to_owned()?, waker };
+        epoll.join()?;
+        Ok(epoll)
+    }
+
+    /// Takes the socket out of the set (`EPOLL_CTL_DEL`): what happens to it wakes nobody, nor does
+    /// whoever makes it happen pay for it.
+    pub fn leave(&self) -> io::Result<()> {
+        Ok(self.set.delete(&self.socket)?)
+    }
+
+    /// Puts the socket back into the set (`EPOLL_CTL_ADD`). Whoever sleeps then must look at it once
+    /// more first: what happened before woke nobody.
+    pub fn join(&self) -> io::Result<()> {
+        Ok(self.set.add(&self.socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?)
     }
 
     /// The waker of this set, for other threads.
@@ -114,6 +129,23 @@ mod tests {
         let woken = epoll.wait(Duration::from_secs(5)).unwrap();
         assert!(woken.called && !woken.readable && !woken.error);
         assert!(epoll.wait(Duration::ZERO).unwrap().timed_out());
+    }
+
+    #[test]
+    fn a_socket_that_has_left_wakes_nobody_until_it_is_back() {
+        let (socket, mut peer) = UnixStream::pair().unwrap();
+        let epoll = Epoll::new(&socket).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert!(epoll.wait(Duration::ZERO).unwrap().readable);
+        for _ in 0..2 {
+            epoll.leave().unwrap();
+            assert!(epoll.wait(Duration::ZERO).unwrap().timed_out());
+            epoll.waker().wake();
+            let woken = epoll.wait(Duration::from_secs(5)).unwrap();
+            assert!(woken.called && !woken.readable);
+            epoll.join().unwrap();
+            assert!(epoll.wait(Duration::ZERO).unwrap().readable);
+        }
     }
 
     #[test]

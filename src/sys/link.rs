@@ -65,12 +65,22 @@ pub struct Link {
     pub transmit_queues: u32,
     /// Receive queues that the interface was made with.
     pub receive_queues: u32,
+    /// The number of the interface that it is joined to (`IFLA_LINK`): of a veth end the other end, in
+    /// the namespace that that is in.
+    pub joined_to: Option<u32>,
 }
 
 impl Link {
     /// Whether it is one end of a veth pair, which has no line rate and no hardware.
     pub fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some("veth")
+    }
+
+    /// Whether `other` is the other end of this veth pair, told by the numbers: in other namespaces
+    /// another interface may have the same one.
+    pub fn is_veth_peer_of(&self, other: &Link) -> bool {
+        let joined = |one: &Link, two: &Link| one.is_veth() && one.joined_to == Some(two.index);
+        joined(self, other) && joined(other, self)
     }
 
     fn from_message(message: &LinkMessage) -> Link {
@@ -88,6 +98,7 @@ impl Link {
             promiscuous: flags.contains(LinkFlags::Promisc),
             transmit_queues: 1,
             receive_queues: 1,
+            joined_to: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -98,6 +109,7 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::NumTxQueues(queues) => link.transmit_queues = *queues,
                 LinkAttribute::NumRxQueues(queues) => link.receive_queues = *queues,
+                LinkAttribute::Link(index) => link.joined_to = Some(*index),
                 LinkAttribute::Promiscuity(users) => link.promiscuous = *users > 0,
                 LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
                 _ => {}

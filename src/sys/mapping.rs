@@ -1,11 +1,11 @@
-//! A shared mapping of a packet socket's rings.
+//! Mapped memory that the kernel shares: rings of sockets, and the UMEM of an AF_XDP socket.
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// Memory that the kernel writes at any time; unmapped on drop.
 ///
@@ -24,14 +24,37 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `length` bytes of `fd` from offset 0, readable, writable and shared.
+    /// Maps `length` bytes of `fd` from `offset` on, readable, writable and shared.
     ///
-    /// `packet_mmap` wants exactly the bytes of all rings together (EINVAL else). The mapping is
-    /// kept out of forked children (`MADV_DONTFORK`), which would otherwise keep the rings alive.
-    pub fn of_socket(fd: BorrowedFd<'_>, length: NonZeroUsize) -> std::io::Result<Mapping> {
+    /// `packet_mmap` wants offset 0 and exactly the bytes of all rings together (EINVAL else);
+    /// `xsk_mmap` tells its four rings apart by the offset. The mapping is kept out of forked
+    /// children (`MADV_DONTFORK`), which would otherwise keep the rings alive.
+    pub fn of_socket(
+        fd: BorrowedFd<'_>,
+        length: NonZeroUsize,
+        offset: i64,
+    ) -> std::io::Result<Mapping> {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
-        let base = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, fd, 0) }?;
+        let base = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, fd, offset) }?;
+        Mapping::kept_to_this_process(base, length)
+    }
+
+    /// Maps `length` fresh zero bytes that nobody shares yet.
+    ///
+    /// Kept out of forked children too: pages that the kernel pins would be copied on the first
+    /// write after a fork, and this process would then look at others than the kernel does.
+    pub fn anonymous(length: NonZeroUsize) -> std::io::Result<Mapping> {
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
+        let base = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE) }?;
+        Mapping::kept_to_this_process(base, length)
+    }
+
+    fn kept_to_this_process(
+        base: NonNull<c_void>,
+        length: NonZeroUsize,
+    ) -> std::io::Result<Mapping> {
         let mapping = Mapping { base, length: length.get() };
         // SAFETY: the range is exactly the mapping just made, and MADV_DONTFORK changes no byte.
         unsafe { madvise(base, mapping.length, MmapAdvise::MADV_DONTFORK) }?;

@@ -3,6 +3,7 @@
 //! Hot-path calls return [`std::io::Result`] and build no text; set-up calls return
 //! [`crate::error::Result`] with what was attempted and what to do.
 
+pub mod bpf;
 pub mod clock;
 pub mod epoll;
 pub mod epoll_set;
@@ -16,8 +17,10 @@ pub mod mapping;
 pub mod namespace;
 mod netlink;
 pub mod offload;
+mod option;
 pub mod packet;
 pub mod privilege;
 pub mod signal;
 pub mod silent_port;
 pub mod softnet;
+pub mod xdp;

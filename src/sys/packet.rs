@@ -6,11 +6,12 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use libc::{c_int, c_void, socklen_t};
+use libc::{c_int, socklen_t};
 
 use super::failure::{NEEDS_NET_RAW, failed};
 use super::filter::Instruction;
 use super::mapping::Mapping;
+use super::option;
 use crate::error::Result;
 
 mod batch;
@@ -245,7 +246,7 @@ impl PacketSocket {
 
     /// Maps all rings of the socket, receive ring first; `length` must be their exact sum.
     pub fn map_rings(&self, length: NonZeroUsize) -> io::Result<Mapping> {
-        Mapping::of_socket(self.as_fd(), length)
+        Mapping::of_socket(self.as_fd(), length, 0)
     }
 
     /// Binds to an interface: from now on frames of `protocol` (host byte order) arrive.
@@ -431,23 +432,11 @@ impl PacketSocket {
     }
 
     fn set_option<T>(&self, level: c_int, name: c_int, value: &T) -> io::Result<()> {
-        set_option(self.as_fd(), level, name, value)
+        option::set(self.as_fd(), level, name, value)
     }
 
     fn option<T>(&self, level: c_int, name: c_int, value: &mut T) -> io::Result<()> {
-        let mut length = size_of::<T>() as socklen_t;
-        // SAFETY: the pointer and length describe the value, exclusively borrowed; every T used
-        // in this file is made of integers, for which any bytes are a value.
-        let result = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                level,
-                name,
-                (value as *mut T).cast::<c_void>(),
-                &mut length,
-            )
-        };
-        check(result as isize).map(drop)
+        option::read(self.as_fd(), level, name, value)
     }
 }
 
@@ -463,7 +452,7 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<
         })
         .collect();
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
-    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    option::set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
         .map_err(|error| failed("attach a receive filter", &error, ""))
 }
 
@@ -479,20 +468,6 @@ const EMPTY_ADDRESS: libc::sockaddr_ll = libc::sockaddr_ll {
     sll_halen: 0,
     sll_addr: [0; 8],
 };
-
-fn set_option<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
-    // SAFETY: the pointer and length describe a live value, which setsockopt(2) only reads.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (value as *const T).cast::<c_void>(),
-            size_of::<T>() as socklen_t,
-        )
-    };
-    check(result as isize).map(drop)
-}
 
 fn raw_address(address: &LinkAddress) -> libc::sockaddr_ll {
     let mut raw = EMPTY_ADDRESS;

@@ -14,6 +14,8 @@ pub mod ethernet;
 pub mod headers;
 /// Where an IPv4 or IPv6 packet's transport header begins (RFC 791, 8200).
 pub mod ip;
+/// Asking the link for the station that has an IP address (RFC 826, 4861).
+pub mod neighbour;
 /// The numbered, run-stamped, checkable text that every generated frame carries.
 pub mod probe;
 /// Reproducible random numbers.

@@ -33,6 +33,8 @@ mod digits;
 mod filler;
 mod pattern;
 
+use std::fmt;
+
 pub use pattern::{PatternText, PayloadPattern};
 
 /// Bytes of the number.
@@ -72,6 +74,16 @@ pub enum Expectation {
     Same,
     /// Either will do: a foreign reflector, of which only the payload is known.
     Any,
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Expectation::Uppercased => "uppercase",
+            Expectation::Same => "same",
+            Expectation::Any => "any",
+        })
+    }
 }
 
 /// The verdict over a payload's filler, given how to find out whether it is upper-cased or as sent;

@@ -23,6 +23,8 @@ const TINY: [&str; 9] = [
     "ring,syscall",
 ];
 
+const DEFAULT_LOADS: [&str; 4] = ["flood", "drain", "ping", "window"];
+
 /// As `TINY`, with the document on stdout.
 fn tiny() -> Vec<&'static str> {
     [&TINY[..], &["--json", "-"]].concat()
@@ -32,7 +34,8 @@ fn tiny() -> Vec<&'static str> {
 fn is_a_whole_comparison(ended: &Ended) {
     ended.expect(0).says(&["Verdict", "echoes verified", "none wrong", "is not a NIC"]);
     assert!(ended.err.contains("64 B frames (60 B at the socket)"), "{}", ended.err);
-    schema::comparison(&schema::document(&ended.out), &["ring", "syscall"], &[64], 1);
+    let document = schema::document(&ended.out);
+    schema::comparison(&document, &["ring", "syscall"], &DEFAULT_LOADS, &[64], 1);
 }
 
 #[test]
@@ -68,7 +71,63 @@ fn without_syscall_there_is_nothing_to_relate_to_and_the_text_is_on_stdout() {
     assert!(ended.out.contains("Verdict") && ended.out.contains("1518 B frames"), "{ended:?}");
     assert_eq!(ended.err, "");
     let written = std::fs::read_to_string(&file).expect("the document");
-    schema::comparison(&schema::document(&written), &["ring-v2"], &[65, 1518], 2);
+    let document = schema::document(&written);
+    schema::comparison(&document, &["ring-v2"], &DEFAULT_LOADS, &[65, 1518], 2);
+}
+
+#[test]
+fn every_load_is_verified_and_told_in_80_columns() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let words = [
+        "compare --trials 1 --trial-duration 20ms --sizes 64 --paths syscall,ring-v2",
+        "--loads half,scale,light,window,ping,drain,flood --json -",
+    ];
+    let line = words.join(" ");
+    let ended = run(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
+    ended.expect(0).says(&["none wrong", "idle CPUs: driver", "together k/s", "response time"]);
+    let loads = ["flood", "drain", "ping", "window", "light", "half", "scale"];
+    let document = schema::document(&ended.out);
+    schema::comparison(&document, &["syscall", "ring-v2"], &loads, &[64], 1);
+    let too_long = |line: &&str| line.chars().count() > 80;
+    assert_eq!(ended.err.lines().find(too_long), None, "{}", ended.err);
+}
+
+/// The last one needs more than an ordinary user has, whatever the kernel.
+#[test]
+fn who_cannot_run_here_is_named_and_stops_nobody() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let nobody = Unprivileged::new();
+    let line = "compare --trials 1 --trial-duration 20ms --sizes 64 --paths syscall,xdp --loads ping \
+                --json -";
+    let words: Vec<&str> = line.split(' ').collect();
+    let ended = run(&mut nobody.linerate(&words));
+    ended.expect(0).says(&["NOT RUN HERE: xdp: ", "latency: syscall"]);
+    let document = schema::document(&ended.out);
+    schema::comparison(&document, &["syscall"], &["ping"], &[64], 1);
+    assert_eq!(schema::text(&schema::list(&document, "excluded")[0], "contestant"), "xdp");
+}
+
+#[test]
+fn waits_are_part_of_a_contestant_and_the_generators_half_can_be_chosen() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let words = [
+        "compare --trials 1 --trial-duration 20ms --sizes 64 --tx mmsg --loads flood,ping",
+        "--paths syscall,ring-v2@spin,v2+ring@adaptive=20us,v2+ring --json -",
+    ];
+    let line = words.join(" ");
+    let ended = run(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
+    ended.expect(0).says(&["none wrong"]);
+    let contestants = ["syscall", "ring-v2@spin", "ring-v2@adaptive=20µs", "ring-v2"];
+    schema::comparison(&schema::document(&ended.out), &contestants, &["flood", "ping"], &[64], 1);
 }
 
 /// Runs `command` until it says that Ctrl-C ends it, and a while longer; then sends `signal`.

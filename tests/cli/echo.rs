@@ -41,6 +41,10 @@ fn echo_document(document: &Value, path: &str, workers: usize) {
     assert_eq!(schema::text(document, "schema"), "linerate.echo/1");
     schema::host_and_link(document);
     assert_eq!(schema::text(document, "path"), path);
+    let wait = schema::field(document, "wait");
+    if schema::text(wait, "how") == "adaptive" {
+        assert!(schema::count(wait, "spin_us") > 0);
+    }
     schema::engine_counts(&document["total"]);
     assert_eq!(schema::list(document, "workers").len(), workers);
     schema::list(document, "workers").iter().for_each(schema::engine_counts);
@@ -55,11 +59,14 @@ fn a_signal_ends_a_server_well_with_its_summary_and_its_document() {
     if !namespaces_allowed() {
         return;
     }
-    for (signal, path) in [(Signal::SIGINT, "ring"), (Signal::SIGTERM, "syscall")] {
+    for (signal, path, how) in
+        [(Signal::SIGINT, "ring", "adaptive"), (Signal::SIGTERM, "syscall", "spin")]
+    {
         let scratch = Scratch::new();
         let file = scratch.file("result.json");
         let json = file.to_str().expect("a path of plain letters");
-        let (mut child, mut out, mut said) = serving(&mut echo(&["--path", path, "--json", json]));
+        let (mut child, mut out, mut said) =
+            serving(&mut echo(&["--path", path, "--wait", how, "--json", json]));
         send(signal, &child);
         out.read_to_string(&mut said).expect("text");
         assert_eq!(wait(&mut child).code(), Some(0), "{said}");
@@ -71,7 +78,10 @@ fn a_signal_ends_a_server_well_with_its_summary_and_its_document() {
             assert!(said.contains("sees no kernel stamp"), "{said}");
         }
         let written = std::fs::read_to_string(&file).expect("the document");
-        echo_document(&schema::document(&written), path, 1);
+        let document = schema::document(&written);
+        echo_document(&document, path, 1);
+        assert_eq!(document["wait"]["how"], how);
+        assert!(said.contains(&format!("wait {how}: ")), "{said}");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::program::{Scratch, alone, linerate, namespaces_allowed, run, send, st
 use crate::schema::{count, document, field};
 
 const CSV_HEADER: &str = "elapsed_s,sent,returned,unanswered,wrong,response_p50_ns,\
-                          response_p99_ns,response_max_ns,service_p99_ns";
+                          response_p99_ns,response_max_ns,service_p99_ns,generator_limited";
 
 /// The files that a load can write, in a directory of their own.
 struct Files {
@@ -54,6 +54,8 @@ impl Files {
             let max = count(field(&document, &format!("{tag}_ns")), "max");
             assert!(logged.equivalent(logged.max(), max), "{tag}: {} {max}", logged.max());
         }
+        let limited = !field(&document, "generator_limited").is_null();
+        assert_eq!(read(&self.hdr).contains("#[generator-limited: "), limited);
         document
     }
 
@@ -65,7 +67,7 @@ impl Files {
         let rows: Vec<Vec<f64>> = lines
             .map(|row| row.split(',').map(|cell| cell.parse().expect("a number")).collect())
             .collect();
-        assert!(rows.iter().all(|row| row.len() == 9), "{csv}");
+        assert!(rows.iter().all(|row| row.len() == 10), "{csv}");
         for column in 0..3 {
             assert!(rows.is_sorted_by(|a, b| a[column] <= b[column]), "column {column}: {csv}");
         }
@@ -76,6 +78,8 @@ impl Files {
         let last = rows.last().expect("a row");
         let sent = count(document, "sent") + count(field(document, "warm_up"), "sent");
         assert_eq!(last[1] as u64, sent, "the last row has everything: {csv}");
+        let limited = !field(document, "generator_limited").is_null();
+        assert_eq!(last[9] == 1.0, limited, "{csv}");
     }
 }
 
@@ -141,23 +145,6 @@ fn the_files_hold_the_whole_run_whatever_the_interval() {
 }
 
 #[test]
-fn bad_frames_are_kept() {
-    if !namespaces_allowed() {
-        return;
-    }
-    let _alone = alone();
-    let files = Files::new();
-    let line = "load --lab -r 5k -n 20 --warmup 0 --drain 5s --expect same";
-    run(&mut files.command(line)).expect(0);
-    let document = files.agree();
-    let pcap = std::fs::read(&files.pcap).expect("a file");
-    // A header of 16 bytes and the 60 that the socket saw, for each.
-    let back = count(&document, "sent") - count(field(&document, "frames"), "lost");
-    assert!(back > 0, "{document:#}");
-    assert_eq!(pcap.len() as u64, 24 + back * (16 + 60));
-}
-
-#[test]
 fn ctrl_c_ends_a_load_with_its_summary_and_whole_files() {
     if !namespaces_allowed() {
         return;
@@ -183,6 +170,20 @@ fn ctrl_c_ends_a_load_with_its_summary_and_whole_files() {
         }
         assert_eq!(files.agree()["stopped"], true);
     }
+}
+
+#[test]
+fn a_limited_generator_is_marked_in_every_file() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let files = Files::new();
+    let line = "load --lab -r 100M -d 300ms --warmup 50ms --drain 5s --interval 100ms";
+    let ended = run(&mut files.command(line));
+    ended.expect(0);
+    assert!(ended.out.contains("GENERATOR-LIMITED") && ended.out.contains("GENERATOR BEHIND"));
+    assert!(field(&files.agree(), "generator_limited").is_string());
 }
 
 #[test]

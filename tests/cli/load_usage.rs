@@ -30,10 +30,14 @@ fn where_to_send_must_be_said_and_said_once() {
         ("-i lo", &["--to"]),
         (&format!("-i lo --lab --to {mac}"), &["--interface", "--lab"]),
         (&format!("--lab --to {mac}"), &["--lab", "--to"]),
-        (&format!("-i lo --to {mac} --udp 4"), &["--to", "--udp"]),
+        (&format!("-i lo --to {mac} --udp 4"), &["--interface", "--udp"]),
+        (&format!("-i lo --to {mac} --path ring"), &["--to", "--path"]),
+        ("-i lo --dut-interface lo --from 192.0.2.1", &["--from", "UDP"]),
+        ("--lab --dut-interface lo", &["--lab", "--dut-interface"]),
+        ("--lab --path ring", &["--lab", "--path"]),
         (&format!("-i lo --force --to {mac} --from 192.0.2.1"), &["--from", "UDP"]),
         ("--lab --from 192.0.2.1", &["--from", "--lab"]),
-        ("--lab magic", &["'magic'", "ring, ring-v2, ring-mmsg"]),
+        ("--lab magic", &["'magic'", "syscall, mmsg, ring, ring-v2"]),
         ("--lab --udp 5", &["'5'", "4, 6"]),
         ("-i lo --to nobody", &["'nobody'", "a MAC", "192.0.2.7:7777"]),
         ("-i lo --to 192.0.2.7", &["'192.0.2.7'", "address and port"]),
@@ -54,13 +58,17 @@ fn rates_and_loops() {
         ("--lab --window 4 -r 5k", &["--window", "--rate"]),
         ("--lab --ping --window 4", &["--ping", "--window"]),
         ("--lab --burst 4 --pattern poisson", &["--burst", "--pattern poisson"]),
+        ("--lab --burst 4 --pattern constant", &["--burst", "--pattern constant"]),
+        ("--lab --pattern burst", &["--pattern burst", "--burst N"]),
         ("--lab --burst 0", &["0", "1..="]),
         ("--lab --ping --burst 4", &["--ping", "--burst"]),
         ("--lab --window 4 --pattern poisson", &["--window", "--pattern"]),
-        ("--lab --pattern magic", &["'magic'", "constant, poisson"]),
+        ("--lab --pattern magic", &["'magic'", "constant, poisson, burst"]),
     ]);
     refused_in_the_lab(&[
         ("--lab -r 10%", &["10%", "line rate", "frames or bits per second"]),
+        ("--lab -r max --pattern poisson", &["max", "no gaps"]),
+        ("--lab -r max --burst 4", &["max", "no gaps"]),
         ("--lab --window 0", &["1 to 16384"]),
         ("--lab --window 16385", &["1 to 16384"]),
         ("--lab --window 4 --senders 2", &["one sender"]),
@@ -77,7 +85,7 @@ fn sizes_flows_and_tags() {
     run(&mut linerate(&words("load --lab -s 63"))).says(&["start at 64", "FCS"]);
     refused(&[
         ("--lab --flows 0", &["0", "1..="]),
-        ("--lab --source-port 0", &["0", "1..=65535"]),
+        ("--lab --udp 4 --source-port 0", &["0", "1..=65535"]),
         ("--lab --vlan-id 4095", &["4095", "0..=4094"]),
         ("--lab --vlan-id -1", &["-1", "0..=4094"]),
         ("--lab --vlan-id 5 --qinq-id 4095", &["4095", "0..=4094"]),
@@ -89,6 +97,7 @@ fn sizes_flows_and_tags() {
     refused_in_the_lab(&[
         ("--lab -s 70000", &["70000", "65553"]),
         // One tag, not two, and the smallest frame that it allows.
+        ("--lab --ethertype 0x8100", &["VLAN tag"]),
         ("--lab --udp 6 --vlan-id 5", &["64-byte frames", "vlan-ipv6", "at least 84"]),
         ("--lab --udp 6 --vlan-id 5 --qinq-id 6", &["qinq-ipv6", "at least 88"]),
         ("--lab --udp 4 --flows 30000", &["30000 flows", "65535"]),
@@ -102,14 +111,26 @@ fn threads_halves_and_what_to_expect() {
         ("--lab --senders 0", &["'0'", "from 1 to 64"]),
         ("--lab --senders 65", &["'65'", "from 1 to 64"]),
         ("--lab --cpus 3-1", &["'3-1'", "1-3"]),
-        ("--lab --tx magic", &["'magic'", "ring, mmsg, send"]),
+        ("--lab --tx magic", &["'magic'", "xsk, ring, mmsg, send"]),
         ("--lab --rx magic", &["'magic'", "v3, v2, recv"]),
         ("--lab --expect magic", &["'magic'", "uppercase, same, any"]),
+        ("--lab --cpus 0,1,2", &["3 CPUs", "2 threads", "--senders"]),
     ]);
     refused_in_the_lab(&[
         ("--lab --cpus 1023", &["CPU 1023"]),
         ("--lab --rx recv --vlan-id 5", &["recv", "VLAN", "v2 or v3"]),
         ("--lab --rx recv --breakdown", &["recv", "kernel stamps"]),
+        ("--lab syscall --vlan-id 5", &["syscall", "VLAN", "ring-v2"]),
+    ]);
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    refused(&[
+        ("--lab --udp 4 --ethertype 0x88b6", &["--ethertype", "UDP"]),
+        ("-i lo --to 192.0.2.7:7 --ethertype 0x88b6", &["--ethertype", "UDP"]),
+        ("--lab --source-port 5000", &["--source-port", "UDP"]),
+        ("--lab --force", &["--force", "--lab"]),
     ]);
 }
 
@@ -159,7 +180,7 @@ fn help_says_what_rates_sizes_and_exit_codes_there_are() {
         "77 missing",
         "130 interrupted",
         "v3, v2, recv",
-        "ring, mmsg, send",
+        "xsk, ring, mmsg, send",
     ] {
         let text = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(words), "no '{words}' in {text}");

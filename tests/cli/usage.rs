@@ -73,6 +73,10 @@ fn durations_and_counts() {
         ("echo -i lo --interval 1ms", &["'1ms'", "from 10ms to 1h"]),
         ("echo -i lo --tx-full 2s", &["'2s'", "at most 1s"]),
         ("echo -i lo --block-timeout 1500us", &["'1500us'", "whole milliseconds"]),
+        ("echo -i lo --spin-us 5", &["--wait adaptive", "--wait epoll"]),
+        ("echo -i lo --wait spin --spin-us 5", &["--wait adaptive", "--wait spin"]),
+        ("echo -i lo --wait adaptive --spin-us 0", &["'0'", "1..=1000000"]),
+        ("echo -i lo --wait busy", &["'busy'", "epoll", "spin", "adaptive"]),
         ("echo -i lo -n 0", &["'0'", "from 1"]),
         ("echo -i lo -n 0.5", &["'0.5'", "whole number"]),
         ("echo -i lo -n 1e3", &["'1e3'", "k, M, G"]),
@@ -97,10 +101,13 @@ fn lists_of_cpus() {
 
 #[test]
 fn names_of_paths_modes_and_types() {
-    let paths: &[&str] = &["'magic'", "ring, ring-v2, ring-mmsg"];
+    let paths: &[&str] = &["'magic'", "ring, ring-v2", "v2+mmsg"];
     refused(&[
         ("echo -i lo --path magic", paths),
         ("compare --paths ring,magic", paths),
+        ("compare --paths ring@magic", &["'magic'", "epoll, spin, adaptive"]),
+        ("compare --loads magic", &["'magic'", "flood, drain, ping, window, light, half, scale"]),
+        ("compare --tx magic", &["'magic'", "ring, mmsg, send"]),
         ("echo -i lo --fanout magic", &["'magic'", "hash, lb, cpu, rnd, rollover, qm"]),
         ("echo -i lo --transform magic", &["'magic'", "uppercase, none"]),
         ("echo -i lo --latency magic", &["'magic'", "on, sampled, off"]),

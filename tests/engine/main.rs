@@ -3,6 +3,7 @@
 mod edit_law;
 mod frames;
 mod halves;
+mod leave_and_rejoin;
 mod mixed_halves;
 mod reply_rules;
 mod storms;

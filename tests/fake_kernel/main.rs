@@ -7,3 +7,5 @@ mod receive_v2;
 mod receive_v3;
 mod transmit;
 mod transmit_model;
+mod xsk;
+mod xsk_model;

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
-use linerate::engine::names::{RxName, TxName};
 
 /// A test by name: it fails by an error or by a panic, as of an assertion.
 pub struct Test {
@@ -54,10 +53,9 @@ pub fn over_every_pair(topic: &str, tests: &[PathTest]) -> Vec<Test> {
     over(topic, &pairs(), tests)
 }
 
-/// Every pair of halves.
+/// Every pair of halves there is.
 pub fn pairs() -> Vec<PathName> {
-    let built = |path: &PathName| path.rx != RxName::Xsk && path.tx != TxName::Xsk;
-    PathName::all().filter(built).collect()
+    PathName::all().filter(|path| path.is_built()).collect()
 }
 
 /// The tests for some paths.

@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
+use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
 use linerate::load::generator::Generator;
 use linerate::load::plan::{Carriage, Content, Limits, LoadConfig, Mode, Sizes};
 use linerate::load::report::LoadReport;
 use linerate::ring::budget::MemoryBudget;
+use linerate::sys::namespace::Namespace;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
@@ -37,18 +38,21 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// What the reflector does to the frames it answers, counted from 1.
-type Fault = fn(u64, &mut Vec<u8>, &PacketSocket);
+pub type Fault = fn(u64, &mut Vec<u8>, &PacketSocket);
 
 /// A thread that receives and sends one frame a call.
-struct Reflector {
+pub struct Reflector {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
 }
 
 impl Reflector {
-    fn start(lab: &Lab, fault: Fault) -> Result<Reflector, Failed> {
-        let index = lab.engine.link.index;
-        let socket = lab.engine.namespace.run(|| -> linerate::error::Result<PacketSocket> {
+    pub fn start(end: &Side, fault: Fault) -> Result<Reflector, Failed> {
+        Reflector::start_in(&end.namespace, end.link.index, fault)
+    }
+
+    pub fn start_in(namespace: &Namespace, index: u32, fault: Fault) -> Result<Reflector, Failed> {
+        let socket = namespace.run(|| -> linerate::error::Result<PacketSocket> {
             let socket = PacketSocket::open(SocketType::Raw)?;
             socket.ignore_outgoing()?;
             Ok(socket)
@@ -64,7 +68,7 @@ impl Reflector {
     }
 
     /// Frames answered.
-    fn stop(self) -> Result<u64, Failed> {
+    pub fn stop(self) -> Result<u64, Failed> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| Failed::from("the reflector panicked"))
     }
@@ -128,7 +132,7 @@ fn assert_clean(report: &LoadReport, sent: u64) {
 
 fn sizes(version: RingVersion) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let reflector = Reflector::start(&lab, |_, _, _| {})?;
+    let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let mut config = config(&lab);
     (config.version, config.sizes) = (version, sweep(64, 1518)?);
     generate(&lab, &config, |generator| {
@@ -146,7 +150,7 @@ fn sizes(version: RingVersion) -> Result<(), Failed> {
 
 fn counters() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let reflector = Reflector::start(&lab, |_, _, _| {})?;
+    let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let report =
         generate(&lab, &config(&lab), |generator| generator.window(64, Limits::frames(20_000)))?;
     assert_clean(&report, 20_000);
@@ -175,7 +179,7 @@ fn silent() -> Result<(), Failed> {
 
 fn faults() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let reflector = Reflector::start(&lab, |number, frame, socket| match number % 10 {
+    let reflector = Reflector::start(&lab.engine, |number, frame, socket| match number % 10 {
         1 => frame.clear(),
         2 => drop(socket.send(frame)),
         3 => frame[50] ^= 0x40,
@@ -199,7 +203,7 @@ fn faults() -> Result<(), Failed> {
 fn burst() -> Result<(), Failed> {
     const FRAMES: u64 = 5000;
     let lab = Lab::create(&LabConfig::default())?;
-    let reflector = Reflector::start(&lab, |_, _, _| {})?;
+    let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let mut config = config(&lab);
     config.hold_unread(FRAMES);
     let report = generate(&lab, &config, |generator| {
@@ -216,7 +220,7 @@ fn burst() -> Result<(), Failed> {
 
 fn udp() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let reflector = Reflector::start(&lab, |_, _, _| {})?;
+    let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let versions = [
         IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 },
         IpAddresses::V6 { source: GENERATOR.ipv6, destination: ENGINE.ipv6 },
@@ -237,7 +241,7 @@ fn udp() -> Result<(), Failed> {
 
 fn flood() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let reflector = Reflector::start(&lab, |_, _, _| {})?;
+    let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let mut config = config(&lab);
     // The reflector does not put tags back: what was sent tagged comes back without.
     config.carriage = Carriage::raw(EtherType::LOCAL_EXPERIMENTAL);

@@ -22,6 +22,7 @@ mod knobs;
 mod lab;
 mod links;
 mod load;
+mod load_program;
 mod many;
 mod mtu;
 mod namespace;
@@ -30,6 +31,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod profiles;
 mod running;
 mod served;
 mod silence;
@@ -41,7 +43,9 @@ mod tutorial;
 mod udp;
 mod vanish;
 mod vlan;
+mod waits;
 mod watch;
+mod xsk;
 
 use check::{Test, impossible_here};
 
@@ -74,6 +78,7 @@ fn all() -> Vec<Test> {
         lab::tests(),
         vanish::tests(),
         load::tests(),
+        load_program::tests(),
         open_loop::tests(),
         faulty::tests(),
         stress::tests(),
@@ -83,6 +88,8 @@ fn all() -> Vec<Test> {
         udp::tests(),
         accounting::tests(),
         running::tests(),
+        waits::tests(),
+        profiles::tests(),
         silence::tests(),
         drain::tests(),
         fanout::tests(),
@@ -95,6 +102,7 @@ fn all() -> Vec<Test> {
         mtu::tests(),
         knobs::tests(),
         observe::tests(),
+        xsk::tests(),
     ]
     .into_iter()
     .flatten()

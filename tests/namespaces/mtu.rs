@@ -1,9 +1,12 @@
 //! The MTU changes while the engine runs.
 
+use std::time::Duration;
+
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::names::TxName;
 use linerate::engine::pool::EngineEvent;
+use linerate::engine::wait::Wait;
 use linerate::stats::drops::DropReason;
 
 use crate::check::{Test, over, over_every_path, pairs};
@@ -52,11 +55,20 @@ fn set_mtu(served: &mut Served, mtu: u32) -> Result<(), Failed> {
     side.links().set_mtu(side.link.index, mtu)?;
     let told =
         |event: &EngineEvent| matches!(event, EngineEvent::MtuChanged { mtu: now } if *now == mtu);
-    served.poll_until("the MTU changes", told)
+    served.poll_until("the MTU changes", told)?;
+    // A worker that spins or is never out of frames looks up every millisecond.
+    std::thread::sleep(Duration::from_millis(20));
+    Ok(())
 }
 
 fn lowered(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+    lowered_with(path, Wait::Epoll)?;
+    // No wake-up tells a spinning worker of it.
+    lowered_with(path, Wait::Spin)
+}
+
+fn lowered_with(path: PathName, wait: Wait) -> Result<(), Failed> {
+    let mut served = serve(path, |config| config.wait = wait)?;
     let long = numbered(1, 1514);
     served.client.exchange(&[&long], &[answer(&long)])?;
     // A veth takes frames of its MTU and a tag; the kernel sends none beyond the MTU.

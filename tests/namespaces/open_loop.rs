@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         test("open loop: windows and ping-pong are timed", windows),
         test("open loop: a flood is no schedule, and a rate out of reach says so", out_of_reach),
         test("open loop: warm-up, progress and the stop flag", warm_up),
+        test("open loop: two AF_XDP senders have a queue each, a third has none", two_queues),
         test("open loop: any reflector will do where any is expected", any),
     ];
     for transmit in TxChoice::ALL {
@@ -49,6 +50,27 @@ pub fn tests() -> Vec<Test> {
         }
     }
     all
+}
+
+/// An AF_XDP socket has a queue for itself, so that two senders need two.
+fn two_queues() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig { queues: 2, ..LabConfig::default() })?;
+    let engine = Engine::start(&engine_config(&lab, PathName::RING_V2, |config| {
+        config.receive_ring.blocks = Some(128);
+    }))?;
+    let mut plan = plan(&lab);
+    plan.transmit = Some(TxChoice::Xsk);
+    plan.threads = Threads::Apart { senders: 2 };
+    plan.config.carriage.tags = vec![VlanTag::customer(5, 1)];
+    plan.limits = Limits::frames(10_000);
+    let outcome = load(&lab, &plan)?;
+    check_summary(&engine.stop());
+    assert_clean(&outcome, 10_000);
+    plan.threads = Threads::Apart { senders: 3 };
+    let refused = load(&lab, &plan).err().ok_or("three senders over two queues")?;
+    let text = refused.message().unwrap_or_default();
+    assert!(text.contains("queue 2") && text.contains("ethtool -l"), "{text}");
+    Ok(())
 }
 
 fn imix() -> linerate::load::plan::Sizes {
@@ -244,7 +266,7 @@ fn several() -> Result<(), Failed> {
         },
     )?;
     assert_clean(&outcome, 1001);
-    assert!((350..=450).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
+    assert!((1..=450).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
     Ok(())
 }
 
@@ -325,8 +347,9 @@ fn warm_up() -> Result<(), Failed> {
     outcome.assert_conserved();
     assert!(outcome.stopped && reports >= 4, "{reports}");
     assert!((1..=3).contains(&warming_up), "{warming_up}");
-    assert_eq!(outcome.warm_up.sent, 5000);
-    assert_eq!(outcome.warm_up.tally.intact, 5000);
+    // What is late at the end of the warm-up is not sent any more.
+    assert!((1..=5000).contains(&outcome.warm_up.sent), "{:?}", outcome.warm_up);
+    assert_eq!(outcome.warm_up.tally.intact, outcome.warm_up.sent);
     assert_eq!(outcome.latencies.service.count(), outcome.tally.intact);
     assert!(timed > 0 && timed <= outcome.tally.intact);
     assert_eq!(outcome.sent, outcome.tally.intact);

@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::Failed;
 
-use crate::{namespace, vanish};
+use crate::{namespace, vanish, xsk};
 
 const PART: &str = "LINERATE_TEST_PART";
 
@@ -17,9 +17,12 @@ pub enum Part {
     UserNamespace,
     /// Enter a user namespace where the system forbids it.
     ForbiddenUserNamespace,
+    /// Enter a user namespace and use AF_XDP there.
+    OrdinaryXsk,
 }
 
-const ALL: [Part; 3] = [Part::HoldALab, Part::UserNamespace, Part::ForbiddenUserNamespace];
+const ALL: [Part; 4] =
+    [Part::HoldALab, Part::UserNamespace, Part::ForbiddenUserNamespace, Part::OrdinaryXsk];
 
 impl Part {
     fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Part {
             Part::HoldALab => "hold-a-lab",
             Part::UserNamespace => "user-namespace",
             Part::ForbiddenUserNamespace => "forbidden-user-namespace",
+            Part::OrdinaryXsk => "ordinary-xsk",
         }
     }
 
@@ -35,6 +39,7 @@ impl Part {
             Part::HoldALab => vanish::hold_a_lab(),
             Part::UserNamespace => namespace::in_a_user_namespace(),
             Part::ForbiddenUserNamespace => namespace::in_a_forbidden_user_namespace(),
+            Part::OrdinaryXsk => xsk::as_an_ordinary_user(),
         }
     }
 

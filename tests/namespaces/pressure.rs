@@ -6,6 +6,7 @@ use std::time::Duration;
 use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
 use linerate::engine::turn::WhenFull;
+use linerate::engine::wait::Wait;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::drops::DropReason;
 
@@ -31,19 +32,28 @@ pub fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     let mut add = |path: PathName, cases: &[(&str, WhenFull, u32)]| {
         for &(name, when_full, limit_bytes) in cases {
-            let run = move || slow(path, when_full, limit_bytes);
+            let run = move || slow(path, Wait::Epoll, when_full, limit_bytes);
             tests.push(possible_test(format!("pressure, {path}: {name}"), run));
         }
     };
     pairs().into_iter().for_each(|path| add(path, &every_pair));
     PATHS.into_iter().for_each(|path| add(path, &every_path));
+    // What is left in the TX ring goes out although no sleep ends and nothing is received.
+    let spinning = || slow(PathName::RING_V2, Wait::Spin, WhenFull::Drop, 8 << 10);
+    tests.push(possible_test("pressure, ring-v2: a spinning worker sends the rest", spinning));
     tests
 }
 
 /// 300 frames of 1000 bytes at once, against 2 MB/s: 0.15 s.
-fn slow(path: PathName, when_full: WhenFull, limit_bytes: u32) -> Result<Completion, Failed> {
+fn slow(
+    path: PathName,
+    wait: Wait,
+    when_full: WhenFull,
+    limit_bytes: u32,
+) -> Result<Completion, Failed> {
     const FRAMES: u32 = 300;
     let mut served = serve(path, |config| {
+        config.wait = wait;
         config.when_full = when_full;
         // Eight slots.
         config.transmit_ring = GeometryChoice {

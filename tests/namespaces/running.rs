@@ -6,37 +6,71 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::pool::{Engine, EngineEvent};
+use linerate::engine::wait::{SPIN, Wait};
 use linerate::lab::{Lab, LabConfig};
 
-use crate::check::{Test, over_every_pair, over_every_path};
-use crate::client::{Client, numbered};
+use crate::check::{PATHS, Test, pairs, test};
+use crate::client::{Client, answer, numbered};
 use crate::served::{Served, check_summary, config, serve};
 
+type CaseTest = (&'static str, fn(Case) -> Result<(), Failed>);
+
+/// Every path, and every way to wait over paths of each kind of receive half: one wake-up a block,
+/// one a frame, and a system call for each look.
 pub fn tests() -> Vec<Test> {
-    let mut tests = over_every_pair(
-        "running",
-        &[
-            ("an engine under load stops at once", stops_under_load),
-            ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
-            (
-                "answers prepared while the link was down are not lost without a name",
-                down_while_paused,
-            ),
-        ],
-    );
-    tests.extend(over_every_path(
-        "running",
-        &[
-            ("an idle engine stops at once", stops_idle),
-            ("a paused engine stops", stops_paused),
-            ("an idle engine takes no CPU", idle),
-            ("a flap that nobody looked at is got over", flap),
-            ("a lost carrier is reported, and service resumes by itself", carrier),
-            ("a deleted interface ends the engine cleanly", deleted),
-            ("an engine started on a link that is down serves when it is up", started_down),
-        ],
-    ));
-    tests
+    /// What may depend on the TX half as well.
+    const OF_EVERY_PAIR: [CaseTest; 3] = [
+        ("an engine under load stops at once", stops_under_load),
+        ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
+        ("answers prepared while the link was down are not lost without a name", down_while_paused),
+    ];
+    const OF_EVERY_PATH: [CaseTest; 8] = [
+        ("an idle engine stops at once", stops_idle),
+        ("a paused engine stops", stops_paused),
+        ("a paused engine serves nobody, and goes on where it was", pauses),
+        ("an idle engine takes no CPU", idle),
+        ("a flap that nobody looked at is got over", flap),
+        ("a lost carrier is reported, and service resumes by itself", carrier),
+        ("a deleted interface ends the engine cleanly", deleted),
+        ("an engine started on a link that is down serves when it is up", started_down),
+    ];
+    let asleep = |path| Case { path, wait: Wait::Epoll };
+    let spinning = [PathName::RING, PathName::RING_V2, PathName::SYSCALL]
+        .into_iter()
+        .flat_map(|path| [Wait::Adaptive(SPIN), Wait::Spin].map(|wait| Case { path, wait }));
+    let every_pair = pairs().into_iter().map(asleep).chain(spinning.clone());
+    let every_path = PATHS.into_iter().map(asleep).chain(spinning);
+    every_pair
+        .flat_map(|case| OF_EVERY_PAIR.map(|(name, run)| trial(case, name, run)))
+        .chain(every_path.flat_map(|case| OF_EVERY_PATH.map(|(name, run)| trial(case, name, run))))
+        .collect()
+}
+
+fn trial(case: Case, name: &str, run: fn(Case) -> Result<(), Failed>) -> Test {
+    let Case { path, wait } = case;
+    test(format!("running, {path}, {}: {name}", wait.name()), move || run(case))
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    path: PathName,
+    wait: Wait,
+}
+
+impl Case {
+    fn serve(self) -> Result<Served, Failed> {
+        serve(self.path, |config| config.wait = self.wait)
+    }
+
+    /// What an engine with nothing to do may take of a CPU is `most`; who spins takes all there is.
+    fn check_load(self, engine: &Engine, duration: Duration, most: f64) {
+        let load = load(engine, duration);
+        match self.wait {
+            // Others may have the CPU as well.
+            Wait::Spin => assert!(load > 0.1, "{:.2} % of a CPU", load * 100.0),
+            _ => assert!(load < most, "{:.2} % of a CPU", load * 100.0),
+        }
+    }
 }
 
 /// The best of a few, because the machine has other work, too.
@@ -55,15 +89,15 @@ fn stops_soon(mut make: impl FnMut() -> Result<Served, Failed>) -> Result<(), Fa
     Err(format!("it took {} ms", best.as_millis()).into())
 }
 
-fn stops_idle(path: PathName) -> Result<(), Failed> {
+fn stops_idle(case: Case) -> Result<(), Failed> {
     stops_soon(|| {
-        let mut served = serve(path, |_| {})?;
+        let mut served = case.serve()?;
         served.echo(0..10)?;
         Ok(served)
     })
 }
 
-fn stops_under_load(path: PathName) -> Result<(), Failed> {
+fn stops_under_load(case: Case) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let client = Client::open(&lab.generator)?;
     let frame = numbered(1, 60);
@@ -79,7 +113,8 @@ fn stops_under_load(path: PathName) -> Result<(), Failed> {
         let result = (|| {
             let mut best = Duration::MAX;
             for _ in 0..5 {
-                let engine = Engine::start(&config(&lab, path, |_| {}))?;
+                let engine =
+                    Engine::start(&config(&lab, case.path, |config| config.wait = case.wait))?;
                 std::thread::sleep(Duration::from_millis(50));
                 let started = Instant::now();
                 let summary = engine.stop();
@@ -98,8 +133,8 @@ fn stops_under_load(path: PathName) -> Result<(), Failed> {
     })
 }
 
-fn stops_paused(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+fn stops_paused(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
     served.echo(0..10)?;
     served.engine.pause();
     served.client.send(&numbered(10, 60))?;
@@ -109,6 +144,23 @@ fn stops_paused(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
+fn pauses(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
+    for round in 0..5 {
+        let first = round * 40;
+        served.echo(first..first + 20)?;
+        // Returns when the worker is parked, be it asleep or spinning.
+        served.engine.pause();
+        let frames: Vec<_> = (first + 20..first + 40).map(|n| numbered(n, 60)).collect();
+        served.client.send_all(&frames)?;
+        assert_eq!(served.client.collect_all()?, [], "a parked worker answered");
+        served.engine.resume();
+        let answers: Vec<_> = frames.iter().map(|frame| answer(frame)).collect();
+        served.client.exchange::<Vec<u8>, _>(&[], &answers)?;
+    }
+    served.finish().map(drop)
+}
+
 /// CPU time of the workers over `duration`, in parts of it.
 fn load(engine: &Engine, duration: Duration) -> f64 {
     let before = engine.cpu_ns();
@@ -116,11 +168,13 @@ fn load(engine: &Engine, duration: Duration) -> f64 {
     (engine.cpu_ns() - before) as f64 / duration.as_nanos() as f64
 }
 
-fn idle(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |config| config.interval = Duration::from_secs(1))?;
+fn idle(case: Case) -> Result<(), Failed> {
+    let mut served = serve(case.path, |config| {
+        config.wait = case.wait;
+        config.interval = Duration::from_secs(1);
+    })?;
     served.echo(0..10)?;
-    let load = load(&served.engine, Duration::from_secs(2));
-    assert!(load < 0.01, "{:.2} % of a CPU", load * 100.0);
+    case.check_load(&served.engine, Duration::from_secs(2), 0.01);
     served.finish().map(drop)
 }
 
@@ -132,13 +186,12 @@ fn is_up(event: &EngineEvent) -> bool {
     matches!(event, EngineEvent::LinkUp { .. })
 }
 
-fn down_and_up(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+fn down_and_up(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
     served.echo(0..10)?;
     served.lab.engine.set_up(false)?;
     served.poll_until("the link goes down", is_down)?;
-    let load = load(&served.engine, Duration::from_millis(700));
-    assert!(load < 0.02, "{:.2} % of a CPU", load * 100.0);
+    case.check_load(&served.engine, Duration::from_millis(700), 0.02);
     served.lab.engine.set_up(true)?;
     served.poll_until("the link comes up", is_up)?;
     served.lab.generator.wait_until_running(Duration::from_secs(5))?;
@@ -150,8 +203,8 @@ fn down_and_up(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
-fn flap(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+fn flap(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
     for round in 0..3 {
         served.echo(round * 20..round * 20 + 10)?;
         served.lab.engine.set_up(false)?;
@@ -171,8 +224,8 @@ fn flap(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
-fn carrier(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+fn carrier(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
     served.lab.generator.set_up(false)?;
     served.poll_until("the carrier goes", is_down)?;
     served.lab.generator.set_up(true)?;
@@ -185,15 +238,14 @@ fn carrier(path: PathName) -> Result<(), Failed> {
 
 /// The worker has frames to answer and nowhere to send them: it drops them by name or keeps them
 /// until the link is up, and never says that they were forwarded.
-fn down_while_paused(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+fn down_while_paused(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
     served.engine.pause();
     let frames: Vec<_> = (0..20).map(|number| numbered(number, 60)).collect();
     served.client.send_all(&frames)?;
     served.lab.engine.set_up(false)?;
     served.engine.resume();
-    let load = load(&served.engine, Duration::from_millis(500));
-    assert!(load < 0.05, "{:.2} % of a CPU", load * 100.0);
+    case.check_load(&served.engine, Duration::from_millis(500), 0.05);
     served.lab.engine.set_up(true)?;
     served.lab.engine.wait_until_running(Duration::from_secs(5))?;
     served.lab.generator.wait_until_running(Duration::from_secs(5))?;
@@ -206,8 +258,8 @@ fn down_while_paused(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
-fn deleted(path: PathName) -> Result<(), Failed> {
-    let mut served = serve(path, |_| {})?;
+fn deleted(case: Case) -> Result<(), Failed> {
+    let mut served = case.serve()?;
     served.echo(0..100)?;
     served.lab.engine.delete()?;
     let gone = |event: &EngineEvent| matches!(event, EngineEvent::InterfaceGone);
@@ -222,14 +274,13 @@ fn deleted(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
-fn started_down(path: PathName) -> Result<(), Failed> {
+fn started_down(case: Case) -> Result<(), Failed> {
     let mut lab = Lab::create(&LabConfig::default())?;
     lab.engine.set_up(false)?;
     let client = Client::open(&lab.generator)?;
-    let engine = Engine::start(&config(&lab, path, |_| {}))?;
+    let engine = Engine::start(&config(&lab, case.path, |config| config.wait = case.wait))?;
     let mut served = Served { engine, client, lab };
-    let load = load(&served.engine, Duration::from_millis(300));
-    assert!(load < 0.05, "{:.2} % of a CPU", load * 100.0);
+    case.check_load(&served.engine, Duration::from_millis(300), 0.05);
     served.lab.engine.set_up(true)?;
     served.poll_until("the link comes up", is_up)?;
     served.lab.generator.wait_until_running(Duration::from_secs(5))?;

@@ -14,15 +14,10 @@ use linerate::bench::stressing::{
 use linerate::bench::testbed::End;
 use linerate::engine::config::PathName;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
-use linerate::load::pace::Pattern;
-use linerate::load::plan::Limits;
 use linerate::load::rate::Rate;
-use linerate::load::run::{Drive, Progress, Threads};
-use linerate::load::sizes::Sizes;
+use linerate::load::run::Progress;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
-use linerate::units::FrameSize;
-use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use linerate::wire::probe::{Expectation, PayloadPattern};
+use linerate::wire::ethernet::{MacAddress, VlanTag};
 
 use crate::check::{Test, over_every_path, test};
 use crate::load::answer;
@@ -66,30 +61,11 @@ fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequ
     let rate = Rate::frames(5000);
     let patience = Duration::from_secs(2);
     let base = LoadRequest {
-        reach,
-        ether_type: EtherType::LOCAL_EXPERIMENTAL,
-        source_port: 0,
-        tags: Vec::new(),
-        sizes: Sizes::Fixed(FrameSize::smallest()),
-        payload: PayloadPattern::Filler,
-        flows: 1,
         seed: 1,
-        drive: Drive::Paced { rate, pattern: Pattern::Constant },
-        limits: Limits::lasting(duration),
-        warm_up: Duration::ZERO,
         drain: patience,
         late_after: patience,
-        cpus: Vec::new(),
-        threads: Threads::Together,
-        transmit: None,
-        receive: None,
-        qdisc_bypass: false,
-        expectation: Expectation::Uppercased,
-        breakdown: false,
-        evidence_max: 0,
         interval: Duration::from_millis(100),
-        stop: Arc::default(),
-        force: false,
+        ..LoadRequest::new(reach)
     };
     StressRequest {
         base,
@@ -143,8 +119,11 @@ fn against(double: Wrong, phases: &[PhaseName]) -> Result<StressRun, Failed> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     let reflector = std::thread::spawn(move || reflect(&socket, double, &seen));
-    let reach =
-        Reach::Station { interface: GENERATOR.interface.into(), mac: MacAddress(ENGINE.mac) };
+    let reach = Reach::Station {
+        interface: GENERATOR.interface.into(),
+        mac: MacAddress(ENGINE.mac),
+        device_interface: None,
+    };
     let request = request(reach, phases, Duration::from_millis(300) * phases.len() as u32);
     let mut audience = Counting::default();
     let run = lab.generator.namespace.run(|| stressing::run(&request, &mut audience))??;

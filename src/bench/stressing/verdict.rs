@@ -138,7 +138,7 @@ pub struct Circumstances<'a> {
     /// How payloads were to come back.
     pub expectation: Expectation,
     /// Whether the device is our own engine, started for this.
-    pub in_lab: bool,
+    pub own_engine: bool,
     /// What is let pass.
     pub tolerance: Tolerance,
 }
@@ -230,7 +230,7 @@ impl Verdict {
         let now_and_then =
             payload == PayloadPattern::Random && lost > 0 && ratio < UNCHANGED_RANDOM_MAX;
         let suspected = nearly_all || now_and_then;
-        if suspected && !given.in_lab && given.expectation != Expectation::Same {
+        if suspected && !given.own_engine && given.expectation != Expectation::Same {
             let which = if nearly_all { "these payloads" } else { "some short random payloads" };
             self.notes.push(format!(
                 "{which} have no lower-case letter, so upper-casing does not change them, and \

@@ -19,7 +19,7 @@ pub const SHORTFALL_MAX: f64 = 0.001;
 
 /// A last frame that leaves no later than this after its time does not make a run generator-limited,
 /// however short the run is.
-const TAIL_MAX_NS: u64 = 1_000_000;
+pub(super) const TAIL_MAX_NS: u64 = 1_000_000;
 
 /// Why a generator did not reach the rate that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +105,6 @@ pub struct LoadOutcome {
     pub drained: Duration,
     /// Whether the stop flag ended the sending.
     pub stopped: bool,
-    /// What reading the clock once costs, in nanoseconds.
-    pub clock_read_ns: f64,
     /// Times that somebody set the clock of the kernel's stamps meanwhile: with any, `until_kernel`,
     /// `in_ring` and the jitter are not to be trusted.
     pub clock_steps: u64,

@@ -78,6 +78,8 @@ pub struct LoadPlan {
     pub warm_up: Duration,
     /// How long to wait for echoes after the sending; it ends earlier when all are back.
     pub drain: Duration,
+    /// It ends earlier also when none has come for so long; `None` waits for lost ones to the end.
+    pub quiet: Option<Duration>,
     /// An echo that takes longer than this from its frame's sending counts as late.
     pub late_after: Duration,
     /// The TX half; `None` for the best.
@@ -121,6 +123,7 @@ impl LoadPlan {
             limits,
             warm_up: Duration::ZERO,
             drain: Duration::from_millis(200),
+            quiet: None,
             late_after: Duration::from_millis(100),
             transmit: None,
             receive: None,
@@ -144,7 +147,7 @@ impl LoadPlan {
 
     /// The TX half that is used.
     pub fn transmit_half(&self) -> TxChoice {
-        self.transmit.unwrap_or(TxChoice::Ring)
+        self.transmit.unwrap_or(TxChoice::BEST)
     }
 
     /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it
@@ -172,6 +175,11 @@ impl LoadPlan {
             }
             Drive::Window(_) if self.threads.senders() > 1 => {
                 return usage("a window has one sender: several cannot share it");
+            }
+            Drive::Paced { rate: Rate::Max, pattern } if pattern != Pattern::Constant => {
+                return usage(
+                    "a rate of max leaves no gaps to shape: ask for a rate to have a pattern",
+                );
             }
             _ => {}
         }

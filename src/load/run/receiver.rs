@@ -193,13 +193,15 @@ impl<I: Intake> Receiver<I> {
         self.intake.wait(timeout).map_err(|error| failed("wait for echoes", &error, ""))
     }
 
-    /// All senders are done: takes echoes until all are back and 5 ms more, for duplicates, or until
-    /// `longest` is over. `tick` is called now and then with the time. Returns how long it took.
+    /// All senders are done: takes echoes until all are back and 5 ms more, for duplicates, until none
+    /// has come for `quiet`, or until `longest` is over. `go_on` is asked now and then, given the time.
+    /// Returns how long it took.
     pub fn drain(
         &mut self,
         longest: Duration,
+        quiet: Duration,
         retire: Duration,
-        mut tick: impl FnMut(&mut Books, u64),
+        mut go_on: impl FnMut(&mut Books, u64) -> bool,
     ) -> Result<Duration> {
         self.books.look_at_the_board();
         for sender in 0..self.books.board.senders.len() {
@@ -213,8 +215,10 @@ impl<I: Intake> Receiver<I> {
         loop {
             let took = self.step()?;
             let now_ns = monotonic_ns();
-            tick(&mut self.books, now_ns);
             let elapsed = Duration::from_nanos(now_ns.saturating_sub(begin_ns));
+            if !go_on(&mut self.books, now_ns) {
+                return Ok(elapsed);
+            }
             if took {
                 last_ns = now_ns;
                 if elapsed < longest {
@@ -222,12 +226,9 @@ impl<I: Intake> Receiver<I> {
                 }
             }
             let all_back = self.unanswered() == 0;
-            let quiet = Duration::from_nanos(now_ns.saturating_sub(last_ns));
-            let left = longest.saturating_sub(elapsed);
-            let left = match all_back {
-                true => left.min((LINGER + retire * 2).saturating_sub(quiet)),
-                false => left,
-            };
+            let silence = Duration::from_nanos(now_ns.saturating_sub(last_ns));
+            let patience = if all_back { LINGER + retire * 2 } else { quiet };
+            let left = longest.saturating_sub(elapsed).min(patience.saturating_sub(silence));
             if left.is_zero() {
                 return Ok(elapsed);
             }

@@ -26,7 +26,7 @@ const STALL_NS: u64 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub(super) enum Trigger {
     /// Its share of a schedule.
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
     /// Always.
     Always,
     /// While fewer frames than this are unanswered; they are given up after a time-out.
@@ -42,8 +42,11 @@ pub(super) struct SenderPlan {
     pub run: u16,
     /// Most frames of one kick.
     pub batch: usize,
+    /// When the schedule begins that is being followed: the warm-up's, then the measurement's, which
+    /// is the same one from its start on. Whatever the warm-up had left is not sent any more, so that
+    /// it ends in time also where it cannot be kept.
     pub start_ns: u64,
-    /// When the measurement begins: frames that leave, or were to leave, before it are warm-up.
+    /// When the measurement begins.
     pub measure_ns: u64,
     /// When it ends; `u64::MAX` if only the count says so.
     pub end_ns: u64,
@@ -171,6 +174,9 @@ impl<T: Transmit> Sender<T> {
             self.report.stopped = true;
             self.plan.end_ns = self.plan.end_ns.min(now_ns);
         }
+        if self.is_warming_up() && now_ns >= self.plan.measure_ns {
+            self.measure_from_here();
+        }
         if self.is_over(now_ns) {
             return Ok(Step::Done);
         }
@@ -188,12 +194,7 @@ impl<T: Transmit> Sender<T> {
     #[inline]
     fn fill(&mut self, now_ns: u64) -> Step {
         let mut idle = Step::IdleUntil(now_ns);
-        if now_ns >= self.plan.measure_ns
-            && self.measured_from == u64::MAX
-            && !matches!(self.plan.trigger, Trigger::Schedule(_))
-        {
-            self.measure_from_here();
-        }
+        let end_ns = if self.is_warming_up() { self.plan.measure_ns } else { self.plan.end_ns };
         let room = self.window_room(now_ns);
         if room == 0 {
             return Step::Awaiting;
@@ -205,17 +206,14 @@ impl<T: Transmit> Sender<T> {
             let intended_ns = match &mut self.plan.trigger {
                 Trigger::Schedule(schedule) => {
                     let next_ns = self.plan.start_ns.saturating_add(schedule.next_ns());
-                    if next_ns > now_ns || next_ns >= self.plan.end_ns {
-                        idle = Step::IdleUntil(next_ns.min(self.plan.end_ns));
+                    if next_ns > now_ns || next_ns >= end_ns {
+                        idle = Step::IdleUntil(next_ns.min(end_ns));
                         break;
                     }
                     next_ns
                 }
                 _ => now_ns,
             };
-            if intended_ns >= self.plan.measure_ns && self.measured_from == u64::MAX {
-                self.measure_from_here();
-            }
             if !self.put(intended_ns) {
                 break;
             }
@@ -311,7 +309,15 @@ impl<T: Transmit> Sender<T> {
         frames.saturating_sub(unanswered)
     }
 
+    fn is_warming_up(&self) -> bool {
+        self.measured_from == u64::MAX
+    }
+
     fn measure_from_here(&mut self) {
+        if let Trigger::Schedule(schedule) = &mut self.plan.trigger {
+            schedule.restart();
+            self.plan.start_ns = self.plan.measure_ns;
+        }
         self.measured_from = self.handed_out;
         self.board().measure_from(self.handed_out);
     }

@@ -1,6 +1,8 @@
 //! Who does what in which thread, and what the caller hears of it.
 
 use super::*;
+use board::SenderBoard;
+use outcome::TAIL_MAX_NS;
 use sender::Step;
 
 /// Departures nearer than this are waited for by looking at the clock: a sleep may end so much later
@@ -38,11 +40,40 @@ struct Received {
 
 /// Sends progress reports and never waits for anybody.
 pub(super) struct Reporter {
+    due: Option<Due>,
+    is_behind: bool,
     interval_ns: u64,
     start_ns: u64,
     next_ns: u64,
     reports: ChannelSender<Progress>,
     empty: ChannelReceiver<Box<Latencies>>,
+}
+
+/// What a schedule has due in the measurement.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    rate: FrameRate,
+    measure_ns: u64,
+    end_ns: u64,
+    count: u64,
+}
+
+impl Due {
+    fn of(job: &Job<'_>, start_ns: u64) -> Option<Due> {
+        let SenderPlan { measure_ns, end_ns, .. } = job.sender_plan(0, start_ns);
+        let count = job.plan.limits.count.unwrap_or(u64::MAX);
+        job.rate.map(|rate| Due { rate, measure_ns, end_ns, count })
+    }
+
+    /// Whether at `now_ns` so few frames are sent that the run would be generator-limited.
+    fn is_missed(&self, board: &Board, now_ns: u64) -> bool {
+        let elapsed_ns = now_ns.min(self.end_ns).saturating_sub(self.measure_ns);
+        let due = (elapsed_ns as f64 / 1e9 * self.rate.as_f64()).min(self.count as f64);
+        let measured = |one: &SenderBoard| one.taken().saturating_sub(one.measured_from());
+        let missing = due - board.senders.iter().map(measured).sum::<u64>() as f64;
+        let missing_ns = missing / self.rate.as_f64() * 1e9;
+        missing > due * SHORTFALL_MAX && missing_ns > TAIL_MAX_NS as f64
+    }
 }
 
 impl Reporter {
@@ -60,6 +91,11 @@ impl Reporter {
             self.next_ns += self.interval_ns;
         }
         books.check_clocks();
+        if let Some(due) = &self.due
+            && !board.all_done()
+        {
+            self.is_behind = due.is_missed(board, now_ns);
+        }
         // Without a spare histogram the caller is behind: what is recorded goes into a later one.
         let Ok(empty) = self.empty.try_recv() else { return };
         let progress = Progress {
@@ -68,6 +104,7 @@ impl Reporter {
             sent: board.taken(),
             returned: books.verifier.returned(),
             tally: *books.verifier.tally(),
+            is_behind: self.is_behind,
             interval: std::mem::replace(&mut books.latencies, empty),
         };
         // There is room: as many reports may wait as there are histograms.
@@ -89,7 +126,9 @@ pub(super) fn work(
     let start_ns = monotonic_ns() + LEAD_NS * transmits.len() as u64;
     let interval_ns = ns(job.plan.interval).max(1_000_000);
     let next_ns = start_ns + interval_ns;
-    let reporter = Reporter { interval_ns, start_ns, next_ns, reports, empty };
+    let due = Due::of(job, start_ns);
+    let reporter =
+        Reporter { due, is_behind: false, interval_ns, start_ns, next_ns, reports, empty };
     let mut latencies = Latencies::default();
     thread::scope(|scope| {
         let cpu_of = |number: usize| {
@@ -115,6 +154,7 @@ pub(super) fn work(
                         let _done = DoneAtLast(&job.board, number);
                         prepare(cpu)?;
                         match transmit {
+                            AnyTransmit::Umem(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Ring(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Copy(half) => send_alone(job, half, number, start_ns),
                         }
@@ -191,6 +231,9 @@ fn together(
     reporter: Reporter,
 ) -> Result<Received> {
     match (transmit, intake) {
+        (AnyTransmit::Umem(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Umem(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
+        (AnyTransmit::Umem(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
         (AnyTransmit::Ring(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
@@ -315,8 +358,14 @@ fn finish<I: Intake>(
         _ => 0,
     };
     let retire = Duration::from_millis(retire.into());
-    let drained = receiver.drain(job.plan.drain, retire, |books, now_ns| {
+    let stop = &job.plan.config.stop;
+    // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
+    // not want to wait.
+    let was_stopped = stop.load(Ordering::Relaxed);
+    let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
+    let drained = receiver.drain(job.plan.drain, quiet, retire, |books, now_ns| {
         reporter.tick(books, &job.board, now_ns);
+        was_stopped || !stop.load(Ordering::Relaxed)
     })?;
     receiver.take_counters()?;
     let Receiver { books, kernel, .. } = receiver;

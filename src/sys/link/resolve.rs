@@ -40,8 +40,8 @@ impl Links {
             self.socket().query(RouteNetlinkMessage::GetRoute(request)).map_err(|refusal| {
                 let advice = match refusal.code() {
                     libc::ENETUNREACH | libc::EHOSTUNREACH => {
-                        "no route leads there: give the interface an address in that network, or \
-                         name the target by its MAC"
+                        "no route leads there: give the interface an address in that network, say \
+                         with --from where to send from, or name the target by its MAC"
                     }
                     _ => "",
                 };

@@ -35,7 +35,6 @@ fn outcome() -> LoadOutcome {
         evidence: Vec::new(),
         drained: Duration::ZERO,
         stopped: false,
-        clock_read_ns: 0.0,
         clock_steps: 0,
         halves: (TxChoice::Ring, RxChoice::V2),
         notes: Vec::new(),
@@ -65,7 +64,7 @@ fn judge_with(
     };
     let phase = Phase::new(name, &settings);
     let expectation = Expectation::Uppercased;
-    let given = Circumstances { phase: &phase, expectation, in_lab: false, tolerance };
+    let given = Circumstances { phase: &phase, expectation, own_engine: false, tolerance };
     Verdict::of(&given, outcome, counters)
 }
 

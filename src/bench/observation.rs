@@ -1,0 +1,305 @@
+//! What one load of a trial found: counts, rates, CPU time and round trips of verified frames.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::load::report::{LoadReport, Tally};
+use crate::load::run::LoadOutcome;
+use crate::stats::latency::LatencySummary;
+
+/// How an engine is loaded, in the order in which a trial does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LoadKind {
+    /// As fast as the generator can.
+    Flood,
+    /// What socket and rings held while the engine was paused, echoed with the generator silent.
+    Drain,
+    /// One frame in flight.
+    Ping,
+    /// [`WINDOW_FRAMES`] frames in flight.
+    Window,
+    /// [`LIGHT_PPS`] on a schedule, the same for all.
+    Light,
+    /// Half of the engine's own forwarding rate, on a schedule.
+    Half,
+    /// A drain by two workers together, and by each of them alone.
+    Scale,
+}
+
+/// Frames in flight of the load `window`.
+pub const WINDOW_FRAMES: u64 = 64;
+
+/// Frames per second of the load `light`.
+pub const LIGHT_PPS: u64 = 1000;
+
+impl LoadKind {
+    /// All of them.
+    pub const ALL: [LoadKind; 7] = [
+        LoadKind::Flood,
+        LoadKind::Drain,
+        LoadKind::Ping,
+        LoadKind::Window,
+        LoadKind::Light,
+        LoadKind::Half,
+        LoadKind::Scale,
+    ];
+
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LoadKind::Flood => "flood",
+            LoadKind::Drain => "drain",
+            LoadKind::Ping => "ping",
+            LoadKind::Window => "window",
+            LoadKind::Light => "light",
+            LoadKind::Half => "half",
+            LoadKind::Scale => "scale",
+        }
+    }
+}
+
+impl fmt::Display for LoadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for LoadKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl FromStr for LoadKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LoadKind, String> {
+        let known = LoadKind::ALL.into_iter().find(|load| load.name() == text.trim());
+        let names = LoadKind::ALL.map(LoadKind::name).join(", ");
+        known.ok_or_else(|| format!("unknown load '{text}': {names}"))
+    }
+}
+
+/// What can be compared of two observations of the same load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Verified echoes per second, by the kernel's stamps on them.
+    Rate,
+    /// CPU time of the engine for each echo, in nanoseconds.
+    Cpu,
+    /// Median round trip, in nanoseconds.
+    P50,
+    /// 99th percentile of the round trips, in nanoseconds.
+    P99,
+    /// Two workers' rate in units of one's.
+    Scaling,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Metric; 5] =
+        [Metric::Rate, Metric::Cpu, Metric::P50, Metric::P99, Metric::Scaling];
+
+    /// The name in JSON, with its unit.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Metric::Rate => "echoed_pps",
+            Metric::Cpu => "cpu_ns_per_echo",
+            Metric::P50 => "rtt_p50_ns",
+            Metric::P99 => "rtt_p99_ns",
+            Metric::Scaling => "scaling",
+        }
+    }
+
+    /// Whether less is better.
+    pub const fn is_cost(self) -> bool {
+        matches!(self, Metric::Cpu | Metric::P50 | Metric::P99)
+    }
+}
+
+/// What one load of a trial found.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// Which load.
+    pub load: LoadKind,
+    /// Frames that the kernel accepted from the generator.
+    pub sent: u64,
+    /// What came back.
+    pub tally: Tally,
+    /// What did not.
+    pub lost: u64,
+    /// Frames sent per second of the sending.
+    pub offered_pps: f64,
+    /// Verified echoes per second, by the kernel's stamps on them; the sum over the workers.
+    pub echoed_pps: f64,
+    /// CPU time of the engine for each echo; `None` where it was not taken.
+    pub cpu_ns_per_echo: Option<f64>,
+    /// How long frames took, where the load says anything about that.
+    pub rtt: Option<LatencySummary>,
+    /// Echoes for which the generator's own ring had no room.
+    pub generator_drops: u64,
+    /// Whether the generator was behind a schedule that it had to keep.
+    pub behind_schedule: bool,
+    /// Of the load `scale`: the rate of each worker alone.
+    pub alone_pps: Option<[f64; 2]>,
+}
+
+/// With less loss than this at flood, and a rate of echoes not further below that of the frames than
+/// this, the engine kept up. A short flood may leave all of what the engine is behind in its ring, and
+/// lose nothing.
+pub const KEPT_UP_LOSS: f64 = 0.01;
+/// See [`KEPT_UP_LOSS`]: the rates are taken over two spans, which differ by some milliseconds.
+pub const KEPT_UP_RATE: f64 = 0.95;
+
+impl Observation {
+    /// What `outcome` says of an engine that used `cpu_ns` meanwhile.
+    pub fn of_outcome(load: LoadKind, outcome: &LoadOutcome, cpu_ns: u64) -> Observation {
+        let (first_ns, last_ns) = outcome.stamps_ns;
+        let span_ns = last_ns.saturating_sub(first_ns);
+        let flood = load == LoadKind::Flood;
+        Observation {
+            load,
+            sent: outcome.sent,
+            tally: outcome.tally,
+            lost: outcome.lost,
+            offered_pps: outcome.achieved_pps(),
+            echoed_pps: per_second(outcome.tally.intact.saturating_sub(1), span_ns),
+            cpu_ns_per_echo: cpu_per_echo(
+                cpu_ns,
+                span_ns,
+                outcome.tally.returned() + outcome.kernel.drops,
+            ),
+            rtt: (!flood).then(|| outcome.latencies.response.summary()),
+            generator_drops: outcome.kernel.drops,
+            behind_schedule: outcome.generator_limit().is_some(),
+            alone_pps: None,
+        }
+    }
+
+    /// What `report`, of a burst, says of an engine that used `cpu_ns` to echo it.
+    pub fn of_burst(load: LoadKind, report: &LoadReport, cpu_ns: u64) -> Observation {
+        let span_ns = report.last_stamp_ns.saturating_sub(report.first_stamp_ns);
+        Observation {
+            load,
+            sent: report.sent,
+            tally: report.tally,
+            lost: report.lost,
+            offered_pps: report.offered_pps(),
+            echoed_pps: report.arrival_pps(),
+            cpu_ns_per_echo: cpu_per_echo(
+                cpu_ns,
+                span_ns,
+                report.tally.returned() + report.kernel.drops,
+            ),
+            rtt: None,
+            generator_drops: report.kernel.drops,
+            behind_schedule: false,
+            alone_pps: None,
+        }
+    }
+
+    /// The value of `metric`; `None` where this load does not have it.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        let value = match metric {
+            Metric::Rate => Some(self.echoed_pps),
+            Metric::Cpu => self.cpu_ns_per_echo,
+            Metric::P50 => self.rtt.map(|rtt| rtt.p50 as f64),
+            Metric::P99 => self.rtt.map(|rtt| rtt.p99 as f64),
+            Metric::Scaling => self.alone_pps.map(|[a, b]| 2.0 * self.echoed_pps / (a + b)),
+        };
+        value.filter(|value| value.is_finite() && *value > 0.0)
+    }
+
+    /// The part of the sent frames that did not come back intact, from 0 to 1.
+    pub fn loss_ratio(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { 1.0 - self.tally.intact as f64 / self.sent as f64 }
+    }
+
+    /// Whether the engine kept up with a flood, so that its rate is the generator's.
+    pub fn is_generator_limited(&self) -> bool {
+        self.load == LoadKind::Flood
+            && self.loss_ratio() < KEPT_UP_LOSS
+            && self.echoed_pps > self.offered_pps * KEPT_UP_RATE
+    }
+
+    /// Frames that came back wrong in any way.
+    pub fn wrong(&self) -> u64 {
+        let Tally { corrupted, not_transformed, truncated, duplicated, .. } = self.tally;
+        corrupted + not_transformed + truncated + duplicated
+    }
+}
+
+/// CPU time for each echo. The clock is read before the load's sockets are opened and after they
+/// have run dry, when a worker that sleeps uses nothing; of one that spins all the time only what lies
+/// between the first and the last echo belongs to the load.
+fn cpu_per_echo(cpu_ns: u64, span_ns: u64, echoes: u64) -> Option<f64> {
+    (echoes > 0).then(|| cpu_ns.min(span_ns) as f64 / echoes as f64)
+}
+
+fn per_second(frames: u64, elapsed_ns: u64) -> f64 {
+    let elapsed = Duration::from_nanos(elapsed_ns).as_secs_f64();
+    if elapsed == 0.0 { 0.0 } else { frames as f64 / elapsed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_read_back_from_their_names() {
+        for load in LoadKind::ALL {
+            assert_eq!(load.to_string().parse(), Ok(load));
+        }
+        assert!("deluge".parse::<LoadKind>().unwrap_err().contains("flood, drain, ping"));
+        assert!(LoadKind::ALL.is_sorted(), "a flood tells what half of it is");
+    }
+
+    #[test]
+    fn an_engine_that_leaves_its_ring_full_did_not_keep_up() {
+        let tally = Tally { intact: 100_000, ..Tally::default() };
+        let flood = |span_ns| {
+            let report = LoadReport {
+                sent: 100_000,
+                sending_ns: 100_000_000,
+                tally,
+                first_stamp_ns: 1,
+                last_stamp_ns: span_ns,
+                ..LoadReport::default()
+            };
+            Observation::of_burst(LoadKind::Flood, &report, 0)
+        };
+        assert!(flood(101_000_000).is_generator_limited());
+        assert!(!flood(130_000_000).is_generator_limited(), "30 ms of frames were still there");
+    }
+
+    #[test]
+    fn a_worker_that_spins_is_charged_for_the_load_alone() {
+        assert_eq!(cpu_per_echo(600_000, 1_000_000, 1000), Some(600.0), "asleep in between");
+        assert_eq!(cpu_per_echo(9_000_000, 1_000_000, 1000), Some(1000.0), "never asleep");
+        assert_eq!(cpu_per_echo(5, 5, 0), None);
+    }
+
+    #[test]
+    fn a_burst_has_a_rate_and_no_round_trips() {
+        let tally = Tally { intact: 1001, ..Tally::default() };
+        let (first_stamp_ns, last_stamp_ns) = (5, 1_000_005);
+        let report = LoadReport {
+            sent: 1100,
+            lost: 99,
+            tally,
+            first_stamp_ns,
+            last_stamp_ns,
+            ..LoadReport::default()
+        };
+        let burst = Observation::of_burst(LoadKind::Drain, &report, 500_500);
+        assert_eq!(burst.value(Metric::Rate), Some(1e6));
+        assert_eq!(burst.value(Metric::Cpu), Some(500.0));
+        assert_eq!(burst.value(Metric::P50), None);
+        assert_eq!((burst.wrong(), burst.is_generator_limited()), (0, false));
+        let scale = Observation { alone_pps: Some([0.5e6, 0.6e6]), ..burst };
+        assert!((scale.value(Metric::Scaling).unwrap() - 1.818).abs() < 0.001);
+    }
+}

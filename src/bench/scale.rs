@@ -1,0 +1,159 @@
+//! What a second worker adds: two workers drain together, and each of them alone.
+//!
+//! The workers share the frames by the CPU that received them ([`FanoutMode::Cpu`]), and on a veth pair
+//! that is the CPU of the sender. So a generator on each worker's CPU fills that worker's ring and no
+//! other. Each generator has an EtherType of its own, and therefore a socket that receives the echoes
+//! of one worker alone: its kernel stamps give that worker's rate, and the workers share no lock
+//! behind the link.
+
+use super::observation::{LoadKind, Observation};
+use super::testbed::Testbed;
+use super::trial::{QUIET, SETTLE, TrialPlan, drain_frames};
+use crate::engine::config::EngineConfig;
+use crate::engine::placement::pin;
+use crate::engine::pool::{Engine, EngineSummary};
+use crate::error::{Error, Result};
+use crate::load::generator::Generator;
+use crate::load::plan::Carriage;
+use crate::load::report::LoadReport;
+use crate::sys::clock;
+use crate::sys::packet::FanoutMode;
+use crate::wire::ethernet::EtherType;
+
+/// The two EtherTypes that are set aside for local experiments, one for each worker.
+const ETHER_TYPES: [EtherType; 2] = [EtherType::LOCAL_EXPERIMENTAL, EtherType(0x88b6)];
+
+/// Checks that two workers can be filled apart from each other.
+pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
+    if !testbed.is_veth() {
+        return Err(Error::Usage(
+            "--loads scale needs a veth pair: on a NIC its queues decide which worker gets a frame"
+                .into(),
+        ));
+    }
+    // The kernel takes the number of the CPU modulo that of the workers (fanout_demux_cpu).
+    if cpus.0 % 2 == cpus.1 % 2 {
+        return Err(Error::Usage(format!(
+            "--loads scale needs two CPUs of which one is even and the other odd, not {} and {}: \
+             see --cpus",
+            cpus.0, cpus.1
+        )));
+    }
+    Ok(())
+}
+
+/// Two workers, one on the generator's CPU and one on the engine's.
+pub(super) fn engine_config(testbed: &Testbed, plan: &TrialPlan) -> EngineConfig {
+    EngineConfig {
+        workers: 2,
+        cpus: vec![plan.cpus.0, plan.cpus.1],
+        fanout: Some(FanoutMode::Cpu),
+        ether_types: ETHER_TYPES.to_vec(),
+        ..plan.engine_config(testbed)
+    }
+}
+
+/// Two workers and what fills them.
+struct Pair {
+    engine: Engine,
+    cpus: [usize; 2],
+    generators: [Generator; 2],
+    frames: u64,
+}
+
+/// Runs one trial in the calling thread, which must be in the generator's network namespace.
+pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, EngineSummary)> {
+    let cpus = [plan.cpus.0, plan.cpus.1];
+    let engine = Engine::start(&engine_config(testbed, plan))?;
+    let frames = drain_frames(plan.contestant.path, plan.size);
+    let open = |number: usize| {
+        let mut load = plan.frames(testbed);
+        load.cpu = Some(cpus[number]);
+        load.carriage = Carriage::raw(ETHER_TYPES[number]);
+        load.hold_unread(frames);
+        Generator::open(&load, &plan.ring_memory)
+    };
+    let generators = [open(0)?, open(1)?];
+    let mut pair = Pair { engine, cpus, generators, frames };
+    // The first one warms caches and page tables.
+    pair.drain(&[0, 1])?;
+    let alone = [pair.drain(&[0])?, pair.drain(&[1])?].map(|mut reports| reports.remove(0));
+    let together = pair.drain(&[0, 1])?;
+    let summary = plan.account(pair.engine.stop())?;
+    Ok((observation(&alone, &together), summary))
+}
+
+impl Pair {
+    /// Fills the rings of `workers` while they are parked, then has them echo what they hold.
+    fn drain(&mut self, workers: &[usize]) -> Result<Vec<LoadReport>> {
+        self.engine.pause();
+        for &worker in workers {
+            pin(self.cpus[worker])?;
+            self.generators[worker].send_burst(self.frames)?;
+        }
+        clock::sleep(SETTLE);
+        self.engine.resume();
+        // One of the workers is on this thread's CPU: the echoes wait in rings that hold them all.
+        clock::sleep(QUIET);
+        workers.iter().map(|&worker| self.generators[worker].collect(QUIET)).collect()
+    }
+}
+
+/// Whether both drains lasted at the same time for at least half of the shorter one: rates add up only
+/// while both do.
+fn overlap(together: &[LoadReport]) -> bool {
+    let span = |report: &LoadReport| report.last_stamp_ns.saturating_sub(report.first_stamp_ns);
+    let first = together.iter().map(|report| report.first_stamp_ns).max().unwrap_or(0);
+    let last = together.iter().map(|report| report.last_stamp_ns).min().unwrap_or(0);
+    let shorter = together.iter().map(span).min().unwrap_or(0);
+    2 * last.saturating_sub(first) >= shorter
+}
+
+fn observation(alone: &[LoadReport; 2], together: &[LoadReport]) -> Observation {
+    let mut sum = Observation::of_burst(LoadKind::Scale, &LoadReport::default(), 0);
+    for report in alone.iter().chain(together) {
+        sum.sent += report.sent;
+        sum.lost += report.lost;
+        sum.tally += &report.tally;
+        sum.generator_drops += report.kernel.drops;
+    }
+    if overlap(together) {
+        sum.echoed_pps = together.iter().map(LoadReport::arrival_pps).sum();
+    }
+    sum.alone_pps = Some([alone[0].arrival_pps(), alone[1].arrival_pps()]);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::observation::Metric;
+    use crate::load::report::Tally;
+
+    /// 1001 echoes from `first_ns` to `last_ns`.
+    fn drained(first_ns: u64, last_ns: u64) -> LoadReport {
+        LoadReport {
+            sent: 1001,
+            tally: Tally { intact: 1001, ..Tally::default() },
+            first_stamp_ns: first_ns,
+            last_stamp_ns: last_ns,
+            ..LoadReport::default()
+        }
+    }
+
+    #[test]
+    fn rates_of_two_workers_add_up_while_both_drain() {
+        let alone = [drained(0, 1_000_000), drained(0, 1_000_000)];
+        let together = [drained(5_000, 1_005_000), drained(105_000, 1_355_000)];
+        let found = observation(&alone, &together);
+        assert_eq!(found.value(Metric::Scaling), Some(1.8));
+        assert_eq!((found.sent, found.tally.intact, found.lost), (4004, 4004, 0));
+    }
+
+    #[test]
+    fn one_after_the_other_is_not_together() {
+        let alone = [drained(0, 1_000_000), drained(0, 1_000_000)];
+        let together = [drained(0, 1_000_000), drained(900_000, 1_900_000)];
+        assert_eq!(observation(&alone, &together).value(Metric::Scaling), None);
+    }
+}

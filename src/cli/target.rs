@@ -1,0 +1,199 @@
+//! Whom a load reaches, by whom and with what, as typed: the same options for `load` and `stress`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use super::echo::{CpuList, parse_cpu_list};
+use crate::bench::loading::{LoadRequest, Reach};
+use crate::engine::config::PathName;
+use crate::error::{Error, Result};
+use crate::load::intake::RxChoice;
+use crate::load::run::Threads;
+use crate::load::transmit::TxChoice;
+use crate::units::parse_duration;
+use crate::wire::ethernet::{EtherType, MacAddress};
+use crate::wire::probe::Expectation;
+
+/// Both ends of a load.
+#[derive(Args, Debug)]
+#[command(
+    group(ArgGroup::new("where").required(true).args(["interface", "lab"])),
+    group(ArgGroup::new("device").multiple(true).args(["to", "dut_interface"])),
+)]
+pub struct TargetArgs {
+    /// Interface to send from
+    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "device")]
+    interface: Option<String>,
+
+    /// A veth testbed of our own, with our own engine on this path at its other end
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "ring-v2")]
+    lab: Option<PathName>,
+
+    /// Who echoes: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
+    #[arg(long, value_name = "MAC|IP:PORT", value_parser = parse_target, conflicts_with = "lab")]
+    to: Option<Target>,
+
+    /// Interface of this machine where the frames arrive: its counters are shown as well. Without
+    /// --to our own engine answers there
+    #[arg(long, value_name = "NAME", conflicts_with = "lab")]
+    dut_interface: Option<String>,
+
+    /// Path of our own engine behind --dut-interface [default: ring-v2]
+    #[arg(long, value_name = "PATH", requires = "dut_interface", conflicts_with_all = ["to", "lab"])]
+    path: Option<PathName>,
+
+    /// EtherType of plain frames [default: 0x88b5]
+    #[arg(long, value_name = "TYPE")]
+    ethertype: Option<EtherType>,
+
+    /// Seed of everything random: sizes, payloads, Poisson gaps
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// How long to wait for the last echoes
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    pub(super) drain: Duration,
+
+    /// CPUs: senders in order, then the receiver, then our own engine; one CPU for one thread that
+    /// sends and receives [default: the first that the process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    cpus: Option<CpuList>,
+
+    /// TX half: xsk, ring, mmsg, send [default: ring]
+    #[arg(long, value_name = "HALF")]
+    tx: Option<TxChoice>,
+
+    /// Receive half: v3, v2, recv (which sees no VLAN tags)
+    #[arg(long, value_name = "HALF")]
+    rx: Option<RxChoice>,
+
+    /// Send past the queueing discipline; packet captures do not see such frames
+    #[arg(long)]
+    qdisc_bypass: bool,
+
+    /// How payloads must come back; our own engine does as is expected
+    #[arg(long, value_enum, default_value_t = ExpectArg::Uppercase)]
+    expect: ExpectArg,
+
+    /// Send on an interface with the default route all the same
+    #[arg(long, conflicts_with = "lab")]
+    force: bool,
+}
+
+/// Who echoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A station on the link.
+    Mac(MacAddress),
+    /// A UDP port.
+    Udp(SocketAddr),
+}
+
+/// How payloads must come back.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ExpectArg {
+    /// In upper case, addresses swapped
+    Uppercase,
+    /// Unchanged, addresses swapped
+    Same,
+    /// Either, whatever the addresses: foreign reflectors
+    Any,
+}
+
+impl TargetArgs {
+    /// Whom the frames reach: in the lab over `udp` (IPv6 if true), elsewhere from the address `from`.
+    pub fn reach(&self, udp: Option<bool>, from: Option<IpAddr>) -> Result<Reach> {
+        if let Some(path) = self.lab {
+            return Ok(Reach::Lab { path, udp });
+        }
+        let device_interface = self.dut_interface.clone();
+        let interface = self.interface.clone().ok_or_else(|| usage("name an --interface"))?;
+        match (self.to, device_interface) {
+            (Some(Target::Udp(target)), device_interface) => {
+                Ok(Reach::Udp { interface, target, from, device_interface })
+            }
+            _ if from.is_some() => {
+                Err(usage("--from is for UDP: a station's MAC is reached from the interface's own"))
+            }
+            (Some(Target::Mac(mac)), device_interface) => {
+                Ok(Reach::Station { interface, mac, device_interface })
+            }
+            (None, Some(device_interface)) => {
+                let path = self.path.unwrap_or(PathName::RING_V2);
+                Ok(Reach::Cable { interface, device_interface, path })
+            }
+            (None, None) => Err(usage("--interface needs --to or --dut-interface")),
+        }
+    }
+
+    /// What these options say of a load to `reach` by `threads`.
+    pub fn request(&self, reach: Reach, threads: Threads) -> Result<LoadRequest> {
+        if self.ethertype.is_some() && reach.is_udp() {
+            return Err(usage(
+                "--ethertype is for plain frames: UDP datagrams have that of their IP version",
+            ));
+        }
+        let cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
+        let most = threads.count() + usize::from(reach.own_path().is_some());
+        if cpus.len() > most {
+            return Err(usage(format!(
+                "--cpus names {} CPUs and there are {most} threads to put on them: with --senders N so \
+                 many threads send beside one that receives",
+                cpus.len(),
+            )));
+        }
+        Ok(LoadRequest {
+            ether_type: self.ethertype.unwrap_or(EtherType::LOCAL_EXPERIMENTAL),
+            seed: self.seed,
+            drain: self.drain,
+            cpus,
+            threads,
+            transmit: self.tx,
+            receive: self.rx,
+            qdisc_bypass: self.qdisc_bypass,
+            expectation: match self.expect {
+                ExpectArg::Uppercase => Expectation::Uppercased,
+                ExpectArg::Same => Expectation::Same,
+                ExpectArg::Any => Expectation::Any,
+            },
+            stop: Arc::new(AtomicBool::new(false)),
+            force: self.force,
+            ..LoadRequest::new(reach)
+        })
+    }
+}
+
+fn usage(text: impl Into<String>) -> Error {
+    Error::Usage(text.into())
+}
+
+fn parse_target(text: &str) -> std::result::Result<Target, String> {
+    if let Ok(mac) = text.parse::<MacAddress>() {
+        return Ok(Target::Mac(mac));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(target) if target.port() > 0 => Ok(Target::Udp(target)),
+        _ => Err("a MAC (02:00:00:00:00:02), or an IP address and port (192.0.2.7:7777, \
+                  [2001:db8::2]:7777)"
+            .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_stations_or_udp_ports() {
+        assert!(matches!(parse_target("02:00:00:00:00:02"), Ok(Target::Mac(_))));
+        assert!(matches!(parse_target("192.0.2.7:7"), Ok(Target::Udp(_))));
+        assert!(matches!(parse_target("[2001:db8::2]:7"), Ok(Target::Udp(_))));
+        for bad in ["", "192.0.2.7", "192.0.2.7:0", "eth0"] {
+            assert!(parse_target(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Profiles: what an engine is to be good at, turned into halves, rings, wait and batch.
+//!
+//! # What the choices rest on
+//!
+//! No frame is sent to find out: the choices follow from the interface, the process and what was
+//! recorded, over a veth pair between two CPUs, by prototypes in C:
+//!
+//! | recorded | |
+//! |---|---|
+//! | `v3+xsk`, 64 B, flood | 0.65 to 0.95 M echoes/s |
+//! | `v3+mmsg` | 0.62 to 0.82 M echoes/s |
+//! | `v3+ring` | 0.54 to 0.64 M echoes/s |
+//! | `recv+send` | 0.22 to 0.29 M echoes/s |
+//! | one frame in flight on `v3` | up to the retire timeout, 1 ms at least, where `v2` takes microseconds |
+//! | 64 frames in flight on `v3` | 64 k echoes/s in blocks of 256 KiB, 400 k in blocks of 4 KiB |
+//! | 64 frames in flight on `v2` | 450 k echoes/s |
+//! | one frame in flight on `v2`, spinning | 5.3 µs with 2048 slots of 2048 bytes, 4.1 µs with slots of 256 |
+//!
+//! The last is a matter of memory: each frame is written to the next slot, and a ring that is larger
+//! than a cache is never in it.
+
+use super::config::{BATCH_FRAMES, EngineConfig};
+use super::names::{PathName, RxName, TxName};
+use super::placement::choose_cpus;
+use super::wait::{SPIN, Wait};
+use crate::error::Result;
+use crate::ring::geometry::{Geometry, GeometryChoice};
+use crate::ring::layout::block;
+use crate::sys::link::{Link, Links};
+use crate::sys::mapping::page_bytes;
+use crate::sys::packet::{Direction, RingVersion};
+use crate::units::memory;
+
+/// What an engine is to be good at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Most frames a second; a lone one may take a millisecond.
+    Throughput,
+    /// A lone frame as soon as possible, whatever CPU time that takes.
+    Latency,
+    /// Near to both, and asleep when there is nothing to do.
+    Balanced,
+}
+
+/// The profile where neither a profile nor a path is asked for: `balanced`, as long as it loses at
+/// most 15 % of the rate to `throughput` at flood and takes at most 30 % longer than `latency` with
+/// one frame in flight.
+pub const DEFAULT: Profile = Profile::Balanced;
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 3] = [Profile::Throughput, Profile::Latency, Profile::Balanced];
+
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Throughput => "throughput",
+            Profile::Latency => "latency",
+            Profile::Balanced => "balanced",
+        }
+    }
+
+    /// Paths to take, the best one first, and what speaks for each.
+    const fn candidates(self) -> &'static [(PathName, &'static str)] {
+        const V2_SEND: PathName = PathName { rx: RxName::V2, tx: TxName::Send };
+        const V2_MMSG: PathName = PathName { rx: RxName::V2, tx: TxName::Mmsg };
+        const ONE_A_SLOT: &str = "each frame can be seen as soon as it is there";
+        match self {
+            Profile::Throughput => &[
+                (PathName::RING_XSK, "a block of frames a wake-up; 0.65 to 0.95 M/s were recorded"),
+                (
+                    PathName::RING_MMSG,
+                    "a block of frames a wake-up, sent from there; 0.62 to 0.82 M/s were recorded",
+                ),
+                (PathName::RING, "a block of frames a wake-up; 0.54 to 0.64 M/s were recorded"),
+            ],
+            Profile::Latency => &[(V2_SEND, ONE_A_SLOT), (PathName::RING_V2, ONE_A_SLOT)],
+            Profile::Balanced => &[
+                (PathName::RING_V2_XSK, ONE_A_SLOT),
+                (V2_MMSG, ONE_A_SLOT),
+                (PathName::RING_V2, ONE_A_SLOT),
+            ],
+        }
+    }
+}
+
+/// What a choice depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The interface's MTU in bytes.
+    pub mtu: usize,
+    /// TX queues of the interface: each has room for one AF_XDP socket.
+    pub transmit_queues: usize,
+    /// Whether the interface is of the kind that was measured: a veth pair.
+    pub is_veth: bool,
+    /// CPUs that the process may use.
+    pub cpus: usize,
+    /// Workers that shall run.
+    pub workers: usize,
+}
+
+impl Facts {
+    /// For `workers` workers of this process on `link`.
+    pub fn of(link: &Link, workers: usize) -> Result<Facts> {
+        Ok(Facts {
+            mtu: link.mtu as usize,
+            transmit_queues: link.transmit_queues as usize,
+            is_veth: link.is_veth(),
+            cpus: choose_cpus(&[])?.len(),
+            workers,
+        })
+    }
+}
+
+/// What was chosen, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The pair of halves.
+    pub path: PathName,
+    /// The receive ring, where the path has one.
+    pub receive_ring: GeometryChoice,
+    /// How workers wait.
+    pub wait: Wait,
+    /// Most frames lent at once.
+    pub batch: usize,
+    /// Why, in sentences for the user.
+    pub reasons: Vec<String>,
+}
+
+/// Chooses for `profile`: the best path that can be had, or the one `asked` for, and its knobs.
+pub fn choose(profile: Profile, asked: Option<PathName>, facts: &Facts) -> Choice {
+    let mut reasons = Vec::new();
+    let path = asked.unwrap_or_else(|| auto(profile, facts, &mut reasons));
+    let receive_ring = receive_ring(profile, path.rx, facts.mtu, &mut reasons);
+    let wait = wait(profile, facts, &mut reasons);
+    let batch = match profile {
+        Profile::Throughput | Profile::Balanced => BATCH_FRAMES,
+        Profile::Latency => LATENCY_BATCH_FRAMES,
+    };
+    Choice { path, receive_ring, wait, batch, reasons }
+}
+
+impl Choice {
+    /// Takes the choice over into `config`; what is given there of the receive ring stays.
+    pub fn apply(self, config: &mut EngineConfig) {
+        let GeometryChoice { block_bytes, blocks, slots, frame_bytes, longest, retire_ms } =
+            config.receive_ring;
+        config.path = self.path;
+        // Blocks of another size are another number of blocks.
+        let blocks_chosen = self.receive_ring.blocks.filter(|_| block_bytes.is_none());
+        config.receive_ring = GeometryChoice {
+            block_bytes: block_bytes.or(self.receive_ring.block_bytes),
+            blocks: blocks.or(blocks_chosen),
+            slots: slots.or(self.receive_ring.slots),
+            frame_bytes: frame_bytes.or(self.receive_ring.frame_bytes),
+            longest,
+            retire_ms: retire_ms.or(self.receive_ring.retire_ms),
+        };
+        config.wait = self.wait;
+        config.batch = self.batch;
+        config.reasons = self.reasons;
+    }
+}
+
+/// Makes `config` what `profile` asks for on its interface: the path that suits best, or the one
+/// `asked` for. Of its receive ring what is given stays; wait and batch are overwritten.
+pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Option<PathName>) -> Result<()> {
+    let links = match &config.namespace {
+        Some(namespace) => Links::open_in(namespace)?,
+        None => Links::open()?,
+    };
+    let facts = Facts::of(&links.by_name(&config.interface)?, config.workers)?;
+    choose(profile, asked, &facts).apply(config);
+    config.profile = Some(profile);
+    Ok(())
+}
+
+/// What may be asked of an engine beside its path, where engines are made for others: in trials and
+/// for loads of the lab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// What it is to be good at; `None` leaves the path's own defaults.
+    pub profile: Option<Profile>,
+    /// How its workers wait; `None` leaves it to the profile.
+    pub wait: Option<Wait>,
+}
+
+impl Tuning {
+    /// Tunes `config`, whose path stays.
+    pub fn apply(self, config: &mut EngineConfig) -> Result<()> {
+        if let Some(profile) = self.profile {
+            tune(config, profile, Some(config.path))?;
+        }
+        config.wait = self.wait.unwrap_or(config.wait);
+        Ok(())
+    }
+}
+
+/// Few frames are in flight, and each batch ends in the system call that sends it.
+const LATENCY_BATCH_FRAMES: usize = 16;
+
+/// Throughput: blocks that some thousand short frames fill.
+const LARGE_BLOCK_BYTES: usize = 256 << 10;
+const RETIRE_MS: u32 = 1;
+/// Latency: slots of a V2 ring, so few that the ring stays in a second-level cache.
+const FEW_SLOTS: usize = 256;
+
+/// The first candidate that can be had. Of the path `xdp` no record says when it is ahead, so it is
+/// left to who asks for it.
+fn auto(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> PathName {
+    let mut chosen = None;
+    for (path, merit) in profile.candidates() {
+        match obstacle(*path, facts) {
+            Some(obstacle) => reasons.push(format!("path auto: not {path}: {obstacle}")),
+            None => {
+                let kind = if facts.is_veth { "" } else { " (records are of veth pairs only)" };
+                reasons.push(format!("path auto: {path}: {merit}{kind}"));
+                chosen = Some(*path);
+                break;
+            }
+        }
+    }
+    reasons.push(
+        "path auto: not xdp: no record says when it is ahead, and its program needs CAP_BPF and \
+         CAP_NET_ADMIN in the initial user namespace"
+            .into(),
+    );
+    chosen.unwrap_or(PathName::RING_V2)
+}
+
+/// Why a path cannot be had here.
+fn obstacle(path: PathName, facts: &Facts) -> Option<String> {
+    let Facts { workers, transmit_queues, .. } = *facts;
+    if !path.is_built() {
+        return Some("this version does not have it yet".into());
+    }
+    (path.tx == TxName::Xsk && workers > transmit_queues).then(|| {
+        format!("{workers} workers need as many TX queues, and there are {transmit_queues}")
+    })
+}
+
+fn receive_ring(
+    profile: Profile,
+    rx: RxName,
+    mtu: usize,
+    reasons: &mut Vec<String>,
+) -> GeometryChoice {
+    let open = GeometryChoice::default();
+    match (rx, profile) {
+        (RxName::V3, Profile::Throughput) => {
+            reasons.push(format!(
+                "blocks of {}: most frames a wake-up; a lone frame waits up to {RETIRE_MS} ms",
+                memory(LARGE_BLOCK_BYTES as u64)
+            ));
+            let block_bytes = Some(LARGE_BLOCK_BYTES);
+            GeometryChoice { block_bytes, retire_ms: Some(RETIRE_MS), ..open }
+        }
+        (RxName::V3, Profile::Latency | Profile::Balanced) => {
+            let block_bytes = smallest_block(mtu);
+            reasons.push(format!(
+                "blocks of {}: a few frames in flight fill one, a lone frame waits up to \
+                 {RETIRE_MS} ms all the same: --path ring-v2 does not wait",
+                memory(block_bytes as u64)
+            ));
+            GeometryChoice { block_bytes: Some(block_bytes), retire_ms: Some(RETIRE_MS), ..open }
+        }
+        (RxName::V2, Profile::Latency) => {
+            reasons.push(format!(
+                "receive ring of {FEW_SLOTS} slots: it stays in the cache, the more so with a small \
+                 --max-frame, and holds fewer frames back"
+            ));
+            GeometryChoice { slots: Some(FEW_SLOTS), ..open }
+        }
+        (RxName::V2, Profile::Throughput | Profile::Balanced)
+        | (RxName::Recv | RxName::Recvmsg | RxName::Mmsg | RxName::Xsk, _) => open,
+    }
+}
+
+/// The smallest block that holds a frame of this MTU, in whole pages.
+fn smallest_block(mtu: usize) -> usize {
+    let slot = Geometry::slot_bytes(RingVersion::V3, Direction::Receive, mtu);
+    (slot + block::HEADER_BYTES).next_multiple_of(page_bytes())
+}
+
+fn wait(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> Wait {
+    let Facts { cpus, workers, .. } = *facts;
+    match profile {
+        Profile::Throughput => Wait::Epoll,
+        Profile::Balanced => Wait::Adaptive(SPIN),
+        Profile::Latency if workers < cpus => Wait::Spin,
+        Profile::Latency => {
+            reasons.push(format!(
+                "no spinning without end: on {cpus} CPUs {workers} spinning would leave \
+                 none to the kernel and the senders"
+            ));
+            Wait::Adaptive(SPIN)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A veth pair and a worker on a machine with two CPUs.
+    const FACTS: Facts =
+        Facts { mtu: 1500, transmit_queues: 1, is_veth: true, cpus: 2, workers: 1 };
+
+    fn said(choice: &Choice) -> String {
+        choice.reasons.join("\n")
+    }
+
+    #[test]
+    fn throughput_takes_blocks_and_sleeps() {
+        let choice = choose(Profile::Throughput, None, &FACTS);
+        assert_eq!((choice.path.rx, choice.wait), (RxName::V3, Wait::Epoll));
+        let GeometryChoice { block_bytes, retire_ms, .. } = choice.receive_ring;
+        assert_eq!((block_bytes, retire_ms), (Some(256 << 10), Some(1)));
+        assert!(said(&choice).contains("a lone frame waits up to 1 ms"), "{choice:?}");
+    }
+
+    #[test]
+    fn latency_takes_a_small_ring_of_frames_and_spins_where_a_cpu_is_left() {
+        let choice = choose(Profile::Latency, None, &FACTS);
+        assert_eq!((choice.path.rx, choice.wait), (RxName::V2, Wait::Spin));
+        for facts in [Facts { cpus: 1, ..FACTS }, Facts { workers: 2, ..FACTS }] {
+            let choice = choose(Profile::Latency, None, &facts);
+            assert_eq!(choice.wait, Wait::Adaptive(SPIN));
+            assert!(said(&choice).contains("no spinning without end"), "{choice:?}");
+        }
+    }
+
+    #[test]
+    fn balanced_sees_each_frame_and_sleeps_after_a_while() {
+        let choice = choose(Profile::Balanced, None, &FACTS);
+        assert_eq!((choice.path.rx, choice.wait), (RxName::V2, Wait::Adaptive(SPIN)));
+        assert_eq!(choice.batch, BATCH_FRAMES);
+    }
+
+    #[test]
+    fn a_path_asked_for_is_taken_and_its_knobs_follow_the_profile() {
+        let choice = choose(Profile::Latency, Some(PathName::RING), &FACTS);
+        assert_eq!((choice.path, choice.receive_ring.block_bytes), (PathName::RING, Some(4096)));
+        assert!(said(&choice).contains("--path ring-v2 does not wait"), "{choice:?}");
+        let choice = choose(Profile::Throughput, Some(PathName::SYSCALL), &FACTS);
+        assert_eq!(
+            (choice.path, choice.receive_ring),
+            (PathName::SYSCALL, GeometryChoice::default())
+        );
+    }
+
+    #[test]
+    fn auto_says_what_it_passed_over_and_why() {
+        for profile in Profile::ALL {
+            let said = said(&choose(profile, None, &FACTS));
+            assert!(said.contains("CAP_BPF") && said.contains("initial user namespace"), "{said}");
+        }
+        let hardware = choose(Profile::Balanced, None, &Facts { is_veth: false, ..FACTS });
+        assert!(said(&hardware).contains("records are of veth pairs only"));
+        let two_workers = Facts { workers: 2, ..FACTS };
+        let obstacle = obstacle(PathName::RING_XSK, &two_workers).unwrap();
+        assert!(!PathName::RING_XSK.is_built() || obstacle.contains("2 workers need as many"));
+    }
+
+    #[test]
+    fn what_is_given_of_the_ring_stays() {
+        let given = GeometryChoice { block_bytes: Some(1 << 20), ..Default::default() };
+        let mut config = EngineConfig { receive_ring: given, ..EngineConfig::new("x") };
+        choose(Profile::Throughput, None, &FACTS).apply(&mut config);
+        assert_eq!(
+            (config.receive_ring.block_bytes, config.receive_ring.retire_ms),
+            (Some(1 << 20), Some(1))
+        );
+    }
+
+    proptest! {
+        /// Whatever the interface, what is chosen can be opened.
+        #[test]
+        fn every_choice_is_a_path_that_there_is_and_a_ring_that_the_kernel_takes(
+            mtu in 68usize..65_536, transmit_queues in 1usize..9, is_veth in any::<bool>(),
+            cpus in 1usize..9, workers in 1usize..9, of in 0usize..3, asked in 0usize..25,
+        ) {
+            let facts = Facts { mtu, transmit_queues, is_veth, cpus, workers };
+            let asked = PathName::all().nth(asked);
+            let choice = choose(Profile::ALL[of], asked, &facts);
+            prop_assert!(choice.path.is_built() || asked == Some(choice.path));
+            let version = if choice.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
+            let ring = choice.receive_ring;
+            let planned = Geometry::plan(version, Direction::Receive, mtu, ring, page_bytes());
+            prop_assert!(planned.is_ok(), "{planned:?}");
+        }
+    }
+}

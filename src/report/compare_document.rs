@@ -1,0 +1,117 @@
+//! The document `linerate.compare/2`.
+
+use serde_json::{Map, Value, json};
+
+use super::json;
+use crate::bench::compare::{Comparison, ContestantResult};
+use crate::bench::contestant::Contestant;
+use crate::bench::observation::{LoadKind, Metric, Observation};
+use crate::bench::testbed::Testbed;
+use crate::bench::verdict;
+use crate::stats::spread::Spread;
+use crate::sys::host::Host;
+
+/// The whole document.
+pub fn document(host: &Host, testbed: &Testbed, comparison: &Comparison) -> Value {
+    let results: Vec<Value> =
+        comparison.results.iter().map(|result| contestant(comparison, result)).collect();
+    json!({
+        "schema": "linerate.compare/2",
+        "version": env!("CARGO_PKG_VERSION"),
+        "host": json::host(host),
+        "link": json::link(&testbed.engine.link),
+        "lab": testbed.is_lab(),
+        "interrupted": comparison.interrupted,
+        "cpu_clock": cpu_clock(host, testbed.is_veth()),
+        "baseline": Contestant::BASELINE,
+        "loads": comparison.loads,
+        "excluded": comparison.excluded,
+        "results": results,
+        "verdict": verdict::sentences(comparison),
+    })
+}
+
+/// What the engine's CPU time counts.
+fn cpu_clock(host: &Host, veth: bool) -> &'static str {
+    match (veth, host.irq_time_accounting) {
+        (false, _) => "thread CPU time of the engine's worker",
+        (true, Some(true)) => {
+            "thread CPU time of the engine's worker; on veth, CONFIG_IRQ_TIME_ACCOUNTING keeps the \
+             generator socket's receive work out of it"
+        }
+        (true, _) => {
+            "thread CPU time of the engine's worker; on veth, without CONFIG_IRQ_TIME_ACCOUNTING, it \
+             includes the generator socket's receive work"
+        }
+    }
+}
+
+fn contestant(comparison: &Comparison, result: &ContestantResult) -> Value {
+    let loads = comparison
+        .loads
+        .iter()
+        .map(|&kind| (kind.name().to_string(), load(comparison, result, kind)));
+    let loads: Map<String, Value> = loads.collect();
+    let engine = result.engine();
+    let Contestant { path, wait, .. } = result.contestant;
+    json!({
+        "contestant": result.contestant,
+        "path": path,
+        "wait": wait.name(),
+        "frame_bytes": result.size.bytes(),
+        "socket_bytes": result.size.socket_bytes(),
+        "generator_limited": result.is_generator_limited(),
+        "loads": loads,
+        "engine_latency_ns": result.engine_latency().summary(),
+        "engine_latency_definition": path.latency_definition(),
+        "drops": json::drops(&engine.drops),
+        "kernel": {
+            "packets": engine.kernel.packets,
+            "drops": engine.kernel.drops,
+            "freezes": engine.kernel.freezes,
+        },
+        "verified": result.verified(),
+        "wrong": result.wrong(),
+    })
+}
+
+/// What one load found: the spread of each metric that it has, the same in units of the baseline's, and
+/// every trial.
+fn load(comparison: &Comparison, result: &ContestantResult, load: LoadKind) -> Value {
+    let by_name = |value: &dyn Fn(Metric) -> Option<Spread>| {
+        let known = Metric::ALL
+            .into_iter()
+            .filter_map(|metric| Some((metric.name().to_string(), json!(value(metric)?))));
+        known.collect::<Map<String, Value>>()
+    };
+    let mut found = by_name(&|metric| result.spread(load, metric));
+    let ratios = by_name(&|metric| comparison.ratio(result, load, metric));
+    let ratios = if ratios.is_empty() { Value::Null } else { Value::Object(ratios) };
+    found.insert("loss_ratio".into(), result.loss_ratio(load).into());
+    found.insert("ratio_to_baseline".into(), ratios);
+    found.insert("trials".into(), result.of(load).map(trial).collect());
+    Value::Object(found)
+}
+
+fn trial(found: &Observation) -> Value {
+    let tally = &found.tally;
+    json!({
+        "offered_pps": found.offered_pps,
+        "echoed_pps": found.echoed_pps,
+        "sent": found.sent,
+        "received": tally.returned(),
+        "lost": found.lost,
+        "duplicated": tally.duplicated,
+        "reordered": tally.reordered,
+        "corrupted": tally.corrupted,
+        "not_transformed": tally.not_transformed,
+        "truncated": tally.truncated,
+        "foreign": tally.foreign,
+        "generator_ring_drops": found.generator_drops,
+        "generator_limited": found.is_generator_limited(),
+        "generator_behind_schedule": found.behind_schedule,
+        "cpu_ns_per_echo": found.cpu_ns_per_echo,
+        "rtt_ns": found.rtt,
+        "alone_pps": found.alone_pps,
+    })
+}

@@ -1,0 +1,271 @@
+//! The TX ring of an AF_XDP socket, and what became of each frame that was posted in it.
+
+use std::io;
+
+use crate::ring::tx::Settled;
+use crate::ring::view::queue::{Descriptor, Producer};
+use crate::sys::failure::EBUSY;
+use crate::sys::xdp::{KICK_FRAMES_MAX, NEED_WAKEUP};
+
+/// Frames that left the TX ring and were not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Frames; the interface counts them as dropped, too.
+    pub frames: u64,
+    /// Their bytes, without FCS.
+    pub bytes: u64,
+}
+
+/// What is to be made of a posted frame when the kernel has consumed its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It was sent.
+    Sent,
+    /// The driver dropped it.
+    Dropped,
+    /// It was withdrawn before; the descriptor is a husk that the kernel refuses.
+    Withdrawn,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Posted {
+    address: u64,
+    length: u32,
+    fate: Fate,
+}
+
+/// The TX ring, told to the kernel in helpings that one kick handles.
+///
+/// More than [`KICK_FRAMES_MAX`] descriptors in view of the kernel would make every kick of a socket in
+/// copy mode end with EAGAIN, whether its budget or a queue was the reason. With no more, EAGAIN only
+/// ever means a full queue, and what is still unpublished can be taken back for good.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    ring: Producer<Descriptor>,
+    /// By ring slot, so that no shared word is read back.
+    posted: Box<[Posted]>,
+    /// The first position whose fate was not counted.
+    settled: u32,
+    /// The first position that the kernel is not known to have consumed.
+    consumed: u32,
+    /// Descriptors in view of the kernel at a time.
+    window: u32,
+    zero_copy: bool,
+    in_flight: u64,
+    /// Husks that the kernel has not passed.
+    husks: u32,
+    taken: Settled,
+    dropped: Dropped,
+    /// An address that no UMEM has, so that the kernel refuses the descriptor.
+    nowhere: u64,
+}
+
+impl Outbox {
+    /// The outbox of a TX ring, of a UMEM that ends at `nowhere`.
+    pub fn new(ring: Producer<Descriptor>, zero_copy: bool, nowhere: u64) -> Outbox {
+        let nothing = Posted { address: nowhere, length: 0, fate: Fate::Withdrawn };
+        let entries = ring.entries();
+        Outbox {
+            posted: vec![nothing; entries as usize].into(),
+            settled: 0,
+            consumed: 0,
+            window: if zero_copy { entries } else { KICK_FRAMES_MAX.min(entries) },
+            zero_copy,
+            in_flight: 0,
+            husks: 0,
+            taken: Settled::default(),
+            dropped: Dropped::default(),
+            nowhere,
+            ring,
+        }
+    }
+
+    /// Whether [`Outbox::post`] may be called.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        // The table keeps a position until its fate is counted.
+        self.ring.next().wrapping_sub(self.settled) < self.ring.entries() && self.ring.has_room()
+    }
+
+    /// Posts a frame, to be taken at the next kick.
+    #[inline]
+    pub fn post(&mut self, address: u64, length: u32) {
+        let slot = self.slot(self.ring.next());
+        self.posted[slot] = Posted { address, length, fate: Fate::Sent };
+        self.ring.push(Descriptor { address, length, options: 0 });
+        self.in_flight += 1;
+    }
+
+    /// Posted frames that the kernel is not known to have consumed, nor withdrawn.
+    #[inline]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Has the kernel send what was posted: `wake` is the system call. Ends when all is taken, or with
+    /// the error that says why it is not.
+    #[inline]
+    pub fn kick(&mut self, mut wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        if self.zero_copy {
+            self.ring.publish();
+            // Without the flag the driver is at work and finds the descriptors by itself.
+            let sleeps = self.ring.flags() & NEED_WAKEUP != 0;
+            return if sleeps && self.in_flight > 0 { wake() } else { Ok(()) };
+        }
+        // A husk is passed without a sign: the kernel tells of it only when it has come to the end.
+        let mut silent = 0;
+        loop {
+            let outstanding = self.ring.published().wrapping_sub(self.consumed);
+            let helping = self.window.saturating_sub(outstanding).min(self.ring.unpublished());
+            self.ring.publish_until(self.ring.published().wrapping_add(helping));
+            if self.ring.published() == self.consumed {
+                return Ok(());
+            }
+            let before = self.consumed;
+            let mut result = wake();
+            self.look();
+            if is_busy(&result) {
+                self.note_drop(before);
+                result = Ok(());
+            }
+            silent = if self.consumed == before { silent + 1 } else { 0 };
+            match result {
+                Ok(()) if silent <= self.husks => {}
+                Err(error) if is_full(&error) && silent == 0 => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Learns from the consumer's index how far the kernel has come.
+    #[inline]
+    fn look(&mut self) {
+        let seen = self.ring.look();
+        self.believe(seen);
+    }
+
+    /// Learns that the kernel has consumed what is before `position`. Its own index may lag behind: it
+    /// publishes that at the end of a kick that sent something (before Linux 6.17 not even then), and
+    /// when it finds the ring empty.
+    #[inline]
+    fn believe(&mut self, position: u32) {
+        let ahead = position.wrapping_sub(self.consumed);
+        if ahead <= self.ring.published().wrapping_sub(self.consumed) {
+            self.consumed = position;
+        }
+    }
+
+    /// The kick that stood at position `before` ended with EBUSY: the last frame that it consumed was
+    /// dropped. The kernel's index shows that frame only if it sent others before; else it is the
+    /// first one that is no husk.
+    #[cold]
+    fn note_drop(&mut self, before: u32) {
+        if self.consumed == before {
+            let mut first = before;
+            while self.posted[self.slot(first)].fate == Fate::Withdrawn
+                && first != self.ring.published()
+            {
+                first = first.wrapping_add(1);
+            }
+            self.believe(first.wrapping_add(1));
+        }
+        let slot = self.slot(self.consumed.wrapping_sub(1));
+        if self.posted[slot].fate == Fate::Sent {
+            self.posted[slot].fate = Fate::Dropped;
+        }
+    }
+
+    /// Learns that so many frames were completed since the beginning, modulo 2^32: so many descriptors
+    /// at least were consumed.
+    #[inline]
+    pub fn note_completed(&mut self, frames: u32) {
+        self.believe(frames);
+    }
+
+    /// What the kernel has taken since the last call.
+    #[inline]
+    pub fn settle(&mut self) -> Settled {
+        if self.settled != self.ring.published() {
+            self.look();
+            self.count();
+        }
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Counts the fates of what was consumed.
+    #[inline]
+    fn count(&mut self) {
+        while self.settled != self.consumed {
+            let Posted { length, fate, .. } = self.posted[self.slot(self.settled)];
+            let bytes = u64::from(length);
+            match fate {
+                Fate::Sent => {
+                    self.taken.frames += 1;
+                    self.taken.bytes += bytes;
+                    self.in_flight -= 1;
+                }
+                Fate::Dropped => {
+                    self.dropped.frames += 1;
+                    self.dropped.bytes += bytes;
+                    self.in_flight -= 1;
+                }
+                Fate::Withdrawn => self.husks -= 1,
+            }
+            self.settled = self.settled.wrapping_add(1);
+        }
+    }
+
+    /// The frames that were dropped, of those settled since the last call.
+    #[inline]
+    pub fn take_dropped(&mut self) -> Dropped {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Takes back every frame that the kernel has not consumed, gives their addresses to `free`, and
+    /// returns how many they were. They are not sent by any later kick.
+    ///
+    /// In zero-copy mode the driver may read published descriptors at any time: those frames count as
+    /// taken.
+    pub fn withdraw(&mut self, mut free: impl FnMut(u64)) -> u64 {
+        self.look();
+        self.count();
+        let mut withdrawn = 0;
+        let mut position = self.consumed;
+        while position != self.ring.next() {
+            let slot = self.slot(position);
+            let is_published = position.wrapping_sub(self.consumed)
+                < self.ring.published().wrapping_sub(self.consumed);
+            let is_husk = self.posted[slot].fate == Fate::Withdrawn;
+            if is_published && self.zero_copy {
+                self.believe(position.wrapping_add(1));
+            } else if !is_husk {
+                free(self.posted[slot].address);
+                withdrawn += 1;
+                if is_published {
+                    self.posted[slot].fate = Fate::Withdrawn;
+                    self.husks += 1;
+                    let husk = Descriptor { address: self.nowhere, length: 0, options: 0 };
+                    self.ring.amend(position, husk);
+                }
+            }
+            position = position.wrapping_add(1);
+        }
+        self.ring.take_back_unpublished();
+        self.in_flight -= withdrawn;
+        self.count();
+        withdrawn
+    }
+
+    #[inline]
+    fn slot(&self, position: u32) -> usize {
+        (position & (self.ring.entries() - 1)) as usize
+    }
+}
+
+fn is_busy(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|error| error.raw_os_error() == Some(EBUSY))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

@@ -1,0 +1,295 @@
+//! Receiving over an AF_XDP socket, and sending what was received from the very frame.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::outbox::{Dropped, Outbox};
+use super::{QueuePair, Strays};
+use crate::ring::tx::Settled;
+use crate::ring::view::queue::{Consumer, Descriptor, Producer};
+use crate::ring::view::umem::{Frame, LentFrame, Returns, Umem, Way};
+
+/// The receiving side of an AF_XDP socket.
+///
+/// It keeps all frames that are not elsewhere in the fill ring. The completion ring is its too: frames
+/// that were sent are free to be received into again.
+#[derive(Debug)]
+pub struct XskReceive {
+    umem: Arc<Umem>,
+    /// Frames that are ours, on their way to the fill ring.
+    free: Vec<Frame>,
+    fill: Producer<u64>,
+    arrivals: Consumer<Descriptor>,
+    received: Returns,
+    completions: Consumer<u64>,
+    sent: Returns,
+    withdrawn: Arc<Withdrawn>,
+    /// What is on loan; never grows beyond its first capacity.
+    lent: Vec<Lent>,
+    strays: Strays,
+}
+
+/// Addresses of frames that [`XskForward`] took back: seldom, so a lock will do.
+#[derive(Debug, Default)]
+struct Withdrawn(Mutex<Vec<u64>>);
+
+/// A received frame on loan.
+#[derive(Debug)]
+struct Lent {
+    /// Gone when it was taken.
+    frame: Option<Frame>,
+    start: u32,
+    length: u32,
+}
+
+/// The rings of a socket that receives.
+#[derive(Debug)]
+pub(in crate::ring) struct ReceiveQueues {
+    pub fill: Producer<u64>,
+    pub arrivals: Consumer<Descriptor>,
+}
+
+impl XskReceive {
+    /// Both sides of a socket, which lends at most `batch` frames at a time.
+    pub(in crate::ring) fn pair(
+        (umem, frames, [received, sent]): (Arc<Umem>, Vec<Frame>, [Returns; 2]),
+        ReceiveQueues { fill, arrivals }: ReceiveQueues,
+        QueuePair { transmit, completions }: QueuePair,
+        zero_copy: bool,
+        batch: usize,
+    ) -> (XskReceive, XskForward) {
+        let withdrawn = Arc::<Withdrawn>::default();
+        let strays = Strays::of(&umem);
+        let forward = XskForward {
+            umem: Arc::clone(&umem),
+            outbox: Outbox::new(transmit, zero_copy, strays.nowhere),
+            withdrawn: Arc::clone(&withdrawn),
+        };
+        let mut receive = XskReceive {
+            umem,
+            free: frames,
+            fill,
+            arrivals,
+            received,
+            completions,
+            sent,
+            withdrawn,
+            lent: Vec::with_capacity(batch),
+            strays,
+        };
+        receive.refill();
+        (receive, forward)
+    }
+
+    /// Lends the frames that have arrived, at most a batch; `None` if there are none. Frames that were
+    /// sent meanwhile go back to the kernel first.
+    #[inline]
+    pub fn lend(&mut self) -> Option<XskBatch<'_>> {
+        self.take_back_withdrawn();
+        self.refill();
+        if self.arrivals.available() == 0 {
+            return None;
+        }
+        while self.lent.len() < self.lent.capacity() {
+            let Some(Descriptor { address, length, .. }) = self.arrivals.pop() else { break };
+            let (frame, start) = match self.received.take_back(address) {
+                Ok(taken) => taken,
+                Err(stray) => {
+                    self.strays.note(stray);
+                    continue;
+                }
+            };
+            // The kernel never lets a frame run over its chunk; if it says so, nothing is there.
+            let room = self.umem.chunk_bytes() - start;
+            let length = if length as usize > room { 0 } else { length };
+            self.lent.push(Lent { frame: Some(frame), start: start as u32, length });
+        }
+        self.arrivals.release();
+        Some(XskBatch { ring: self })
+    }
+
+    /// Most frames of one batch.
+    pub fn batch_frames_max(&self) -> usize {
+        self.lent.capacity()
+    }
+
+    /// Whether the driver sleeps until it is told of the fill ring
+    /// ([`XdpSocket::wake_receiver`](crate::sys::xdp::XdpSocket::wake_receiver)).
+    #[inline]
+    pub fn needs_wakeup(&self) -> bool {
+        self.fill.flags() & crate::sys::xdp::NEED_WAKEUP != 0
+    }
+
+    /// Addresses that the kernel gave back and could not have had.
+    pub fn strays(&self) -> u64 {
+        self.strays.count
+    }
+
+    /// Hands all free frames to the kernel.
+    #[inline]
+    fn refill(&mut self) {
+        if self.completions.available() > 0 {
+            while let Some(address) = self.completions.pop() {
+                self.take_back_sent(address);
+            }
+            self.completions.release();
+        }
+        while self.fill.has_room() {
+            let Some(frame) = self.free.pop() else { break };
+            self.fill.push(self.umem.hand_over(frame, Way::Receive));
+        }
+        self.fill.publish();
+    }
+
+    #[inline]
+    fn take_back_withdrawn(&mut self) {
+        let withdrawn = Arc::clone(&self.withdrawn);
+        let mut withdrawn = withdrawn.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(address) = withdrawn.pop() {
+            self.take_back_sent(address);
+        }
+    }
+
+    #[inline]
+    fn take_back_sent(&mut self, address: u64) {
+        match self.sent.take_back(address) {
+            Ok((frame, _)) => self.free.push(frame),
+            Err(stray) => self.strays.note(stray),
+        }
+    }
+}
+
+/// Received frames on loan; dropping it gives those back to the kernel that nobody took.
+#[derive(Debug)]
+pub struct XskBatch<'ring> {
+    ring: &'ring mut XskReceive,
+}
+
+impl XskBatch<'_> {
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.ring.lent.len()
+    }
+
+    /// Whether nothing that can be read has arrived.
+    pub fn is_empty(&self) -> bool {
+        self.ring.lent.is_empty()
+    }
+
+    /// The frames that nobody took yet, in the order of their arrival.
+    #[inline]
+    pub fn frames(&mut self) -> impl Iterator<Item = XskFrame<'_>> {
+        let XskReceive { umem, lent, .. } = &mut *self.ring;
+        lent.iter_mut().filter_map(|Lent { frame, start, length }| {
+            let room = umem.lend(frame)?;
+            Some(XskFrame { room, start: *start as usize, length: *length as usize })
+        })
+    }
+}
+
+impl Drop for XskBatch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let XskReceive { lent, free, .. } = &mut *self.ring;
+        free.extend(lent.drain(..).filter_map(|one| one.frame));
+        // Those that were sent come first: the kernel may have completed them by now.
+        self.ring.refill();
+    }
+}
+
+/// A received frame on loan, in a room that it may grow in.
+#[derive(Debug)]
+pub struct XskFrame<'a> {
+    room: LentFrame<'a>,
+    start: usize,
+    length: usize,
+}
+
+impl<'a> XskFrame<'a> {
+    /// The frame, from the Ethernet header on, tags included, without FCS.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.room.peek()[self.start..self.start + self.length]
+    }
+
+    /// The frame's whole room, and where in it the frame begins: at least 256 bytes from its start.
+    #[inline]
+    pub fn room(&mut self) -> (&mut [u8], usize) {
+        (self.room.bytes(), self.start)
+    }
+
+    /// The room up to the frame's end, on loan; the frame stays with the batch.
+    #[inline]
+    pub fn into_room(self) -> (&'a mut [u8], usize) {
+        let room = self.room.into_bytes();
+        (&mut room[..self.start + self.length], self.start)
+    }
+
+    /// Takes the frame from the batch, to be sent.
+    #[inline]
+    pub fn take(self) -> Frame {
+        self.room.take()
+    }
+}
+
+/// Sends frames that the other side of the same socket has received, without a copy.
+#[derive(Debug)]
+pub struct XskForward {
+    umem: Arc<Umem>,
+    outbox: Outbox,
+    withdrawn: Arc<Withdrawn>,
+}
+
+impl XskForward {
+    /// Whether [`XskForward::post`] may be called.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        self.outbox.has_room()
+    }
+
+    /// Queues `length` bytes of `frame` from `start` on, to be taken at the next kick. Panics if they
+    /// are not all in the frame, or if it is another socket's.
+    #[inline]
+    pub fn post(&mut self, frame: Frame, start: usize, length: usize) {
+        assert!(start + length <= self.umem.chunk_bytes(), "a frame lies within its chunk");
+        let address = self.umem.hand_over(frame, Way::Transmit);
+        self.outbox.post(address + start as u64, length as u32);
+    }
+
+    /// The longest frame, in bytes without FCS.
+    pub fn frame_bytes_max(&self) -> usize {
+        self.umem.chunk_bytes() - crate::sys::xdp::RECEIVE_HEADROOM_BYTES
+    }
+
+    /// Posted frames that the kernel is not known to have taken or dropped.
+    #[inline]
+    pub fn in_flight(&self) -> u64 {
+        self.outbox.in_flight()
+    }
+
+    /// As [`XskTransmit::kick`](super::XskTransmit::kick).
+    #[inline]
+    pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.outbox.kick(wake)
+    }
+
+    /// Counts what the kernel has taken since the last call; never stuck.
+    #[inline]
+    pub fn settle(&mut self) -> Settled {
+        self.outbox.settle()
+    }
+
+    /// The frames that were dropped, of those settled since the last call.
+    #[inline]
+    pub fn take_dropped(&mut self) -> Dropped {
+        self.outbox.take_dropped()
+    }
+
+    /// Takes back every frame that the kernel has not taken and returns how many they were, and what
+    /// the kernel had taken before. The receiving side has them again.
+    pub fn withdraw(&mut self) -> (u64, Settled) {
+        let mut list = self.withdrawn.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let withdrawn = self.outbox.withdraw(|address| list.push(address));
+        (withdrawn, self.outbox.settle())
+    }
+}

@@ -1,0 +1,122 @@
+//! The XDP programs of this crate: one that redirects what is wanted to AF_XDP sockets and leaves all
+//! else to the kernel, and one that leaves everything.
+
+use std::os::fd::BorrowedFd;
+
+use super::assembly::Condition::{Always, Differs, Equals, Exceeds, HasAny};
+use super::assembly::Register::{R0, R1, R2, R3, R4, R5, R6};
+use super::assembly::{Assembly, Instruction, Label, Width};
+
+/// Frames that a program takes out of the kernel's way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// EtherTypes, looked for behind up to two VLAN tags as well: XDP sees tags in the frame, before
+    /// the kernel takes them off.
+    pub ether_types: Vec<u16>,
+    /// A UDP destination port, over IPv4 or straight behind the header of IPv6, tagged or not.
+    /// Fragments are left to the kernel, since only the first one has a port.
+    pub udp_port: Option<u16>,
+}
+
+/// What a program returns to have the kernel go on with the frame.
+const PASS: i32 = 2;
+/// `bpf_redirect_map`.
+const REDIRECT_MAP: i32 = 51;
+/// Offsets in `struct xdp_md`.
+const DATA: i16 = 0;
+const DATA_END: i16 = 4;
+const RECEIVE_QUEUE: i16 = 16;
+
+const ETHER_TYPE: i16 = 12;
+const HEADER: i16 = 14;
+const TAG_BYTES: i32 = 4;
+const TPIDS: [u16; 2] = [0x8100, 0x88a8];
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const UDP: i32 = 17;
+
+impl Selection {
+    /// The program that redirects just this to the sockets in `map`, each frame to that of its
+    /// receive queue; frames of a queue without a socket pass. Nothing selected: everything passes.
+    ///
+    /// Register 6 keeps the context, 2 points to where an untagged frame would begin, 3 to the end
+    /// of the data, 5 holds the EtherType.
+    pub fn program(&self, map: BorrowedFd<'_>) -> Vec<Instruction> {
+        let mut a = Assembly::new();
+        let (found, redirect, pass) = (a.label(), a.label(), a.label());
+        a.copy(R6, R1).load(Width::Word, R2, R1, DATA).load(Width::Word, R3, R1, DATA_END);
+        ether_type(&mut a, pass);
+        for _ in 0..2 {
+            let tagged = a.label();
+            a.jump(Equals(R5, in_memory(TPIDS[0])), tagged);
+            a.jump(Differs(R5, in_memory(TPIDS[1])), found);
+            a.place(tagged).add(R2, TAG_BYTES);
+            ether_type(&mut a, pass);
+        }
+        a.place(found);
+        for &wanted in &self.ether_types {
+            a.jump(Equals(R5, in_memory(wanted)), redirect);
+        }
+        if let Some(port) = self.udp_port {
+            udp(&mut a, port, redirect, pass);
+        }
+        a.place(pass).set(R0, PASS).exit();
+        // A program may not end in unreachable code, so this comes only if somebody jumps here.
+        if !self.ether_types.is_empty() || self.udp_port.is_some() {
+            a.place(redirect).load(Width::Word, R2, R6, RECEIVE_QUEUE).load_map(R1, map);
+            // What to return for a queue without a socket stands in the flags (since 5.3).
+            a.set(R3, PASS).call(REDIRECT_MAP).exit();
+        }
+        a.finish()
+    }
+}
+
+/// The program that has everything pass. A veth end whose peer sends by `XDP_TX` needs one to receive
+/// (kernel-contract XDP-6).
+pub fn pass_all() -> Vec<Instruction> {
+    let mut a = Assembly::new();
+    a.set(R0, PASS).exit();
+    a.finish()
+}
+
+/// Loads the EtherType at register 2, if the data reaches so far.
+fn ether_type(a: &mut Assembly, pass: Label) {
+    within(a, HEADER, pass);
+    a.load(Width::Half, R5, R2, ETHER_TYPE);
+}
+
+/// Passes the frame unless it has `bytes` bytes from register 2 on.
+fn within(a: &mut Assembly, bytes: i16, pass: Label) {
+    a.copy(R4, R2).add(R4, bytes.into()).jump(Exceeds(R4, R3), pass);
+}
+
+fn udp(a: &mut Assembly, port: u16, redirect: Label, pass: Label) {
+    const IPV4_BYTES: i16 = 20;
+    const IPV6_BYTES: i16 = 40;
+    let v6 = a.label();
+    a.jump(Equals(R5, in_memory(IPV6)), v6);
+    a.jump(Differs(R5, in_memory(IPV4)), pass);
+    within(a, HEADER + IPV4_BYTES, pass);
+    a.load(Width::Byte, R0, R2, HEADER + 9).jump(Differs(R0, UDP), pass);
+    // More fragments, or an offset.
+    a.load(Width::Half, R0, R2, HEADER + 6).jump(HasAny(R0, in_memory(0x3fff)), pass);
+    // The header's length in 32-bit words stands in the low half of its first byte.
+    a.load(Width::Byte, R0, R2, HEADER).and(R0, 0x0f).shift_left(R0, 2);
+    a.set(R4, IPV4_BYTES.into()).jump(Exceeds(R4, R0), pass).add_register(R2, R0);
+    within(a, HEADER + 4, pass);
+    a.load(Width::Half, R0, R2, HEADER + 2).jump(Equals(R0, in_memory(port)), redirect);
+    a.jump(Always, pass);
+    a.place(v6);
+    within(a, HEADER + IPV6_BYTES + 4, pass);
+    a.load(Width::Byte, R0, R2, HEADER + 6).jump(Differs(R0, UDP), pass);
+    a.load(Width::Half, R0, R2, HEADER + IPV6_BYTES + 2);
+    a.jump(Equals(R0, in_memory(port)), redirect);
+}
+
+/// A big-endian field of two bytes as a load of this machine sees it.
+fn in_memory(number: u16) -> i32 {
+    u16::from_ne_bytes(number.to_be_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! `linerate load`, the program, where somebody else answers: a reflector that does wrong, another
+//! interface of the same machine, UDP ports whose station it has to find by itself.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use linerate::engine::config::PathName;
+use linerate::engine::pool::Engine;
+use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
+use linerate::sys::link::{Links, VethPair};
+use linerate::sys::namespace::Namespace;
+use linerate::wire::ethernet::{EtherType, MacAddress};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::check::{Test, eventually, test};
+use crate::load::{Fault, Reflector};
+use crate::served::config;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test("load program: bad frames are kept, and a threshold is missed", bad_frames),
+        test("load program: our engine on a second interface", own_engine),
+        test("load program: a second interface that somebody else serves", observed),
+        test("load program: the kernel finds the station of an IP address", by_the_kernel),
+        test("load program: a station is asked for where the kernel has no way", by_ourselves),
+        test("load program: Ctrl-C ends a drain", ends_a_drain),
+        test("load program: nobody with that address is said", nobody),
+    ]
+}
+
+/// 5,000 frames a second, fewer than any ring holds, with patience for a machine that has other work.
+const SHORT: &str = "load -r 5k -n 500 --warmup 0 --drain 5s --json -";
+
+struct Ended {
+    code: Option<i32>,
+    err: String,
+    out: String,
+}
+
+impl Ended {
+    #[track_caller]
+    fn document(&self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "{}", self.err);
+        serde_json::from_str(&self.out).expect("a document")
+    }
+}
+
+fn run(namespace: &Namespace, words: &[&str]) -> Result<Ended, Failed> {
+    let line = SHORT.split(' ').chain(words.iter().flat_map(|part| part.split(' ')));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
+    command.args(line);
+    let output = namespace.run(|| command.output())??;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Ended { code: output.status.code(), err: text(&output.stderr), out: text(&output.stdout) })
+}
+
+/// Frames that ended so, in the document.
+fn ended(document: &Value, how: &str) -> u64 {
+    document["frames"][how].as_u64().expect("a count")
+}
+
+/// Frames that stayed at `layer`, under whatever name.
+fn stayed(document: &Value, layer: &str) -> i64 {
+    let stages = document["waterfall"]["stages"].as_array().expect("stages");
+    let frames = stages.iter().filter(|stage| stage["layer"] == layer);
+    frames.map(|stage| stage["frames"].as_i64().expect("a count")).sum()
+}
+
+fn bad_frames() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let fault: Fault = |number, frame, _| match number % 10 {
+        0 => frame[50] ^= 1,
+        1 => frame.clear(),
+        _ => {}
+    };
+    let reflector = Reflector::start(&lab.engine, fault)?;
+    let file = std::env::temp_dir().join(format!("linerate-bad-{}.pcap", std::process::id()));
+    let kept = run_against(&lab, &file);
+    let pcap = std::fs::read(&file);
+    let _ = std::fs::remove_file(&file);
+    reflector.stop()?;
+    let (document, text) = kept?;
+    assert_eq!((ended(&document, "corrupted"), ended(&document, "lost")), (50, 50));
+    assert!(text.contains("MISSED: loss 20.0000 %, at most 10 % asked"), "{text}");
+    // A header, and for each one of its own and the 60 bytes that the socket saw.
+    assert_eq!(pcap?.len(), 24 + 50 * (16 + 60));
+    Ok(())
+}
+
+/// Nobody answers, so that there is nothing but the drain for a minute.
+fn ends_a_drain() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mac = MacAddress(ENGINE.mac).to_string();
+    let line = "load -r 5k -n 50 --warmup 0 --drain 60s --interval 20ms --json - -i";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
+    command.args(line.split(' ').chain([GENERATOR.interface, "--to", &mac]));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = lab.generator.namespace.run(|| command.spawn())??;
+    let lines = BufReader::new(child.stderr.take().ok_or("a pipe")?).lines();
+    let began = Instant::now();
+    let mut told = false;
+    for line in lines {
+        // All are sent when so many are open.
+        if line?.contains("open 50") && !told {
+            told = true;
+            kill(Pid::from_raw(child.id().try_into()?), Signal::SIGINT)?;
+        }
+    }
+    let out = std::io::read_to_string(child.stdout.take().ok_or("a pipe")?)?;
+    let ended_run = Ended { code: child.wait()?.code(), err: String::new(), out };
+    let document = ended_run.document(130);
+    assert_eq!((ended(&document, "lost"), &document["stopped"]), (50, &Value::Bool(false)));
+    assert!(began.elapsed() < Duration::from_secs(30), "{document:#}");
+    Ok(())
+}
+
+fn run_against(lab: &Lab, file: &Path) -> Result<(Value, String), Failed> {
+    let mac = MacAddress(ENGINE.mac).to_string();
+    let file = file.to_str().ok_or("a path of plain letters")?;
+    let to = ["-i", GENERATOR.interface, "--to", &mac, "--max-loss 10% --pcap", file];
+    let ended = run(&lab.generator.namespace, &to)?;
+    Ok((ended.document(3), ended.err))
+}
+
+/// Two interfaces of one namespace, joined by a cable, as far as anybody can see.
+fn cabled() -> Result<(Namespace, Links, MacAddress), Failed> {
+    let namespace = Namespace::create()?;
+    let links = Links::open_in(&namespace)?;
+    let pair = VethPair {
+        name: "near0".into(),
+        peer_name: "far0".into(),
+        peer_namespace: namespace.clone(),
+        mac: None,
+        peer_mac: None,
+        mtu: 1500,
+        transmit_queues: 1,
+        receive_queues: 1,
+    };
+    links.create_veth_pair(&pair)?;
+    for name in ["near0", "far0"] {
+        links.set_up(links.by_name(name)?.index, true)?;
+    }
+    eventually("both have carrier", || {
+        Ok(links.by_name("near0")?.running && links.by_name("far0")?.running)
+    })?;
+    let mac = MacAddress(links.by_name("far0")?.mac);
+    Ok((namespace, links, mac))
+}
+
+fn own_engine() -> Result<(), Failed> {
+    let (namespace, ..) = cabled()?;
+    for path in [PathName::RING, PathName::RING_V2, PathName::SYSCALL] {
+        let name = path.to_string();
+        let line = ["-i near0 --dut-interface far0 --path", &name, "--expect same"];
+        let ended_run = run(&namespace, &line)?;
+        let document = ended_run.document(0);
+        assert_eq!(ended(&document, "intact"), 500, "{path}: {document:#}");
+        assert_eq!(document["engine"]["forwarded"], 500, "{path}: {document:#}");
+        assert!(ended_run.err.contains("our own engine on far0"), "{}", ended_run.err);
+    }
+    Ok(())
+}
+
+/// What the far interface refuses is its loss, and what the device keeps is beyond its counters.
+fn observed() -> Result<(), Failed> {
+    let (namespace, links, mac) = cabled()?;
+    let far = links.by_name("far0")?.index;
+    let fault: Fault = |number, frame, _| {
+        if number.is_multiple_of(10) {
+            frame.clear();
+        }
+    };
+    let reflector = Reflector::start_in(&namespace, far, fault)?;
+    let mac = mac.to_string();
+    let line = ["-i near0 --dut-interface far0 --to", &mac];
+    let document = run(&namespace, &line)?.document(0);
+    assert_eq!(stayed(&document, "beyond_sight"), 50, "{document:#}");
+    // Too long for the far end from now on, which the sender cannot know.
+    links.set_mtu(far, 1000)?;
+    let long = ["-i near0 --dut-interface far0 -s 1518 --to", &mac];
+    let document = run(&namespace, &long)?.document(0);
+    reflector.stop()?;
+    assert_eq!(document["unsent_refused"].as_u64().map(|refused| refused > 0), Some(true));
+    assert_eq!(ended(&document, "intact"), 0, "{document:#}");
+    Ok(())
+}
+
+/// An engine that answers UDP, and where the program asks for it.
+fn serving(lab: &Lab) -> Result<Engine, Failed> {
+    Ok(Engine::start(&config(lab, PathName::RING_V2, |engine| {
+        engine.ether_types = vec![EtherType::IPV4, EtherType::IPV6];
+        engine.link_layer = false;
+        engine.udp_port = Some(7777);
+    }))?)
+}
+
+const PORTS: [(&str, &str); 2] =
+    [("192.0.2.2:7777", "192.0.2.1"), ("[2001:db8::2]:7777", "2001:db8::1")];
+
+fn by_the_kernel() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig { addresses: true, ..LabConfig::default() })?;
+    let engine = serving(&lab)?;
+    for (port, _) in PORTS {
+        let line = ["-s 84 -i", GENERATOR.interface, "--to", port];
+        let document = run(&lab.generator.namespace, &line)?.document(0);
+        assert_eq!(ended(&document, "intact"), 500, "{port}: {document:#}");
+    }
+    engine.stop();
+    Ok(())
+}
+
+/// The target has addresses, and the generator's interface has none.
+fn half_addressed() -> Result<Lab, Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let links = lab.engine.links();
+    for (address, bits) in [(ENGINE.ipv4.into(), 24), (ENGINE.ipv6.into(), 64)] {
+        links.add_address(lab.engine.link.index, address, bits)?;
+    }
+    eventually("the addresses are served", || {
+        Ok(links.is_local(ENGINE.ipv4.into())? && links.is_local(ENGINE.ipv6.into())?)
+    })?;
+    Ok(lab)
+}
+
+fn by_ourselves() -> Result<(), Failed> {
+    let lab = half_addressed()?;
+    let engine = serving(&lab)?;
+    for (port, from) in PORTS {
+        let line = ["-s 84 -i", GENERATOR.interface, "--to", port];
+        let refused = run(&lab.generator.namespace, &line)?;
+        assert_eq!(refused.code, Some(1), "{}", refused.err);
+        assert!(refused.err.contains("ENETUNREACH"), "{}", refused.err);
+        let line = [&line[..], &["--from", from]].concat();
+        let document = run(&lab.generator.namespace, &line)?.document(0);
+        assert_eq!(ended(&document, "intact"), 500, "{port}: {document:#}");
+    }
+    engine.stop();
+    Ok(())
+}
+
+fn nobody() -> Result<(), Failed> {
+    let lab = half_addressed()?;
+    for (port, from) in [("192.0.2.9:7", "192.0.2.1"), ("[2001:db8::9]:7", "2001:db8::1")] {
+        let began = Instant::now();
+        let line = ["-s 84 -i", GENERATOR.interface, "--to", port, "--from", from];
+        let refused = run(&lab.generator.namespace, &line)?;
+        assert_eq!(refused.code, Some(1), "{}", refused.err);
+        for words in ["does not answer", GENERATOR.interface, from, "by its MAC"] {
+            assert!(refused.err.contains(words), "no '{words}' in {}", refused.err);
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{port}");
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Profiles: what they choose serves, with any path.
+
+use libtest_mimic::Failed;
+use linerate::engine::config::PathName;
+use linerate::engine::pool::Engine;
+use linerate::engine::profile::{Profile, tune};
+use linerate::lab::{Lab, LabConfig};
+
+use crate::check::{PATHS, Test, test};
+use crate::client::Client;
+use crate::served::{Served, config};
+
+pub fn tests() -> Vec<Test> {
+    let asked = std::iter::once(None).chain(PATHS.map(Some));
+    let cases = asked.flat_map(|path| Profile::ALL.map(|profile| (profile, path)));
+    cases
+        .map(|(profile, path)| {
+            let name = path.map_or("auto".into(), |path| path.to_string());
+            let name = format!("profiles, {name}: {} serves, and says why", profile.name());
+            test(name, move || serves(profile, path))
+        })
+        .collect()
+}
+
+fn serves(profile: Profile, asked: Option<PathName>) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mut config = config(&lab, PathName::RING, |_| {});
+    tune(&mut config, profile, asked)?;
+    let client = Client::open(&lab.generator)?;
+    let engine = Engine::start(&config)?;
+    assert!(asked.is_none_or(|path| path == engine.path()));
+    assert_eq!(config.profile, Some(profile));
+    let notes = engine.notes().join("\n");
+    if asked.is_none() {
+        assert!(notes.contains(&format!("path auto: {}: ", engine.path())), "{notes}");
+    }
+    assert!(notes.contains(&format!("wait {}", config.wait.name())), "{notes}");
+    let mut served = Served { engine, client, lab };
+    // One by one, and more than any batch or small ring holds at once.
+    (0..20).try_for_each(|number| served.echo(number..number + 1))?;
+    (1..20).try_for_each(|round| served.echo(round * 100..round * 100 + 100))?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.counters.forwarded, 20 + 19 * 100);
+    Ok(())
+}
