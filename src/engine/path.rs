@@ -69,7 +69,7 @@ pub struct PreparedPath {
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     let PathName { rx, tx } = plan.path;
     if !plan.path.is_built() {
-        return Err(Error::Usage(format!("the path {} is not built yet", plan.path)));
+        return Err(not_built(plan.path));
     }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
@@ -122,6 +122,10 @@ where
         (None, TxName::Send) => loop_over(rx, TxSend::new(socket)),
         (None, _) => loop_over(rx, TxMmsg::new(socket, frames)),
     }
+}
+
+fn not_built(path: PathName) -> Error {
+    Error::Usage(format!("the path {path} is not built yet"))
 }
 
 /// Opens the one socket of a path, which serves both of its halves: a receive ring does not keep it

@@ -88,14 +88,14 @@ impl Geometry {
         choice: GeometryChoice,
         page_bytes: usize,
     ) -> Result<Geometry, GeometryError> {
-        let frame_bytes = choice.frame_bytes.unwrap_or_else(|| match (choice.longest, direction) {
-            (None, _) => Geometry::slot_bytes(version, direction, mtu),
+        let longest = match (choice.longest, direction) {
+            (None, _) => mtu + ETHERNET_HEADER_BYTES + TAG_BYTES,
             // The kernel takes the outer tag off, and we put it back.
-            (Some(longest), Direction::Receive) => slot_for(version, direction, longest),
-            (Some(longest), Direction::Transmit) => {
-                slot_for(version, direction, longest + TAG_BYTES)
-            }
-        });
+            (Some(longest), Direction::Receive) => longest,
+            (Some(longest), Direction::Transmit) => longest + TAG_BYTES,
+        };
+        let frame_bytes =
+            choice.frame_bytes.unwrap_or_else(|| slot_for(version, direction, longest));
         let (block_default, ring_default) = match direction {
             Direction::Receive => (RECEIVE_BLOCK_BYTES, RECEIVE_BYTES),
             Direction::Transmit => (TRANSMIT_BLOCK_BYTES, TRANSMIT_BYTES),
@@ -116,11 +116,6 @@ impl Geometry {
         let geometry = Geometry { version, direction, block_bytes, blocks, frame_bytes, retire_ms };
         geometry.check(page_bytes)?;
         Ok(geometry)
-    }
-
-    /// The slot for frames of an interface whose MTU is `mtu`, in bytes.
-    pub fn slot_bytes(version: RingVersion, direction: Direction, mtu: usize) -> usize {
-        slot_for(version, direction, mtu + ETHERNET_HEADER_BYTES + TAG_BYTES)
     }
 
     /// The kernel's rules, in the order in which it checks them, and ours.
@@ -308,8 +303,8 @@ impl fmt::Display for Geometry {
 const BLOCKS_MAX: usize = 524_288;
 const RETIRE_MS_MAX: u32 = 65_535;
 
-/// The slot for frames of `longest` bytes, rounded up so that slots divide a page or pages.
-fn slot_for(version: RingVersion, direction: Direction, longest: usize) -> usize {
+/// Bytes of the slot for frames of `longest` bytes, rounded up so that slots divide a page or pages.
+pub fn slot_for(version: RingVersion, direction: Direction, longest: usize) -> usize {
     let before = match direction {
         Direction::Receive => rx_mac_offset(version),
         Direction::Transmit => tx_data_offset(version),

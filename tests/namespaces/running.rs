@@ -18,13 +18,12 @@ type CaseTest = (&'static str, fn(Case) -> Result<(), Failed>);
 /// Every path, and every way to wait over paths of each kind of receive half: one wake-up a block,
 /// one a frame, and a system call for each look.
 pub fn tests() -> Vec<Test> {
-    /// What may depend on the TX half as well.
-    const OF_EVERY_PAIR: [CaseTest; 3] = [
+    const OF_THE_PAIR: [CaseTest; 3] = [
         ("an engine under load stops at once", stops_under_load),
         ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
         ("answers prepared while the link was down are not lost without a name", down_while_paused),
     ];
-    const OF_EVERY_PATH: [CaseTest; 8] = [
+    const OF_THE_PATH: [CaseTest; 8] = [
         ("an idle engine stops at once", stops_idle),
         ("a paused engine stops", stops_paused),
         ("a paused engine serves nobody, and goes on where it was", pauses),
@@ -38,11 +37,11 @@ pub fn tests() -> Vec<Test> {
     let spinning = [PathName::RING, PathName::RING_V2, PathName::SYSCALL]
         .into_iter()
         .flat_map(|path| [Wait::Adaptive(SPIN), Wait::Spin].map(|wait| Case { path, wait }));
-    let every_pair = pairs().into_iter().map(asleep).chain(spinning.clone());
-    let every_path = PATHS.into_iter().map(asleep).chain(spinning);
-    every_pair
-        .flat_map(|case| OF_EVERY_PAIR.map(|(name, run)| trial(case, name, run)))
-        .chain(every_path.flat_map(|case| OF_EVERY_PATH.map(|(name, run)| trial(case, name, run))))
+    let of_the_pair = pairs().into_iter().map(asleep).chain(spinning.clone());
+    let of_the_path = PATHS.into_iter().map(asleep).chain(spinning);
+    of_the_pair
+        .flat_map(|case| OF_THE_PAIR.map(|(name, run)| trial(case, name, run)))
+        .chain(of_the_path.flat_map(|case| OF_THE_PATH.map(|(name, run)| trial(case, name, run))))
         .collect()
 }
 
