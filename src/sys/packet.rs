@@ -15,8 +15,10 @@ use super::socket::{self, check};
 use crate::error::Result;
 
 mod batch;
+mod messages;
 
-pub use batch::SendBatch;
+pub use batch::{Gather, MESSAGES_MAX, SendBatch, Sent};
+pub use messages::{Auxiliary, Message, MessageWalk, Messages, ReceiveBatch};
 
 /// All protocols, host byte order (`ETH_P_ALL`).
 pub const ALL_PROTOCOLS: u16 = libc::ETH_P_ALL as u16;
@@ -303,18 +305,15 @@ impl PacketSocket {
     }
 
     /// Asks for `bytes` of send buffer; the kernel doubles it and caps it at `wmem_max`.
-    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
-        socket::set_send_buffer(self.as_fd(), bytes)
+    /// Returns what the kernel granted.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<usize> {
+        socket::set_buffer(self.as_fd(), libc::SO_SNDBUF, bytes)
     }
 
     /// Asks for `bytes` of receive buffer; the kernel doubles it and caps it at `rmem_max`.
     /// Returns what the kernel granted.
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
-        let bytes = bytes.min(c_int::MAX as usize) as c_int;
-        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes)?;
-        let mut granted: c_int = 0;
-        self.option(libc::SOL_SOCKET, libc::SO_RCVBUF, &mut granted)?;
-        Ok(granted as usize)
+        socket::set_buffer(self.as_fd(), libc::SO_RCVBUF, bytes)
     }
 
     /// Makes the kernel look at the TX ring. Never waits. The number returned by the system call

@@ -66,10 +66,14 @@ pub(super) fn kick(socket: BorrowedFd<'_>) -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Asks for `bytes` of send buffer; the kernel doubles it and caps it at `wmem_max`.
-pub(super) fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+/// Asks for `bytes` of one buffer (`SO_SNDBUF`, `SO_RCVBUF`), which the kernel doubles and caps; what it
+/// granted.
+pub(super) fn set_buffer(socket: BorrowedFd<'_>, which: c_int, bytes: usize) -> io::Result<usize> {
     let bytes = bytes.min(c_int::MAX as usize) as c_int;
-    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes)
+    set_option(socket, libc::SOL_SOCKET, which, &bytes)?;
+    let mut granted: c_int = 0;
+    read_option(socket, libc::SOL_SOCKET, which, &mut granted)?;
+    Ok(granted as usize)
 }
 
 /// Collects and clears the socket's pending error (`SO_ERROR`).
