@@ -66,8 +66,8 @@ pub(super) fn kick(socket: BorrowedFd<'_>) -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Asks for `bytes` of one buffer (`SO_SNDBUF`, `SO_RCVBUF`), which the kernel doubles and caps; what it
-/// granted.
+/// Asks for `bytes` of buffer (`SO_SNDBUF`, `SO_RCVBUF`); the kernel doubles it and caps it at
+/// `wmem_max` or `rmem_max`. Returns what it granted.
 pub(super) fn set_buffer(socket: BorrowedFd<'_>, which: c_int, bytes: usize) -> io::Result<usize> {
     let bytes = bytes.min(c_int::MAX as usize) as c_int;
     set_option(socket, libc::SOL_SOCKET, which, &bytes)?;

@@ -304,9 +304,9 @@ impl XdpSocket {
     }
 
     /// Asks for `bytes` of send buffer, which bounds the frames that a socket in copy mode has
-    /// under way; the kernel doubles it and caps it at `wmem_max`. Returns what it granted.
-    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<usize> {
-        socket::set_buffer(self.as_fd(), libc::SO_SNDBUF, bytes)
+    /// under way; the kernel doubles it and caps it at `wmem_max`.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        socket::set_buffer(self.as_fd(), libc::SO_SNDBUF, bytes).map(drop)
     }
 
     /// Collects and clears the socket's pending error (`SO_ERROR`).
