@@ -357,7 +357,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_measured() {
     for command in ["search", "loss-curve", "burst"] {
         refused(&[
             (&format!("{command} --sizes 63"), &["'63'", "start at 64"]),
-            (&format!("{command} --paths magic"), &["'magic'", "ring-v2", "syscall"]),
+            (&format!("{command} --paths magic"), &["'magic'", "ring, ring-v2, ring-mmsg"]),
             (&format!("{command} -i lo"), &["--dut-interface"]),
             (&format!("{command} --dut-interface lo"), &["--interface"]),
             (&format!("{command} -i lo --dut-interface lo"), &["both lo", "two are needed"]),
