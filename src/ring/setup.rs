@@ -9,7 +9,7 @@ use super::budget::{MemoryBudget, Reservation};
 use super::geometry::{Geometry, GeometryChoice};
 use super::rx_v2::RxRingV2;
 use super::rx_v3::RxRingV3;
-use super::tx::TxRing;
+use super::tx::{HINT_BYTES, TxRing};
 use super::view::Memory;
 use crate::error::{Error, Result};
 use crate::sys::failure::failed;
@@ -144,22 +144,25 @@ pub struct TxRingSocket {
 }
 
 impl TxRingSocket {
-    /// Opens a socket with a TX ring.
+    /// Opens a socket with a TX ring, of whose shorter frames the kernel makes copies (kernel-contract
+    /// TX-11).
     pub fn open(
         version: RingVersion,
         choice: GeometryChoice,
         mtu: usize,
         budget: &Arc<MemoryBudget>,
     ) -> Result<TxRingSocket> {
-        let plan = Geometry::plan(version, Direction::Transmit, mtu, choice, page_bytes())?;
+        let longest = mtu + HINT_BYTES;
+        let plan = Geometry::plan(version, Direction::Transmit, longest, choice, page_bytes())?;
         let reservation = budget.reserve(plan.memory_bytes())?;
         let socket = PacketSocket::open(SocketType::Raw)?;
         socket.set_version(version)?;
         socket.set_discard_bad_frames()?;
+        socket.set_vnet_header()?;
         let mut notes = Vec::new();
         let geometry = create(&socket, plan, &mut notes)?;
         let memory = map(&socket, geometry.bytes(), reservation)?;
-        let ring = TxRing::new(memory, 0, &geometry, mtu);
+        let ring = TxRing::new(memory, 0, &geometry, mtu).with_copy_hints();
         Ok(TxRingSocket { socket, ring, geometry, notes })
     }
 }
