@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::knobs::{BatchArgs, PathArgs};
 use super::waiting::WaitArgs;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
@@ -23,6 +24,8 @@ use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_memory, parse_positive_duration};
 use crate::wire::ethernet::EtherType;
 
+mod knobs;
+
 const EXAMPLES: &str = "\
 Examples:
   sudo linerate echo -i eth1                          echo EtherType 0x88b5, ring path, one worker
@@ -31,13 +34,25 @@ Examples:
   sudo linerate echo -i eth1 --path ring-v2 --wait adaptive    spin a while before sleeping
   sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json - four workers; the result as JSON on stdout
 
-Paths:
-  ring      TPACKET_V3 receive ring and TX ring. A frame waits in its block until the block is
-            full or --block-timeout is over: best throughput, up to that much latency
-  ring-v2   TPACKET_V2 receive ring and TX ring: a wake-up a frame, low latency
-  syscall   epoll_wait, one recvfrom, one sendto a frame, as the tutorial does. recvfrom shows no
-            VLAN tag, no checksum state and no kernel stamp: tagged frames are never answered,
-            UDP checksums are always made anew, and latency starts when recvfrom returns
+Paths, each a receive half and a TX half; any two halves make one, as v2+mmsg or by --rx and --tx:
+  syscall      recv+send   the tutorial's path: a wake-up, a recvfrom and a sendto for each frame
+  mmsg         mmsg+mmsg   many frames a system call, both ways
+  ring         v3+ring     blocks of frames in, one system call a block out: throughput
+  ring-v2      v2+ring     a wake-up a frame: low latency
+  ring-mmsg    v3+mmsg     answers sent out of the receive ring itself
+Receive halves:
+  v3       TPACKET_V3 ring. A frame waits in its block until the block is full or --block-timeout
+           is over
+  v2       TPACKET_V2 ring, a status word and a wake-up for each frame
+  recv     recvfrom, one frame a wake-up. It shows no VLAN tag, checksum state or kernel stamp:
+           tagged frames are never answered, UDP checksums are always made anew, and latency
+           starts when recvfrom returns
+  recvmsg  recvmsg, one frame a call, with all of these
+  mmsg     recvmmsg, up to --batch frames a call, with all of these
+TX halves:
+  ring     TX ring: one copy, upper-cased on the way; one system call a batch
+  mmsg     sendmmsg from where the frame was received, upper-cased there; one call a batch
+  send     sendto from there, one call a frame
 
 Dropped frames are counted by name; received = forwarded + drops. Ends with exit code 0 on Ctrl-C.";
 
@@ -49,9 +64,8 @@ pub struct EchoArgs {
     #[arg(short, long, alias = "dev", value_name = "NAME")]
     interface: String,
 
-    /// Packet path: ring, ring-v2 or syscall (see below)
-    #[arg(long, value_name = "PATH", default_value = "ring")]
-    path: PathName,
+    #[command(flatten)]
+    path: PathArgs,
 
     /// Go on with --path syscall if the ring cannot be set up
     #[arg(long)]
@@ -138,6 +152,9 @@ pub struct EchoArgs {
     force: bool,
 
     #[command(flatten)]
+    batching: BatchArgs,
+
+    #[command(flatten)]
     ring: RingArgs,
 }
 
@@ -153,12 +170,12 @@ pub struct RingArgs {
     #[arg(long, value_name = "N")]
     blocks: Option<usize>,
 
-    /// ring-v2: bytes of one receive slot; longer frames are truncated and not answered
-    /// [default: what the MTU needs]
+    /// v2: bytes of one receive slot; longer frames are truncated and not answered
+    /// [default: what --max-frame needs]
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     frame_size: Option<u64>,
 
-    /// ring: a block with at least one frame is handed over after so long, in whole milliseconds
+    /// v3: a block with at least one frame is handed over after so long, in whole milliseconds
     /// [default: 1ms]
     #[arg(long, value_name = "TIME", value_parser = parse_block_timeout)]
     block_timeout: Option<u32>,
@@ -166,6 +183,10 @@ pub struct RingArgs {
     /// Number of TX blocks of 64 KiB [default: 16]
     #[arg(long, value_name = "N")]
     tx_blocks: Option<usize>,
+
+    /// Number of TX slots instead, rounded up to whole blocks, which are then made to measure
+    #[arg(long, value_name = "N", conflicts_with = "tx_blocks")]
+    tx_slots: Option<usize>,
 
     /// Cap on the memory of all rings together, which no kernel limit covers
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_memory)]
@@ -179,11 +200,12 @@ impl RingArgs {
             blocks: self.blocks,
             frame_bytes: self.frame_size.map(|bytes| bytes as usize),
             retire_ms: self.block_timeout,
+            ..GeometryChoice::default()
         }
     }
 
     fn transmit(&self) -> GeometryChoice {
-        GeometryChoice { blocks: self.tx_blocks, ..GeometryChoice::default() }
+        GeometryChoice { blocks: self.tx_blocks, slots: self.tx_slots, ..GeometryChoice::default() }
     }
 }
 
@@ -268,7 +290,7 @@ impl EchoArgs {
             None => any_ip,
         };
         Ok(EngineConfig {
-            path: self.path,
+            path: self.path.name(),
             workers: self.workers,
             cpus: self.cpus.clone().map_or(Vec::new(), |list| list.0),
             fanout: self.fanout.map(FanoutMode::from),
@@ -288,6 +310,10 @@ impl EchoArgs {
             when_full: self.tx_full,
             latency: self.latency.into(),
             wait: self.wait.wait(Wait::Epoll)?,
+            batch: self.batching.batch,
+            max_frame: self.batching.max_frame,
+            qdisc_bypass: self.batching.qdisc_bypass(),
+            send_buffer: self.batching.send_buffer(),
             interval: self.interval,
             frame_limit: self.count,
             force: self.force,

@@ -13,6 +13,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
 use crate::sys::packet::FanoutMode;
+use crate::units::FrameSize;
 use crate::wire::ethernet::EtherType;
 
 /// What an engine is asked to do.
@@ -58,6 +59,9 @@ pub struct EngineConfig {
     pub wait: Wait,
     /// Most frames that a receive half lends at once, where it has the choice (`v2`, `mmsg`, `xsk`).
     pub batch: usize,
+    /// The longest frame to expect, an outer tag not counted: slots and buffers are made for it, and
+    /// longer frames are dropped by name where they do not fit. `None` for what the MTU allows.
+    pub max_frame: Option<FrameSize>,
     /// Send past the queueing discipline (packet sockets; AF_XDP always does).
     pub qdisc_bypass: bool,
     /// Send buffer to ask for, in bytes; `None` leaves the system's default.
@@ -102,6 +106,7 @@ impl EngineConfig {
             latency: LatencyMode::On,
             wait: Wait::Epoll,
             batch: BATCH_FRAMES,
+            max_frame: None,
             qdisc_bypass: false,
             send_buffer: None,
             profile: None,

@@ -160,7 +160,7 @@ impl PathName {
 
     /// Whether this version has both halves.
     pub fn is_built(self) -> bool {
-        [PathName::SYSCALL, PathName::RING, PathName::RING_V2].contains(&self)
+        self.rx != RxName::Xsk && self.tx != TxName::Xsk
     }
 
     /// Whether an XDP program has to hand the frames over, which needs privileges in the initial

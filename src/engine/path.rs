@@ -4,23 +4,27 @@
 use std::io;
 use std::sync::Arc;
 
-use super::config::PathName;
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
+use super::names::{PathName, RxName, TxName};
+use super::rx_messages::RxMessages;
 use super::rx_receive::RxReceive;
 use super::rx_v2::RxV2;
 use super::rx_v3::RxV3;
 use super::turn::TurnState;
+use super::tx_mmsg::TxMmsg;
 use super::tx_ring::TxRingHalf;
 use super::tx_send::TxSend;
 use super::wait::Rest;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
-use crate::ring::setup::{RingChoice, RingSocket, RxRing};
+use crate::ring::geometry::Geometry;
+use crate::ring::setup::{RingChoice, Rings, RxRing};
+use crate::ring::tx::TxRing;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
-use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
+use crate::sys::packet::{ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion};
 use crate::units::memory;
 
 /// What a path's sockets and rings are made from.
@@ -34,8 +38,16 @@ pub struct PathPlan {
     pub rings: RingChoice,
     /// The cap on their memory.
     pub budget: Arc<MemoryBudget>,
+    /// The longest frame that receive buffers of our own take, in bytes without FCS.
+    pub frame_bytes_max: usize,
+    /// Most frames that a receive half lends at once, where it has the choice.
+    pub batch: usize,
     /// Whether frames are stamped on reception, where the kernel does not do so unasked.
     pub stamped: bool,
+    /// Whether answers are sent past the queueing discipline.
+    pub qdisc_bypass: bool,
+    /// The send buffer to ask for, in bytes.
+    pub send_buffer: Option<usize>,
 }
 
 /// A worker's loop over one path, ready to run.
@@ -55,39 +67,89 @@ pub struct PreparedPath {
 
 /// Sets a path up. Nothing is received until the socket is bound.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
+    let PathName { rx, tx } = plan.path;
+    if !plan.path.is_built() {
+        return Err(not_built(plan.path));
+    }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
-    let version = match plan.path {
-        PathName::SYSCALL => {
-            let socket = PacketSocket::open(SocketType::Raw)?;
-            socket.attach_filter(&filter)?;
-            let notes = vec![grow_receive_buffer(&socket)?];
-            let socket = Arc::new(socket);
-            let rx = RxReceive::new(Arc::clone(&socket), plan.stamped);
-            let tx = TxSend::new(Arc::clone(&socket));
-            return Ok(PreparedPath { socket, filter, run: loop_over(rx, tx), notes });
+    let Rings { socket, receive, transmit, mut notes } = open(plan, &filter)?;
+    notes.extend(set_send_options(plan, &socket)?);
+    let socket = Arc::new(socket);
+    let shared = Arc::clone(&socket);
+    let run = match (receive, rx) {
+        (Some((RxRing::V3(ring), geometry)), _) => {
+            let frames = geometry.frames_per_loan();
+            with_tx(RxV3::new(ring, shared, frames), tx, transmit, &socket)
         }
-        PathName::RING => RingVersion::V3,
-        PathName::RING_V2 => RingVersion::V2,
-        other => return Err(Error::Usage(format!("the path {other} is not built yet"))),
-    };
-    let rings = RingSocket::open(version, &plan.rings, &filter, &plan.budget)?;
-    let RingSocket { socket, receive, transmit, receive_geometry, transmit_geometry, mut notes } =
-        rings;
-    notes.push(format!(
-        "receive ring {}: {receive_geometry}; TX ring {}: {transmit_geometry}",
-        memory(receive_geometry.bytes() as u64),
-        memory(transmit_geometry.bytes() as u64),
-    ));
-    let tx = TxRingHalf::new(transmit, Arc::clone(&socket));
-    let run = match receive {
-        RxRing::V3(ring) => {
-            let frames = receive_geometry.frames_per_loan();
-            loop_over(RxV3::new(ring, Arc::clone(&socket), frames), tx)
+        (Some((RxRing::V2(ring), _)), _) => {
+            with_tx(RxV2::new(ring, shared, plan.batch), tx, transmit, &socket)
         }
-        RxRing::V2(ring) => loop_over(RxV2::new(ring, Arc::clone(&socket)), tx),
+        (None, RxName::Recv) => {
+            with_tx(RxReceive::new(shared, plan.stamped), tx, transmit, &socket)
+        }
+        (None, rx) => {
+            socket.tell_auxiliary()?;
+            if plan.stamped {
+                socket.tell_stamps()?;
+            }
+            let buffers = |frames| ReceiveBatch::new(frames, plan.frame_bytes_max);
+            if rx == RxName::Recvmsg {
+                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, transmit, &socket)
+            } else {
+                let buffers = buffers(plan.batch);
+                with_tx(RxMessages::<true>::new(shared, buffers), tx, transmit, &socket)
+            }
+        }
     };
     Ok(PreparedPath { socket, filter, run, notes })
+}
+
+/// A loop from `rx` to the TX half of that name, over the TX ring if the path has one.
+fn with_tx<R>(
+    rx: R,
+    tx: TxName,
+    ring: Option<(TxRing, Geometry)>,
+    socket: &Arc<PacketSocket>,
+) -> Loop
+where
+    R: RxHalf + Send + 'static,
+{
+    let frames = rx.batch_frames_max();
+    let socket = Arc::clone(socket);
+    match (ring, tx) {
+        (Some((ring, _)), _) => loop_over(rx, TxRingHalf::new(ring, socket)),
+        (None, TxName::Send) => loop_over(rx, TxSend::new(socket)),
+        (None, _) => loop_over(rx, TxMmsg::new(socket, frames)),
+    }
+}
+
+fn not_built(path: PathName) -> Error {
+    Error::Usage(format!("the path {path} is not built yet"))
+}
+
+/// Opens the one socket of a path, which serves both of its halves: a receive ring does not keep it
+/// from sending without one, nor a TX ring from receiving without one.
+fn open(plan: &PathPlan, filter: &[Instruction]) -> Result<Rings> {
+    // One version holds for both rings (kernel-contract MEM-6).
+    let version = if plan.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
+    let receives = matches!(plan.path.rx, RxName::V3 | RxName::V2).then_some(Direction::Receive);
+    let transmits = (plan.path.tx == TxName::Ring).then_some(Direction::Transmit);
+    let directions: Vec<_> = receives.into_iter().chain(transmits).collect();
+    let mut rings = Rings::open(version, &directions, &plan.rings, filter, &plan.budget)?;
+    let Rings { socket, receive, transmit, notes } = &mut rings;
+    match receive {
+        Some((_, geometry)) => notes.push(ring_note("receive", geometry)),
+        None => notes.push(grow_receive_buffer(socket)?),
+    }
+    if let Some((_, geometry)) = transmit {
+        notes.push(ring_note("TX", geometry));
+    }
+    Ok(rings)
+}
+
+fn ring_note(which: &str, geometry: &Geometry) -> String {
+    format!("{which} ring {}: {geometry}", memory(geometry.bytes() as u64))
 }
 
 /// Binds a prepared socket to its interface: frames arrive from here on.
@@ -113,6 +175,22 @@ where
     })
 }
 
+/// Makes the socket send as asked, and says what came out.
+fn set_send_options(plan: &PathPlan, socket: &PacketSocket) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    if plan.qdisc_bypass {
+        socket.set_qdisc_bypass()?;
+        notes.push("answers are sent past the queueing discipline".into());
+    }
+    if let Some(bytes) = plan.send_buffer {
+        let granted = socket
+            .set_send_buffer(bytes)
+            .map_err(|error| failed("set the socket's send buffer", &error, ""))?;
+        notes.push(buffer_note("send", bytes, granted, "wmem_max"));
+    }
+    Ok(notes)
+}
+
 /// As much buffer as the rings have by default, so that the comparison is between paths and not
 /// between buffer sizes.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -121,9 +199,12 @@ fn grow_receive_buffer(socket: &PacketSocket) -> Result<String> {
     let granted = socket
         .set_receive_buffer(RECEIVE_BUFFER_BYTES)
         .map_err(|error: io::Error| failed("raise the socket's receive buffer", &error, ""))?;
-    let asked = memory(RECEIVE_BUFFER_BYTES as u64);
-    let granted = memory(granted as u64);
-    Ok(format!(
-        "receive buffer {granted} as the kernel counts it (asked for {asked}, limit net.core.rmem_max)"
-    ))
+    Ok(buffer_note("receive", RECEIVE_BUFFER_BYTES, granted, "rmem_max"))
+}
+
+fn buffer_note(which: &str, asked: usize, granted: usize, limit: &str) -> String {
+    let (asked, granted) = (memory(asked as u64), memory(granted as u64));
+    format!(
+        "{which} buffer {granted} as the kernel counts it (asked for {asked}, limit net.core.{limit})"
+    )
 }

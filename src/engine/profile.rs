@@ -24,12 +24,13 @@ use super::names::{PathName, RxName, TxName};
 use super::placement::choose_cpus;
 use super::wait::{SPIN, Wait};
 use crate::error::Result;
-use crate::ring::geometry::{Geometry, GeometryChoice};
+use crate::ring::geometry::{GeometryChoice, slot_for};
 use crate::ring::layout::block;
 use crate::sys::link::{Link, Links};
 use crate::sys::mapping::page_bytes;
 use crate::sys::packet::{Direction, RingVersion};
-use crate::units::memory;
+use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
+use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// What an engine is to be good at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +88,8 @@ impl Profile {
 /// What a choice depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The interface's MTU in bytes.
-    pub mtu: usize,
+    /// The longest frame to expect, in bytes without FCS and outer tag.
+    pub longest: usize,
     /// TX queues of the interface: each has room for one AF_XDP socket.
     pub transmit_queues: usize,
     /// Whether the interface is of the kind that was measured: a veth pair.
@@ -100,14 +101,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// For `workers` workers of this process on `link`.
-    pub fn of(link: &Link, workers: usize) -> Result<Facts> {
+    /// For an engine of this process that is to serve `link` as `config` says.
+    pub fn of(link: &Link, config: &EngineConfig) -> Result<Facts> {
+        let of_mtu = link.mtu as usize + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
         Ok(Facts {
-            mtu: link.mtu as usize,
+            longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
             transmit_queues: link.transmit_queues as usize,
             is_veth: link.is_veth(),
             cpus: choose_cpus(&[])?.len(),
-            workers,
+            workers: config.workers,
         })
     }
 }
@@ -131,7 +133,7 @@ pub struct Choice {
 pub fn choose(profile: Profile, asked: Option<PathName>, facts: &Facts) -> Choice {
     let mut reasons = Vec::new();
     let path = asked.unwrap_or_else(|| auto(profile, facts, &mut reasons));
-    let receive_ring = receive_ring(profile, path.rx, facts.mtu, &mut reasons);
+    let receive_ring = receive_ring(profile, path.rx, facts.longest, &mut reasons);
     let wait = wait(profile, facts, &mut reasons);
     let batch = match profile {
         Profile::Throughput | Profile::Balanced => BATCH_FRAMES,
@@ -143,16 +145,14 @@ pub fn choose(profile: Profile, asked: Option<PathName>, facts: &Facts) -> Choic
 impl Choice {
     /// Takes the choice over into `config`; what is given there of the receive ring stays.
     pub fn apply(self, config: &mut EngineConfig) {
-        let GeometryChoice { block_bytes, blocks, frame_bytes, retire_ms } = config.receive_ring;
-        config.path = self.path;
-        // Blocks of another size are another number of blocks.
-        let blocks_chosen = self.receive_ring.blocks.filter(|_| block_bytes.is_none());
+        let (given, chosen) = (config.receive_ring, self.receive_ring);
         config.receive_ring = GeometryChoice {
-            block_bytes: block_bytes.or(self.receive_ring.block_bytes),
-            blocks: blocks.or(blocks_chosen),
-            frame_bytes: frame_bytes.or(self.receive_ring.frame_bytes),
-            retire_ms: retire_ms.or(self.receive_ring.retire_ms),
+            block_bytes: given.block_bytes.or(chosen.block_bytes),
+            slots: given.slots.or(chosen.slots),
+            retire_ms: given.retire_ms.or(chosen.retire_ms),
+            ..given
         };
+        config.path = self.path;
         config.wait = self.wait;
         config.batch = self.batch;
         config.reasons = self.reasons;
@@ -166,7 +166,7 @@ pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Option<PathName>
         Some(namespace) => Links::open_in(namespace)?,
         None => Links::open()?,
     };
-    let facts = Facts::of(&links.by_name(&config.interface)?, config.workers)?;
+    let facts = Facts::of(&links.by_name(&config.interface)?, config)?;
     choose(profile, asked, &facts).apply(config);
     config.profile = Some(profile);
     Ok(())
@@ -201,7 +201,6 @@ const LARGE_BLOCK_BYTES: usize = 256 << 10;
 const RETIRE_MS: u32 = 1;
 /// Latency: slots of a V2 ring, so few that the ring stays in a second-level cache.
 const FEW_SLOTS: usize = 256;
-const SMALL_BLOCK_BYTES: usize = 64 << 10;
 
 /// The first candidate that can be had. Of the path `xdp` no record says when it is ahead, so it is
 /// left to who asks for it.
@@ -240,7 +239,7 @@ fn obstacle(path: PathName, facts: &Facts) -> Option<String> {
 fn receive_ring(
     profile: Profile,
     rx: RxName,
-    mtu: usize,
+    longest: usize,
     reasons: &mut Vec<String>,
 ) -> GeometryChoice {
     let open = GeometryChoice::default();
@@ -254,38 +253,30 @@ fn receive_ring(
             GeometryChoice { block_bytes, retire_ms: Some(RETIRE_MS), ..open }
         }
         (RxName::V3, Profile::Latency | Profile::Balanced) => {
-            let block_bytes = smallest_block(mtu);
+            let block_bytes = smallest_block(longest);
             reasons.push(format!(
-                "blocks of {}: a few frames in flight fill one, a lone frame waits up to \
-                 {RETIRE_MS} ms all the same: --path ring-v2 does not wait",
+                "blocks of {}: a few frames in flight fill one; a lone frame waits up to \
+                 {RETIRE_MS} ms all the same, as it would not with --rx v2",
                 memory(block_bytes as u64)
             ));
             GeometryChoice { block_bytes: Some(block_bytes), retire_ms: Some(RETIRE_MS), ..open }
         }
         (RxName::V2, Profile::Latency) => {
-            let (block_bytes, blocks) = few_slots(mtu);
             reasons.push(format!(
-                "receive ring of {}: it stays in the cache, and holds fewer frames back",
-                memory((block_bytes * blocks) as u64)
+                "{FEW_SLOTS} receive slots for frames of up to {longest} bytes: a ring that stays \
+                 in the cache; --max-frame makes it smaller"
             ));
-            GeometryChoice { block_bytes: Some(block_bytes), blocks: Some(blocks), ..open }
+            GeometryChoice { slots: Some(FEW_SLOTS), ..open }
         }
         (RxName::V2, Profile::Throughput | Profile::Balanced)
         | (RxName::Recv | RxName::Recvmsg | RxName::Mmsg | RxName::Xsk, _) => open,
     }
 }
 
-/// The smallest block that holds a frame of this MTU, in whole pages.
-fn smallest_block(mtu: usize) -> usize {
-    let slot = Geometry::slot_bytes(RingVersion::V3, Direction::Receive, mtu);
+/// The smallest block that holds a frame of `longest` bytes, in whole pages.
+fn smallest_block(longest: usize) -> usize {
+    let slot = slot_for(RingVersion::V3, Direction::Receive, longest);
     (slot + block::HEADER_BYTES).next_multiple_of(page_bytes())
-}
-
-/// Bytes and number of the blocks of a ring of [`FEW_SLOTS`] slots.
-fn few_slots(mtu: usize) -> (usize, usize) {
-    let slot = Geometry::slot_bytes(RingVersion::V2, Direction::Receive, mtu);
-    let block_bytes = SMALL_BLOCK_BYTES.max(slot).next_multiple_of(page_bytes());
-    (block_bytes, (FEW_SLOTS * slot).div_ceil(block_bytes).max(2))
 }
 
 fn wait(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> Wait {
@@ -307,11 +298,12 @@ fn wait(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::geometry::Geometry;
     use proptest::prelude::*;
 
     /// A veth pair and a worker on a machine with two CPUs.
     const FACTS: Facts =
-        Facts { mtu: 1500, transmit_queues: 1, is_veth: true, cpus: 2, workers: 1 };
+        Facts { longest: 1518, transmit_queues: 1, is_veth: true, cpus: 2, workers: 1 };
 
     fn said(choice: &Choice) -> String {
         choice.reasons.join("\n")
@@ -348,7 +340,7 @@ mod tests {
     fn a_path_asked_for_is_taken_and_its_knobs_follow_the_profile() {
         let choice = choose(Profile::Latency, Some(PathName::RING), &FACTS);
         assert_eq!((choice.path, choice.receive_ring.block_bytes), (PathName::RING, Some(4096)));
-        assert!(said(&choice).contains("--path ring-v2 does not wait"), "{choice:?}");
+        assert!(said(&choice).contains("--rx v2"), "{choice:?}");
         let choice = choose(Profile::Throughput, Some(PathName::SYSCALL), &FACTS);
         assert_eq!(
             (choice.path, choice.receive_ring),
@@ -384,16 +376,16 @@ mod tests {
         /// Whatever the interface, what is chosen can be opened.
         #[test]
         fn every_choice_is_a_path_that_there_is_and_a_ring_that_the_kernel_takes(
-            mtu in 68usize..65_536, transmit_queues in 1usize..9, is_veth in any::<bool>(),
+            longest in 60usize..65_554, transmit_queues in 1usize..9, is_veth in any::<bool>(),
             cpus in 1usize..9, workers in 1usize..9, of in 0usize..3, asked in 0usize..25,
         ) {
-            let facts = Facts { mtu, transmit_queues, is_veth, cpus, workers };
+            let facts = Facts { longest, transmit_queues, is_veth, cpus, workers };
             let asked = PathName::all().nth(asked);
             let choice = choose(Profile::ALL[of], asked, &facts);
             prop_assert!(choice.path.is_built() || asked == Some(choice.path));
             let version = if choice.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
-            let ring = choice.receive_ring;
-            let planned = Geometry::plan(version, Direction::Receive, mtu, ring, page_bytes());
+            let ring = GeometryChoice { longest: Some(longest), ..choice.receive_ring };
+            let planned = Geometry::plan(version, Direction::Receive, 1500, ring, page_bytes());
             prop_assert!(planned.is_ok(), "{planned:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::half::{RxBatch, RxHalf};
 use super::rx_v3::accumulate;
-use crate::ring::rx_v2::{RUN_FRAMES, RunWalk, RxRingV2, RxRun};
+use crate::ring::rx_v2::{RunWalk, RxRingV2, RxRun};
 use crate::stats::counters::KernelCounters;
 use crate::sys::packet::{PacketSocket, RingVersion};
 
@@ -14,12 +14,13 @@ use crate::sys::packet::{PacketSocket, RingVersion};
 pub struct RxV2 {
     ring: RxRingV2,
     socket: Arc<PacketSocket>,
+    batch: usize,
 }
 
 impl RxV2 {
-    /// The half of a ring and its socket.
-    pub fn new(ring: RxRingV2, socket: Arc<PacketSocket>) -> RxV2 {
-        RxV2 { ring, socket }
+    /// The half of a ring and its socket, which lends at most `batch` frames at once.
+    pub fn new(ring: RxRingV2, socket: Arc<PacketSocket>, batch: usize) -> RxV2 {
+        RxV2 { ring, socket, batch }
     }
 }
 
@@ -29,7 +30,7 @@ impl RxHalf for RxV2 {
 
     #[inline]
     fn lend(&mut self) -> io::Result<Option<RxRun<'_>>> {
-        Ok(self.ring.lend())
+        Ok(self.ring.lend_at_most(self.batch))
     }
 
     fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
@@ -41,7 +42,7 @@ impl RxHalf for RxV2 {
     }
 
     fn batch_frames_max(&self) -> usize {
-        RUN_FRAMES
+        self.batch
     }
 }
 

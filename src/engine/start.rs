@@ -15,6 +15,7 @@ use super::wait::{Rest, Wait};
 use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
+use crate::ring::geometry::GeometryChoice;
 use crate::ring::setup::RingChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
@@ -25,6 +26,8 @@ use crate::sys::filter::nothing;
 use crate::sys::link::Link;
 use crate::sys::packet::{FanoutMode, PacketSocket};
 use crate::sys::privilege::drop_capabilities;
+use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
+use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// A running worker, as the pool holds it.
 #[derive(Debug)]
@@ -140,17 +143,27 @@ impl Starter<'_> {
     }
 
     fn plan(&self) -> PathPlan {
-        let EngineConfig { path, receive_ring, transmit_ring, latency, .. } = self.config;
+        let config = self.config;
+        let mtu = self.link.mtu as usize;
+        let longest = config.max_frame.map(FrameSize::socket_bytes);
+        let with_longest =
+            |ring: GeometryChoice| GeometryChoice { longest: ring.longest.or(longest), ..ring };
         PathPlan {
-            path: *path,
-            ether_types: self.config.ether_types.iter().map(|t| t.0).collect(),
+            path: config.path,
+            ether_types: config.ether_types.iter().map(|t| t.0).collect(),
             rings: RingChoice {
-                receive: *receive_ring,
-                transmit: *transmit_ring,
-                mtu: self.link.mtu as usize,
+                receive: with_longest(config.receive_ring),
+                transmit: with_longest(config.transmit_ring),
+                mtu,
+                // Both halves share a socket.
+                copy_hints: false,
             },
             budget: Arc::clone(&self.budget),
-            stamped: *latency != LatencyMode::Off,
+            frame_bytes_max: longest.unwrap_or(mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES),
+            batch: config.batch,
+            stamped: config.latency != LatencyMode::Off,
+            qdisc_bypass: config.qdisc_bypass,
+            send_buffer: config.send_buffer,
         }
     }
 

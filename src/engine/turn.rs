@@ -176,11 +176,12 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     Ok(Some(handed_over_ns))
 }
 
-/// Counts what the kernel has taken, and gives up what it will never take.
+/// Counts what the kernel has taken, and what it will never take.
 pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
     let settled = tx.settle();
     counters.forwarded += settled.frames;
     counters.forwarded_bytes += settled.bytes;
+    counters.drops.add(DropReason::Refused, settled.refused);
     if settled.stuck {
         // Cannot happen with PACKET_LOSS on; if it does, the next frame overwrites the slot.
         let withdrawn = tx.withdraw();

@@ -8,6 +8,7 @@ use super::edit::Edit;
 use super::half::{Settled, TxBatch, TxHalf};
 use crate::ring::frame::RxFrame;
 use crate::ring::tx::TxRing;
+use crate::sys::failure::past_old_outage;
 use crate::sys::packet::PacketSocket;
 
 /// TX half `ring`.
@@ -29,19 +30,14 @@ impl TxRingHalf {
         self.add(settled);
     }
 
-    fn add(&mut self, Settled { frames, bytes, stuck }: Settled) {
+    fn add(&mut self, Settled { frames, bytes, stuck, refused: _ }: Settled) {
         self.settled.frames += frames;
         self.settled.bytes += bytes;
         self.settled.stuck |= stuck;
     }
 
     fn kick_socket(&self) -> io::Result<()> {
-        match self.socket.kick() {
-            // After a link flap the first call reports the old outage although the link is up
-            // again; the report is cleared by being made (kernel-contract LINK-3).
-            Err(error) if error.kind() == io::ErrorKind::NetworkDown => self.socket.kick(),
-            result => result,
-        }
+        past_old_outage(|| self.socket.kick())
     }
 }
 

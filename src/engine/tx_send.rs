@@ -1,4 +1,5 @@
-//! TX half `send`: one `sendto` a frame, edited where it was received, as the tutorial does.
+//! TX half `send`: one `sendto` a frame, edited where it was received, as the tutorial does. Of a
+//! batch, each answer is sent when the next one is due.
 
 use std::io;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use super::edit::Edit;
 use super::half::{Settled, TxBatch, TxHalf};
 use crate::ring::frame::RxFrame;
+use crate::sys::failure::{is_refused_for_good, past_old_outage};
 use crate::sys::packet::PacketSocket;
 
 /// TX half `send`.
@@ -44,7 +46,7 @@ impl TxHalf for TxSend {
     }
 
     fn in_flight(&self) -> u64 {
-        self.settled.frames
+        self.settled.frames + self.settled.refused
     }
 
     fn answer_bytes_max(&self) -> usize {
@@ -65,7 +67,8 @@ pub struct TxSendBatch<'t, 'rx> {
 impl<'rx> TxBatch<'rx> for TxSendBatch<'_, 'rx> {
     #[inline]
     fn has_room(&mut self) -> bool {
-        self.waiting.is_none()
+        // Why the kernel did not take it shows again at the kick that follows.
+        self.kick().is_ok()
     }
 
     #[inline]
@@ -78,17 +81,16 @@ impl<'rx> TxBatch<'rx> for TxSendBatch<'_, 'rx> {
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
         let Some(answer) = self.waiting else { return Ok(()) };
-        let sent = match self.half.socket.send(answer) {
-            // The first call after a link flap reports the old outage (kernel-contract LINK-3).
-            Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
-                self.half.socket.send(answer)
+        let TxSend { socket, settled } = &mut *self.half;
+        match past_old_outage(|| socket.send(answer)) {
+            Ok(_) => {
+                settled.frames += 1;
+                settled.bytes += answer.len() as u64;
             }
-            result => result,
-        };
-        sent?;
+            Err(error) if is_refused_for_good(&error) => settled.refused += 1,
+            Err(error) => return Err(error),
+        }
         self.waiting = None;
-        self.half.settled.frames += 1;
-        self.half.settled.bytes += answer.len() as u64;
         Ok(())
     }
 

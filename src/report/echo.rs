@@ -9,6 +9,7 @@ use super::json::{self, JsonFile};
 use super::text::{self, Text, grouped};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
+use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
 use crate::engine::turn::LatencyMode;
 use crate::engine::wait::Wait;
@@ -83,7 +84,7 @@ impl EchoReport {
         for note in engine.notes() {
             self.text.say(format!("  {note}"));
         }
-        if config.path == PathName::SYSCALL {
+        if config.path.rx == RxName::Recv {
             self.text.say(
                 "  recvfrom shows no tag, checksum state or kernel stamp: tagged frames are not \
                  answered, UDP checksums are always made anew",

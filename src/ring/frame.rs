@@ -49,6 +49,20 @@ pub enum ChecksumState {
     Verified,
 }
 
+impl ChecksumState {
+    /// By the status word of a frame (`tp_status`), in a ring or in auxiliary data.
+    #[inline]
+    pub fn from_status(status: u32) -> ChecksumState {
+        if status & rx_status::CHECKSUM_NOT_READY != 0 {
+            ChecksumState::Partial
+        } else if status & rx_status::CHECKSUM_VALID != 0 {
+            ChecksumState::Verified
+        } else {
+            ChecksumState::Unchecked
+        }
+    }
+}
+
 /// What the kernel says of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameMeta {
@@ -125,8 +139,8 @@ pub(in crate::ring) fn describe_v2(status: u32, body: &[u8]) -> Option<Described
             wire_bytes: word(v2::WIRE_BYTES)?,
             stamp_ns: stamp(word(v2::SECONDS)?, word(v2::NANOSECONDS)?),
             packet_type: packet_type(header, v2::HEADER_BYTES - BODY),
-            tag: tag(status, half(v2::VLAN_TCI)?, half(v2::VLAN_TPID)?),
-            checksum: checksum(status),
+            tag: stripped_tag(status, half(v2::VLAN_TCI)?, half(v2::VLAN_TPID)?),
+            checksum: ChecksumState::from_status(status),
         },
         mac: half(v2::MAC)?.into(),
         captured: word(v2::CAPTURED_BYTES)? as usize,
@@ -146,8 +160,8 @@ pub(in crate::ring) fn describe_v3(frame: &[u8]) -> Option<Described> {
             wire_bytes: word(v3::WIRE_BYTES)?,
             stamp_ns: stamp(word(v3::SECONDS)?, word(v3::NANOSECONDS)?),
             packet_type: packet_type(header, v3::HEADER_BYTES),
-            tag: tag(status, word(v3::VLAN_TCI)? as u16, half(v3::VLAN_TPID)?),
-            checksum: checksum(status),
+            tag: stripped_tag(status, word(v3::VLAN_TCI)? as u16, half(v3::VLAN_TPID)?),
+            checksum: ChecksumState::from_status(status),
         },
         mac: half(v3::MAC)?.into(),
         captured: word(v3::CAPTURED_BYTES)? as usize,
@@ -164,8 +178,10 @@ fn packet_type(header: &[u8], address: usize) -> PacketType {
     PacketType::from_number(header[address + ADDRESS_PACKET_TYPE])
 }
 
+/// The tag that the kernel took off a frame, by the status word (`tp_status`), control information
+/// and protocol identifier that it told of it, in a ring or in auxiliary data.
 #[inline]
-fn tag(status: u32, tci: u16, tpid: u16) -> Option<VlanTag> {
+pub fn stripped_tag(status: u32, tci: u16, tpid: u16) -> Option<VlanTag> {
     // The bit decides, not the value: a priority tag of VLAN 0 has control information 0.
     if status & rx_status::VLAN_VALID == 0 {
         return None;
@@ -173,15 +189,4 @@ fn tag(status: u32, tci: u16, tpid: u16) -> Option<VlanTag> {
     // Kernels before 3.14 give no identifier; then it was 802.1Q.
     let tpid = if status & rx_status::VLAN_TPID_VALID == 0 { 0x8100 } else { tpid };
     Some(VlanTag { tpid, tci })
-}
-
-#[inline]
-fn checksum(status: u32) -> ChecksumState {
-    if status & rx_status::CHECKSUM_NOT_READY != 0 {
-        ChecksumState::Partial
-    } else if status & rx_status::CHECKSUM_VALID != 0 {
-        ChecksumState::Verified
-    } else {
-        ChecksumState::Unchecked
-    }
 }

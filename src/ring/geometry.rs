@@ -47,8 +47,13 @@ pub struct GeometryChoice {
     pub block_bytes: Option<usize>,
     /// Number of blocks.
     pub blocks: Option<usize>,
+    /// Number of frame slots, rounded up to what blocks hold; `blocks` has precedence.
+    pub slots: Option<usize>,
     /// Bytes of one frame slot.
     pub frame_bytes: Option<usize>,
+    /// The longest frame to make slots for, in bytes without FCS and outer tag; else the interface's
+    /// MTU decides. `frame_bytes` has precedence.
+    pub longest: Option<usize>,
     /// V3 receive: milliseconds after which a block with at least one frame is handed over.
     pub retire_ms: Option<u32>,
 }
@@ -83,27 +88,34 @@ impl Geometry {
         choice: GeometryChoice,
         page_bytes: usize,
     ) -> Result<Geometry, GeometryError> {
+        let longest = match (choice.longest, direction) {
+            (None, _) => mtu + ETHERNET_HEADER_BYTES + TAG_BYTES,
+            // The kernel takes the outer tag off, and we put it back.
+            (Some(longest), Direction::Receive) => longest,
+            (Some(longest), Direction::Transmit) => longest + TAG_BYTES,
+        };
         let frame_bytes =
-            choice.frame_bytes.unwrap_or_else(|| Geometry::slot_bytes(version, direction, mtu));
+            choice.frame_bytes.unwrap_or_else(|| slot_for(version, direction, longest));
         let (block_default, ring_default) = match direction {
             Direction::Receive => (RECEIVE_BLOCK_BYTES, RECEIVE_BYTES),
             Direction::Transmit => (TRANSMIT_BLOCK_BYTES, TRANSMIT_BYTES),
         };
         let block_bytes = choice.block_bytes.unwrap_or_else(|| {
             let least = frame_bytes.next_multiple_of(page_bytes);
-            block_default.next_multiple_of(page_bytes).max(least)
+            let half = choice.slots.map(|slots| slots.div_ceil(2).saturating_mul(frame_bytes));
+            let wanted = half.map_or(block_default, |half| half.min(block_default));
+            wanted.next_multiple_of(page_bytes).max(least)
         });
-        let blocks = choice.blocks.unwrap_or_else(|| (ring_default / block_bytes.max(1)).max(2));
+        let blocks = choice.blocks.unwrap_or_else(|| {
+            let slots_a_block = (block_bytes / frame_bytes.max(1)).max(1);
+            let blocks = choice.slots.map(|slots| slots.div_ceil(slots_a_block));
+            blocks.unwrap_or(ring_default / block_bytes.max(1)).max(2)
+        });
         let v3_receive = version == RingVersion::V3 && direction == Direction::Receive;
         let retire_ms = if v3_receive { choice.retire_ms.unwrap_or(RETIRE_MS) } else { 0 };
         let geometry = Geometry { version, direction, block_bytes, blocks, frame_bytes, retire_ms };
         geometry.check(page_bytes)?;
         Ok(geometry)
-    }
-
-    /// The slot for frames of an interface whose MTU is `mtu`, in bytes.
-    pub fn slot_bytes(version: RingVersion, direction: Direction, mtu: usize) -> usize {
-        slot_for(version, direction, mtu + ETHERNET_HEADER_BYTES + TAG_BYTES)
     }
 
     /// The kernel's rules, in the order in which it checks them, and ours.
@@ -282,7 +294,7 @@ impl fmt::Display for Geometry {
         if self.is_v3_receive() {
             write!(f, ", retired after {} ms", self.retire_ms)
         } else {
-            write!(f, ", slots of {frame_bytes} B")
+            write!(f, ", {} slots of {frame_bytes} B", self.frames())
         }
     }
 }
@@ -291,8 +303,8 @@ impl fmt::Display for Geometry {
 const BLOCKS_MAX: usize = 524_288;
 const RETIRE_MS_MAX: u32 = 65_535;
 
-/// The slot for frames of `longest` bytes, rounded up so that slots divide a page or pages.
-fn slot_for(version: RingVersion, direction: Direction, longest: usize) -> usize {
+/// Bytes of the slot for frames of `longest` bytes, rounded up so that slots divide a page or pages.
+pub fn slot_for(version: RingVersion, direction: Direction, longest: usize) -> usize {
     let before = match direction {
         Direction::Receive => rx_mac_offset(version),
         Direction::Transmit => tx_data_offset(version),
@@ -334,6 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn slots_follow_the_longest_frame_and_their_number_what_was_asked() {
+        let plan = |direction, choice| {
+            Geometry::plan(RingVersion::V2, direction, 1500, choice, PAGE).unwrap()
+        };
+        let slot = |direction, longest| {
+            let choice = GeometryChoice { longest: Some(longest), ..Default::default() };
+            plan(direction, choice).frame_bytes()
+        };
+        assert_eq!(slot(Direction::Receive, 60), 128);
+        assert_eq!(slot(Direction::Receive, 63), 256);
+        assert_eq!(slot(Direction::Transmit, 92), 128);
+        assert_eq!(slot(Direction::Transmit, 93), 256);
+        assert_eq!(slot(Direction::Receive, 1514), 2048);
+        for (slots, came_out) in [(1, 4), (4, 4), (8, 8), (64, 64), (65, 96), (1000, 1024)] {
+            let choice = GeometryChoice { slots: Some(slots), ..Default::default() };
+            assert_eq!(plan(Direction::Transmit, choice).frames(), came_out, "{slots}");
+        }
+        for slots in [usize::MAX, 1 << 40] {
+            let choice = GeometryChoice { slots: Some(slots), ..Default::default() };
+            let error = Geometry::plan(RingVersion::V2, Direction::Transmit, 1500, choice, PAGE);
+            assert!(error.unwrap_err().to_string().contains("at most 524288"));
+        }
+    }
+
+    #[test]
     fn a_broken_rule_is_named_with_both_numbers_and_the_nearest_value() {
         let choice = GeometryChoice { block_bytes: Some(5000), ..Default::default() };
         let text = plan(choice).unwrap_err().to_string();
@@ -371,7 +408,7 @@ mod tests {
             let version = if v3 { RingVersion::V3 } else { RingVersion::V2 };
             let choice = GeometryChoice {
                 block_bytes: Some(block_bytes), blocks: Some(blocks),
-                frame_bytes: Some(frame_bytes), retire_ms: None,
+                frame_bytes: Some(frame_bytes), ..Default::default()
             };
             let planned = Geometry::plan(version, Direction::Receive, 1500, choice, PAGE);
             let kernel_takes = block_bytes > 0

@@ -29,15 +29,21 @@ impl RxRingV2 {
     }
 
     /// Lends the frames that have arrived, at most [`RUN_FRAMES`]; `None` if there is none.
+    #[inline]
+    pub fn lend(&mut self) -> Option<RxRun<'_>> {
+        self.lend_at_most(RUN_FRAMES)
+    }
+
+    /// Lends the frames that have arrived, at most `limit`; `None` if there is none.
     ///
     /// A frame behind one that is not ready yet waits for it: with several receiving CPUs the
     /// kernel may finish frame n+1 before frame n, and skipping would lose the order.
     #[inline]
-    pub fn lend(&mut self) -> Option<RxRun<'_>> {
+    pub fn lend_at_most(&mut self, limit: usize) -> Option<RxRun<'_>> {
         if !self.frames.is_ours(self.next) {
             return None;
         }
-        Some(RxRun { ring: self, taken: 0 })
+        Some(RxRun { ring: self, limit, taken: 0 })
     }
 }
 
@@ -45,6 +51,7 @@ impl RxRingV2 {
 #[derive(Debug)]
 pub struct RxRun<'ring> {
     ring: &'ring mut RxRingV2,
+    limit: usize,
     taken: usize,
 }
 
@@ -54,7 +61,7 @@ impl RxRun<'_> {
     pub fn frames(&mut self) -> RunWalk<'_> {
         let RxRingV2 { frames, next } = &mut *self.ring;
         self.taken = 0;
-        RunWalk { run: frames.lend_run(*next, RUN_FRAMES), taken: &mut self.taken }
+        RunWalk { run: frames.lend_run(*next, self.limit), taken: &mut self.taken }
     }
 }
 

@@ -13,7 +13,7 @@ use super::tx::{HINT_BYTES, TxRing};
 use super::view::Memory;
 use crate::error::{Error, Result};
 use crate::sys::failure::failed;
-use crate::sys::filter::Instruction;
+use crate::sys::filter::{Instruction, nothing};
 use crate::sys::mapping::page_bytes;
 use crate::sys::packet::{Direction, PacketSocket, RingVersion, SocketType};
 use crate::units::memory;
@@ -27,6 +27,9 @@ pub struct RingChoice {
     pub transmit: GeometryChoice,
     /// Longest frames to expect are those of this MTU.
     pub mtu: usize,
+    /// Whether the kernel is told to copy short frames out of the TX ring whole (kernel-contract
+    /// TX-12). What the socket receives then begins with 10 bytes more, too.
+    pub copy_hints: bool,
 }
 
 /// The receive ring of a socket.
@@ -38,7 +41,74 @@ pub enum RxRing {
     V3(RxRingV3),
 }
 
-/// A packet socket with a receive ring and a TX ring in one mapping; not bound yet.
+/// A packet socket with the rings that were asked for, in one mapping; not bound yet.
+#[derive(Debug)]
+pub struct Rings {
+    /// The socket. Bound to protocol 0 it never receives.
+    pub socket: PacketSocket,
+    /// Its receive ring, and the geometry as it came out.
+    pub receive: Option<(RxRing, Geometry)>,
+    /// Its TX ring, and the geometry as it came out.
+    pub transmit: Option<(TxRing, Geometry)>,
+    /// Sentences for the user where something other than the asked came out.
+    pub notes: Vec<String>,
+}
+
+impl Rings {
+    /// Opens a socket with a ring for each of `directions`, each named once at most, and `filter`.
+    /// Without a receive ring it receives as a plain socket does, without a TX ring it sends so.
+    pub fn open(
+        version: RingVersion,
+        directions: &[Direction],
+        choice: &RingChoice,
+        filter: &[Instruction],
+        budget: &Arc<MemoryBudget>,
+    ) -> Result<Rings> {
+        let plan = |direction, wish| -> Result<Option<Geometry>> {
+            let wanted = directions.contains(&direction);
+            let hint = if choice.copy_hints { HINT_BYTES } else { 0 };
+            let plan = || Geometry::plan(version, direction, choice.mtu + hint, wish, page_bytes());
+            Ok(wanted.then(plan).transpose()?)
+        };
+        let receive = plan(Direction::Receive, choice.receive)?;
+        let transmit = plan(Direction::Transmit, choice.transmit)?;
+        let planned = || receive.iter().chain(&transmit);
+        let reservation = budget.reserve(planned().map(Geometry::memory_bytes).sum())?;
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.attach_filter(filter)?;
+        let mut rings = Rings { socket, receive: None, transmit: None, notes: Vec::new() };
+        if planned().next().is_none() {
+            return Ok(rings);
+        }
+        let Rings { socket, notes, .. } = &mut rings;
+        socket.set_version(version).map_err(Error::of_ring)?;
+        socket.set_discard_bad_frames()?;
+        if choice.copy_hints {
+            socket.set_vnet_header()?;
+        }
+        let receive = receive.map(|ring| create(socket, ring, notes)).transpose()?;
+        let transmit = transmit.map(|ring| create(socket, ring, notes)).transpose()?;
+        let created = || receive.iter().chain(&transmit);
+        let memory = map(socket, created().map(Geometry::bytes).sum(), reservation)?;
+        // The receive ring comes first in the mapping.
+        let transmit_start = receive.map_or(0, |receive| receive.bytes());
+        rings.receive = receive.map(|geometry| {
+            let memory = Arc::clone(&memory);
+            let ring = match version {
+                RingVersion::V2 => RxRing::V2(RxRingV2::new(memory, 0, &geometry)),
+                RingVersion::V3 => RxRing::V3(RxRingV3::new(memory, 0, &geometry)),
+            };
+            (ring, geometry)
+        });
+        rings.transmit = transmit.map(|geometry| {
+            let ring = TxRing::new(memory, transmit_start, &geometry, choice.mtu);
+            (if choice.copy_hints { ring.with_copy_hints() } else { ring }, geometry)
+        });
+        Ok(rings)
+    }
+}
+
+/// A packet socket with a receive ring and a TX ring; not bound yet.
 #[derive(Debug)]
 pub struct RingSocket {
     /// The socket.
@@ -63,34 +133,17 @@ impl RingSocket {
         filter: &[Instruction],
         budget: &Arc<MemoryBudget>,
     ) -> Result<RingSocket> {
-        let page_bytes = page_bytes();
-        let plan =
-            |direction, wish| Geometry::plan(version, direction, choice.mtu, wish, page_bytes);
-        let receive = plan(Direction::Receive, choice.receive)?;
-        let transmit = plan(Direction::Transmit, choice.transmit)?;
-        let reservation = budget.reserve(receive.memory_bytes() + transmit.memory_bytes())?;
-        let socket = PacketSocket::open(SocketType::Raw)?;
-        socket.set_version(version).map_err(Error::of_ring)?;
-        socket.set_discard_bad_frames()?;
-        socket.attach_filter(filter)?;
-        let mut notes = Vec::new();
-        let receive = create(&socket, receive, &mut notes)?;
-        let transmit = create(&socket, transmit, &mut notes)?;
-        let mapped = map(&socket, receive.bytes() + transmit.bytes(), reservation)?;
-        let receive_ring = match version {
-            RingVersion::V2 => RxRing::V2(RxRingV2::new(Arc::clone(&mapped), 0, &receive)),
-            RingVersion::V3 => RxRing::V3(RxRingV3::new(Arc::clone(&mapped), 0, &receive)),
-        };
-        Ok(RingSocket {
-            socket: Arc::new(socket),
-            receive: receive_ring,
-            transmit: TxRing::new(mapped, receive.bytes(), &transmit, choice.mtu),
-            receive_geometry: receive,
-            transmit_geometry: transmit,
-            notes,
-        })
+        let both = [Direction::Receive, Direction::Transmit];
+        let rings = Rings::open(version, &both, choice, filter, budget)?;
+        let (receive, receive_geometry) = rings.receive.expect(ASKED_FOR);
+        let (transmit, transmit_geometry) = rings.transmit.expect(ASKED_FOR);
+        let socket = Arc::new(rings.socket);
+        let notes = rings.notes;
+        Ok(RingSocket { socket, receive, transmit, receive_geometry, transmit_geometry, notes })
     }
 }
+
+const ASKED_FOR: &str = "a ring that was asked for";
 
 /// A packet socket with a receive ring alone; not bound yet.
 #[derive(Debug)]
@@ -109,31 +162,22 @@ impl RxRingSocket {
     /// Opens a socket with a receive ring and `filter`. Bind it to let frames in.
     pub fn open(
         version: RingVersion,
-        choice: GeometryChoice,
+        receive: GeometryChoice,
         mtu: usize,
         filter: &[Instruction],
         budget: &Arc<MemoryBudget>,
     ) -> Result<RxRingSocket> {
-        let plan = Geometry::plan(version, Direction::Receive, mtu, choice, page_bytes())?;
-        let reservation = budget.reserve(plan.memory_bytes())?;
-        let socket = PacketSocket::open(SocketType::Raw)?;
-        socket.set_version(version)?;
-        socket.attach_filter(filter)?;
-        let mut notes = Vec::new();
-        let geometry = create(&socket, plan, &mut notes)?;
-        let memory = map(&socket, geometry.bytes(), reservation)?;
-        let ring = match version {
-            RingVersion::V2 => RxRing::V2(RxRingV2::new(memory, 0, &geometry)),
-            RingVersion::V3 => RxRing::V3(RxRingV3::new(memory, 0, &geometry)),
-        };
-        Ok(RxRingSocket { socket: Arc::new(socket), ring, geometry, notes })
+        let choice = RingChoice { receive, mtu, ..RingChoice::default() };
+        let rings = Rings::open(version, &[Direction::Receive], &choice, filter, budget)?;
+        let (ring, geometry) = rings.receive.expect(ASKED_FOR);
+        Ok(RxRingSocket { socket: Arc::new(rings.socket), ring, geometry, notes: rings.notes })
     }
 }
 
-/// A packet socket with a TX ring alone; not bound yet.
+/// A packet socket with a TX ring alone, which receives nothing; not bound yet.
 #[derive(Debug)]
 pub struct TxRingSocket {
-    /// The socket. Bound to protocol 0 it never receives.
+    /// The socket.
     pub socket: PacketSocket,
     /// Its ring.
     pub ring: TxRing,
@@ -145,25 +189,17 @@ pub struct TxRingSocket {
 
 impl TxRingSocket {
     /// Opens a socket with a TX ring, of whose shorter frames the kernel makes copies (kernel-contract
-    /// TX-11).
+    /// TX-12).
     pub fn open(
         version: RingVersion,
-        choice: GeometryChoice,
+        transmit: GeometryChoice,
         mtu: usize,
         budget: &Arc<MemoryBudget>,
     ) -> Result<TxRingSocket> {
-        let longest = mtu + HINT_BYTES;
-        let plan = Geometry::plan(version, Direction::Transmit, longest, choice, page_bytes())?;
-        let reservation = budget.reserve(plan.memory_bytes())?;
-        let socket = PacketSocket::open(SocketType::Raw)?;
-        socket.set_version(version)?;
-        socket.set_discard_bad_frames()?;
-        socket.set_vnet_header()?;
-        let mut notes = Vec::new();
-        let geometry = create(&socket, plan, &mut notes)?;
-        let memory = map(&socket, geometry.bytes(), reservation)?;
-        let ring = TxRing::new(memory, 0, &geometry, mtu).with_copy_hints();
-        Ok(TxRingSocket { socket, ring, geometry, notes })
+        let choice = RingChoice { transmit, mtu, copy_hints: true, ..RingChoice::default() };
+        let rings = Rings::open(version, &[Direction::Transmit], &choice, &nothing(), budget)?;
+        let (ring, geometry) = rings.transmit.expect(ASKED_FOR);
+        Ok(TxRingSocket { socket: rings.socket, ring, geometry, notes: rings.notes })
     }
 }
 

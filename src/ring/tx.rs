@@ -34,6 +34,9 @@ pub struct Settled {
     pub frames: u64,
     /// Their bytes, without FCS.
     pub bytes: u64,
+    /// Frames that it refused and always would, so that nobody tries them again; a TX ring knows of
+    /// none (kernel-contract TX-3).
+    pub refused: u64,
     /// The kernel stands before a frame that it refused: [`TxRing::withdraw`] and fill again, which
     /// rewrites that very slot.
     pub stuck: bool,
@@ -163,8 +166,11 @@ impl TxRing {
         let newest =
             if self.queue.tail == 0 { self.slots.count() - 1 } else { self.queue.tail - 1 };
         if is_taken(self.slots.status(newest)) {
-            let settled =
-                Settled { frames: self.queue.frames as u64, bytes: self.queue.bytes, stuck: false };
+            let settled = Settled {
+                frames: self.queue.frames as u64,
+                bytes: self.queue.bytes,
+                ..Settled::default()
+            };
             self.queue.head = self.queue.tail;
             self.queue.frames = 0;
             self.queue.bytes = 0;

@@ -70,6 +70,8 @@ drop_reasons! {
     TooLong => "too_long",
     /// With its 802.1ad tag put back it would be longer than the MTU, which only 802.1Q may be.
     TagTooLong => "tag_too_long",
+    /// The kernel refused the answer for what it is (EMSGSIZE, EINVAL): the MTU was lowered meanwhile.
+    Refused => "refused",
     /// No room in the TX ring within the time allowed.
     TxFull => "tx_full",
     /// Prepared, but the kernel had not taken it when the run ended or its buffer went back.

@@ -47,6 +47,23 @@ pub fn is_queue_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN))
 }
 
+/// Whether a send was refused for what the frame is (EMSGSIZE, EINVAL), so that trying it again would
+/// only hold up those behind it.
+pub fn is_refused_for_good(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL))
+}
+
+/// Makes a call on a packet socket, and once more if it says that the link is down: the first call
+/// after a flap reports the old outage although the link is up again, and the report is cleared by
+/// being made (kernel-contract LINK-3).
+#[inline]
+pub fn past_old_outage<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match call() {
+        Err(error) if error.kind() == io::ErrorKind::NetworkDown => call(),
+        result => result,
+    }
+}
+
 fn name(code: Code) -> &'static str {
     // The errnos that packet sockets, rings, epoll, netlink and namespaces are known to give.
     macro_rules! names {

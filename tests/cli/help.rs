@@ -58,7 +58,7 @@ fn help_explains_the_paths_and_what_syscall_cannot_see() {
         }
     }
     let echo = help(&["echo".to_string()]);
-    for limit in ["never answered", "always made anew", "latency starts when recvfrom returns"] {
+    for limit in ["never answered", "always made anew", "starts when recvfrom returns"] {
         assert!(echo.contains(limit), "no '{limit}' in {echo}");
     }
 }

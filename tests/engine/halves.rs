@@ -1,4 +1,4 @@
-//! One receive half and three TX halves, made as different as the real ones will be: a copy into
+//! Two receive halves and three TX halves, the latter made as different as the real ones will be: a copy into
 //! ring slots, slices of the receive block itself, and frames that change hands by tokens.
 
 use std::cell::RefCell;
@@ -10,11 +10,14 @@ use std::rc::Rc;
 
 use linerate::engine::edit::Edit;
 use linerate::engine::half::{RxHalf, Settled, TxBatch, TxHalf};
-use linerate::ring::fake::{FakeTx, Fate};
+use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
 use linerate::ring::frame::RxFrame;
+use linerate::ring::geometry::Geometry;
+use linerate::ring::rx_v2::{RUN_FRAMES, RxRingV2, RxRun};
 use linerate::ring::rx_v3::{RxBlock, RxRingV3};
 use linerate::ring::tx::TxRing;
 use linerate::stats::counters::KernelCounters;
+use linerate::sys::packet::RingVersion;
 
 /// What all three send into.
 #[derive(Debug, Default)]
@@ -58,10 +61,87 @@ fn count(settled: &mut Settled, bytes: usize) {
     settled.bytes += bytes as u64;
 }
 
-/// The receive half: the V3 ring as the engine uses it, without a socket behind it.
+/// A receive half without a socket behind it; its kernel is a fake one.
+pub trait FakeHalf: RxHalf + Sized {
+    type Kernel;
+
+    /// What the kernel and the half share.
+    const VERSION: RingVersion;
+
+    fn pair(geometry: &Geometry) -> (Self, Self::Kernel);
+
+    /// A frame arrives; false if there is no room.
+    fn deliver(kernel: &mut Self::Kernel, arrival: Arrival<'_>) -> bool;
+
+    /// All that arrived is handed over.
+    fn retire(kernel: &mut Self::Kernel);
+}
+
+/// Receive half 1: the V3 ring as the engine uses it.
 #[derive(Debug)]
 pub struct FakeV3 {
     pub ring: RxRingV3,
+}
+
+impl FakeHalf for FakeV3 {
+    type Kernel = FakeRxV3;
+    const VERSION: RingVersion = RingVersion::V3;
+
+    fn pair(geometry: &Geometry) -> (FakeV3, FakeRxV3) {
+        let (ring, kernel) = FakeRxV3::pair(geometry);
+        (FakeV3 { ring }, kernel)
+    }
+
+    fn deliver(kernel: &mut FakeRxV3, arrival: Arrival<'_>) -> bool {
+        kernel.deliver(arrival)
+    }
+
+    fn retire(kernel: &mut FakeRxV3) {
+        kernel.retire();
+    }
+}
+
+/// Receive half 2: the V2 ring, which hands each frame over by itself.
+#[derive(Debug)]
+pub struct FakeV2 {
+    pub ring: RxRingV2,
+}
+
+impl FakeHalf for FakeV2 {
+    type Kernel = FakeRxV2;
+    const VERSION: RingVersion = RingVersion::V2;
+
+    fn pair(geometry: &Geometry) -> (FakeV2, FakeRxV2) {
+        let (ring, kernel) = FakeRxV2::pair(geometry);
+        (FakeV2 { ring }, kernel)
+    }
+
+    fn deliver(kernel: &mut FakeRxV2, arrival: Arrival<'_>) -> bool {
+        kernel.deliver(arrival)
+    }
+
+    fn retire(_kernel: &mut FakeRxV2) {}
+}
+
+impl RxHalf for FakeV2 {
+    type Batch<'a> = RxRun<'a>;
+    const ONE_BATCH_A_WAKE_UP: bool = false;
+
+    fn lend(&mut self) -> io::Result<Option<RxRun<'_>>> {
+        Ok(self.ring.lend())
+    }
+
+    fn accumulate(&mut self, _counters: &mut KernelCounters) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        None
+    }
+
+    fn batch_frames_max(&self) -> usize {
+        RUN_FRAMES
+    }
 }
 
 impl RxHalf for FakeV3 {

@@ -1,4 +1,4 @@
-//! One receive half and three TX halves through the engine's own turn: any two fit together, and
+//! Two receive halves and three TX halves through the engine's own turn: any two fit together, and
 //! every frame is forwarded, dropped by name or in flight.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use linerate::engine::edit::Transform;
 use linerate::engine::half::TxHalf;
 use linerate::engine::token_bucket::Allowance;
 use linerate::engine::turn::{LatencyMode, TurnState, WhenFull, settle, turn};
-use linerate::ring::fake::{Arrival, FakeRxV3, FakeTx};
+use linerate::ring::fake::{Arrival, FakeTx};
 use linerate::ring::geometry::{Geometry, GeometryChoice};
 use linerate::stats::counters::EngineCounters;
 use linerate::stats::drops::DropReason;
@@ -19,43 +19,46 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::frames::{Known, OURS, rules};
-use crate::halves::{FakeV3, GatherHalf, RingHalf, SharedWire, TokenHalf, Wire};
+use crate::halves::{FakeHalf, FakeV2, FakeV3, GatherHalf, RingHalf, SharedWire, TokenHalf, Wire};
 
 /// Answers that each TX half holds at once.
 const ROOM: usize = 8;
 const FREELY: usize = usize::MAX;
 
-fn geometry(direction: Direction) -> Geometry {
-    let blocks = if direction == Direction::Receive { 8 } else { ROOM / 2 };
+fn geometry(version: RingVersion, direction: Direction) -> Geometry {
+    let blocks = if direction == Direction::Receive { 16 } else { ROOM / 2 };
     let choice = GeometryChoice {
         block_bytes: Some(4096),
         blocks: Some(blocks),
         frame_bytes: Some(2048),
-        retire_ms: None,
+        ..GeometryChoice::default()
     };
-    Geometry::plan(RingVersion::V3, direction, 1500, choice, 4096).unwrap()
+    Geometry::plan(version, direction, 1500, choice, 4096).unwrap()
 }
 
 /// A receive half, its kernel, and what a worker keeps.
-struct Bench {
-    rx: FakeV3,
-    kernel: FakeRxV3,
+struct Bench<R: FakeHalf> {
+    rx: R,
+    kernel: R::Kernel,
     state: TurnState,
     wire: SharedWire,
 }
 
-impl Bench {
-    fn new(when_full: WhenFull, frames_per_kick: usize) -> Bench {
-        let (ring, kernel) = FakeRxV3::pair(&geometry(Direction::Receive));
+impl<R: FakeHalf> Bench<R> {
+    fn new(when_full: WhenFull, frames_per_kick: usize) -> Bench<R> {
+        let (rx, kernel) = R::pair(&geometry(R::VERSION, Direction::Receive));
         let mut state = TurnState::new(rules(), when_full, Allowance::Unlimited, LatencyMode::On);
         state.reserve(64);
         let wire = SharedWire::default();
         *wire.borrow_mut() = Wire { frames_per_kick, ..Wire::default() };
-        Bench { rx: FakeV3 { ring }, kernel, state, wire }
+        Bench { rx, kernel, state, wire }
     }
 
     fn ring(&self) -> RingHalf {
-        RingHalf::new(FakeTx::pair(&geometry(Direction::Transmit), 1500), self.wire.clone())
+        RingHalf::new(
+            FakeTx::pair(&geometry(RingVersion::V3, Direction::Transmit), 1500),
+            self.wire.clone(),
+        )
     }
 
     fn gather(&self) -> GatherHalf {
@@ -68,7 +71,7 @@ impl Bench {
 
     fn deliver(&mut self, known: &Known) {
         let arrival = Arrival { tag: known.meta.tag, ..Arrival::of(&known.bytes) };
-        assert!(self.kernel.deliver(arrival), "the receive ring is large enough");
+        assert!(R::deliver(&mut self.kernel, arrival), "the receive ring is large enough");
     }
 
     /// One turn, and the law after it.
@@ -80,7 +83,7 @@ impl Bench {
 
     /// Hands over the block, and turns until nothing is left.
     fn drain(&mut self, tx: &mut impl TxHalf) {
-        self.kernel.retire();
+        R::retire(&mut self.kernel);
         while self.turn(tx) {}
     }
 
@@ -134,20 +137,24 @@ fn is_in_order(part: &[Vec<u8>], whole: &[Vec<u8>]) -> bool {
     })
 }
 
-/// Runs a test body with each of the three halves, each on a bench of its own.
+/// Runs a test body with each pair of halves, each on a bench of its own.
 macro_rules! with_each_half {
     ($when_full:expr, $frames_per_kick:expr, |$bench:ident, $half:ident| $body:expr) => {{
-        let one = |mut $bench: Bench, make: fn(&Bench) -> RingHalf| {
+        with_each_half!(FakeV3, $when_full, $frames_per_kick, |$bench, $half| $body);
+        with_each_half!(FakeV2, $when_full, $frames_per_kick, |$bench, $half| $body);
+    }};
+    ($rx:ty, $when_full:expr, $frames_per_kick:expr, |$bench:ident, $half:ident| $body:expr) => {{
+        let one = |mut $bench: Bench<$rx>, make: fn(&Bench<$rx>) -> RingHalf| {
             let mut $half = make(&$bench);
             $body
         };
         one(Bench::new($when_full, $frames_per_kick), Bench::ring);
-        let two = |mut $bench: Bench, make: fn(&Bench) -> GatherHalf| {
+        let two = |mut $bench: Bench<$rx>, make: fn(&Bench<$rx>) -> GatherHalf| {
             let mut $half = make(&$bench);
             $body
         };
         two(Bench::new($when_full, $frames_per_kick), Bench::gather);
-        let three = |mut $bench: Bench, make: fn(&Bench) -> TokenHalf| {
+        let three = |mut $bench: Bench<$rx>, make: fn(&Bench<$rx>) -> TokenHalf| {
             let mut $half = make(&$bench);
             $body
         };
@@ -178,7 +185,7 @@ fn all_halves_send_the_same_bytes_which_are_the_plain_ones() {
 
 #[test]
 fn sending_out_of_the_receive_ring_copies_nothing() {
-    let mut bench = Bench::new(WhenFull::Drop, FREELY);
+    let mut bench = Bench::<FakeV3>::new(WhenFull::Drop, FREELY);
     let mut half = bench.gather();
     let frames: Vec<Known> = (0..ROOM).map(|n| some_of_everything(n % 5)).collect();
     frames.iter().for_each(|known| bench.deliver(known));
@@ -263,7 +270,7 @@ fn patience_has_an_end_and_one_batch_has_only_one() {
 
 #[test]
 fn a_refused_slot_costs_its_batch_and_nothing_after_it() {
-    let mut bench = Bench::new(WhenFull::Drop, FREELY);
+    let mut bench = Bench::<FakeV3>::new(WhenFull::Drop, FREELY);
     let mut half = bench.ring();
     half.refuse_next = true;
     (0..4).for_each(|number| bench.deliver(&Known::raw(&[], &[b'a' + number; 50])));
@@ -279,7 +286,7 @@ fn a_refused_slot_costs_its_batch_and_nothing_after_it() {
 
 #[test]
 fn an_answer_longer_than_a_slot_is_dropped_by_name_after_the_mtu_was_raised() {
-    let mut bench = Bench::new(WhenFull::Drop, FREELY);
+    let mut bench = Bench::<FakeV3>::new(WhenFull::Drop, FREELY);
     let mut half = bench.ring();
     bench.state.rules.mtu = 3000;
     half.set_mtu(3000);

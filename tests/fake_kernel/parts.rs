@@ -33,7 +33,7 @@ fn geometry(
         block_bytes: Some(BLOCK_BYTES),
         blocks: Some(blocks),
         frame_bytes: Some(slot_bytes),
-        retire_ms: None,
+        ..GeometryChoice::default()
     };
     Geometry::plan(version, direction, 1500, choice, BLOCK_BYTES).expect("a valid geometry")
 }

@@ -40,7 +40,7 @@ fn bytes_of(numbers: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
 /// What settling should say of these frames.
 fn settled(numbers: impl IntoIterator<Item = usize>) -> Settled {
     let lengths: Vec<u64> = numbers.into_iter().map(|n| numbered(n).len() as u64).collect();
-    Settled { frames: lengths.len() as u64, bytes: lengths.iter().sum(), stuck: false }
+    Settled { frames: lengths.len() as u64, bytes: lengths.iter().sum(), ..Settled::default() }
 }
 
 #[test]

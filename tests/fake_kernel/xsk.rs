@@ -54,7 +54,7 @@ fn frames(numbers: std::ops::Range<usize>) -> Vec<Vec<u8>> {
 
 fn settled(sent: &[Vec<u8>]) -> Settled {
     let bytes = sent.iter().map(|one| one.len() as u64).sum();
-    Settled { frames: sent.len() as u64, bytes, stuck: false }
+    Settled { frames: sent.len() as u64, bytes, ..Settled::default() }
 }
 
 #[test]

@@ -39,12 +39,23 @@ pub fn impossible_here(reason: &str) -> Result<Completion, Failed> {
 /// One test of what every path must do.
 pub type PathTest = (&'static str, fn(PathName) -> Result<(), Failed>);
 
-/// The paths that every such test runs over.
-pub const PATHS: [PathName; 3] = [PathName::RING, PathName::RING_V2, PathName::SYSCALL];
+/// The paths that the whole suite runs over: pairs with a name of their own.
+pub const PATHS: [PathName; 5] =
+    [PathName::RING, PathName::RING_V2, PathName::SYSCALL, PathName::RING_MMSG, PathName::MMSG];
 
-/// The tests for every path there is: a new path is tested by being in [`PATHS`].
+/// The tests for every path in [`PATHS`].
 pub fn over_every_path(topic: &str, tests: &[PathTest]) -> Vec<Test> {
     over(topic, &PATHS, tests)
+}
+
+/// The tests for every pair of halves there is, for what may depend on the pair.
+pub fn over_every_pair(topic: &str, tests: &[PathTest]) -> Vec<Test> {
+    over(topic, &pairs(), tests)
+}
+
+/// Every pair of halves there is.
+pub fn pairs() -> Vec<PathName> {
+    PathName::all().filter(|path| path.is_built()).collect()
 }
 
 /// The tests for some paths.

@@ -45,7 +45,9 @@ pub struct Client {
 const RING: GeometryChoice = GeometryChoice {
     block_bytes: Some(256 << 10),
     blocks: Some(64),
+    slots: None,
     frame_bytes: None,
+    longest: None,
     retire_ms: Some(1),
 };
 

@@ -2,6 +2,7 @@
 
 use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
+use linerate::engine::names::RxName;
 use linerate::ring::geometry::GeometryChoice;
 
 use crate::check::{Test, over_every_path};
@@ -18,9 +19,9 @@ fn large_receive_ring(config: &mut EngineConfig) {
 }
 
 fn drain(path: PathName) -> Result<(), Failed> {
-    let waiting: u32 = match path {
+    let waiting: u32 = match path.rx {
         // What the smallest socket buffer holds that systems grant by default.
-        PathName::SYSCALL => 250,
+        RxName::Recv | RxName::Recvmsg | RxName::Mmsg => 250,
         _ => 8000,
     };
     let mut served = serve(path, large_receive_ring)?;

@@ -9,15 +9,21 @@ use linerate::lab::{ENGINE, GENERATOR};
 use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::EtherType;
 
-use crate::check::{Test, over_every_path};
+use crate::check::{Test, over_every_pair, over_every_path};
 use crate::client::{EXPERIMENTAL, answer, answer_from, frame, frame_between, numbered};
 use crate::served::serve;
 
 pub fn tests() -> Vec<Test> {
-    over_every_path(
+    let mut tests = over_every_pair(
         "echo",
         &[
             ("frames of every size come back byte for byte", every_size),
+            ("latency is kept for each forwarded frame, or for none", latency),
+        ],
+    );
+    tests.extend(over_every_path(
+        "echo",
+        &[
             ("a bare header is a frame too, and less is a runt", headers),
             ("what is not for us, or not ours to answer, is dropped by name", not_ours),
             ("promiscuous, foreign unicast is answered from the address it was for", promiscuous),
@@ -25,9 +31,9 @@ pub fn tests() -> Vec<Test> {
             ("all EtherTypes are answered but ARP and IP", all_ether_types),
             ("without a transform only the addresses are swapped", no_transform),
             ("what the transform does not change passes by the bucketful", unchanged),
-            ("latency is kept for each forwarded frame, or for none", latency),
         ],
-    )
+    ));
+    tests
 }
 
 const STRANGER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x77];

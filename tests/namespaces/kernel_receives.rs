@@ -6,11 +6,14 @@ use std::sync::Arc;
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
 use linerate::ring::budget::MemoryBudget;
-use linerate::ring::frame::{FrameMeta, PacketType};
+use linerate::ring::frame::{FrameMeta, PacketType, stripped_tag};
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::setup::{RingChoice, RingSocket, RxRing};
+use linerate::sys::clock::realtime_ns;
 use linerate::sys::filter::{Instruction, Wanted};
-use linerate::sys::packet::{ALL_PROTOCOLS, FanoutMode, PacketSocket, RingVersion, SocketType};
+use linerate::sys::packet::{
+    ALL_PROTOCOLS, Auxiliary, FanoutMode, PacketSocket, ReceiveBatch, RingVersion, SocketType,
+};
 use linerate::wire::ethernet::VlanTag;
 
 use crate::check::{Test, test};
@@ -24,6 +27,8 @@ pub fn tests() -> Vec<Test> {
             ignore_outgoing,
         ),
         test("kernel: a plain receive call sees no tag, and the frame without it", plain_receive),
+        test("kernel: a received message tells tag, type, length and stamp", || messages(false)),
+        test("kernel: many messages of one call tell them each", || messages(true)),
     ];
     for (name, version) in [("V2", RingVersion::V2), ("V3", RingVersion::V3)] {
         let named =
@@ -232,6 +237,66 @@ fn plain_receive() -> Result<(), Failed> {
     let mut buffer = [0; 100];
     let received = socket.receive(&mut buffer)?;
     assert_eq!(buffer[..received.wire_bytes], plain);
+    Ok(())
+}
+
+fn messages(many: bool) -> Result<(), Failed> {
+    const FRAME_BYTES: usize = 100;
+    let lab = Lab::create(&LabConfig::default())?;
+    let client = Client::open(&lab.generator)?;
+    let socket = sender(&lab.engine)?;
+    socket.tell_auxiliary()?;
+    socket.tell_stamps()?;
+    socket.bind(lab.engine.link.index, ALL_PROTOCOLS)?;
+    let mut batch = ReceiveBatch::new(if many { 4 } else { 1 }, FRAME_BYTES);
+    let empty = |batch: &mut ReceiveBatch| match many {
+        true => socket.receive_messages(batch).map(drop),
+        false => socket.receive_message(batch).map(drop),
+    };
+    let tags = [None, Some(VlanTag::customer(5, 0)), Some(VlanTag::service(0, 0))];
+    // Twice, since the kernel overwrites lengths that it reads.
+    for round in 0..2 {
+        let before_ns = realtime_ns();
+        // One of them does not fit.
+        for (number, length) in [60, 61, FRAME_BYTES + 50, 62, 63, 64].into_iter().enumerate() {
+            let mut frame = numbered(number as u32, length);
+            if number == 5 {
+                frame[..6].copy_from_slice(&[0xff; 6]);
+            }
+            let tag = tags[number % 3];
+            frame.splice(12..12, tag.into_iter().flat_map(|tag| tag.bytes()));
+            client.send(&frame)?;
+        }
+        assert!(socket.wait_readable(QUIET * 10)?);
+        let mut seen = Vec::new();
+        while seen.len() < 6 {
+            let mut received = match many {
+                true => socket.receive_messages(&mut batch)?,
+                false => socket.receive_message(&mut batch)?,
+            };
+            for message in received.walk() {
+                let Auxiliary { status, tag_control, tag_protocol } = message.auxiliary;
+                let tag = stripped_tag(status, tag_control, tag_protocol);
+                let bytes = message.room[message.start..].to_vec();
+                assert!(message.start >= 4, "no room for a tag");
+                assert!(message.stamp_ns >= before_ns && message.stamp_ns <= realtime_ns());
+                seen.push((bytes, message.wire_bytes, message.packet_type, tag));
+            }
+            let calls = if many { 4 } else { 1 };
+            assert_eq!(seen.len(), (seen.len().div_ceil(calls) * calls).min(6), "a call's worth");
+        }
+        assert_eq!(empty(&mut batch).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        for (number, (bytes, wire_bytes, packet_type, tag)) in seen.into_iter().enumerate() {
+            let length = [60, 61, FRAME_BYTES + 50, 62, 63, 64][number];
+            let mut frame = numbered(number as u32, length);
+            frame.truncate(bytes.len());
+            assert_eq!((wire_bytes, tag), (length, tags[number % 3]), "{round}");
+            assert_eq!(bytes[12..], frame[12..], "{round}");
+            assert!(bytes.len() >= length.min(FRAME_BYTES) && bytes.len() <= length);
+            let expected = if number == 5 { PacketType::Broadcast } else { PacketType::Host };
+            assert_eq!(PacketType::from_number(packet_type), expected, "frame {number}");
+        }
+    }
     Ok(())
 }
 

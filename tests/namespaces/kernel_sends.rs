@@ -7,7 +7,7 @@ use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::send_rule::{self, SendRefusal};
 use linerate::ring::setup::{RingChoice, RingSocket, TxRingSocket};
 use linerate::sys::filter::nothing;
-use linerate::sys::packet::{PacketSocket, RingVersion, SocketType};
+use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, RingVersion, SendBatch, SocketType};
 
 use crate::check::{Test, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Test> {
             "kernel: a socket with a TX ring ignores the buffer given to send",
             ring_ignores_buffer,
         ),
+        test("kernel: sendmmsg stops at the first frame that it refuses", batch_stops),
     ]
 }
 
@@ -77,7 +78,7 @@ fn plain_socket(side: &Side) -> Result<PacketSocket, Failed> {
 fn rings(side: &Side, version: RingVersion) -> Result<RingSocket, Failed> {
     let small =
         GeometryChoice { block_bytes: Some(4096), blocks: Some(4), ..GeometryChoice::default() };
-    let choice = RingChoice { receive: small, transmit: small, mtu: MTU };
+    let choice = RingChoice { receive: small, transmit: small, mtu: MTU, copy_hints: false };
     let budget = MemoryBudget::new(1 << 20);
     side.namespace.run(|| -> Result<RingSocket, Failed> {
         let rings = RingSocket::open(version, &choice, &nothing(), &budget)?;
@@ -189,6 +190,35 @@ fn stale_outage() -> Result<(), Failed> {
     assert_eq!(first, Some(libc::ENETDOWN));
     assert_eq!(socket.send(&frame)?, 60);
     Ok(())
+}
+
+fn batch_stops() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mut client = Client::open(&lab.generator)?;
+    let socket = plain_socket(&lab.engine)?;
+    // More than one call takes, and two that it refuses, each for a reason of its own.
+    let mut frames: Vec<_> = (0..1500).map(|number| numbered(number, 60)).collect();
+    frames.insert(700, numbered(0, 1515));
+    frames.insert(30, vec![0; 13]);
+    let mut batch = SendBatch::new(2000);
+    let mut gather = batch.gather();
+    let (first, rest) = frames.split_at(MESSAGES_MAX);
+    let mut stops = Vec::new();
+    for part in [first, rest] {
+        part.iter().for_each(|frame| gather.push(frame));
+        assert_eq!(gather.has_room(), part.len() < MESSAGES_MAX);
+        loop {
+            let sent = gather.send(&socket);
+            let Some(error) = sent.refused else { break };
+            stops.push((sent.frames, sent.bytes, error.raw_os_error()));
+            gather.skip();
+        }
+        assert_eq!(gather.waiting(), 0);
+    }
+    let [too_short, too_long] = [Some(libc::EINVAL), Some(libc::EMSGSIZE)];
+    assert_eq!(stops, [(30, 30 * 60, too_short), (670, 670 * 60, too_long)]);
+    frames.retain(|frame| frame.len() == 60);
+    client.exchange::<Vec<u8>, _>(&[], &frames)
 }
 
 fn ring_ignores_buffer() -> Result<(), Failed> {

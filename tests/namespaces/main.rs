@@ -18,6 +18,7 @@ mod fanout;
 mod faulty;
 mod kernel_receives;
 mod kernel_sends;
+mod knobs;
 mod lab;
 mod links;
 mod load;
@@ -99,6 +100,7 @@ fn all() -> Vec<Test> {
         strangers::tests(),
         many::tests(),
         mtu::tests(),
+        knobs::tests(),
         observe::tests(),
         xsk::tests(),
     ]

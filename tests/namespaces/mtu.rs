@@ -4,22 +4,49 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
+use linerate::engine::names::TxName;
 use linerate::engine::pool::EngineEvent;
 use linerate::engine::wait::Wait;
 use linerate::stats::drops::DropReason;
 
-use crate::check::{Test, over_every_path};
+use crate::check::{Test, over, over_every_path, pairs};
 use crate::client::{answer, numbered};
 use crate::served::{Served, serve};
 
 pub fn tests() -> Vec<Test> {
-    over_every_path(
+    let plain: Vec<_> = pairs().into_iter().filter(|path| path.tx != TxName::Ring).collect();
+    let mut tests = over(
+        "mtu",
+        &plain,
+        &[("lowered unseen, what the kernel refuses holds nothing up", lowered_unseen)],
+    );
+    tests.extend(over_every_path(
         "mtu",
         &[
             ("lowered at run time, longer answers are dropped by name", lowered),
             ("raised at run time, what buffers cannot hold is dropped by name", raised),
         ],
-    )
+    ));
+    tests
+}
+
+/// Nobody has told the workers yet, so that only the kernel knows.
+fn lowered_unseen(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    let side = &served.lab.engine;
+    side.links().set_mtu(side.link.index, 1400)?;
+    // A veth takes frames of its MTU and a tag; the kernel sends none beyond the MTU.
+    let frames: Vec<_> = (1411..=1418).map(|length| numbered(length as u32, length)).collect();
+    let answers: Vec<_> = frames[..4].iter().map(|frame| answer(frame)).collect();
+    served.engine.pause();
+    served.client.send_all(&frames)?;
+    served.client.send(&numbered(1, 60))?;
+    served.engine.resume();
+    let answers = [&answers[..], &[answer(&numbered(1, 60))]].concat();
+    served.client.exchange::<Vec<u8>, _>(&[], &answers)?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.counters.drops[DropReason::Refused], 4);
+    Ok(())
 }
 
 /// Sets the MTU of the engine's end and waits until the workers know of it.

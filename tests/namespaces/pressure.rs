@@ -10,7 +10,7 @@ use linerate::engine::wait::Wait;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::drops::DropReason;
 
-use crate::check::{Test, impossible_here, possible_test};
+use crate::check::{PATHS, Test, impossible_here, pairs, possible_test};
 use crate::client::{answer, number_of, numbered};
 use crate::served::{check_summary, serve};
 use crate::slow_queue::slow_down;
@@ -19,21 +19,25 @@ use crate::slow_queue::slow_down;
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 pub fn tests() -> Vec<Test> {
-    let cases = [
+    let every_pair = [
         ("a full queue is waited for", WhenFull::Wait(PATIENCE), 64 << 10),
-        ("a full queue is waited for so long", WhenFull::Wait(Duration::from_millis(2)), 8 << 10),
         ("a full queue is not waited for", WhenFull::Drop, 8 << 10),
+    ];
+    let every_path = [
+        ("a full queue is waited for so long", WhenFull::Wait(Duration::from_millis(2)), 8 << 10),
         // Here the socket's send buffer is what runs full.
         ("a full send buffer is waited for", WhenFull::Wait(PATIENCE), 4 << 20),
         ("a full send buffer is not waited for", WhenFull::Drop, 4 << 20),
     ];
     let mut tests = Vec::new();
-    for path in crate::check::PATHS {
-        for (name, when_full, limit_bytes) in cases {
+    let mut add = |path: PathName, cases: &[(&str, WhenFull, u32)]| {
+        for &(name, when_full, limit_bytes) in cases {
             let run = move || slow(path, Wait::Epoll, when_full, limit_bytes);
             tests.push(possible_test(format!("pressure, {path}: {name}"), run));
         }
-    }
+    };
+    pairs().into_iter().for_each(|path| add(path, &every_pair));
+    PATHS.into_iter().for_each(|path| add(path, &every_path));
     // What is left in the TX ring goes out although no sleep ends and nothing is received.
     let spinning = || slow(PathName::RING_V2, Wait::Spin, WhenFull::Drop, 8 << 10);
     tests.push(possible_test("pressure, ring-v2: a spinning worker sends the rest", spinning));

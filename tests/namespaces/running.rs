@@ -9,7 +9,7 @@ use linerate::engine::pool::{Engine, EngineEvent};
 use linerate::engine::wait::{SPIN, Wait};
 use linerate::lab::{Lab, LabConfig};
 
-use crate::check::{PATHS, Test, test};
+use crate::check::{PATHS, Test, pairs, test};
 use crate::client::{Client, answer, numbered};
 use crate::served::{Served, check_summary, config, serve};
 
@@ -18,27 +18,30 @@ type CaseTest = (&'static str, fn(Case) -> Result<(), Failed>);
 /// Every path, and every way to wait over paths of each kind of receive half: one wake-up a block,
 /// one a frame, and a system call for each look.
 pub fn tests() -> Vec<Test> {
-    const TESTS: [CaseTest; 11] = [
-        ("an idle engine stops at once", stops_idle),
+    const OF_THE_PAIR: [CaseTest; 3] = [
         ("an engine under load stops at once", stops_under_load),
+        ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
+        ("answers prepared while the link was down are not lost without a name", down_while_paused),
+    ];
+    const OF_THE_PATH: [CaseTest; 8] = [
+        ("an idle engine stops at once", stops_idle),
         ("a paused engine stops", stops_paused),
         ("a paused engine serves nobody, and goes on where it was", pauses),
         ("an idle engine takes no CPU", idle),
-        ("a link that is down takes no CPU, and service resumes by itself", down_and_up),
         ("a flap that nobody looked at is got over", flap),
         ("a lost carrier is reported, and service resumes by itself", carrier),
-        ("answers prepared while the link was down are not lost without a name", down_while_paused),
         ("a deleted interface ends the engine cleanly", deleted),
         ("an engine started on a link that is down serves when it is up", started_down),
     ];
-    let asleep = PATHS.map(|path| Case { path, wait: Wait::Epoll });
+    let asleep = |path| Case { path, wait: Wait::Epoll };
     let spinning = [PathName::RING, PathName::RING_V2, PathName::SYSCALL]
         .into_iter()
         .flat_map(|path| [Wait::Adaptive(SPIN), Wait::Spin].map(|wait| Case { path, wait }));
-    asleep
-        .into_iter()
-        .chain(spinning)
-        .flat_map(|case| TESTS.map(|(name, run)| trial(case, name, run)))
+    let of_the_pair = pairs().into_iter().map(asleep).chain(spinning.clone());
+    let of_the_path = PATHS.into_iter().map(asleep).chain(spinning);
+    of_the_pair
+        .flat_map(|case| OF_THE_PAIR.map(|(name, run)| trial(case, name, run)))
+        .chain(of_the_path.flat_map(|case| OF_THE_PATH.map(|(name, run)| trial(case, name, run))))
         .collect()
 }
 

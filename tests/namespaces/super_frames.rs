@@ -95,7 +95,7 @@ fn short_rings(path: PathName) -> Result<(), Failed> {
             block_bytes: Some(4096),
             blocks: Some(128),
             frame_bytes: Some(2048),
-            retire_ms: None,
+            ..GeometryChoice::default()
         };
     })?;
     let mut expected = Vec::new();

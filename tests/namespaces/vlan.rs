@@ -6,13 +6,12 @@ use linerate::lab::ENGINE;
 use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::{EtherType, VlanTag};
 
-use crate::check::{Test, over};
+use crate::check::{Test, over, pairs};
 use crate::client::{EXPERIMENTAL, answer, answer_from, numbered};
 use crate::served::{Served, serve};
 
 pub fn tests() -> Vec<Test> {
-    let (seeing, blind): (Vec<_>, Vec<_>) =
-        crate::check::PATHS.into_iter().partition(|path| path.sees_tags());
+    let (seeing, blind): (Vec<_>, Vec<_>) = pairs().into_iter().partition(|path| path.sees_tags());
     let mut tests = over(
         "vlan",
         &seeing,

@@ -92,7 +92,7 @@ fn all_completed(socket: &mut XskTransmitSocket) -> Result<(), Failed> {
 
 fn settled(frames: &[Vec<u8>]) -> Settled {
     let bytes = frames.iter().map(|one| one.len() as u64).sum();
-    Settled { frames: frames.len() as u64, bytes, stuck: false }
+    Settled { frames: frames.len() as u64, bytes, ..Settled::default() }
 }
 
 fn lost(frames: &[Vec<u8>]) -> Dropped {

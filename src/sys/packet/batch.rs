@@ -1,6 +1,7 @@
 //! Sending many frames with one system call (`sendmmsg(2)`), and waits finer than a millisecond.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::time::Duration;
@@ -13,9 +14,9 @@ pub struct SendBatch {
     headers: Box<[libc::mmsghdr]>,
 }
 
-// SAFETY: the pointers inside are read only by the sendmmsg(2) in PacketSocket::send_batch, which
-// writes all that it passes on anew before, from slices that outlive the call; between calls they
-// are numbers that nobody follows, so the thread does not matter.
+// SAFETY: the pointers inside are followed only during the sendmmsg(2) in Gather::send, which passes
+// on only what its Gather wrote, from frames that outlive the Gather; else they are numbers that
+// nobody follows, so the thread does not matter.
 unsafe impl Send for SendBatch {}
 
 impl std::fmt::Debug for SendBatch {
@@ -24,58 +25,168 @@ impl std::fmt::Debug for SendBatch {
     }
 }
 
+/// Most messages of one `sendmmsg(2)` or `recvmmsg(2)` (`UIO_MAXIOV`).
+pub const MESSAGES_MAX: usize = 1024;
+
 impl SendBatch {
-    /// Room for `frames` frames a call; the kernel takes at most 1024 (`UIO_MAXIOV`).
+    /// Room for `frames` frames a call, from 1 to [`MESSAGES_MAX`].
     pub fn new(frames: usize) -> SendBatch {
-        let vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-        let header = libc::mmsghdr {
-            msg_hdr: libc::msghdr {
-                msg_name: ptr::null_mut(),
-                msg_namelen: 0,
-                msg_iov: ptr::null_mut(),
-                msg_iovlen: 0,
-                msg_control: ptr::null_mut(),
-                msg_controllen: 0,
-                msg_flags: 0,
-            },
-            msg_len: 0,
-        };
-        let frames = frames.clamp(1, 1024);
-        SendBatch { vectors: vec![vector; frames].into(), headers: vec![header; frames].into() }
+        let frames = frames.clamp(1, MESSAGES_MAX);
+        SendBatch {
+            vectors: vec![EMPTY_VECTOR; frames].into(),
+            headers: vec![EMPTY_HEADER; frames].into(),
+        }
     }
+
+    /// Begins to gather frames that live for `'frames`.
+    #[inline]
+    pub fn gather<'frames>(&mut self) -> Gather<'_, 'frames> {
+        Gather { batch: self, head: 0, tail: 0, frames: PhantomData }
+    }
+}
+
+/// Frames remembered where they are, to be sent from there.
+///
+/// They cannot change or go away while it holds them:
+///
+/// ```compile_fail,E0506
+/// use linerate::sys::packet::{PacketSocket, SendBatch};
+///
+/// fn too_late(socket: &PacketSocket, batch: &mut SendBatch, mut frame: [u8; 60]) {
+///     let mut gather = batch.gather();
+///     gather.push(&frame);
+///     frame[0] = 1;
+///     gather.send(socket);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Gather<'batch, 'frames> {
+    batch: &'batch mut SendBatch,
+    /// The first frame that is not sent.
+    head: usize,
+    /// The end of the frames.
+    tail: usize,
+    frames: PhantomData<&'frames [u8]>,
+}
+
+/// What [`Gather::send`] brought about.
+#[derive(Debug)]
+pub struct Sent {
+    /// Frames that the kernel took, from the oldest.
+    pub frames: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why it took no more; `None` if nothing is left.
+    pub refused: Option<io::Error>,
+}
+
+impl<'frames> Gather<'_, 'frames> {
+    /// Whether another frame can be remembered.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.tail < self.batch.headers.len()
+    }
+
+    /// Frames that are not sent yet.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.tail - self.head
+    }
+
+    /// Remembers a frame. Panics without [`Gather::has_room`].
+    #[inline]
+    pub fn push(&mut self, frame: &'frames [u8]) {
+        self.batch.vectors[self.tail] = vector_of(frame);
+        self.tail += 1;
+    }
+
+    /// Sends through the socket's bound interface without waiting, until nothing is left or a frame
+    /// is refused, which then is the next one.
+    #[inline]
+    pub fn send(&mut self, socket: &PacketSocket) -> Sent {
+        let mut sent = Sent { frames: 0, bytes: 0, refused: None };
+        while self.waiting() > 0 {
+            match self.send_once(socket) {
+                // It stops at the first one that it refuses; why shows only when that one is the
+                // first of a call (kernel-contract TX-11).
+                Ok(frames) => {
+                    let taken = &self.batch.vectors[self.head..][..frames];
+                    sent.frames += frames;
+                    sent.bytes += taken.iter().map(|vector| vector.iov_len as u64).sum::<u64>();
+                    self.head += frames;
+                }
+                Err(error) => {
+                    sent.refused = Some(error);
+                    return sent;
+                }
+            }
+        }
+        (self.head, self.tail) = (0, 0);
+        sent
+    }
+
+    /// Gives the next frame up.
+    pub fn skip(&mut self) {
+        assert!(self.waiting() > 0, "there is a next frame");
+        self.head += 1;
+    }
+
+    #[inline]
+    fn send_once(&mut self, socket: &PacketSocket) -> io::Result<usize> {
+        let SendBatch { vectors, headers } = &mut *self.batch;
+        let messages = &mut headers[self.head..self.tail];
+        for (header, vector) in messages.iter_mut().zip(&mut vectors[self.head..self.tail]) {
+            header.msg_hdr.msg_iov = vector;
+        }
+        // SAFETY: each header was just pointed to its own vector, and push() pointed that to a frame
+        // borrowed for 'frames, which this Gather does not outlive. sendmmsg(2) reads vectors and
+        // frames, writes only msg_len of the headers, and keeps no pointer.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_fd().as_raw_fd(),
+                messages.as_mut_ptr(),
+                messages.len() as _,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
+        check(sent as isize).map(|sent| sent as usize)
+    }
+}
+
+/// No bytes.
+pub(super) const EMPTY_VECTOR: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+
+/// A message of one vector, without address and control data.
+pub(super) const EMPTY_HEADER: libc::mmsghdr = libc::mmsghdr {
+    msg_hdr: libc::msghdr {
+        msg_name: ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: ptr::null_mut(),
+        msg_iovlen: 1,
+        msg_control: ptr::null_mut(),
+        msg_controllen: 0,
+        msg_flags: 0,
+    },
+    msg_len: 0,
+};
+
+fn vector_of(frame: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() }
 }
 
 impl PacketSocket {
     /// Sends `frames` through the bound interface without waiting, as many as `batch` has room for,
-    /// and returns how many the kernel accepted. It stops at the first one that it refuses; why
-    /// shows only when that one is the first of a call (kernel-facts 4.8).
+    /// and returns how many the kernel accepted; an error if that is none.
     #[inline]
     pub fn send_batch<'a>(
         &self,
         batch: &mut SendBatch,
         frames: impl Iterator<Item = &'a [u8]>,
     ) -> io::Result<usize> {
-        let SendBatch { vectors, headers } = batch;
-        let mut count = 0;
-        for ((frame, vector), header) in frames.zip(vectors.iter_mut()).zip(headers.iter_mut()) {
-            vector.iov_base = frame.as_ptr().cast_mut().cast();
-            vector.iov_len = frame.len();
-            header.msg_hdr.msg_iov = vector;
-            header.msg_hdr.msg_iovlen = 1;
-            count += 1;
-        }
-        // SAFETY: the first `count` headers were just written: each points to its own vector in
-        // `vectors`, and that to a frame borrowed for longer than this call. sendmmsg(2) reads
-        // vectors and frames, writes only msg_len of the headers, and keeps no pointer.
-        let sent = unsafe {
-            libc::sendmmsg(
-                self.as_fd().as_raw_fd(),
-                headers.as_mut_ptr(),
-                count,
-                libc::MSG_DONTWAIT as _,
-            )
-        };
-        check(sent as isize).map(|sent| sent as usize)
+        let room = batch.headers.len();
+        let mut gather = batch.gather();
+        frames.take(room).for_each(|frame| gather.push(frame));
+        if gather.waiting() == 0 { Ok(0) } else { gather.send_once(self) }
     }
 
     /// Sleeps until a frame can be received or `timeout`, which counts in nanoseconds, is over; true

@@ -1,0 +1,129 @@
+//! Options of `linerate echo` that choose the halves of the path and set what they do at once.
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::config::{BATCH_FRAMES, PathName};
+use crate::engine::names::{RxName, TxName};
+use crate::sys::packet::MESSAGES_MAX;
+use crate::units::{FrameSize, parse_memory};
+
+/// Which path: a preset or a pair, and either half by itself.
+#[derive(Args, Debug)]
+pub struct PathArgs {
+    /// Packet path: syscall, mmsg, ring, ring-v2, ring-mmsg, or a pair such as v2+mmsg (see below)
+    #[arg(long, value_name = "PATH", default_value = "ring")]
+    path: PathName,
+
+    /// Receive half instead of the path's: v3, v2, recv, recvmsg or mmsg
+    #[arg(long, value_name = "HALF")]
+    rx: Option<RxName>,
+
+    /// TX half instead of the path's: ring, mmsg or send
+    #[arg(long, value_name = "HALF")]
+    tx: Option<TxName>,
+}
+
+impl PathArgs {
+    /// The pair.
+    pub fn name(&self) -> PathName {
+        PathName { rx: self.rx.unwrap_or(self.path.rx), tx: self.tx.unwrap_or(self.path.tx) }
+    }
+}
+
+/// How much at once, and how it leaves.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Batches, buffers and sending")]
+pub struct BatchArgs {
+    /// Most frames taken at once: by v2 from its ring, by mmsg in one call. (v3 takes a block)
+    #[arg(long, value_name = "N", default_value_t = BATCH_FRAMES, value_parser = parse_batch)]
+    pub batch: usize,
+
+    /// Longest frame to expect, FCS included, an outer tag not: slots and buffers are made for it,
+    /// longer frames are dropped as `truncated` or `too_long` [default: what the MTU allows]
+    #[arg(long, value_name = "BYTES", value_parser = parse_max_frame)]
+    pub max_frame: Option<FrameSize>,
+
+    /// on: send past the queueing discipline, straight to the driver, which no tap sees
+    #[arg(long, value_enum, value_name = "on|off", default_value_t = Switch::Off)]
+    qdisc_bypass: Switch,
+
+    /// Send buffer to ask for; the kernel doubles it and caps it [default: the system's]
+    #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
+    sndbuf: Option<u64>,
+}
+
+impl BatchArgs {
+    /// Whether to send past the queueing discipline.
+    pub fn qdisc_bypass(&self) -> bool {
+        self.qdisc_bypass == Switch::On
+    }
+
+    /// Bytes of send buffer to ask for.
+    pub fn send_buffer(&self) -> Option<usize> {
+        self.sndbuf.map(|bytes| bytes as usize)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    /// Do
+    On,
+    /// Do not
+    Off,
+}
+
+fn parse_batch(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(frames @ 1..=MESSAGES_MAX) => Ok(frames),
+        _ => Err(format!("from 1 to {MESSAGES_MAX}, what one sendmmsg takes")),
+    }
+}
+
+/// The largest MTU that Linux knows, with header, inner tag and FCS.
+const FRAME_BYTES_MAX: usize = 65_535 + 14 + 4 + 4;
+
+fn parse_max_frame(text: &str) -> Result<FrameSize, String> {
+    let size: FrameSize = text.parse()?;
+    if size.bytes() > FRAME_BYTES_MAX {
+        return Err(format!("at most {FRAME_BYTES_MAX}, for the largest MTU there is"));
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        path: PathArgs,
+        #[command(flatten)]
+        batching: BatchArgs,
+    }
+
+    fn parse(line: &str) -> Result<Words, clap::Error> {
+        Words::try_parse_from(format!("echo {line}").split_whitespace())
+    }
+
+    #[test]
+    fn each_half_can_be_named_by_itself() {
+        let path = |line| parse(line).unwrap().path.name().to_string();
+        assert_eq!(path(""), "ring");
+        assert_eq!(path("--path ring-v2 --tx mmsg"), "v2+mmsg");
+        assert_eq!(path("--rx mmsg --tx mmsg"), "mmsg");
+        assert_eq!(path("--path recvmsg+send --rx v3"), "v3+send");
+        assert!(parse("--rx ring").is_err());
+    }
+
+    #[test]
+    fn knobs_have_bounds() {
+        let knobs = parse("--batch 1024 --max-frame 64 --qdisc-bypass on --sndbuf 4MiB").unwrap();
+        assert_eq!((knobs.batching.batch, knobs.batching.send_buffer()), (1024, Some(4 << 20)));
+        assert!(knobs.batching.qdisc_bypass() && knobs.batching.max_frame.is_some());
+        for bad in ["--batch 0", "--batch 1025", "--max-frame 63", "--max-frame 65558"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Receive halves `recvmsg` and `mmsg`: frames copied into our own buffers, one or many a call, with
+//! what the kernel knows of them beside the bytes.
+
+use std::io;
+use std::sync::Arc;
+
+use super::half::{RxBatch, RxHalf};
+use super::rx_v3::accumulate;
+use crate::ring::block::Malformed;
+use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame, stripped_tag};
+use crate::stats::counters::KernelCounters;
+use crate::sys::packet::{Message, MessageWalk, Messages, PacketSocket, ReceiveBatch};
+
+/// Receive halves `recvmsg` (`MANY` is false) and `mmsg`.
+#[derive(Debug)]
+pub struct RxMessages<const MANY: bool> {
+    socket: Arc<PacketSocket>,
+    buffers: ReceiveBatch,
+}
+
+impl<const MANY: bool> RxMessages<MANY> {
+    /// The half of a bound socket that tells auxiliary data, and stamps if they are wanted.
+    pub fn new(socket: Arc<PacketSocket>, buffers: ReceiveBatch) -> RxMessages<MANY> {
+        RxMessages { socket, buffers }
+    }
+}
+
+impl<const MANY: bool> RxHalf for RxMessages<MANY> {
+    type Batch<'a> = Messages<'a>;
+    const ONE_BATCH_A_WAKE_UP: bool = false;
+
+    #[inline]
+    fn lend(&mut self) -> io::Result<Option<Messages<'_>>> {
+        let RxMessages { socket, buffers } = self;
+        let received = match MANY {
+            true => socket.receive_messages(buffers),
+            false => socket.receive_message(buffers),
+        };
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            received => received.map(Some),
+        }
+    }
+
+    fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
+        accumulate(&self.socket, None, counters)
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.socket.take_error()
+    }
+
+    fn batch_frames_max(&self) -> usize {
+        if MANY { self.buffers.frames_max() } else { 1 }
+    }
+}
+
+impl RxBatch for Messages<'_> {
+    type Frames<'b>
+        = MessageFrames<'b>
+    where
+        Self: 'b;
+
+    #[inline]
+    fn frames(&mut self) -> Self::Frames<'_> {
+        MessageFrames(self.walk())
+    }
+}
+
+/// The frames of a batch of messages.
+#[derive(Debug)]
+pub struct MessageFrames<'a>(MessageWalk<'a>);
+
+impl<'a> Iterator for MessageFrames<'a> {
+    type Item = Result<RxFrame<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|message| Ok(frame_of(message)))
+    }
+}
+
+#[inline]
+fn frame_of(message: Message<'_>) -> RxFrame<'_> {
+    let Message { wire_bytes, packet_type, auxiliary, stamp_ns, room, start } = message;
+    let meta = FrameMeta {
+        wire_bytes: wire_bytes as u32,
+        stamp_ns,
+        packet_type: PacketType::from_number(packet_type),
+        tag: stripped_tag(auxiliary.status, auxiliary.tag_control, auxiliary.tag_protocol),
+        checksum: ChecksumState::from_status(auxiliary.status),
+    };
+    RxFrame::new(meta, room, start)
+}
