@@ -64,9 +64,11 @@ impl Rings {
         filter: &[Instruction],
         budget: &Arc<MemoryBudget>,
     ) -> Result<Rings> {
-        let plan = |direction, wish| -> Result<Option<Geometry>> {
+        let plan = |direction, wish: GeometryChoice| -> Result<Option<Geometry>> {
             let wanted = directions.contains(&direction);
             let hint = if choice.copy_hints { HINT_BYTES } else { 0 };
+            let longest = wish.longest.map(|longest| longest + hint);
+            let wish = GeometryChoice { longest, ..wish };
             let plan = || Geometry::plan(version, direction, choice.mtu + hint, wish, page_bytes());
             Ok(wanted.then(plan).transpose()?)
         };
