@@ -228,9 +228,6 @@ fn auto(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> PathName 
 /// Why a path cannot be had here.
 fn obstacle(path: PathName, facts: &Facts) -> Option<String> {
     let Facts { workers, transmit_queues, .. } = *facts;
-    if !path.is_built() {
-        return Some("this version does not have it yet".into());
-    }
     (path.tx == TxName::Xsk && workers > transmit_queues).then(|| {
         format!("{workers} workers need as many TX queues, and there are {transmit_queues}")
     })
@@ -358,7 +355,7 @@ mod tests {
         assert!(said(&hardware).contains("records are of veth pairs only"));
         let two_workers = Facts { workers: 2, ..FACTS };
         let obstacle = obstacle(PathName::RING_XSK, &two_workers).unwrap();
-        assert!(!PathName::RING_XSK.is_built() || obstacle.contains("2 workers need as many"));
+        assert!(obstacle.contains("2 workers need as many"));
     }
 
     #[test]
@@ -382,7 +379,6 @@ mod tests {
             let facts = Facts { longest, transmit_queues, is_veth, cpus, workers };
             let asked = PathName::all().nth(asked);
             let choice = choose(Profile::ALL[of], asked, &facts);
-            prop_assert!(choice.path.is_built() || asked == Some(choice.path));
             let version = if choice.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
             let ring = GeometryChoice { longest: Some(longest), ..choice.receive_ring };
             let planned = Geometry::plan(version, Direction::Receive, 1500, ring, page_bytes());
