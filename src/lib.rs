@@ -1,6 +1,6 @@
 //! linerate: a high-throughput ring-buffer packet engine for Linux.
 //!
-//! One library behind one program. An echo engine answers Ethernet frames over `AF_PACKET` rings, a
+//! One library behind one program. An echo engine answers Ethernet frames over packet rings and AF_XDP, a
 //! generator sends numbered frames and checks every byte that comes back, and a comparison lets
 //! packet paths take turns on a testbed that it makes for itself.
 //!

@@ -243,7 +243,7 @@ impl Transmit for CopyTransmit {
 }
 
 /// Options and binding of a socket that only sends. Bound to protocol 0, no frame is ever delivered
-/// to it, and with bypass no driver sees a frame without its MAC header (kernel-facts 4.6).
+/// to it, and with bypass no driver sees a frame without its MAC header.
 fn prepare(socket: &PacketSocket, config: &LoadConfig, bypass: bool) -> Result<()> {
     if bypass {
         socket.set_qdisc_bypass()?;

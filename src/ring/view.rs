@@ -47,7 +47,7 @@ unsafe impl Sync for Memory {}
 const PAGE_BYTES: usize = 4096;
 
 impl Memory {
-    /// The rings of a packet socket; `reservation` is given back when they are gone.
+    /// Rings of a socket, or a UMEM; `reservation` is given back when they are gone.
     pub fn of_mapping(mapping: Mapping, reservation: Reservation) -> Arc<Memory> {
         let (base, length) = (mapping.base(), mapping.length());
         let owner = Owner::Kernel { _mapping: mapping, _reservation: reservation };

@@ -1,4 +1,4 @@
-//! Two receive halves and three TX halves, the latter made as different as the real ones will be: a copy into
+//! Two receive halves and three TX halves, the latter made as different as the real ones are: a copy into
 //! ring slots, slices of the receive block itself, and frames that change hands by tokens.
 
 use std::cell::RefCell;

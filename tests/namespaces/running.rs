@@ -198,7 +198,7 @@ fn down_and_up(case: Case) -> Result<(), Failed> {
     served.echo(10..110)?;
     let (summary, _) = served.finish()?;
     assert_eq!(summary.link_downs, 1);
-    // An AF_XDP socket tells nobody that its link went down (kernel-contract XDP).
+    // An AF_XDP socket tells nobody that its link went down (kernel-contract XDP-10).
     let is_told = case.path.rx != RxName::Xsk;
     assert!(summary.counters.link_errors > 0 || !is_told);
     assert_eq!(summary.counters.forwarded, 110);
