@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::edit::Transform;
 pub use super::names::PathName;
+use super::names::RxName;
 use super::profile::Profile;
 use super::token_bucket::Allowance;
 use super::turn::{LatencyMode, WhenFull};
@@ -129,5 +130,11 @@ impl EngineConfig {
         let only_ip = !self.ether_types.is_empty() && self.ether_types.iter().all(|t| t.is_ip());
         let by_content = if only_ip { FanoutMode::Hash } else { FanoutMode::LoadBalance };
         Fanout { mode: self.fanout.unwrap_or(by_content), rollover: self.rollover }
+    }
+
+    /// The fanout group that the workers share the frames by; `None` for one worker, and where each
+    /// has a receive queue for itself.
+    pub fn shared_by(&self) -> Option<Fanout> {
+        (self.workers > 1 && self.path.rx != RxName::Xsk).then(|| self.fanout())
     }
 }

@@ -145,7 +145,7 @@ impl Starter<'_> {
         Join {
             link: self.link.clone(),
             promiscuous: self.config.promiscuous,
-            fanout: (self.config.workers > 1).then(|| self.config.fanout()),
+            fanout: self.config.shared_by(),
             group,
             queue: number as u32,
             redirect,
@@ -330,7 +330,11 @@ fn join_fanout(
             Some(ENOSPC) => "a fanout group has at most 256 members: take fewer --workers",
             _ => "",
         };
-        failed(format!("join a {:?} fanout group on {}", fanout.mode, link.name), &error, advice)
+        failed(
+            format!("join a {} fanout group on {}", fanout.mode.name(), link.name),
+            &error,
+            advice,
+        )
     })
 }
 

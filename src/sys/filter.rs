@@ -4,8 +4,8 @@
 //! VLAN tag, which stands in the ancillary words (`bpf_convert_filter`, `net/core/filter.c`).
 
 use libc::{
-    BPF_A, BPF_ABS, BPF_ALU, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MUL, BPF_RET, BPF_RSH,
-    BPF_W,
+    BPF_A, BPF_ABS, BPF_ALU, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MUL, BPF_RET,
+    BPF_RSH, BPF_W,
 };
 
 /// One instruction of a classic BPF program.

@@ -25,6 +25,21 @@ pub enum FanoutMode {
     SourceMac,
 }
 
+impl FanoutMode {
+    /// The name on the command line and in reports: the kernel's own, in short.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FanoutMode::Hash => "hash",
+            FanoutMode::LoadBalance => "lb",
+            FanoutMode::Cpu => "cpu",
+            FanoutMode::Random => "rnd",
+            FanoutMode::Rollover => "rollover",
+            FanoutMode::Queue => "qm",
+            FanoutMode::SourceMac => "cbpf",
+        }
+    }
+}
+
 /// A mode and its flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fanout {
@@ -105,7 +120,9 @@ impl PacketSocket {
                 Ok(Some(RolloverStatistics { all, huge, failed }))
             }
             // Without a rollover group (packet_getsockopt), or before 4.2.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOPROTOOPT)) => {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOPROTOOPT)) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),
