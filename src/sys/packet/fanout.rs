@@ -50,6 +50,13 @@ pub struct Fanout {
     pub rollover: bool,
 }
 
+/// Without flags.
+impl From<FanoutMode> for Fanout {
+    fn from(mode: FanoutMode) -> Fanout {
+        Fanout { mode, rollover: false }
+    }
+}
+
 impl Fanout {
     /// Whether the kernel keeps [`RolloverStatistics`] for the members.
     pub fn rolls_over(self) -> bool {
