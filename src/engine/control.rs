@@ -13,8 +13,9 @@
 //! * The halves, the [`TurnState`](super::turn::TurnState) with its counters and the reporter are
 //!   moved to the worker's own stack. Their buffers are allocated by the worker's own thread.
 //! * The histograms are allocated by the thread that starts the workers and go round through its hands:
-//!   [`Latency`](crate::stats::latency::Latency) has whole lines to itself, and its counts are an
-//!   allocation of 190 KiB each, all of it written by one worker alone.
+//!   [`Latency`](crate::stats::latency::Latency) has whole lines to itself. Its counts are 190 KiB of
+//!   their own, and at their edges, where an allocation may touch the next, stand latencies of a few
+//!   nanoseconds and of 10 s.
 //! * A socket and its rings belong to one worker; its `Arc` is cloned at the start only. Channels and
 //!   wakers are touched once a report, at a stop or at a change.
 //!

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
-use linerate::engine::names::RxName;
+use linerate::engine::names::{RxName, TxName};
 use linerate::engine::pool::EngineEvent;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
 use linerate::ring::geometry::GeometryChoice;
@@ -12,36 +12,35 @@ use linerate::sys::packet::FanoutMode;
 use linerate::wire::ethernet::EtherType;
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
 
-use crate::check::{PATHS, PathTest, Test, over, over_every_path};
+use crate::check::{PATHS, Test, over, over_every_path_behind_the_stack};
 use crate::client::{answer, frame, number_of, numbered};
 use crate::served::{serve, serve_in};
 
 pub fn tests() -> Vec<Test> {
-    let mut tests = over_every_path(
+    let mut tests = over_every_path_behind_the_stack(
         "fanout",
         &[
             ("every frame is answered once, whichever worker gets it", every_mode),
             ("IP is spread by flow, anything else in turn", defaults),
             ("a limit on frames holds over all workers", limit),
-            ("two engines on one interface do not take each other's frames", two_engines),
-        ],
-    );
-    let by_packet_socket: Vec<_> =
-        PATHS.into_iter().filter(|path| path.rx != RxName::Xsk).collect();
-    tests.extend(over(
-        "fanout",
-        &by_packet_socket,
-        &[
             ("cbpf spreads source addresses that hash does not", source_addresses),
             ("rollover is counted, and nothing where nothing can roll over", rollover_counts),
         ],
+    );
+    // An AF_XDP socket has its queue for itself.
+    let sharing: Vec<_> = PATHS.into_iter().filter(|path| path.tx != TxName::Xsk).collect();
+    tests.extend(over(
+        "fanout",
+        &sharing,
+        &[("two engines on one interface do not take each other's frames", two_engines)],
     ));
-    let by_ring: Vec<_> = by_packet_socket
-        .into_iter()
-        .filter(|path| matches!(path.rx, RxName::V3 | RxName::V2))
-        .collect();
-    let full: PathTest = ("what one ring has no room for rolls over to the other", full_ring);
-    tests.extend(over("fanout", &by_ring, &[full]));
+    let by_ring: Vec<_> =
+        PATHS.into_iter().filter(|path| matches!(path.rx, RxName::V3 | RxName::V2)).collect();
+    tests.extend(over(
+        "fanout",
+        &by_ring,
+        &[("what one ring has no room for rolls over to the other", full_ring)],
+    ));
     tests
 }
 
