@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use self::knobs::{BatchArgs, PathArgs};
+use self::workers::WorkerArgs;
 use super::waiting::WaitArgs;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
@@ -18,13 +19,15 @@ use crate::report::echo::EchoReport;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::failure::failed;
-use crate::sys::packet::FanoutMode;
 use crate::sys::privilege::drop_capabilities;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_memory, parse_positive_duration};
 use crate::wire::ethernet::EtherType;
 
 mod knobs;
+mod workers;
+
+pub use self::workers::CpuList;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,18 +74,8 @@ pub struct EchoArgs {
     #[arg(long)]
     fallback: bool,
 
-    /// Number of workers, each pinned, with a socket and rings of its own
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = parse_workers)]
-    workers: usize,
-
-    /// CPUs to pin the workers to, in turn: 0-3, 0,2,4-7 [default: all that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
-    cpus: Option<CpuList>,
-
-    /// How several workers share the frames [default: hash for IP, lb for other EtherTypes, which
-    /// the flow hash would send to one worker]
-    #[arg(long, value_enum, value_name = "MODE")]
-    fanout: Option<FanoutArg>,
+    #[command(flatten)]
+    workers: WorkerArgs,
 
     /// What to echo: names (ip, ipv6, pae), numbers (0x88b5), or all; several
     /// with commas. Behind VLAN tags the inner type counts. With all, IP is answered only with
@@ -209,22 +202,6 @@ impl RingArgs {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FanoutArg {
-    /// By flow hash
-    Hash,
-    /// Round robin
-    Lb,
-    /// By receiving CPU
-    Cpu,
-    /// At random
-    Rnd,
-    /// To the next worker when one is full
-    Rollover,
-    /// By receive queue
-    Qm,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ReplyArg {
     /// Everything behind the Ethernet header is payload
@@ -250,10 +227,6 @@ enum LatencyArg {
     /// Of none
     Off,
 }
-
-/// CPUs as typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuList(pub Vec<usize>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EtherTypes(Vec<EtherType>);
@@ -289,11 +262,8 @@ impl EchoArgs {
             Some(reply) => reply == ReplyArg::Udp,
             None => any_ip,
         };
-        Ok(EngineConfig {
+        let mut config = EngineConfig {
             path: self.path.name(),
-            workers: self.workers,
-            cpus: self.cpus.clone().map_or(Vec::new(), |list| list.0),
-            fanout: self.fanout.map(FanoutMode::from),
             receive_ring: self.ring.receive(),
             transmit_ring: self.ring.transmit(),
             ring_memory: MemoryBudget::new(self.ring.ring_memory as usize),
@@ -318,7 +288,9 @@ impl EchoArgs {
             frame_limit: self.count,
             force: self.force,
             ..EngineConfig::new(&self.interface)
-        })
+        };
+        self.workers.apply(&mut config)?;
+        Ok(config)
     }
 
     /// Serves until Ctrl-C, the duration, the count or the end of the interface.
@@ -372,59 +344,12 @@ impl From<LatencyArg> for LatencyMode {
     }
 }
 
-impl From<FanoutArg> for FanoutMode {
-    fn from(mode: FanoutArg) -> FanoutMode {
-        match mode {
-            FanoutArg::Hash => FanoutMode::Hash,
-            FanoutArg::Lb => FanoutMode::LoadBalance,
-            FanoutArg::Cpu => FanoutMode::Cpu,
-            FanoutArg::Rnd => FanoutMode::Random,
-            FanoutArg::Rollover => FanoutMode::Rollover,
-            FanoutArg::Qm => FanoutMode::Queue,
-        }
-    }
-}
-
 /// A limit of no frames would end a server before it serves.
 fn parse_frame_limit(text: &str) -> std::result::Result<u64, String> {
     match parse_count(text)? {
         0 => Err("from 1; without --count the engine runs until Ctrl-C".into()),
         count => Ok(count),
     }
-}
-
-fn parse_workers(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=256) => Ok(count),
-        _ => Err("from 1 to 256, the size of a fanout group".into()),
-    }
-}
-
-/// What a `cpu_set_t` holds (sched_setaffinity(2)); libc panics at a larger number.
-const CPUS_MAX: usize = 1024;
-
-/// CPUs as typed: `0-3`, `0,2,4-7`.
-pub fn parse_cpu_list(text: &str) -> std::result::Result<CpuList, String> {
-    let number = |text: &str| {
-        let cpu = text.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPUS_MAX);
-        cpu.ok_or_else(|| {
-            format!("'{text}' is not a CPU number: from 0 to 1023, in lists such as 0-3 or 0,2,4-7")
-        })
-    };
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        match part.split_once('-') {
-            None => cpus.push(number(part)?),
-            Some((first, last)) => {
-                let (first, last) = (number(first)?, number(last)?);
-                if first > last {
-                    return Err(format!("'{part}' runs backwards; '{last}-{first}' does not"));
-                }
-                cpus.extend(first..=last);
-            }
-        }
-    }
-    Ok(CpuList(cpus))
 }
 
 fn parse_ether_types(text: &str) -> std::result::Result<EtherTypes, String> {
@@ -513,19 +438,10 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_cpus_are_numbers_and_ranges() {
-        assert_eq!(parse_cpu_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
-        for bad in ["", "a", "3-1", "1-", "1024", "99999"] {
-            assert!(parse_cpu_list(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn nonsense_is_refused_with_a_reason() {
         assert!(parse_block_timeout("1500us").is_err());
         assert!(parse_when_full("2s").is_err());
         assert!(parse_interval("1ms").is_err());
-        assert!(parse_workers("0").is_err());
         assert!(parse_frame_limit("0").is_err());
         assert!(parse_ether_types("ip,nonsense").is_err());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::echo::{CpuList, parse_cpu_list};
+use super::echo::CpuList;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::engine::config::PathName;
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ pub struct TargetArgs {
 
     /// CPUs: senders in order, then the receiver, then our own engine; one CPU for one thread that
     /// sends and receives [default: the first that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
     /// TX half: xsk, ring, mmsg, send [default: ring]

@@ -47,7 +47,8 @@ fn echo_document(document: &Value, path: &str, workers: usize) {
     }
     schema::engine_counts(&document["total"]);
     assert_eq!(schema::list(document, "workers").len(), workers);
-    schema::list(document, "workers").iter().for_each(schema::engine_counts);
+    schema::list(document, "workers").iter().for_each(schema::worker);
+    assert_eq!(document["fanout"].is_null(), workers == 1);
     assert_eq!(schema::count(document, "link_downs"), 0);
     assert_eq!(document["interface_gone"], false);
     assert!(schema::list(document, "failures").is_empty());
@@ -92,14 +93,16 @@ fn frames_are_counted_by_name_until_the_limit() {
     if !namespaces_allowed() {
         return;
     }
-    let mut command = echo(&["-n", "2", "--json", "-", "--interval", "10ms", "-w", "2"]);
+    let mut command =
+        echo(&["-n", "2", "--json", "-", "--interval", "10ms", "-w", "2", "--fanout", "roll"]);
     let server = Running::start(&mut command);
     let client = linerate(&["tutorial", "client", "-n", "500", "--interval", "5ms"]);
     let sender = Running::start(&mut in_namespace_of(client, server.id()));
     let ended = server.end();
     // Its code depends on how long the server was there to be heard.
     let _ = sender.end();
-    ended.expect(0).says(&["linerate echo on lo", "2 workers", "received"]);
+    ended.expect(0).says(&["linerate echo on lo", "2 workers", "received", "fanout rollover"]);
+    ended.says(&["rollover: ", "worker  CPU", "kernel drops"]);
     let document = schema::document(&ended.out);
     echo_document(&document, "ring", 2);
     assert!(schema::count(&document["total"], "received") >= 2, "{document:#}");
