@@ -8,7 +8,7 @@ use linerate::stats::drops::DropReason;
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::VlanTag;
 
-use crate::check::{Test, over_every_pair, over, PATHS};
+use crate::check::{PATHS, Test, over, over_every_pair};
 use crate::client::{answer, answer_from, numbered};
 use crate::served::serve;
 
