@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::pool::Engine;
-use linerate::engine::profile::{Profile, tune};
+use linerate::engine::profile::{Asked, Profile, tune};
 use linerate::lab::{Lab, LabConfig};
 
 use crate::check::{PATHS, Test, test};
@@ -25,14 +25,17 @@ pub fn tests() -> Vec<Test> {
 fn serves(profile: Profile, asked: Option<PathName>) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let mut config = config(&lab, PathName::RING, |_| {});
-    tune(&mut config, profile, asked)?;
+    tune(&mut config, profile, asked.map_or(Asked::default(), Asked::from))?;
     let client = Client::open(&lab.generator)?;
     let engine = Engine::start(&config)?;
     assert!(asked.is_none_or(|path| path == engine.path()));
     assert_eq!(config.profile, Some(profile));
     let notes = engine.notes().join("\n");
     if asked.is_none() {
-        assert!(notes.contains(&format!("path auto: {}: ", engine.path())), "{notes}");
+        assert!(
+            notes.contains(&format!("path auto, {}: {}: ", profile.name(), engine.path())),
+            "{notes}"
+        );
     }
     assert!(notes.contains(&format!("wait {}", config.wait.name())), "{notes}");
     let mut served = Served { engine, client, lab };
