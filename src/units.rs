@@ -152,6 +152,22 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
+/// A part in percent for people, with four digits at most: `0.5 %`, `0.012 %`, `12.35 %`. What is not
+/// nothing does not look like nothing: `<0.0001 %`.
+pub fn percent(part: f64) -> String {
+    let value = 100.0 * part;
+    if value > 0.0 && value < 1e-4 {
+        return "<0.0001 %".into();
+    }
+    let whole_digits = if value >= 1.0 { value.log10() as usize + 1 } else { 0 };
+    let digits = format!("{value:.0$}", 4usize.saturating_sub(whole_digits));
+    let digits = match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => &digits,
+    };
+    format!("{digits} %")
+}
+
 /// Nanoseconds for people: `840 ns`, `21.4 µs`, `1.07 ms`.
 pub fn nanoseconds(ns: u64) -> String {
     let value = ns as f64;
@@ -211,6 +227,10 @@ mod tests {
     fn people_read_units() {
         assert_eq!(memory(262_144), "256 KiB");
         assert_eq!(rate(1_240_000.0), "1.24 M/s");
+        assert_eq!(
+            [0.0, 0.005, 0.5, 0.123456, 1.0, 0.00012].map(percent),
+            ["0 %", "0.5 %", "50 %", "12.35 %", "100 %", "0.012 %"]
+        );
         assert_eq!(nanoseconds(21_400), "21.4 µs");
     }
 }

@@ -10,7 +10,9 @@ use super::observation::{LoadKind, Metric, Observation};
 use super::scale;
 use super::testbed::Testbed;
 use super::trial::{self, Trial, TrialPlan};
+use crate::engine::config::PathName;
 use crate::engine::turn::LatencyMode;
+use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
@@ -49,6 +51,10 @@ pub struct CompareConfig {
 pub struct ContestantResult {
     /// Who.
     pub contestant: Contestant,
+    /// The path that it comes to.
+    pub path: PathName,
+    /// How its workers wait.
+    pub wait: Wait,
     /// The size.
     pub size: FrameSize,
     /// The trials, in order; trial n of all contestants ran in the same round.
@@ -204,21 +210,27 @@ fn take_turns(
     config: &CompareConfig,
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
-    let (contestants, excluded) = who_can_run(testbed, config)?;
-    let total = config.sizes.len() * contestants.len() * config.trials;
+    let (able, excluded) = who_can_run(testbed, config)?;
+    let total = config.sizes.len() * able.len() * config.trials;
     let loads = config.loads.clone();
     let mut comparison = Comparison { results: Vec::new(), loads, excluded, interrupted: false };
     let mut done = 0;
     for &size in &config.sizes {
-        let mut results: Vec<ContestantResult> = contestants
+        let mut results: Vec<ContestantResult> = able
             .iter()
-            .map(|&contestant| ContestantResult { contestant, size, trials: Vec::new() })
+            .map(|&(contestant, path, wait)| ContestantResult {
+                contestant,
+                path,
+                wait,
+                size,
+                trials: Vec::new(),
+            })
             .collect();
         'rounds: for round in 0..config.trials {
             // Each round begins with another one, so that none always follows the same one.
-            for turn in 0..contestants.len() {
-                let index = (round + turn) % contestants.len();
-                let contestant = contestants[index];
+            for turn in 0..able.len() {
+                let index = (round + turn) % able.len();
+                let contestant = results[index].contestant;
                 progress(Step { done, total, contestant, size });
                 let trial = trial::run(testbed, &plan(config, contestant, size))?;
                 if config.stop.load(Ordering::Relaxed) {
@@ -240,15 +252,13 @@ fn take_turns(
     Ok(comparison)
 }
 
-/// Starts each one's engine once: those that start, and those that do not with the reason.
-fn who_can_run(
-    testbed: &Testbed,
-    config: &CompareConfig,
-) -> Result<(Vec<Contestant>, Vec<Excluded>)> {
+/// Starts each one's engine once: those that start with what they come to, and those that do not with
+/// the reason.
+fn who_can_run(testbed: &Testbed, config: &CompareConfig) -> Result<(Vec<Able>, Vec<Excluded>)> {
     let (mut able, mut excluded, mut first) = (Vec::new(), Vec::new(), None);
     for &contestant in &config.contestants {
         match trial::check(testbed, &plan(config, contestant, FrameSize::smallest())) {
-            Ok(()) => able.push(contestant),
+            Ok(engine) => able.push((contestant, engine.path, engine.wait)),
             Err(error) => {
                 excluded.push(Excluded { contestant, reason: error.to_string() });
                 first.get_or_insert(error);
@@ -260,6 +270,9 @@ fn who_can_run(
         _ => Ok((able, excluded)),
     }
 }
+
+/// One that can run here, its path and how its workers wait.
+type Able = (Contestant, PathName, Wait);
 
 fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> TrialPlan {
     TrialPlan {
@@ -275,9 +288,10 @@ fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> Tria
     }
 }
 
-/// A rate of frames that nobody answered is no rate.
+/// A rate of frames that nobody answered is no rate. (Nobody answers none, either, of a generator that
+/// did not get its CPU for so long: that trial counts for nothing.)
 fn reject_silence(trial: &Trial, contestant: Contestant, size: FrameSize) -> Result<()> {
-    match trial.observations.iter().find(|found| found.tally.intact == 0) {
+    match trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0) {
         None => Ok(()),
         Some(silent) => Err(Error::Run(format!(
             "{contestant}, {size} bytes, {}: none of {} frames came back. Are the two interfaces \

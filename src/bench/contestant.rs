@@ -1,23 +1,37 @@
-//! Who takes part in a comparison: a path and how its worker waits, as typed and as printed.
+//! Who takes part in a comparison: a path, a profile, how workers wait; as typed and as printed.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
-use crate::engine::wait::Wait;
+use crate::engine::profile::{Profile, tune};
+use crate::engine::wait::{SPIN, Wait};
+use crate::error::Result;
 use crate::units::parse_positive_duration;
 
-/// An engine that takes part: typed and printed as `PATH`, `PATH@spin`, `PATH@adaptive=50us`.
+/// An engine that takes part: typed and printed as `PATH` or `PROFILE`, with `@PROFILE` or `@WAIT`
+/// behind it where the one does not come with the other: `ring-v2`, `ring-v2@spin`, `latency`,
+/// `ring@latency`, `balanced@adaptive=20us`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contestant {
-    /// The path.
-    pub path: PathName,
-    /// How its worker waits for frames.
-    pub wait: Wait,
+    /// The path, or the profile that chooses one.
+    pub name: Name,
+    /// The profile that chooses the knobs of a path that was named.
+    pub profile: Option<Profile>,
+    /// How its workers wait, unless a profile says so.
+    pub wait: Option<Wait>,
+}
+
+/// What a contestant's name begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A path.
+    Path(PathName),
+    /// A profile, which also chooses the path.
+    Profile(Profile),
 }
 
 impl Contestant {
@@ -26,63 +40,107 @@ impl Contestant {
 
     /// `path` as it is by default.
     pub const fn of(path: PathName) -> Contestant {
-        Contestant { path, wait: Wait::Epoll }
+        Contestant { name: Name::Path(path), profile: None, wait: None }
     }
 
-    /// An engine of this kind at the testbed's far end.
-    pub fn engine_config(&self, testbed: &Testbed) -> EngineConfig {
-        EngineConfig {
+    /// An engine of this kind at the testbed's far end, with a worker on each of `cpus`.
+    pub fn engine_config(&self, testbed: &Testbed, cpus: &[usize]) -> Result<EngineConfig> {
+        let mut config = EngineConfig {
             namespace: Some(testbed.engine.namespace.clone()),
-            path: self.path,
-            wait: self.wait,
+            workers: cpus.len(),
+            cpus: cpus.to_vec(),
             force: testbed.force,
             ..EngineConfig::new(&testbed.engine.link.name)
+        };
+        match (self.name, self.profile) {
+            (Name::Profile(profile), _) => tune(&mut config, profile, None)?,
+            (Name::Path(path), Some(profile)) => tune(&mut config, profile, Some(path))?,
+            (Name::Path(path), None) => config.path = path,
         }
+        config.wait = self.wait.unwrap_or(config.wait);
+        Ok(config)
     }
 }
 
-/// How long `@adaptive` looks at the ring before it sleeps, where nothing else is said.
-const ADAPTIVE_SPIN: Duration = Duration::from_micros(50);
-
 impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path;
-        match self.wait {
-            Wait::Epoll => path.fmt(f),
-            Wait::Adaptive(spin) if spin != ADAPTIVE_SPIN => {
-                f.pad(&format!("{path}@adaptive={spin:?}"))
-            }
-            wait => f.pad(&format!("{path}@{}", wait.name())),
+        let mut label = match self.name {
+            Name::Path(path) => path.to_string(),
+            Name::Profile(profile) => profile.name().to_string(),
+        };
+        if let Some(profile) = self.profile {
+            label += &format!("@{}", profile.name());
         }
+        match self.wait {
+            None => {}
+            Some(Wait::Adaptive(spin)) if spin != SPIN => {
+                // ASCII, so that it can be typed.
+                label += &format!("@adaptive={spin:?}").replace('µ', "u");
+            }
+            Some(wait) => label += &format!("@{}", wait.name()),
+        }
+        f.pad(&label)
     }
 }
 
 impl Serialize for Contestant {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+fn profile(name: &str) -> Option<Profile> {
+    Profile::ALL.into_iter().find(|profile| profile.name() == name)
+}
+
+/// A wait by name; `None` if it is none.
+fn wait(name: &str) -> std::result::Result<Option<Wait>, String> {
+    Ok(match name.split_once('=') {
+        None if name == "epoll" => Some(Wait::Epoll),
+        None if name == "spin" => Some(Wait::Spin),
+        None if name == "adaptive" => Some(Wait::Adaptive(SPIN)),
+        Some(("adaptive", spin)) => Some(Wait::Adaptive(parse_positive_duration(spin)?)),
+        _ => None,
+    })
 }
 
 impl FromStr for Contestant {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Contestant, String> {
-        let Some((path, wait)) = text.split_once('@') else {
-            return Ok(Contestant::of(text.parse()?));
+    fn from_str(text: &str) -> std::result::Result<Contestant, String> {
+        let mut words = text.split('@');
+        let first = words.next().unwrap_or_default();
+        let name = match profile(first) {
+            Some(profile) => Name::Profile(profile),
+            None => Name::Path(first.parse().map_err(|error| {
+                format!("{error}; or a profile: {}", Profile::ALL.map(Profile::name).join(", "))
+            })?),
         };
-        let wait = match wait.split_once('=') {
-            None if wait == "epoll" => Wait::Epoll,
-            None if wait == "spin" => Wait::Spin,
-            None if wait == "adaptive" => Wait::Adaptive(ADAPTIVE_SPIN),
-            Some(("adaptive", spin)) => Wait::Adaptive(parse_positive_duration(spin)?),
-            _ => {
-                return Err(format!(
-                    "unknown wait '{wait}' in '{text}': epoll, spin, adaptive, or adaptive=TIME"
-                ));
+        let mut contestant = Contestant { name, profile: None, wait: None };
+        for word in words {
+            match (profile(word), wait(word)?) {
+                (Some(profile), _) if is_path(name) && contestant.profile.is_none() => {
+                    contestant.profile = Some(profile);
+                }
+                (None, Some(wait)) if contestant.wait.is_none() => contestant.wait = Some(wait),
+                _ => {
+                    return Err(format!(
+                        "'@{word}' in '{text}': a path may have one profile (throughput, latency, \
+                         balanced) and one wait (epoll, spin, adaptive, adaptive=TIME) behind it, a \
+                         profile one wait"
+                    ));
+                }
             }
-        };
-        Ok(Contestant { path: path.parse()?, wait })
+        }
+        // What is the default anyway makes no other contestant.
+        let by_default = contestant.profile.is_none() && is_path(name);
+        contestant.wait = contestant.wait.filter(|wait| !(by_default && *wait == Wait::Epoll));
+        Ok(contestant)
     }
+}
+
+fn is_path(name: Name) -> bool {
+    matches!(name, Name::Path(_))
 }
 
 /// Several contestants, each once: names with commas; `all` stands for every preset.
@@ -92,7 +150,7 @@ pub struct Contestants(pub Vec<Contestant>);
 impl FromStr for Contestants {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Contestants, String> {
+    fn from_str(text: &str) -> std::result::Result<Contestants, String> {
         let mut found = Vec::new();
         for name in text.split(',').map(str::trim) {
             let named = match name {
@@ -120,12 +178,18 @@ mod tests {
 
     #[test]
     fn contestants_are_read_back_from_their_labels() {
-        let text = "syscall,v2+mmsg,ring-v2@spin,ring-v2-xsk@adaptive,ring@adaptive=1.5us";
+        let text = "syscall,v2+mmsg,ring-v2@spin,ring-v2-xsk@adaptive,ring@adaptive=1.5us,latency,\
+                    ring@latency,ring-v2@balanced@epoll,throughput@spin";
         let Contestants(contestants) = text.parse().unwrap();
+        assert_eq!(contestants.len(), 9);
         for contestant in contestants {
             assert_eq!(contestant.to_string().parse(), Ok(contestant), "{contestant}");
         }
         assert_eq!(labels("ring-v2@epoll, v3+ring"), ["ring-v2", "ring"]);
+        assert_eq!(
+            labels("ring@spin@latency,latency@epoll"),
+            ["ring@latency@spin", "latency@epoll"]
+        );
     }
 
     #[test]
@@ -140,8 +204,13 @@ mod tests {
         let refuse = |text: &str| text.parse::<Contestants>().unwrap_err();
         assert!(refuse("ring@fast").contains("adaptive=TIME"));
         assert!(refuse("rings@spin").contains("ring-v2-xsk"));
+        assert!(refuse("latent").contains("latency"));
         assert!(refuse("ring@adaptive=0us").contains("longer than zero"));
-        assert!(refuse("ring@spin=5us").contains("unknown wait"));
+        for twice in
+            ["ring@spin=5us", "ring@spin@epoll", "latency@balanced", "ring@latency@latency"]
+        {
+            assert!(refuse(twice).contains("one wait"), "{twice}");
+        }
         assert!(refuse("ring,,mmsg").contains("unknown path ''"));
     }
 }

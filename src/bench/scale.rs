@@ -43,14 +43,12 @@ pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
 }
 
 /// Two workers, one on the generator's CPU and one on the engine's.
-pub(super) fn engine_config(testbed: &Testbed, plan: &TrialPlan) -> EngineConfig {
-    EngineConfig {
-        workers: 2,
-        cpus: vec![plan.cpus.0, plan.cpus.1],
+pub(super) fn engine_config(testbed: &Testbed, plan: &TrialPlan) -> Result<EngineConfig> {
+    Ok(EngineConfig {
         fanout: Some(FanoutMode::Cpu),
         ether_types: ETHER_TYPES.to_vec(),
-        ..plan.engine_config(testbed)
-    }
+        ..plan.engine_config(testbed, &[plan.cpus.0, plan.cpus.1])?
+    })
 }
 
 /// Two workers and what fills them.
@@ -64,8 +62,9 @@ struct Pair {
 /// Runs one trial in the calling thread, which must be in the generator's network namespace.
 pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, EngineSummary)> {
     let cpus = [plan.cpus.0, plan.cpus.1];
-    let engine = Engine::start(&engine_config(testbed, plan))?;
-    let frames = drain_frames(plan.contestant.path, plan.size);
+    let config = engine_config(testbed, plan)?;
+    let engine = Engine::start(&config)?;
+    let frames = drain_frames(&config, plan.size);
     let open = |number: usize| {
         let mut load = plan.frames(testbed);
         load.cpu = Some(cpus[number]);

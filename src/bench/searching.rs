@@ -4,35 +4,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::search::burst::{BurstConfig, BurstMeasurer, BurstOutcome, BurstResult, longest_burst};
-use super::search::goal::SearchConfig;
+use super::contestant::Contestant;
+use super::line_rate::LineRate;
+use super::search::burst::{
+    BufferTime, BurstConfig, BurstMeasurer, BurstOutcome, BurstResult, buffer_time, longest_burst,
+};
+use super::search::goal::{SearchConfig, SearchGoal};
 use super::search::loss_curve::{LossCurve, LossCurveConfig, LossPoint, loss_curve};
-use super::search::result::SearchResult;
+use super::search::result::{GoalResult, SearchResult};
 use super::search::search;
 use super::search::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
 use super::testbed::Testbed;
 use super::trial::{QUIET, frames_for};
-use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::config::EngineConfig;
 use crate::engine::pool::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::generator::Generator;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
 use crate::load::run::{Load, LoadOutcome, LoadPlan};
+use crate::load::sizes::Sizes;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::latency::LatencySummary;
 use crate::sys::clock;
-use crate::units::FrameSize;
 
 /// What is searched over, beside the search's own parameters.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The path.
-    pub path: PathName,
-    /// The frames.
-    pub size: FrameSize,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
+    /// The frames: of one size, or a mix.
+    pub sizes: Sizes,
     /// CPUs of the generator and of the engine.
     pub cpus: (usize, usize),
+    /// What the generator alone sends into a sink, in frames per second ([`Sinks`]).
+    pub sink_pps: f64,
     /// The cap on ring memory.
     pub ring_memory: Arc<MemoryBudget>,
     /// Ends everything early.
@@ -42,27 +48,44 @@ pub struct Subject {
 /// A finished search over one path with one size.
 #[derive(Debug)]
 pub struct SearchRun {
-    /// The path.
-    pub path: PathName,
-    /// The size.
-    pub size: FrameSize,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
+    /// The frames.
+    pub sizes: Sizes,
+    /// Which repetition of the whole it is, from 1.
+    pub repetition: usize,
     /// What the generator alone sends into a sink, in frames per second.
     pub sink_pps: f64,
     /// What was found.
     pub result: SearchResult,
-    /// Response times at parts of the found rate: percent, load in frames per second, latencies.
-    pub latencies: Vec<(u32, f64, LatencySummary)>,
+    /// Response times at parts of the found rate.
+    pub latencies: Vec<LatencyPoint>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// Response times at a part of the found rate.
+#[derive(Clone, Debug)]
+pub struct LatencyPoint {
+    /// The part, in percent.
+    pub percent: u32,
+    /// The load, in frames per second.
+    pub load_pps: f64,
+    /// Response times.
+    pub latency: LatencySummary,
+    /// How the generator spoiled the trial, if it did.
+    pub void: Option<VoidReason>,
 }
 
 /// A finished loss curve.
 #[derive(Debug)]
 pub struct CurveRun {
-    /// The path.
-    pub path: PathName,
-    /// The size.
-    pub size: FrameSize,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
+    /// The frames.
+    pub sizes: Sizes,
+    /// What counts as 100 %: what the generator alone sends into a sink, in frames per second.
+    pub sink_pps: f64,
     /// The curve.
     pub curve: LossCurve,
 }
@@ -70,38 +93,73 @@ pub struct CurveRun {
 /// Finished bursts.
 #[derive(Debug)]
 pub struct BurstRun {
-    /// The path.
-    pub path: PathName,
-    /// The size.
-    pub size: FrameSize,
+    /// The path, and how its worker waits.
+    pub path: Contestant,
+    /// The frames.
+    pub sizes: Sizes,
     /// What was found.
     pub result: BurstResult,
+    /// The throughput that a short search found before, which the buffer time needs.
+    pub throughput: Option<GoalResult>,
+    /// The rate of the bursts, in frames per second: the wire's where it is known, else that at
+    /// which the generator sent them.
+    pub burst_pps: Option<f64>,
+    /// The buffer that the mean implies; `None` where the throughput is not below the bursts' rate.
+    pub buffer: Option<BufferTime>,
 }
 
 /// Parts of the found rate, in percent, at which response times are taken (as FD.io CSIT does).
 const LATENCY_PERCENTS: [u32; 3] = [10, 50, 90];
-/// How long the generator's own ceiling is measured.
-const SINK_TRIAL: Duration = Duration::from_millis(500);
-/// How long response times are taken at each part of the rate.
+/// How long the generator's own ceiling is measured, and how often: other work may take its CPU, and
+/// nothing makes it faster than it is, so the best one counts.
+const SINK_TRIAL: Duration = Duration::from_millis(200);
+const SINK_TRIALS: usize = 3;
+/// How long response times are taken at each part of the rate, at most.
 const LATENCY_TRIAL: Duration = Duration::from_secs(1);
+/// What a trial takes beside its duration: rings made and unmade, warm-up, stragglers.
+const TRIAL_OVERHEAD: Duration = Duration::from_millis(200);
 /// How long a trial waits for its last echoes.
 const DRAIN: Duration = Duration::from_millis(100);
-/// A trial in which a larger part of the load was not offered says nothing about the device. As wide
-/// as the default goal width: a generator that is kept from its CPU for a few milliseconds of a second
-/// does not spoil a trial, whose load is known all the same.
-const SHORTFALL_MAX: f64 = 0.005;
+/// A trial in which a larger part of the frames never left says nothing about the device. Frames
+/// that only left late do not spoil it: a generator that is kept from its CPU for some milliseconds
+/// sends what was due meanwhile as soon as it is back, which no device finds easier.
+const UNSENT_MAX: f64 = 0.005;
+/// Nor does a trial that took so much longer for its frames than it should. With trials of half a
+/// second and more the bounded time after their end, in which late frames still leave, is less.
+const SHORTFALL_MAX: f64 = 0.02;
 /// Sent before each trial counts, so that it does not begin in a cold cache.
 const WARM_UP: Duration = Duration::from_millis(20);
 
-/// What the generator sends in a second when nobody answers: its ceiling. In the generator's
-/// namespace, with no engine at the other end.
-pub fn sink_pps(testbed: &Testbed, subject: &Subject) -> Result<f64> {
-    let device = Device { testbed, subject };
-    let outcome = device.load(Rate::Max, SINK_TRIAL)?;
-    Ok(outcome.achieved_pps())
+/// What the generator alone sends in a second when nobody answers: its ceiling. Measured once for
+/// each size, whatever the path.
+#[derive(Debug, Default)]
+pub struct Sinks(Vec<(Sizes, f64)>);
+
+impl Sinks {
+    /// The ceiling for the subject's sizes, in frames per second; measured if it is not known yet,
+    /// in the generator's namespace, with no engine at the other end.
+    pub fn pps(&mut self, testbed: &Testbed, subject: &Subject) -> Result<f64> {
+        if let Some(&(_, pps)) = self.0.iter().find(|(sizes, _)| *sizes == subject.sizes) {
+            return Ok(pps);
+        }
+        let device = Device { testbed, subject };
+        let mut best_pps = 0.0f64;
+        for _ in 0..SINK_TRIALS {
+            best_pps = best_pps.max(device.load(Rate::Max, SINK_TRIAL)?.achieved_pps());
+        }
+        if best_pps < 1.0 && !device.is_stopped() {
+            return Err(Error::Run(
+                "the generator sent nothing into a sink: is the link up?".into(),
+            ));
+        }
+        self.0.push((subject.sizes.clone(), best_pps));
+        Ok(best_pps)
+    }
 }
 
 /// Searches, in the generator's namespace; `after_trial` is told of each trial.
+///
+/// The time of `config` is that of the search and of the response times after it.
 pub fn run_search(
     testbed: &Testbed,
     subject: &Subject,
@@ -109,8 +167,11 @@ pub fn run_search(
     after_trial: &mut dyn FnMut(&TrialRecord),
 ) -> Result<SearchRun> {
     let began = Instant::now();
-    let sink_pps = sink_pps(testbed, subject)?;
-    config.max_load_pps = config.max_load_pps.min(sink_pps.floor());
+    let longest = config.goals.iter().map(|goal| goal.final_trial_duration).max();
+    let latency_trial = LATENCY_TRIAL.min(longest.unwrap_or(LATENCY_TRIAL));
+    let latencies_take = (latency_trial + TRIAL_OVERHEAD) * LATENCY_PERCENTS.len() as u32;
+    config.max_duration -= latencies_take.min(config.max_duration / 2);
+    below_the_sink(&mut config, subject);
     let engine = start_engine(testbed, subject)?;
     let mut device = Device { testbed, subject };
     let result = search(&mut device, &config, after_trial)?;
@@ -119,74 +180,105 @@ pub fn run_search(
     for percent in LATENCY_PERCENTS {
         let Some(found) = found.filter(|_| !device.is_stopped()) else { break };
         let load_pps = found * f64::from(percent) / 100.0;
-        let outcome = device.measure(load_pps, LATENCY_TRIAL)?;
-        latencies.extend(outcome.latency.map(|latency| (percent, load_pps, latency)));
+        let TrialOutcome { latency, void, .. } = device.measure(load_pps, latency_trial)?;
+        if let Some(latency) = latency.filter(|_| !device.is_stopped()) {
+            latencies.push(LatencyPoint { percent, load_pps, latency, void });
+        }
     }
     engine.stop();
     let elapsed = began.elapsed();
-    let Subject { path, size, .. } = *subject;
-    Ok(SearchRun { path, size, sink_pps, result, latencies, elapsed })
+    let Subject { path, sizes, sink_pps, .. } = subject.clone();
+    Ok(SearchRun { path, sizes, repetition: 1, sink_pps, result, latencies, elapsed })
 }
 
-/// Measures a loss curve up to what the generator alone can send, in the generator's namespace.
+/// The generator cannot offer more than into a sink.
+fn below_the_sink(config: &mut SearchConfig, subject: &Subject) {
+    let sink_pps = subject.sink_pps.floor().max(config.min_load_pps);
+    config.max_load_pps = config.max_load_pps.min(sink_pps);
+}
+
+/// Measures a loss curve up to what the generator alone can send, in the generator's namespace;
+/// `after_point` is told of each load.
 pub fn run_curve(
     testbed: &Testbed,
     subject: &Subject,
-    step_percent: f64,
-    trials: usize,
-    trial_duration: Duration,
+    config: &LossCurveConfig,
     after_point: &mut dyn FnMut(&LossPoint),
 ) -> Result<CurveRun> {
-    let sink_pps = sink_pps(testbed, subject)?;
     let engine = start_engine(testbed, subject)?;
-    let config = LossCurveConfig {
-        first_percent: step_percent,
-        step_percent,
-        trials,
-        trial_duration,
-        ..LossCurveConfig::up_to(sink_pps.floor().max(1.0))
-    };
-    let curve = loss_curve(&mut Device { testbed, subject }, &config, after_point)?;
+    let curve = loss_curve(&mut Device { testbed, subject }, config, after_point)?;
     engine.stop();
-    let Subject { path, size, .. } = *subject;
-    Ok(CurveRun { path, size, curve })
+    let Subject { path, sizes, sink_pps, .. } = subject.clone();
+    Ok(CurveRun { path, sizes, sink_pps, curve })
 }
 
-/// Searches the longest burst without loss, in the generator's namespace.
+/// Searches the longest burst without loss, in the generator's namespace; `after_repetition` is told
+/// of each. A short search for the throughput comes before.
 pub fn run_burst(
     testbed: &Testbed,
     subject: &Subject,
     config: &BurstConfig,
     pause: Duration,
+    line_rate: Option<LineRate>,
+    after_repetition: &mut dyn FnMut(u64),
 ) -> Result<BurstRun> {
     let engine = start_engine(testbed, subject)?;
+    let mut brief = brief_search();
+    below_the_sink(&mut brief, subject);
+    let found = search(&mut Device { testbed, subject }, &brief, &mut |_| {})?;
+    let throughput = found.goals.into_iter().next();
     let mut load = subject_load(testbed, subject);
     load.hold_unread(config.max_frames.min(BURST_FRAMES_MAX));
     let generator = Generator::open(&load, &subject.ring_memory)?;
     let mut bursts = Bursts { generator, subject, pause };
-    let result = longest_burst(&mut bursts, config)?;
+    let result = longest_burst(&mut bursts, config, after_repetition)?;
     drop(bursts);
     engine.stop();
-    let Subject { path, size, .. } = *subject;
-    Ok(BurstRun { path, size, result })
+    let mean_bytes = subject.sizes.mean().map_or(0.0, |mean| mean.as_f64());
+    let wire_pps = line_rate.map(|line| line.frames_per_second(mean_bytes));
+    let burst_pps = wire_pps.or(result.sent_pps);
+    let throughput_pps = throughput.as_ref().and_then(|goal| goal.lower_bound_pps);
+    let buffer = match (result.mean_frames, burst_pps, throughput_pps) {
+        (Some(mean), Some(burst), Some(throughput)) => buffer_time(mean, burst, throughput),
+        _ => None,
+    };
+    let Subject { path, sizes, .. } = subject.clone();
+    Ok(BurstRun { path, sizes, result, throughput, burst_pps, buffer })
 }
+
+/// A throughput without loss, to two percent, in some seconds: enough to correct a buffer time.
+fn brief_search() -> SearchConfig {
+    let trial = Duration::from_millis(200);
+    SearchConfig {
+        goals: vec![SearchGoal {
+            initial_trial_duration: trial,
+            final_trial_duration: trial,
+            duration_sum: 5 * trial,
+            width: 0.02,
+            ..SearchGoal::default()
+        }],
+        confirmation: None,
+        max_duration: Duration::from_secs(8),
+        ..SearchConfig::between(MIN_LOAD_PPS, f64::from(u32::MAX))
+    }
+}
+
+/// The lowest load that a search tries, in frames per second.
+pub const MIN_LOAD_PPS: f64 = 1000.0;
 
 /// The longest burst that can be asked for: the generator's ring holds so many echoes unread.
 pub const BURST_FRAMES_MAX: u64 = 20_000;
 
 fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {
     Engine::start(&EngineConfig {
-        namespace: Some(testbed.engine.namespace.clone()),
-        path: subject.path,
         cpus: vec![subject.cpus.1],
         ring_memory: Arc::clone(&subject.ring_memory),
-        force: testbed.force,
-        ..EngineConfig::new(&testbed.engine.link.name)
+        ..subject.path.engine_config(testbed)
     })
 }
 
 fn subject_load(testbed: &Testbed, subject: &Subject) -> LoadConfig {
-    frames_for(testbed, subject.size, subject.cpus.0, &subject.stop)
+    frames_for(testbed, subject.sizes.clone(), subject.cpus.0, &subject.stop)
 }
 
 /// A path under test.
@@ -213,10 +305,12 @@ impl Measurer for Device<'_> {
         let began = Instant::now();
         let asked = Rate::frames(load_pps.round().max(1.0) as u64);
         let outcome = self.load(asked, duration)?;
+        let unsent = outcome.unsent_late + outcome.unsent_refused;
         let void = if outcome.kernel.drops > 0 {
             Some(VoidReason::OwnDrops { frames: outcome.kernel.drops })
         } else {
-            let short = outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
+            let short = unsent as f64 > UNSENT_MAX * outcome.offered as f64
+                || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
             short.then_some(VoidReason::BehindSchedule)
         };
         Ok(TrialOutcome {
@@ -253,7 +347,8 @@ impl BurstMeasurer for Bursts<'_> {
         } else {
             (sent < frames).then_some(VoidReason::BehindSchedule)
         };
-        Ok(BurstOutcome { sent, lost: sent - report.tally.intact, void })
+        let sent_pps = Some(report.offered_pps());
+        Ok(BurstOutcome { sent, lost: sent - report.tally.intact, sent_pps, void })
     }
 
     fn is_stopped(&self) -> bool {

@@ -8,7 +8,7 @@ use super::contestant::Contestant;
 use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
 use super::scale;
 use super::testbed::Testbed;
-use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::config::EngineConfig;
 use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::engine::turn::LatencyMode;
@@ -20,6 +20,7 @@ use crate::load::rate::Rate;
 use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
+use crate::ring::geometry::GeometryChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::clock;
@@ -80,19 +81,18 @@ const EMPTIED: Duration = Duration::from_secs(1);
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 
 impl TrialPlan {
-    /// The engine that is put under load.
-    pub(super) fn engine_config(&self, testbed: &Testbed) -> EngineConfig {
-        EngineConfig {
-            cpus: vec![self.cpus.1],
+    /// The engine that is put under load, with a worker on each of `cpus`.
+    pub(super) fn engine_config(&self, testbed: &Testbed, cpus: &[usize]) -> Result<EngineConfig> {
+        Ok(EngineConfig {
             latency: self.latency,
             ring_memory: Arc::clone(&self.ring_memory),
-            ..self.contestant.engine_config(testbed)
-        }
+            ..self.contestant.engine_config(testbed, cpus)?
+        })
     }
 
     /// The frames that it gets.
     pub(super) fn frames(&self, testbed: &Testbed) -> LoadConfig {
-        let mut frames = frames_for(testbed, self.size, self.cpus.0, &self.stop);
+        let mut frames = frames_for(testbed, Sizes::Fixed(self.size), self.cpus.0, &self.stop);
         frames.quiet = QUIET;
         frames
     }
@@ -113,14 +113,16 @@ impl TrialPlan {
 }
 
 /// Starts and stops each engine that the plan's loads need: what fails here fails in every trial.
-pub fn check(testbed: &Testbed, plan: &TrialPlan) -> Result<()> {
+/// Returns what the contestant comes to.
+pub fn check(testbed: &Testbed, plan: &TrialPlan) -> Result<EngineConfig> {
+    let config = plan.engine_config(testbed, &[plan.cpus.1])?;
     if plan.loads.iter().any(|load| *load != LoadKind::Scale) {
-        Engine::start(&plan.engine_config(testbed))?.stop();
+        Engine::start(&config)?.stop();
     }
     if plan.loads.contains(&LoadKind::Scale) {
-        Engine::start(&scale::engine_config(testbed, plan))?.stop();
+        Engine::start(&scale::engine_config(testbed, plan)?)?.stop();
     }
-    Ok(())
+    Ok(config)
 }
 
 /// Runs one trial. The calling thread must be in the generator's network namespace, and is pinned to
@@ -130,8 +132,10 @@ pub fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<Trial> {
         plan.loads.iter().partition(|load| **load != LoadKind::Scale);
     let mut trial = Trial::default();
     if !alone.is_empty() {
-        let engine = Engine::start(&plan.engine_config(testbed))?;
-        let mut turn = Turn { testbed, plan, engine, forwarding_pps: 0.0 };
+        let config = plan.engine_config(testbed, &[plan.cpus.1])?;
+        let engine = Engine::start(&config)?;
+        let drain_frames = drain_frames(&config, plan.size);
+        let mut turn = Turn { testbed, plan, engine, drain_frames, forwarding_pps: 0.0 };
         turn.forwarding_pps = turn.offer(LoadKind::Flood, WARM_UP)?.echoed_pps;
         for load in alone {
             if plan.stop.load(Ordering::Relaxed) {
@@ -159,6 +163,8 @@ struct Turn<'a> {
     testbed: &'a Testbed,
     plan: &'a TrialPlan,
     engine: Engine,
+    /// How many frames it holds while it is paused.
+    drain_frames: u64,
     /// What it forwarded at flood, in frames per second.
     forwarding_pps: f64,
 }
@@ -200,12 +206,11 @@ impl Turn<'_> {
 
     /// Fills the paused engine's socket or ring, then has it echo what it holds.
     fn drain(&self) -> Result<Observation> {
-        let frames = drain_frames(self.plan.contestant.path, self.plan.size);
         let mut load = self.plan.frames(self.testbed);
-        load.hold_unread(frames);
+        load.hold_unread(self.drain_frames);
         let mut generator = Generator::open(&load, &self.plan.ring_memory)?;
         self.engine.pause();
-        generator.send_burst(frames)?;
+        generator.send_burst(self.drain_frames)?;
         clock::sleep(SETTLE);
         let cpu_before_ns = self.engine.cpu_ns();
         self.engine.resume();
@@ -215,30 +220,33 @@ impl Turn<'_> {
     }
 }
 
-/// Frames of one size from the generator to the engine, by a thread on `cpu`.
+/// Frames of these sizes from the generator to the engine, by a thread on `cpu`.
 pub(super) fn frames_for(
     testbed: &Testbed,
-    size: FrameSize,
+    sizes: Sizes,
     cpu: usize,
     stop: &Arc<AtomicBool>,
 ) -> LoadConfig {
     let here = &testbed.generator.link;
     let there = MacAddress(testbed.engine.link.mac);
     let mut load = LoadConfig::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
-    load.sizes = Sizes::Fixed(size);
+    load.sizes = sizes;
     load.cpu = Some(cpu);
     load.stop = Arc::clone(stop);
     load
 }
 
-/// Frames that fill most of what a path holds while nobody empties it, with the default geometry:
-/// V3 blocks pack frames, V2 has a slot for each, and the kernel charges a socket's buffer with
-/// each frame's `truesize`.
-pub(super) fn drain_frames(path: PathName, size: FrameSize) -> u64 {
+/// Frames that fill most of what an engine's socket or ring holds while nobody empties it: V3 blocks
+/// pack frames, V2 has a slot for each, and the kernel charges a socket's buffer with each frame's
+/// `truesize`.
+pub(super) fn drain_frames(config: &EngineConfig, size: FrameSize) -> u64 {
     let bytes = size.socket_bytes();
-    let (room, each) = match path.rx {
-        RxName::V3 => (3 << 20, bytes + 96),
-        RxName::V2 => (3 << 20, (bytes + 80).next_power_of_two().max(2048)),
+    let GeometryChoice { block_bytes, blocks, .. } = config.receive_ring;
+    // Three quarters of it; by default it has 4 MiB.
+    let ring = block_bytes.zip(blocks).map_or(3 << 20, |(bytes, count)| bytes * count / 4 * 3);
+    let (room, each) = match config.path.rx {
+        RxName::V3 => (ring, bytes + 96),
+        RxName::V2 => (ring, (bytes + 80).next_power_of_two().max(2048)),
         RxName::Recv | RxName::Recvmsg | RxName::Mmsg => {
             (6 << 20, (bytes + 576).next_power_of_two().max(1024))
         }

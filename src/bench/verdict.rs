@@ -191,6 +191,8 @@ mod tests {
     use crate::bench::contestant::Contestant;
     use crate::bench::observation::Observation;
     use crate::bench::trial::Trial;
+    use crate::engine::config::PathName;
+    use crate::engine::wait::Wait;
     use crate::load::report::{LoadReport, Tally};
     use crate::stats::latency::LatencySummary;
 
@@ -226,7 +228,13 @@ mod tests {
             ..Trial::default()
         });
         let contestant: Contestant = name.parse().unwrap();
-        ContestantResult { contestant, size: FrameSize::smallest(), trials: trials.collect() }
+        ContestantResult {
+            contestant,
+            path: PathName::RING,
+            wait: Wait::Epoll,
+            size: FrameSize::smallest(),
+            trials: trials.collect(),
+        }
     }
 
     fn say(results: Vec<ContestantResult>) -> String {

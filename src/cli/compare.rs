@@ -32,8 +32,9 @@ Paths, pairs of a receive half and a TX half:
   ring-v2-xsk  TPACKET_V2 receive ring, and AF_XDP for sending only
   xdp          AF_XDP both ways; needs privileges
   v2+mmsg      any other pair of v3, v2, recv, recvmsg, mmsg, xsk and ring, mmsg, send, xsk
-  PATH@spin    the worker never sleeps; PATH@adaptive, PATH@adaptive=100us: it looks for more so long
-               (50us) after the last frame before it sleeps; PATH@epoll: it sleeps at once, the default
+  PATH@WAIT    how the worker waits: @epoll (the default), @spin, @adaptive, @adaptive=100us
+  PROFILE      throughput, latency or balanced: chooses path, receive ring, wait and batch; with
+               @WAIT if asked for. PATH@PROFILE: the same for a path of your own choice
 One that cannot run here is named with the reason, and does not stop the others.
 
 Loads, in this order within each trial:
@@ -53,6 +54,7 @@ Examples:
   linerate compare                                  no root needed: makes its own veth testbed
   linerate compare --paths all --trials 9 --json result.json
   linerate compare --paths syscall,ring-v2,ring-v2@spin -s 64 --loads ping,light,half
+  linerate compare --paths syscall,throughput,latency,balanced
   linerate compare --paths syscall,ring,mmsg --loads scale -s 64
   sudo linerate compare -i eth1 --dut-interface eth2    two ports of this machine, cabled together
 
@@ -64,7 +66,8 @@ Exit code 130 after Ctrl-C.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct CompareArgs {
-    /// Packet paths, each with @spin or @adaptive if asked for, with commas; `all` for every preset
+    /// Packet paths or profiles, each with @WAIT or @PROFILE if asked for, with commas; `all` for
+    /// every preset
     #[arg(
         long,
         value_name = "LIST",
@@ -93,7 +96,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
-    /// The generator's TX half: ring, mmsg or send [default: the fastest]
+    /// The generator's TX half: xsk, ring, mmsg or send [default: ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
@@ -165,11 +168,11 @@ fn expected(config: &CompareConfig) -> Duration {
     trial * u32::try_from(trials).unwrap_or(u32::MAX)
 }
 
-fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+pub(super) fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
     let mut kept = Vec::new();
     for value in values {
         if !kept.contains(value) {
-            kept.push(*value);
+            kept.push(value.clone());
         }
     }
     kept

@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::compare::{parse_trial_duration, parse_trials};
+use super::compare::{distinct, parse_trial_duration, parse_trials};
 use super::load::parse_ratio;
 use super::testbed::TestbedArgs;
+use crate::bench::contestant::Contestants;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;
-use crate::bench::search::goal::{SearchConfig, SearchGoal};
-use crate::bench::searching::{BURST_FRAMES_MAX, Subject, run_burst, run_curve, run_search};
+use crate::bench::search::goal::{Procedure, SearchConfig, SearchGoal};
+use crate::bench::search::loss_curve::LossCurveConfig;
+use crate::bench::search::repeats::{Repetition, agreement};
+use crate::bench::searching::{
+    BURST_FRAMES_MAX, MIN_LOAD_PPS, SearchRun, Sinks, Subject, run_burst, run_curve, run_search,
+};
 use crate::bench::testbed::Testbed;
-use crate::engine::config::PathName;
 use crate::error::{Error, Result, exit};
-use crate::report::search::SearchReport;
+use crate::load::sizes::Sizes;
+use crate::report::search::{Agreed, SearchReport, goal_name};
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
 use crate::sys::offload::Ethtool;
@@ -27,13 +32,17 @@ use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 const SEARCH_EXAMPLES: &str = "\
 Examples:
   linerate search                                   NDR and PDR in a testbed of its own, no root
-  linerate search --sizes 64,1518 --paths ring,ring-v2,syscall --json result.json
-  linerate search --loss 0,0.1%,0.5% --confirm 5s
+  linerate search --sizes 64,1518                   two sizes, two paths: under three minutes
+  linerate search --sizes 64,imix --paths ring-v2 --loss 0,0.1%,0.5% --json result.json
+  linerate search --sizes 64 --repeat 3             do repeated searches agree within 10 %?
   sudo linerate search -i eth1 --dut-interface eth2 --rfc2544
 
 Several short trials decide a load (MLRsearch, RFC 9971): it counts as a lower bound when at most
 --exceed of their time lost more than --loss. Trials in which the generator could not offer the load
 are void and repeated; if it cannot offer more than the device stands, the result says \"at least\".
+Where trials at one load disagree, the bounds are wider than --width, and the result says why. If the
+long trial of --confirm loses more than the goal allows, the bound is searched anew where more than
+the width is lost, and else called not confirmed.
 Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput.
 
 Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
@@ -48,7 +57,9 @@ summary).";
 
 const BURST_NOTES: &str = "\
 Frames back to back, as fast as the generator sends: the longest burst of which every frame comes
-back intact. If that is --max-frames, the result says \"at least\".
+back intact. If that is --max-frames, the result says \"at least\". A short search for the throughput
+comes before it: the buffer time of RFC 9004 is that of the mean burst at the rate at which bursts
+come in, less what the path forwarded meanwhile.
 
 Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
 summary).";
@@ -56,13 +67,10 @@ summary).";
 /// What all three work on.
 #[derive(Args, Debug)]
 pub struct SubjectArgs {
-    /// Packet paths, with commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "ring,syscall")]
-    paths: Vec<PathName>,
-
-    /// Frame sizes with FCS, with commas
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
-    sizes: Vec<FrameSize>,
+    /// Packet paths as in `compare`, each with @spin or @adaptive if asked for, with commas; `all`
+    /// for every preset. The default: the path for throughput, and the plain one
+    #[arg(long, value_name = "LIST", default_value = "ring,syscall")]
+    paths: Contestants,
 
     #[command(flatten)]
     testbed: TestbedArgs,
@@ -76,6 +84,16 @@ pub struct SubjectArgs {
 #[derive(Args, Debug)]
 #[command(after_help = SEARCH_EXAMPLES, allow_negative_numbers = true)]
 pub struct SearchArgs {
+    /// Frame sizes with FCS, with commas: 64, imix, 64-1518:64 (a sweep is one mix)
+    #[arg(
+        short,
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "64,128,256,512,1024,1280,1518"
+    )]
+    sizes: Vec<Sizes>,
+
     #[command(flatten)]
     subject: SubjectArgs,
 
@@ -104,12 +122,17 @@ pub struct SearchArgs {
     width: f64,
 
     /// A last, longer trial at the found rate; 0 for none
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     confirm: Duration,
 
-    /// Time for one size and path, beyond which the search says what it has
+    /// Time for one size and path, response times included. The search makes do with wider bounds
+    /// before it is over
     #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_positive_duration)]
     max_duration: Duration,
+
+    /// Search everything so often, in turn, and say whether the results agree
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_repeat, allow_hyphen_values = true)]
+    repeat: usize,
 
     /// RFC 2544 section 26.1: trials of 60 s, none may be lost. Takes an hour or so a size and path
     #[arg(long, conflicts_with_all = ["loss", "trial_duration", "initial_duration", "duration_sum", "exceed", "width", "confirm", "max_duration"])]
@@ -120,6 +143,10 @@ pub struct SearchArgs {
 #[derive(Args, Debug)]
 #[command(after_help = CURVE_NOTES, allow_negative_numbers = true)]
 pub struct LossCurveArgs {
+    /// Frame sizes with FCS, with commas: 64, imix, 64-1518:64 (a sweep is one mix)
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
+    sizes: Vec<Sizes>,
+
     #[command(flatten)]
     subject: SubjectArgs,
 
@@ -140,6 +167,10 @@ pub struct LossCurveArgs {
 #[derive(Args, Debug)]
 #[command(after_help = BURST_NOTES, allow_negative_numbers = true)]
 pub struct BurstArgs {
+    /// Frame sizes with FCS, with commas: 64, imix, 64-1518:64 (a sweep is one mix)
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
+    sizes: Vec<Sizes>,
+
     #[command(flatten)]
     subject: SubjectArgs,
 
@@ -161,21 +192,32 @@ impl SearchArgs {
     pub fn run(self) -> Result<u8> {
         let config = self.config();
         config.check()?;
-        let mut runs = Vec::new();
-        let verbose = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        let mut bench = Bench::open(&self.subject, "search")?;
-        let code = bench.each(&self.subject, |testbed, subject, report| {
-            report.heading(&format!("{} B, path {}", subject.size, subject.path));
-            let run = run_search(testbed, subject, config.clone(), &mut |record| {
-                if verbose {
-                    report.trial(record);
-                }
+        let mut runs: Vec<SearchRun> = Vec::new();
+        let sizes = distinct(&self.sizes);
+        let mut bench = Bench::open(&self.subject, &sizes, "search")?;
+        let searches = sizes.len() * self.subject.paths.0.len() * self.repeat;
+        bench.report.expect(searches, config.max_duration);
+        let mut code = exit::OK;
+        for repetition in 1..=self.repeat {
+            let turn = (self.repeat > 1).then_some((repetition, self.repeat));
+            let ended = bench.each(&self.subject, &sizes, |testbed, subject, report| {
+                report.heading(&subject.sizes, subject.path, turn);
+                report.search_begins(config.max_duration);
+                let after_trial = &mut |record: &_| report.trial(record);
+                let run = run_search(testbed, subject, config.clone(), after_trial)?;
+                let run = SearchRun { repetition, ..run };
+                report.found(&run);
+                runs.push(run);
+                Ok(())
             })?;
-            report.found(&run);
-            runs.push(run);
-            Ok(())
-        })?;
-        bench.report.write_searches(&bench.testbed, bench.interrupt.caught(), &runs)?;
+            code = code.max(ended);
+        }
+        let agreed = if self.repeat > 1 { agreed(&runs) } else { Vec::new() };
+        if !agreed.is_empty() {
+            bench.report.agreed(&agreed);
+        }
+        let interrupted = bench.interrupt.caught();
+        bench.report.write_searches(&bench.testbed, interrupted, &runs, &agreed)?;
         Ok(code)
     }
 
@@ -200,28 +242,64 @@ impl SearchArgs {
             initial_trial_duration: self.initial_duration.min(self.trial_duration),
             final_trial_duration: self.trial_duration,
             width: self.width,
+            procedure: Procedure::Conditional,
         }
     }
 }
 
-/// The lowest load that is tried, in frames per second.
-const MIN_LOAD_PPS: f64 = 1000.0;
+/// How far the repetitions of each search agree, goal by goal.
+fn agreed(runs: &[SearchRun]) -> Vec<Agreed> {
+    let mut agreed = Vec::new();
+    for first in runs.iter().filter(|run| run.repetition == 1) {
+        let alike = |run: &&SearchRun| run.path == first.path && run.sizes == first.sizes;
+        for (at, goal) in first.result.goals.iter().enumerate() {
+            let repetitions: Vec<Repetition> = runs
+                .iter()
+                .filter(alike)
+                .map(|run| Repetition { goal: &run.result.goals[at], sink_pps: run.sink_pps })
+                .collect();
+            agreed.push(Agreed {
+                path: first.path,
+                sizes: first.sizes.clone(),
+                goal: goal_name(goal),
+                agreement: agreement(&repetitions),
+            });
+        }
+    }
+    agreed
+}
 
 impl LossCurveArgs {
     /// Measures, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let mut runs = Vec::new();
-        let mut bench = Bench::open(&self.subject, "loss-curve")?;
-        let code = bench.each(&self.subject, |testbed, subject, report| {
-            report.heading(&format!("{} B, path {}", subject.size, subject.path));
-            let (step, trials, duration) = (self.step, self.trials, self.trial_duration);
-            let run = run_curve(testbed, subject, step, trials, duration, &mut |_| {})?;
+        let sizes = distinct(&self.sizes);
+        let mut bench = Bench::open(&self.subject, &sizes, "loss-curve")?;
+        let code = bench.each(&self.subject, &sizes, |testbed, subject, report| {
+            let config = self.config(subject.sink_pps);
+            report.heading(&subject.sizes, subject.path, None);
+            report.curve_begins(config.loads());
+            let mut done = 0;
+            let run = run_curve(testbed, subject, &config, &mut |point| {
+                done += 1;
+                report.point(done, point);
+            })?;
             report.curve(&run);
             runs.push(run);
             Ok(())
         })?;
         bench.report.write_curves(&bench.testbed, bench.interrupt.caught(), &runs)?;
         Ok(code)
+    }
+
+    fn config(&self, sink_pps: f64) -> LossCurveConfig {
+        LossCurveConfig {
+            first_percent: self.step,
+            step_percent: self.step,
+            trials: self.trials,
+            trial_duration: self.trial_duration,
+            ..LossCurveConfig::up_to(sink_pps.floor().max(1.0))
+        }
     }
 }
 
@@ -231,10 +309,17 @@ impl BurstArgs {
         let config =
             BurstConfig { repetitions: self.repetitions, ..BurstConfig::up_to(self.max_frames) };
         let mut runs = Vec::new();
-        let mut bench = Bench::open(&self.subject, "burst")?;
-        let code = bench.each(&self.subject, |testbed, subject, report| {
-            report.heading(&format!("{} B, path {}", subject.size, subject.path));
-            let run = run_burst(testbed, subject, &config, self.pause)?;
+        let sizes = distinct(&self.sizes);
+        let mut bench = Bench::open(&self.subject, &sizes, "burst")?;
+        let code = bench.each(&self.subject, &sizes, |testbed, subject, report| {
+            report.heading(&subject.sizes, subject.path, None);
+            report.bursts_begin(config.repetitions);
+            let (line_rate, mut done) = (report.line_rate(), 0);
+            let after = &mut |frames| {
+                done += 1;
+                report.repetition(done, config.repetitions, frames);
+            };
+            let run = run_burst(testbed, subject, &config, self.pause, line_rate, after)?;
             report.burst(&run);
             runs.push(run);
             Ok(())
@@ -254,10 +339,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn open(args: &SubjectArgs, what: &str) -> Result<Bench> {
+    fn open(args: &SubjectArgs, sizes: &[Sizes], what: &str) -> Result<Bench> {
         let cpus = args.testbed.cpus()?;
         let mut report = SearchReport::open(args.json.as_deref())?;
-        let testbed = args.testbed.open(&args.sizes)?;
+        let every_size: Vec<FrameSize> = sizes.iter().flat_map(Sizes::all).collect();
+        let testbed = args.testbed.open(&every_size)?;
         let line_rate = match testbed.is_veth() {
             true => None,
             false => {
@@ -274,26 +360,38 @@ impl Bench {
         Ok(Bench { testbed, report, cpus, stop, interrupt })
     }
 
-    /// Does `work` for each size and path, in the generator's namespace, until interrupted.
+    /// Does `work` for each size and path, in the generator's namespace, until interrupted. What the
+    /// generator can do alone is measured before the first path of each size.
     fn each(
         &mut self,
         args: &SubjectArgs,
+        sizes: &[Sizes],
         mut work: impl FnMut(&Testbed, &Subject, &mut SearchReport) -> Result<()> + Send,
     ) -> Result<u8> {
         let Bench { testbed, report, cpus, stop, interrupt } = self;
         let testbed = &*testbed;
         let ring_memory = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
         let subjects =
-            args.sizes.iter().flat_map(|&size| args.paths.iter().map(move |&p| (size, p)));
+            sizes.iter().flat_map(|sizes| args.paths.0.iter().map(move |&path| (sizes, path)));
+        let mut sinks = Sinks::default();
         let mut code = exit::OK;
-        for (size, path) in subjects {
+        for (sizes, path) in subjects {
             if interrupt.caught() {
                 break;
             }
             let (ring_memory, stop) = (Arc::clone(&ring_memory), Arc::clone(stop));
-            let subject = Subject { path, size, cpus: *cpus, ring_memory, stop };
+            let sizes = sizes.clone();
+            let mut subject =
+                Subject { path, sizes, cpus: *cpus, sink_pps: 0.0, ring_memory, stop };
             let namespace = &testbed.generator.namespace;
-            match namespace.run(|| work(testbed, &subject, report))? {
+            let worked = namespace.run(|| {
+                subject.sink_pps = sinks.pps(testbed, &subject)?;
+                match interrupt.caught() {
+                    true => Ok(()),
+                    false => work(testbed, &subject, report),
+                }
+            })?;
+            match worked {
                 Ok(()) => {}
                 // What an interruption broke off says nothing.
                 Err(Error::Run(_)) if interrupt.caught() => {}
@@ -306,6 +404,13 @@ impl Bench {
             }
         }
         Ok(if interrupt.caught() { exit::INTERRUPTED } else { code })
+    }
+}
+
+fn parse_repeat(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=100) => Ok(count),
+        _ => Err("from 1 to 100".into()),
     }
 }
 

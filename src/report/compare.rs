@@ -10,7 +10,7 @@ use super::compare_document::document;
 use super::json::JsonFile;
 use super::text::{self, Text, grouped};
 use crate::bench::compare::{Comparison, ContestantResult, Step};
-use crate::bench::contestant::Contestant;
+use crate::bench::contestant::{Contestant, Name};
 use crate::bench::observation::{LIGHT_PPS, LoadKind, Metric, Observation, WINDOW_FRAMES};
 use crate::bench::testbed::Testbed;
 use crate::bench::verdict;
@@ -80,7 +80,15 @@ impl CompareReport {
             let reason = excluded.reason.replace('\n', ";");
             self.text.say(wrap(&format!("NOT RUN HERE: {}: {reason}", excluded.contestant)));
         }
-        for size in comparison.sizes() {
+        let sizes = comparison.sizes();
+        // What a profile comes to is the same with every size.
+        for result in sizes.first().map(|&size| comparison.with_size(size)).unwrap_or_default() {
+            let ContestantResult { contestant, path, wait, .. } = result;
+            if matches!(contestant.name, Name::Profile(_)) {
+                self.text.say(format!("  {contestant} is {path}, wait {}", wait.name()));
+            }
+        }
+        for size in sizes {
             self.size(comparison, size);
         }
         if comparison.results.is_empty() {

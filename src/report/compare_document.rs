@@ -53,7 +53,7 @@ fn contestant(comparison: &Comparison, result: &ContestantResult) -> Value {
         .map(|&kind| (kind.name().to_string(), load(comparison, result, kind)));
     let loads: Map<String, Value> = loads.collect();
     let engine = result.engine();
-    let Contestant { path, wait, .. } = result.contestant;
+    let ContestantResult { path, wait, .. } = result;
     json!({
         "contestant": result.contestant,
         "path": path,

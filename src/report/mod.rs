@@ -1,5 +1,6 @@
 //! The only room that prints: text for people, JSON and other files for programs.
 
+pub mod advance;
 pub mod compare;
 pub mod compare_document;
 pub mod csv;
@@ -10,5 +11,6 @@ pub mod load;
 pub mod load_document;
 pub mod pcap;
 pub mod search;
+mod search_document;
 pub mod stress;
 pub mod text;

@@ -1,24 +1,31 @@
 //! What `linerate search`, `loss-curve` and `burst` say.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use comfy_table::Table;
 use serde_json::{Value, json};
 
+use super::advance::Advance;
 use super::compare::table;
 use super::json::{self, JsonFile};
+use super::search_document as document;
 use super::text::{Text, grouped};
+use crate::bench::contestant::Contestant;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstResult;
-use crate::bench::search::loss_curve::{LossCurve, LossPoint};
-use crate::bench::search::result::{GoalResult, Irregularity};
-use crate::bench::search::trial::{TrialOutcome, TrialRecord};
-use crate::bench::searching::{BurstRun, CurveRun, SearchRun};
+use crate::bench::search::goal::Procedure;
+use crate::bench::search::loss_curve::LossPoint;
+use crate::bench::search::repeats::{AGREEMENT, Agreement};
+use crate::bench::search::result::{Confirmation, GoalResult, Irregularity};
+use crate::bench::search::trial::TrialRecord;
+use crate::bench::searching::{BurstRun, CurveRun, LatencyPoint, SearchRun};
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
-use crate::stats::latency::LatencySummary;
+use crate::load::sizes::{IMIX, Sizes};
+use crate::stats::spread::Spread;
 use crate::sys::host::Host;
-use crate::units::{nanoseconds, rate};
+use crate::units::{nanoseconds, percent, rate};
 
 /// The voice of the searches.
 #[derive(Debug)]
@@ -27,14 +34,33 @@ pub struct SearchReport {
     json: JsonFile,
     host: Host,
     line_rate: Option<LineRate>,
+    advance: Advance,
+    began: Instant,
 }
+
+/// How far repetitions of a search agree, and of which.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    /// The path.
+    pub path: Contestant,
+    /// The frames.
+    pub sizes: Sizes,
+    /// The goal's name.
+    pub goal: String,
+    /// How far.
+    pub agreement: Agreement,
+}
+
+/// Where nobody watches a bar, how a search goes is said every so often.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 impl SearchReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>) -> Result<SearchReport> {
         let json = JsonFile::open(json)?;
         let text = Text::new(json.takes_stdout());
-        Ok(SearchReport { text, json, host: Host::detect(), line_rate: None })
+        let (host, advance, began) = (Host::detect(), Advance::none(), Instant::now());
+        Ok(SearchReport { text, json, host, line_rate: None, advance, began })
     }
 
     /// What is about to be measured, and where.
@@ -55,56 +81,98 @@ impl SearchReport {
         self.line_rate = line_rate;
     }
 
-    /// A line for each trial of a search.
-    pub fn trial(&mut self, record: &TrialRecord) {
-        let TrialRecord { purpose, load_pps, duration, outcome, .. } = record;
-        let what = match outcome.spoiled() {
-            Some(reason) => format!("void: {reason}"),
-            None => format!("lost {:.4} %", 100.0 * outcome.loss_ratio()),
+    /// How long it will take at most.
+    pub fn expect(&mut self, searches: usize, each: Duration) {
+        let all = each * searches as u32;
+        let time = match all.as_secs() {
+            seconds @ 0..180 => format!("{seconds} s"),
+            seconds => format!("{} min", seconds.div_ceil(60)),
         };
-        let purpose = format!("{purpose:?}").to_lowercase();
         self.text.say(format!(
-            "    {purpose:<8} {:>12} for {:.1} s: {what}",
-            rate(*load_pps),
-            duration.as_secs_f64(),
+            "  {searches} searches of at most {} s: {time} in all; Ctrl-C ends with what there is",
+            each.as_secs_f64(),
         ));
+    }
+
+    /// The link's speed, where it has one.
+    pub fn line_rate(&self) -> Option<LineRate> {
+        self.line_rate
     }
 
     /// One of the searches could not be carried out.
     pub fn failed(&mut self, error: &Error) {
+        self.advance.end();
         self.text.say(format!("  ERROR: {error}"));
     }
 
-    /// What is searched next.
-    pub fn heading(&mut self, text: &str) {
-        self.text.say(format!("\n{text}"));
+    /// What comes next.
+    pub fn heading(&mut self, sizes: &Sizes, path: Contestant, repetition: Option<(usize, usize)>) {
+        let what = match sizes {
+            Sizes::Fixed(size) => format!("{size} B"),
+            Sizes::Imix => {
+                let mix: Vec<String> =
+                    IMIX.iter().map(|(bytes, weight)| format!("{weight} of {bytes} B")).collect();
+                format!("imix ({})", mix.join(", "))
+            }
+            mix => format!("sizes {mix}"),
+        };
+        let turn = repetition
+            .map_or(String::new(), |(number, all)| format!(", repetition {number} of {all}"));
+        self.text.say(format!("\n{what}, path {path}{turn}"));
+    }
+
+    /// A search begins that ends within `time`.
+    pub fn search_begins(&mut self, time: Duration) {
+        self.advance = Advance::begin(time.as_millis() as u64, LINE_EVERY);
+        self.began = Instant::now();
+    }
+
+    /// A trial of a search was run.
+    pub fn trial(&mut self, record: &TrialRecord) {
+        let TrialRecord { purpose, load_pps, duration, outcome, .. } = record;
+        let what = match outcome.spoiled() {
+            Some(reason) => format!("void: {reason}"),
+            None => format!("lost {}", percent(outcome.loss_ratio())),
+        };
+        let purpose = format!("{purpose:?}").to_lowercase();
+        let line = format!(
+            "{purpose:<7} {:>10} for {:>4.1} s: {what}",
+            rate(*load_pps),
+            duration.as_secs_f64()
+        );
+        let elapsed_ms = self.began.elapsed().as_millis() as u64;
+        self.advance.tell(&mut self.text, elapsed_ms, line);
     }
 
     /// The result of one search.
     pub fn found(&mut self, run: &SearchRun) {
-        let header = ["goal", "at most lost", "throughput", "bounds", "confirmed"];
+        self.advance.end();
+        let header = ["goal", "at most lost", "throughput", "bounds", "width", "confirmed"];
         let mut rows = table(&header);
         for goal in &run.result.goals {
             rows.add_row(self.goal_row(run, goal));
         }
         self.text.say(rows.to_string());
         for goal in &run.result.goals {
-            if let Some(why) = &goal.irregular {
+            for why in notes(goal) {
                 self.text.say(format!("  {}: {why}", goal_name(goal)));
             }
         }
         if let Some(halted) = &run.result.halted {
             self.text.say(format!("  ended early: {halted}"));
         }
+        let void = run.result.trials.iter().filter(|trial| trial.outcome.spoiled().is_some());
         self.text.say(format!(
-            "  the generator alone, into a sink: {}; {} trials, {:.0} s",
+            "  the generator alone, into a sink: {}; {} trials, {} of them void, {:.0} s",
             rate(run.sink_pps),
             run.result.trials.len(),
+            void.count(),
             run.elapsed.as_secs_f64(),
         ));
-        for (percent, load_pps, latency) in &run.latencies {
+        for LatencyPoint { percent, load_pps, latency, void } in &run.latencies {
+            let void = void.as_ref().map_or(String::new(), |why| format!(" ({why})"));
             self.text.say(format!(
-                "  response time at {percent} % ({}): p50 {}, p99 {}, max {}",
+                "  response time at {percent} % ({}): p50 {}, p99 {}, max {}{void}",
                 rate(*load_pps),
                 nanoseconds(latency.p50),
                 nanoseconds(latency.p99),
@@ -120,50 +188,104 @@ impl SearchReport {
             (None, Some(upper)) => format!("below {}", rate(upper)),
             (None, None) => "-".into(),
         };
+        let mean_bytes = run.sizes.mean().map_or(0.0, |mean| mean.as_f64());
         let found = goal.lower_bound_pps.map_or("-".into(), |lower| {
             let at_least = if goal.at_least { "at least " } else { "" };
             let of_line = self.line_rate.map_or(String::new(), |line| {
-                format!(" ({:.2} % of line rate)", line.percent(lower, run.size.bytes() as f64))
+                format!(" ({:.2} % of line rate)", line.percent(lower, mean_bytes))
             });
             format!("{at_least}{}{of_line}", rate(lower))
         });
+        let confirmed = match goal.confirmation {
+            None => "-".into(),
+            Some(Confirmation::Void) => "void".into(),
+            Some(Confirmation::Run { loss_ratio, .. }) => match goal.confirmed {
+                Some(true) => "yes".into(),
+                _ => format!("no, lost {}", percent(loss_ratio)),
+            },
+        };
         vec![
             goal_name(goal),
             percent(goal.goal.loss_ratio),
             found,
             bounds,
-            goal.confirmed.map_or("-".into(), |yes| if yes { "yes" } else { "no" }.into()),
+            goal.width.map_or("-".into(), percent),
+            confirmed,
         ]
+    }
+
+    /// How far repetitions agree.
+    pub fn agreed(&mut self, agreed: &[Agreed]) {
+        self.text.say("\nRepetitions: the lower bounds");
+        let header = ["sizes", "path", "goal", "runs", "median", "from", "to", "difference"];
+        let mut rows = table(&header);
+        for Agreed { path, sizes, goal, agreement } in agreed {
+            let cell = |part: fn(&Spread) -> f64| {
+                agreement.spread.map_or("-".into(), |spread| rate(part(&spread)))
+            };
+            rows.add_row([
+                sizes.to_string(),
+                path.to_string(),
+                goal.clone(),
+                agreement.lower_bounds_pps.len().to_string(),
+                cell(|spread| spread.median),
+                cell(|spread| spread.min),
+                cell(|spread| spread.max),
+                agreement.difference.map_or("-".into(), percent),
+            ]);
+        }
+        self.text.say(rows.to_string());
+        let most = percent(AGREEMENT);
+        for Agreed { path, sizes, goal, agreement } in agreed {
+            let what = format!("  {sizes} {path} {goal}");
+            match agreement.agrees {
+                true => self.text.say(format!("{what}: agree within {most}")),
+                false => self.text.say(format!(
+                    "{what}: do NOT agree within {most}: {}",
+                    agreement.reasons.join("; ")
+                )),
+            }
+        }
+    }
+
+    /// A curve of so many loads begins.
+    pub fn curve_begins(&mut self, loads: usize) {
+        self.advance = Advance::begin(loads as u64, Duration::ZERO);
+    }
+
+    /// A load of a curve was measured; so many are done.
+    pub fn point(&mut self, done: usize, point: &LossPoint) {
+        let found = match (point.forwarding_pps, point.loss_ratio) {
+            (Some(forwarded), Some(lost)) => {
+                format!("forwarded {}, lost {}", rate(forwarded.median), percent(lost.median))
+            }
+            _ => "void".into(),
+        };
+        let line = format!("{:>5} %  {:>10}: {found}", tidy(point.percent), rate(point.load_pps));
+        self.advance.tell(&mut self.text, done as u64, line);
     }
 
     /// A curve.
     pub fn curve(&mut self, run: &CurveRun) {
+        self.advance.end();
         let header = ["load", "offered", "forwarded", "loss", "p50", "p99"];
         let mut rows: Table = table(&header);
+        let time = |spread: Option<Spread>| {
+            spread.map_or("-".into(), |spread| nanoseconds(spread.median as u64))
+        };
         for point in &run.curve.points {
-            let LossPoint {
-                percent: share,
-                offered_pps,
-                forwarding_pps,
-                loss_ratio,
-                p50_ns,
-                p99_ns,
-                ..
-            } = point;
-            let time = |spread: &Option<crate::stats::spread::Spread>| {
-                spread.map_or("-".into(), |s| nanoseconds(s.median as u64))
-            };
             rows.add_row([
-                percent(share / 100.0),
-                offered_pps.map_or("void".into(), |s| rate(s.median)),
-                forwarding_pps.map_or("-".into(), |s| rate(s.median)),
-                loss_ratio.map_or("-".into(), |s| format!("{:.3} %", 100.0 * s.median)),
-                time(p50_ns),
-                time(p99_ns),
+                format!("{} %", tidy(point.percent)),
+                point.offered_pps.map_or("void".into(), |spread| rate(spread.median)),
+                point.forwarding_pps.map_or("-".into(), |spread| rate(spread.median)),
+                point.loss_ratio.map_or("-".into(), |spread| percent(spread.median)),
+                time(point.p50_ns),
+                time(point.p99_ns),
             ]);
         }
         self.text.say(rows.to_string());
-        if run.curve.points.iter().any(|point| point.offered_pps.is_none()) {
+        self.text.say(format!("  100 %, the generator alone, into a sink: {}", rate(run.sink_pps)));
+        if run.curve.points.iter().any(LossPoint::is_void) {
             self.text.say("  void: the generator could not offer the load, or lost echoes itself");
         }
         if let Some(halted) = &run.curve.halted {
@@ -171,29 +293,64 @@ impl SearchReport {
         }
     }
 
+    /// A search for bursts begins that is repeated so often.
+    pub fn bursts_begin(&mut self, repetitions: usize) {
+        self.advance = Advance::begin(repetitions as u64, Duration::ZERO);
+    }
+
+    /// A repetition found its longest burst; so many are done.
+    pub fn repetition(&mut self, done: usize, all: usize, frames: u64) {
+        let line = format!("repetition {done} of {all}: {} frames", grouped(frames));
+        self.advance.tell(&mut self.text, done as u64, line);
+    }
+
     /// Bursts.
     pub fn burst(&mut self, run: &BurstRun) {
+        self.advance.end();
         let BurstResult { mean_frames, min_frames, max_frames, stdev_frames, at_least, .. } =
-            &run.result;
-        let repetitions = run.result.longest_frames.len();
-        let found = match mean_frames {
-            None => "none was measured to its end".into(),
-            Some(mean) => {
-                let at_least = if *at_least { "at least " } else { "" };
-                format!("{at_least}{} frames", grouped(mean.round() as u64))
+            run.result;
+        let header =
+            ["longest burst", "from", "to", "deviation", "sent at", "throughput", "buffer"];
+        let mut rows = table(&header);
+        let or_dash = |value: Option<String>| value.unwrap_or("-".into());
+        let at_least = if at_least { "at least " } else { "" };
+        let throughput = run.throughput.as_ref().and_then(|goal| {
+            let at_least = if goal.at_least { "at least " } else { "" };
+            goal.lower_bound_pps.map(|pps| format!("{at_least}{}", rate(pps)))
+        });
+        let buffer = run.buffer.map(|buffer| nanoseconds((1e9 * buffer.corrected_s) as u64));
+        rows.add_row([
+            or_dash(
+                mean_frames
+                    .map(|mean| format!("{at_least}{} frames", grouped(mean.round() as u64))),
+            ),
+            or_dash(min_frames.map(grouped)),
+            or_dash(max_frames.map(grouped)),
+            or_dash(stdev_frames.map(|deviation| grouped(deviation.round() as u64))),
+            or_dash(run.burst_pps.map(rate)),
+            or_dash(throughput),
+            or_dash(buffer.map(|time| format!("{at_least}{time}"))),
+        ]);
+        self.text.say(rows.to_string());
+        self.text.say(format!(
+            "  longest burst without loss: mean of {} repetitions, {} bursts",
+            run.result.longest_frames.len(),
+            run.result.bursts,
+        ));
+        let has_throughput =
+            run.throughput.as_ref().is_some_and(|goal| goal.lower_bound_pps.is_some());
+        self.text.say(match run.buffer {
+            Some(buffer) => format!(
+                "  buffer (RFC 9004, corrected by what was forwarded meanwhile): {} of implied {}",
+                nanoseconds((1e9 * buffer.corrected_s) as u64),
+                nanoseconds((1e9 * buffer.implied_s) as u64),
+            ),
+            None if run.burst_pps.is_none() => "  no buffer time: no burst without loss".into(),
+            None if has_throughput => {
+                "  no buffer time: the path forwards as fast as bursts come in".into()
             }
-        };
-        self.text.say(format!("  longest burst without loss: {found}"));
-        if let (Some(min), Some(max), Some(deviation), 2..) =
-            (min_frames, max_frames, stdev_frames, repetitions)
-        {
-            self.text.say(format!(
-                "  the mean of {repetitions} repetitions: {} to {}, standard deviation {}",
-                grouped(*min),
-                grouped(*max),
-                grouped(deviation.round() as u64),
-            ));
-        }
+            None => "  no buffer time: the short search before found no throughput".into(),
+        });
         if let Some(halted) = &run.result.halted {
             self.text.say(format!("  ended early: {halted}"));
         }
@@ -205,9 +362,12 @@ impl SearchReport {
         testbed: &Testbed,
         interrupted: bool,
         runs: &[SearchRun],
+        agreed: &[Agreed],
     ) -> Result<()> {
-        let results: Vec<Value> = runs.iter().map(search_json).collect();
-        self.write(testbed, "linerate.search/1", interrupted, results)
+        let agreement: Vec<Value> = agreed.iter().map(document::agreed).collect();
+        let results = runs.iter().map(document::search).collect();
+        let also = ("agreement", Value::from(agreement));
+        self.write(testbed, "linerate.search/1", interrupted, results, Some(also))
     }
 
     /// Writes the document of curves.
@@ -217,8 +377,8 @@ impl SearchReport {
         interrupted: bool,
         runs: &[CurveRun],
     ) -> Result<()> {
-        let results: Vec<Value> = runs.iter().map(curve_json).collect();
-        self.write(testbed, "linerate.loss-curve/1", interrupted, results)
+        let results = runs.iter().map(document::curve).collect();
+        self.write(testbed, "linerate.loss-curve/1", interrupted, results, None)
     }
 
     /// Writes the document of bursts.
@@ -228,8 +388,8 @@ impl SearchReport {
         interrupted: bool,
         runs: &[BurstRun],
     ) -> Result<()> {
-        let results: Vec<Value> = runs.iter().map(burst_json).collect();
-        self.write(testbed, "linerate.burst/1", interrupted, results)
+        let results = runs.iter().map(document::burst).collect();
+        self.write(testbed, "linerate.burst/1", interrupted, results, None)
     }
 
     fn write(
@@ -238,11 +398,13 @@ impl SearchReport {
         schema: &str,
         interrupted: bool,
         results: Vec<Value>,
+        also: Option<(&str, Value)>,
     ) -> Result<()> {
+        self.advance.end();
         if interrupted {
             self.text.say("\ninterrupted: this is what was found until then");
         }
-        self.json.write(&json!({
+        let mut document = json!({
             "schema": schema,
             "version": env!("CARGO_PKG_VERSION"),
             "host": json::host(&self.host),
@@ -251,143 +413,34 @@ impl SearchReport {
             "interrupted": interrupted,
             "line_rate_bits_per_second": self.line_rate.map(|line| line.bits_per_second),
             "results": results,
-        }))
+        });
+        if let Some((name, value)) = also {
+            document[name] = value;
+        }
+        self.json.write(&document)
     }
+}
+
+/// A number without the digits that only binary fractions have.
+fn tidy(number: f64) -> String {
+    let digits = format!("{number:.3}");
+    digits.trim_end_matches('0').trim_end_matches('.').into()
 }
 
 /// What the rate is called that a goal finds: several goals with loss are told apart.
-fn goal_name(goal: &GoalResult) -> String {
-    match goal.goal.loss_ratio {
-        0.0 if goal.goal.is_rfc2544() => "RFC 2544 throughput".into(),
-        0.0 => "NDR".into(),
-        ratio => format!("PDR {}", percent(ratio)),
+pub fn goal_name(goal: &GoalResult) -> String {
+    match (goal.goal.procedure, goal.goal.loss_ratio) {
+        (Procedure::Rfc2544, _) => goal.name().into(),
+        (_, 0.0) => "NDR".into(),
+        (_, ratio) => format!("PDR {}", percent(ratio)),
     }
 }
 
-/// A part in percent, without the digits that only binary fractions have.
-fn percent(ratio: f64) -> String {
-    let digits = format!("{:.6}", 100.0 * ratio);
-    format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
-}
-
 /// Why a result is not a regular one; the highest load was set by what the generator can send.
-fn note(goal: &GoalResult) -> String {
-    let note = match &goal.irregular {
-        Some(Irregularity::MaxLoadPasses) => Irregularity::GeneratorIsTheLimit.to_string(),
-        Some(other) => other.to_string(),
-        None => String::new(),
+pub(super) fn notes(goal: &GoalResult) -> Vec<String> {
+    let note = |why: &Irregularity| match why {
+        Irregularity::MaxLoadPasses => Irregularity::GeneratorIsTheLimit.to_string(),
+        other => other.to_string(),
     };
-    if goal.goal.is_rfc2544() && note.is_empty() { goal.name().into() } else { note }
-}
-
-fn search_json(run: &SearchRun) -> Value {
-    let goals: Vec<Value> = run
-        .result
-        .goals
-        .iter()
-        .map(|goal| {
-            json!({
-                "name": goal.name(),
-                "loss_ratio": goal.goal.loss_ratio,
-                "exceed_ratio": goal.goal.exceed_ratio,
-                "duration_sum_s": goal.goal.duration_sum.as_secs_f64(),
-                "trial_duration_s": goal.goal.final_trial_duration.as_secs_f64(),
-                "goal_width": goal.goal.width,
-                "lower_bound_pps": goal.lower_bound_pps,
-                "upper_bound_pps": goal.upper_bound_pps,
-                "conditional_throughput_pps": goal.conditional_throughput_pps,
-                "estimate_pps": goal.estimate_pps,
-                "width": goal.width,
-                "at_least": goal.at_least,
-                "confirmed": goal.confirmed,
-                "trials_used": goal.trials_used,
-                "irregular": goal.irregular.as_ref().map(|_| note(goal)),
-            })
-        })
-        .collect();
-    let trials: Vec<Value> = run
-        .result
-        .trials
-        .iter()
-        .map(|record| {
-            json!({
-                "purpose": format!("{:?}", record.purpose).to_lowercase(),
-                "goal": record.goal,
-                "trial_duration_s": record.duration.as_secs_f64(),
-                "outcome": outcome_json(&record.outcome),
-            })
-        })
-        .collect();
-    let latencies: Vec<Value> = run
-        .latencies
-        .iter()
-        .map(|(percent, load_pps, latency)| {
-            json!({"percent": percent, "load_pps": load_pps, "response_ns": latency})
-        })
-        .collect();
-    json!({
-        "path": run.path,
-        "frame_bytes": run.size.bytes(),
-        "generator_into_sink_pps": run.sink_pps,
-        "generator_ceiling_pps": run.result.generator_ceiling_pps,
-        "elapsed_s": run.elapsed.as_secs_f64(),
-        "halted": run.result.halted.as_ref().map(ToString::to_string),
-        "goals": goals,
-        "latency": latencies,
-        "trials": trials,
-    })
-}
-
-fn outcome_json(outcome: &TrialOutcome) -> Value {
-    json!({
-        "intended_pps": outcome.intended_pps,
-        "offered_pps": outcome.achieved_pps,
-        "forwarded_pps": outcome.forwarding_pps(),
-        "sent": outcome.sent,
-        "lost": outcome.lost,
-        "loss_ratio": outcome.loss_ratio(),
-        "void": outcome.spoiled().map(ToString::to_string),
-        "response_ns": outcome.latency.map(|latency: LatencySummary| json!(latency)),
-    })
-}
-
-fn curve_json(run: &CurveRun) -> Value {
-    let LossCurve { points, halted } = &run.curve;
-    let points: Vec<Value> = points
-        .iter()
-        .map(|point| {
-            json!({
-                "percent": point.percent,
-                "load_pps": point.load_pps,
-                "offered_pps": point.offered_pps,
-                "forwarded_pps": point.forwarding_pps,
-                "loss_ratio": point.loss_ratio,
-                "response_p50_ns": point.p50_ns,
-                "response_p99_ns": point.p99_ns,
-                "trials": point.trials.iter().map(outcome_json).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    json!({
-        "path": run.path,
-        "frame_bytes": run.size.bytes(),
-        "points": points,
-        "halted": halted.as_ref().map(ToString::to_string),
-    })
-}
-
-fn burst_json(run: &BurstRun) -> Value {
-    let result = &run.result;
-    json!({
-        "path": run.path,
-        "frame_bytes": run.size.bytes(),
-        "longest_frames": result.longest_frames,
-        "mean_frames": result.mean_frames,
-        "min_frames": result.min_frames,
-        "max_frames": result.max_frames,
-        "stdev_frames": result.stdev_frames,
-        "at_least": result.at_least,
-        "bursts": result.bursts,
-        "halted": result.halted.as_ref().map(ToString::to_string),
-    })
+    goal.irregular.iter().map(note).collect()
 }

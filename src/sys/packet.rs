@@ -11,7 +11,7 @@ use libc::{c_int, socklen_t};
 use super::failure::{NEEDS_NET_RAW, failed};
 use super::filter::Instruction;
 use super::mapping::Mapping;
-use super::option;
+use super::socket::{self, check};
 use crate::error::Result;
 
 mod batch;
@@ -301,51 +301,26 @@ impl PacketSocket {
 
     /// Collects and clears the socket's pending error (`SO_ERROR`), which EPOLLERR announces.
     pub fn take_error(&self) -> Option<io::Error> {
-        let mut code: c_int = 0;
-        match self.option(libc::SOL_SOCKET, libc::SO_ERROR, &mut code) {
-            Ok(()) if code == 0 => None,
-            Ok(()) => Some(io::Error::from_raw_os_error(code)),
-            Err(error) => Some(error),
-        }
+        socket::take_error(self.as_fd())
     }
 
     /// Asks for `bytes` of send buffer; the kernel doubles it and caps it at `wmem_max`.
     /// Returns what the kernel granted.
     pub fn set_send_buffer(&self, bytes: usize) -> io::Result<usize> {
-        self.set_buffer(libc::SO_SNDBUF, bytes)
+        socket::set_buffer(self.as_fd(), libc::SO_SNDBUF, bytes)
     }
 
     /// Asks for `bytes` of receive buffer; the kernel doubles it and caps it at `rmem_max`.
     /// Returns what the kernel granted.
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
-        self.set_buffer(libc::SO_RCVBUF, bytes)
-    }
-
-    fn set_buffer(&self, which: c_int, bytes: usize) -> io::Result<usize> {
-        let bytes = bytes.min(c_int::MAX as usize) as c_int;
-        self.set_option(libc::SOL_SOCKET, which, &bytes)?;
-        let mut granted: c_int = 0;
-        self.option(libc::SOL_SOCKET, which, &mut granted)?;
-        Ok(granted as usize)
+        socket::set_buffer(self.as_fd(), libc::SO_RCVBUF, bytes)
     }
 
     /// Makes the kernel look at the TX ring. Never waits. The number returned by the system call
     /// is no count of anything (kernel-contract TX-2) and is not passed on.
     #[inline]
     pub fn kick(&self) -> io::Result<()> {
-        // SAFETY: a null buffer of length 0 and a null address are read by nobody; tpacket_snd
-        // takes its frames from the ring.
-        let result = unsafe {
-            libc::sendto(
-                self.fd.as_raw_fd(),
-                std::ptr::null(),
-                0,
-                libc::MSG_DONTWAIT,
-                std::ptr::null(),
-                0,
-            )
-        };
-        check(result).map(drop)
+        socket::kick(self.as_fd())
     }
 
     /// Takes one frame without waiting (`recvfrom` with `MSG_DONTWAIT | MSG_TRUNC`).
@@ -432,11 +407,11 @@ impl PacketSocket {
     }
 
     fn set_option<T>(&self, level: c_int, name: c_int, value: &T) -> io::Result<()> {
-        option::set(self.as_fd(), level, name, value)
+        socket::set_option(self.as_fd(), level, name, value)
     }
 
     fn option<T>(&self, level: c_int, name: c_int, value: &mut T) -> io::Result<()> {
-        option::read(self.as_fd(), level, name, value)
+        socket::read_option(self.as_fd(), level, name, value)
     }
 }
 
@@ -452,7 +427,7 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<
         })
         .collect();
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
-    option::set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    socket::set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
         .map_err(|error| failed("attach a receive filter", &error, ""))
 }
 
@@ -488,11 +463,6 @@ fn plain_address(raw: &libc::sockaddr_ll) -> LinkAddress {
         packet_type: raw.sll_pkttype,
         mac,
     }
-}
-
-#[inline]
-fn check(result: isize) -> io::Result<isize> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn open_advice(error: &io::Error) -> &'static str {

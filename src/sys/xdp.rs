@@ -15,7 +15,7 @@ use libc::{c_int, socklen_t};
 
 use super::failure::{NEEDS_NET_RAW, failed};
 use super::mapping::Mapping;
-use super::option;
+use super::socket::{self, check};
 use crate::error::Result;
 use crate::units::memory;
 
@@ -186,7 +186,7 @@ impl XdpSocket {
     fn offsets(&self, ring: XdpRing) -> Result<RingOffsets> {
         let none = libc::xdp_ring_offset { producer: 0, consumer: 0, desc: 0, flags: 0 };
         let mut all = libc::xdp_mmap_offsets { rx: none, tx: none, fr: none, cr: none };
-        option::read(self.as_fd(), libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, &mut all)
+        socket::read_option(self.as_fd(), libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, &mut all)
             .map_err(|error| failed("ask how AF_XDP rings lie in memory", &error, ""))?;
         let one = match ring {
             XdpRing::Fill => all.fr,
@@ -256,7 +256,7 @@ impl XdpSocket {
     /// Whether the driver uses the UMEM itself; known once bound.
     pub fn is_zero_copy(&self) -> io::Result<bool> {
         let mut options = libc::xdp_options { flags: 0 };
-        option::read(self.as_fd(), libc::SOL_XDP, libc::XDP_OPTIONS, &mut options)?;
+        socket::read_option(self.as_fd(), libc::SOL_XDP, libc::XDP_OPTIONS, &mut options)?;
         Ok(options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
     }
 
@@ -268,19 +268,7 @@ impl XdpSocket {
     /// the ring and is completed, and the kernel stopped behind it. ENETDOWN: it looked at nothing.
     #[inline]
     pub fn kick(&self) -> io::Result<()> {
-        // SAFETY: a null buffer of length 0 and a null address are read by nobody; xsk_sendmsg takes
-        // its frames from the ring.
-        let result = unsafe {
-            libc::sendto(
-                self.fd.as_raw_fd(),
-                std::ptr::null(),
-                0,
-                libc::MSG_DONTWAIT,
-                std::ptr::null(),
-                0,
-            )
-        };
-        check(result).map(drop)
+        socket::kick(self.as_fd())
     }
 
     /// Wakes a driver that sleeps on the fill ring; needed while that ring says [`NEED_WAKEUP`],
@@ -303,7 +291,7 @@ impl XdpSocket {
     /// Counts since the socket was opened; a kernel before 5.9 knows the first three.
     pub fn statistics(&self) -> io::Result<XdpStatistics> {
         let mut words = [0u64; 6];
-        option::read(self.as_fd(), libc::SOL_XDP, libc::XDP_STATISTICS, &mut words)?;
+        socket::read_option(self.as_fd(), libc::SOL_XDP, libc::XDP_STATISTICS, &mut words)?;
         let [rx_dropped, rx_invalid_descs, tx_invalid_descs, full, fill_empty, tx_empty] = words;
         Ok(XdpStatistics {
             rx_dropped,
@@ -318,22 +306,16 @@ impl XdpSocket {
     /// Asks for `bytes` of send buffer, which bounds the frames that a socket in copy mode has
     /// under way; the kernel doubles it and caps it at `wmem_max`.
     pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
-        let bytes = bytes.min(c_int::MAX as usize) as c_int;
-        option::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes)
+        socket::set_buffer(self.as_fd(), libc::SO_SNDBUF, bytes).map(drop)
     }
 
     /// Collects and clears the socket's pending error (`SO_ERROR`).
     pub fn take_error(&self) -> Option<io::Error> {
-        let mut code: c_int = 0;
-        match option::read(self.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR, &mut code) {
-            Ok(()) if code == 0 => None,
-            Ok(()) => Some(io::Error::from_raw_os_error(code)),
-            Err(error) => Some(error),
-        }
+        socket::take_error(self.as_fd())
     }
 
     fn set_option<T>(&self, name: c_int, value: &T) -> io::Result<()> {
-        option::set(self.as_fd(), libc::SOL_XDP, name, value)
+        socket::set_option(self.as_fd(), libc::SOL_XDP, name, value)
     }
 }
 
@@ -384,9 +366,4 @@ fn bind_advice(error: &io::Error, queue: u32) -> String {
         Some(libc::ENETDOWN) => "switch the interface on first".into(),
         _ => String::new(),
     }
-}
-
-#[inline]
-fn check(result: isize) -> io::Result<isize> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

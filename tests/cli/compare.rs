@@ -64,7 +64,7 @@ fn without_syscall_there_is_nothing_to_relate_to_and_the_text_is_on_stdout() {
     let scratch = Scratch::new();
     let file = scratch.file("result.json");
     let path = file.to_str().expect("a path of plain letters");
-    let line = "compare --trials 2 --trial-duration 20ms -s 65,1518 --paths ring-v2,ring-v2 --json";
+    let line = "compare --trials 2 --trial-duration 80ms -s 65,1518 --paths ring-v2,ring-v2 --json";
     let words: Vec<&str> = line.split(' ').chain([path]).collect();
     let ended = run(&mut linerate(&words));
     ended.expect(0);
@@ -82,7 +82,7 @@ fn every_load_is_verified_and_told_in_80_columns() {
     }
     let _alone = alone();
     let words = [
-        "compare --trials 1 --trial-duration 20ms --sizes 64 --paths syscall,ring-v2",
+        "compare --trials 1 --trial-duration 80ms --sizes 64 --paths syscall,ring-v2",
         "--loads half,scale,light,window,ping,drain,flood --json -",
     ];
     let line = words.join(" ");
@@ -103,7 +103,7 @@ fn who_cannot_run_here_is_named_and_stops_nobody() {
     }
     let _alone = alone();
     let nobody = Unprivileged::new();
-    let line = "compare --trials 1 --trial-duration 20ms --sizes 64 --paths syscall,xdp --loads ping \
+    let line = "compare --trials 1 --trial-duration 80ms --sizes 64 --paths syscall,xdp --loads ping \
                 --json -";
     let words: Vec<&str> = line.split(' ').collect();
     let ended = run(&mut nobody.linerate(&words));
@@ -114,19 +114,19 @@ fn who_cannot_run_here_is_named_and_stops_nobody() {
 }
 
 #[test]
-fn waits_are_part_of_a_contestant_and_the_generators_half_can_be_chosen() {
+fn waits_and_profiles_are_part_of_a_contestant_and_the_generators_half_can_be_chosen() {
     if !namespaces_allowed() {
         return;
     }
     let _alone = alone();
     let words = [
-        "compare --trials 1 --trial-duration 20ms --sizes 64 --tx mmsg --loads flood,ping",
-        "--paths syscall,ring-v2@spin,v2+ring@adaptive=20us,v2+ring --json -",
+        "compare --trials 1 --trial-duration 80ms --sizes 64 --tx mmsg --loads flood,ping",
+        "--paths syscall,ring-v2@spin,v2+ring@adaptive=20us,v2+ring,balanced --json -",
     ];
     let line = words.join(" ");
     let ended = run(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
-    ended.expect(0).says(&["none wrong"]);
-    let contestants = ["syscall", "ring-v2@spin", "ring-v2@adaptive=20µs", "ring-v2"];
+    ended.expect(0).says(&["none wrong", "balanced is "]);
+    let contestants = ["syscall", "ring-v2@spin", "ring-v2@adaptive=20us", "ring-v2", "balanced"];
     schema::comparison(&schema::document(&ended.out), &contestants, &["flood", "ping"], &[64], 1);
 }
 

@@ -26,11 +26,22 @@ fn results<'a>(document: &'a Value, schema: &str) -> &'a [Value] {
     assert!(field(document, "line_rate_bits_per_second").is_null(), "a veth pair has none");
     let results = list(document, "results");
     for result in results {
-        text(result, "path");
-        assert!(count(result, "frame_bytes") >= 64);
+        frames(result);
         text_or_null(result, "halted");
     }
     results
+}
+
+/// Path and sizes: one size has `frame_bytes`, a mix only a mean.
+#[track_caller]
+fn frames(result: &Value) {
+    text(result, "path");
+    let sizes = text(result, "sizes");
+    assert!(number(result, "mean_frame_bytes") >= 64.0);
+    match sizes.parse::<u64>() {
+        Ok(bytes) => assert_eq!(count(result, "frame_bytes"), bytes),
+        Err(_) => assert!(field(result, "frame_bytes").is_null(), "{result:#}"),
+    }
 }
 
 #[track_caller]
@@ -58,40 +69,64 @@ fn trial(outcome: &Value) {
 
 #[track_caller]
 fn search(result: &Value) {
+    assert!(count(result, "repetition") >= 1);
     assert!(number(result, "generator_into_sink_pps") > 0.0);
     number_or_null(result, "generator_ceiling_pps");
     assert!(number(result, "elapsed_s") > 0.0);
-    for goal in list(result, "goals") {
-        // Only sixty seconds without loss may be called by that name.
-        assert!(!text(goal, "name").contains("2544"), "{goal:#}");
-        for name in ["loss_ratio", "exceed_ratio", "goal_width"] {
-            assert!(number(goal, name) < 1.0, "{goal:#}");
-        }
-        number(goal, "duration_sum_s");
-        number(goal, "trial_duration_s");
-        let [lower, upper] =
-            ["lower_bound_pps", "upper_bound_pps"].map(|name| number_or_null(goal, name));
-        if let (Some(lower), Some(upper)) = (lower, upper) {
-            assert!(lower <= upper, "{goal:#}");
-        }
-        for name in ["conditional_throughput_pps", "estimate_pps", "width"] {
-            number_or_null(goal, name);
-        }
-        yes_or_no(goal, "at_least");
-        assert!(field(goal, "confirmed").is_null(), "nothing was to be confirmed");
-        count(goal, "trials_used");
-        text_or_null(goal, "irregular");
-    }
+    list(result, "goals").iter().for_each(goal);
     for record in list(result, "trials") {
-        text(record, "purpose");
+        let purpose = text(record, "purpose");
+        assert!(["start", "narrow", "decide", "confirm"].contains(&purpose), "{purpose}");
+        let goal = field(record, "goal");
+        assert_eq!(goal.is_null(), purpose == "start", "{record:#}");
         assert!(number(record, "trial_duration_s") > 0.0);
         trial(field(record, "outcome"));
     }
     for latency in list(result, "latency") {
         assert!([10, 50, 90].contains(&count(latency, "percent")));
         number(latency, "load_pps");
+        text_or_null(latency, "void");
         ladder(latency, "response_ns");
     }
+}
+
+#[track_caller]
+fn goal(goal: &Value) {
+    text(goal, "goal");
+    // The name belongs to the procedure.
+    assert!(!text(goal, "name").contains("2544"), "{goal:#}");
+    for name in ["loss_ratio", "exceed_ratio", "goal_width"] {
+        assert!(number(goal, name) < 1.0, "{goal:#}");
+    }
+    for name in ["duration_sum_s", "trial_duration_s", "initial_trial_duration_s"] {
+        assert!(number(goal, name) > 0.0, "{goal:#}");
+    }
+    let [lower, upper] =
+        ["lower_bound_pps", "upper_bound_pps"].map(|name| number_or_null(goal, name));
+    if let (Some(lower), Some(upper)) = (lower, upper) {
+        assert!(lower <= upper, "{goal:#}");
+    }
+    for name in ["conditional_throughput_pps", "estimate_pps", "width"] {
+        number_or_null(goal, name);
+    }
+    yes_or_no(goal, "at_least");
+    let confirmation = field(goal, "confirmation");
+    let confirmed = field(goal, "confirmed");
+    match confirmation.is_null() || yes_or_no(confirmation, "void") {
+        true => assert!(confirmed.is_null(), "{goal:#}"),
+        false => {
+            assert!(number(confirmation, "duration_s") > 0.0);
+            let lost = number(confirmation, "loss_ratio");
+            assert_eq!(confirmed.as_bool(), Some(lost <= number(goal, "loss_ratio")), "{goal:#}");
+        }
+    }
+    let disagreement = field(goal, "disagreement");
+    if !disagreement.is_null() {
+        number(disagreement, "load_pps");
+        assert!(count(disagreement, "exceeded") < count(disagreement, "trials"), "{goal:#}");
+    }
+    count(goal, "trials_used");
+    assert!(list(goal, "irregular").iter().all(Value::is_string), "{goal:#}");
 }
 
 #[test]
@@ -113,6 +148,69 @@ fn a_search_finds_bounds_for_every_goal() {
     results.iter().for_each(search);
     assert_eq!(list(&results[0], "goals").len(), 2);
     assert!(!list(&results[0], "trials").is_empty());
+    assert!(list(&document, "agreement").is_empty(), "nothing was repeated");
+}
+
+#[test]
+fn a_mix_and_a_size_are_searched_in_turn_and_the_repetitions_compared() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = "search --sizes 64,imix --paths ring-v2 --loss 50% --width 20% --exceed 0 \
+                --trial-duration 200ms --initial-duration 100ms --duration-sum 200ms \
+                --confirm 300ms --max-duration 5s --repeat 2 --json -";
+    let ended = run(&mut linerate(&words(line)));
+    ended.expect(0).says(&[
+        "4 searches of at most 5 s",
+        "imix (7 of 64 B, 4 of 570 B, 1 of 1518 B)",
+        "repetition 2 of 2",
+        "Repetitions",
+        "the generator alone",
+    ]);
+    let document = document(&ended.out);
+    let results = results(&document, "linerate.search/1");
+    results.iter().for_each(search);
+    let order: Vec<(u64, &str)> =
+        results.iter().map(|run| (count(run, "repetition"), text(run, "sizes"))).collect();
+    assert_eq!(order, [(1, "64"), (1, "imix"), (2, "64"), (2, "imix")], "interleaved");
+    let agreements = list(&document, "agreement");
+    assert_eq!(agreements.len(), 2, "one goal of two mixes");
+    for agreement in agreements {
+        frames(agreement);
+        assert_eq!(text(agreement, "goal"), "PDR 50 %");
+        let found = list(agreement, "lower_bounds_pps").len();
+        let spread = field(agreement, "spread_pps");
+        assert_eq!(spread.is_null(), found == 0);
+        if found > 0 {
+            assert!(number(spread, "min") <= number(spread, "max"));
+        }
+        let difference = number_or_null(agreement, "difference");
+        let agrees = found == 2 && difference.is_some_and(|difference| difference <= 0.1);
+        assert_eq!(yes_or_no(agreement, "agrees"), agrees);
+        assert_eq!(list(agreement, "reasons").is_empty(), agrees, "{agreement:#}");
+    }
+    assert!(ended.err.contains("agree within 10 %"), "{ended:?}");
+}
+
+/// The ceiling of the generator is one for all paths of a size.
+#[test]
+fn the_sink_is_measured_once_a_size() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = "search --sizes 64 --paths ring-v2,syscall --loss 90% --width 50% \
+                --trial-duration 50ms --initial-duration 20ms --duration-sum 50ms --confirm 0s \
+                --max-duration 1s --json -";
+    let ended = run(&mut linerate(&words(line)));
+    let document = document(&ended.expect(0).out);
+    let sinks: Vec<f64> = results(&document, "linerate.search/1")
+        .iter()
+        .map(|run| number(run, "generator_into_sink_pps"))
+        .collect();
+    assert_eq!(sinks.len(), 2);
+    assert_eq!(sinks[0], sinks[1]);
 }
 
 #[test]
@@ -154,9 +252,14 @@ fn a_curve_has_a_point_for_every_load() {
     let line = "loss-curve --sizes 64 --paths ring --step 50 --trial-duration 50ms --json -";
     let ended = run(&mut linerate(&words(line)));
     ended.expect(0).says(&["linerate loss-curve", "50 %", "100 %", "forwarded"]);
+    // Piped, there is a plain line for each load before the table, and no bar.
+    let progress = ended.err.lines().filter(|line| line.contains("/s: ")).count();
+    assert_eq!(progress, 2, "{ended:?}");
+    assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
     let document = document(&ended.out);
     let results = results(&document, "linerate.loss-curve/1");
     assert_eq!(results.len(), 1);
+    assert!(number(&results[0], "generator_into_sink_pps") > 0.0);
     let points = list(&results[0], "points");
     let percents: Vec<f64> = points.iter().map(|point| number(point, "percent")).collect();
     assert_eq!(percents, [50.0, 100.0]);
@@ -180,7 +283,8 @@ fn a_burst_is_found_within_what_was_tried() {
     let _alone = alone();
     let line = "burst --sizes 64 --paths ring --repetitions 2 --max-frames 200 --pause 0s --json -";
     let ended = run(&mut linerate(&words(line)));
-    ended.expect(0).says(&["linerate burst", "longest burst without loss"]);
+    ended.expect(0).says(&["linerate burst", "longest burst without loss", "buffer"]);
+    assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
     let document = document(&ended.out);
     let results = results(&document, "linerate.burst/1");
     assert_eq!(results.len(), 1);
@@ -194,6 +298,47 @@ fn a_burst_is_found_within_what_was_tried() {
         let mean = number(result, "mean_frames");
         assert!(min as f64 <= mean && mean <= max as f64, "{result:#}");
         number(result, "stdev_frames");
+        assert!(ended.err.contains("repetition 2 of 2"), "{ended:?}");
+    }
+    let [sent, burst] = ["sent_pps", "burst_pps"].map(|name| number_or_null(result, name));
+    assert_eq!(sent, burst, "without a wire the bursts come as the generator sends them");
+    let throughput = number_or_null(result, "throughput_pps");
+    let [implied, corrected] =
+        ["implied_buffer_s", "corrected_buffer_s"].map(|name| number_or_null(result, name));
+    assert_eq!(implied.is_some(), corrected.is_some());
+    if let (Some(implied), Some(corrected), Some(burst)) = (implied, corrected, burst) {
+        let mean = number(result, "mean_frames");
+        assert!((implied - mean / burst).abs() <= 1e-9 * (1.0 + implied), "{result:#}");
+        let share = throughput.expect("a throughput corrects it") / burst;
+        assert!((corrected - implied * (1.0 - share)).abs() <= 1e-9, "{result:#}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_curve_and_bursts_with_what_there_is() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for (line, schema) in [
+        ("loss-curve --paths ring,syscall", "linerate.loss-curve/1"),
+        ("burst --paths ring,syscall", "linerate.burst/1"),
+    ] {
+        let scratch = Scratch::new();
+        let file = scratch.file("result.json");
+        let mut child = start(linerate(&words(line)).arg("--json").arg(&file)).expect("it starts");
+        for _ in 0..1000 {
+            if file.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+        send(Signal::SIGINT, &child);
+        assert_eq!(wait(&mut child).code(), Some(130));
+        let document = document(&std::fs::read_to_string(&file).expect("the document"));
+        assert!(yes_or_no(&document, "interrupted"));
+        results(&document, schema);
     }
 }
 
@@ -238,6 +383,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_measured() {
         ("search --duration-sum 100ms", &["duration sum", "one final trial"]),
         ("search --confirm 50ms", &["confirmation", "shorter than a final trial"]),
         ("search --confirm soon", &["'soon'"]),
+        ("search --repeat 0", &["'0'", "from 1 to 100"]),
+        ("search --sizes 64,imux", &["'imux'"]),
         ("loss-curve --step 0", &["'0'", "from 0.1 to 100"]),
         ("loss-curve --step -5", &["'-5'", "from 0.1 to 100"]),
         ("loss-curve --step nan", &["'nan'", "from 0.1 to 100"]),
@@ -279,6 +426,9 @@ fn help_says_who_may_bear_which_name_and_the_exit_codes() {
     let search = help("search");
     for words in [
         "Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput",
+        "64,128,256,512,1024,1280,1518",
+        "imix",
+        "[default: 10s]",
         "MLRsearch",
         "at least",
         "no root",

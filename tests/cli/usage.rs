@@ -107,7 +107,7 @@ fn names_of_paths_modes_and_types() {
         ("echo -i lo --path magic", &["or auto"]),
         ("echo -i lo --profile fast", &["'fast'", "throughput, latency, balanced"]),
         ("compare --paths ring,magic", paths),
-        ("compare --paths ring@magic", &["'magic'", "epoll, spin, adaptive"]),
+        ("compare --paths ring@magic", &["'@magic'", "epoll, spin, adaptive", "balanced"]),
         ("compare --loads magic", &["'magic'", "flood, drain, ping, window, light, half, scale"]),
         ("compare --tx magic", &["'magic'", "ring, mmsg, send"]),
         ("echo -i lo --fanout magic", &["'magic'", "hash, lb, cpu, rnd, rollover, qm"]),

@@ -53,7 +53,7 @@ pub fn over_every_pair(topic: &str, tests: &[PathTest]) -> Vec<Test> {
     over(topic, &pairs(), tests)
 }
 
-/// Every pair of halves.
+/// Every pair of halves there is.
 pub fn pairs() -> Vec<PathName> {
     PathName::all().filter(|path| path.is_built()).collect()
 }

@@ -36,12 +36,17 @@ impl BurstMeasurer for Buffer {
         let room = self.frames as f64 * (1.0 - self.spread * self.dice.part());
         let hiccup = u64::from(self.dice.chance(self.hiccup));
         let lost = frames.saturating_sub(room as u64).max(hiccup);
-        Ok(BurstOutcome { sent: frames.min(self.longest_sendable), lost, void: None })
+        Ok(BurstOutcome {
+            sent: frames.min(self.longest_sendable),
+            lost,
+            sent_pps: Some(1e6),
+            void: None,
+        })
     }
 }
 
 fn run(buffer: &mut Buffer, config: &BurstConfig) -> BurstResult {
-    let result = longest_burst(buffer, config).unwrap();
+    let result = longest_burst(buffer, config, &mut |_| {}).unwrap();
     assert_eq!(result.bursts, buffer.sent.len());
     assert!(result.bursts <= config.max_bursts);
     assert!(buffer.sent.iter().all(|&frames| (1..=config.max_frames).contains(&frames)));
@@ -94,5 +99,5 @@ fn a_burst_that_cannot_be_sent_says_nothing_about_the_device() {
     let mut short = Buffer { longest_sendable: 1000, ..buffer(5000) };
     let result = run(&mut short, &BurstConfig::up_to(50_000));
     assert!(matches!(result.halted, Some(Halt::SpoiledBurst { .. })), "{result:?}");
-    assert!(longest_burst(&mut short, &BurstConfig::up_to(0)).is_err());
+    assert!(longest_burst(&mut short, &BurstConfig::up_to(0), &mut |_| {}).is_err());
 }

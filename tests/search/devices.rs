@@ -27,6 +27,11 @@ impl Dice {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Exponentially distributed with a mean of 1.
+    pub fn exponential(&mut self) -> f64 {
+        -(1.0 - self.part()).ln()
+    }
+
     pub fn chance(&mut self, probability: f64) -> bool {
         self.part() < probability
     }
@@ -43,6 +48,8 @@ pub struct Bench {
     pub ceiling_pps: f64,
     /// How often a trial is void for no reason.
     pub void_chance: f64,
+    /// What a trial takes beside its duration.
+    pub overhead: Duration,
     /// Every load that was offered.
     pub offered: Vec<f64>,
     /// Stop wanted after so many trials.
@@ -56,6 +63,7 @@ impl Bench {
             dice: Dice(seed),
             ceiling_pps: f64::INFINITY,
             void_chance: 0.0,
+            overhead: Duration::ZERO,
             offered: Vec::new(),
             stop_after: usize::MAX,
         }
@@ -87,7 +95,7 @@ impl Measurer for Bench {
             achieved_pps,
             sent,
             lost: (ratio.clamp(0.0, 1.0) * sent as f64).ceil() as u64,
-            duration,
+            duration: duration + self.overhead,
             void,
             latency: Some(LatencySummary { count: 1, p50: 1_000, p99: 9_000, ..zero }),
         })
@@ -146,6 +154,20 @@ pub fn swinging(capacity: f64, swing: f64) -> Loss {
     Box::new(move |load, _, _, dice| {
         let now = capacity * (1.0 + swing * (dice.part() + dice.part() - 1.0));
         if load > now { 1.0 - 0.8 * now / load } else { 0.0 }
+    })
+}
+
+/// A machine whose CPU is taken away `per_second` times a second, for 5 ms on the average: a device
+/// of `capacity` that holds `buffer` frames meanwhile.
+pub fn stolen(capacity: f64, buffer: f64, per_second: f64) -> Loss {
+    Box::new(move |load, duration_s, _, dice| {
+        let mut lost = load * duration_s * overload(load, capacity);
+        let mut at_s = dice.exponential() / per_second;
+        while at_s < duration_s {
+            lost += (load * 0.005 * dice.exponential() - buffer).max(0.0);
+            at_s += dice.exponential() / per_second;
+        }
+        lost / (load * duration_s)
     })
 }
 

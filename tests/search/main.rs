@@ -1,5 +1,6 @@
 //! The search without a network: synthetic devices whose truth is known.
 
+mod budget;
 mod bursts;
 mod curve;
 mod devices;

@@ -25,6 +25,8 @@ pub struct BurstOutcome {
     pub sent: u64,
     /// Frames that did not come back as they should.
     pub lost: u64,
+    /// How fast they were sent, in frames per second; `None` where that was not measured.
+    pub sent_pps: Option<f64>,
     /// Why the burst says nothing about the device: it was not back to back, or the generator's
     /// own ring dropped frames.
     pub void: Option<VoidReason>,
@@ -74,6 +76,8 @@ pub struct BurstResult {
     pub max_frames: Option<u64>,
     /// Their sample standard deviation; `None` with less than two.
     pub stdev_frames: Option<f64>,
+    /// How fast the bursts without loss were sent, all together, in frames per second.
+    pub sent_pps: Option<f64>,
     /// Whether a repetition passed at the longest burst tried: the device may well take more.
     pub at_least: bool,
     /// Bursts sent, void ones included.
@@ -82,23 +86,26 @@ pub struct BurstResult {
     pub halted: Option<Halt>,
 }
 
-/// Searches for the longest burst without loss, to the frame, as often as `config` says.
+/// Searches for the longest burst without loss, to the frame, as often as `config` says;
+/// `after_repetition` is told what each repetition found.
 pub fn longest_burst(
     measurer: &mut dyn BurstMeasurer,
     config: &BurstConfig,
+    after_repetition: &mut dyn FnMut(u64),
 ) -> Result<BurstResult> {
     if !(1..=FRAMES_MAX).contains(&config.max_frames) || config.repetitions == 0 {
         return Err(Error::Usage(format!(
             "burst: there must be repetitions, and 1 to {FRAMES_MAX} frames"
         )));
     }
-    let mut search = BurstSearch { measurer, config, bursts: 0 };
+    let mut search = BurstSearch { measurer, config, bursts: 0, lossless: (0, 0.0) };
     let mut result = BurstResult::default();
     let mut start = FIRST_BURST_FRAMES.min(config.max_frames);
     for _ in 0..config.repetitions {
         match search.repetition(start)? {
             Ok(longest) => {
                 result.longest_frames.push(longest);
+                after_repetition(longest);
                 result.at_least |= longest == config.max_frames;
                 // The next one begins where this one ended, which saves most of its steps.
                 start = longest.max(1);
@@ -110,6 +117,8 @@ pub fn longest_burst(
         }
     }
     result.bursts = search.bursts;
+    let (frames, seconds) = search.lossless;
+    result.sent_pps = (seconds > 0.0).then(|| frames as f64 / seconds);
     result.summarize();
     Ok(result)
 }
@@ -138,6 +147,8 @@ struct BurstSearch<'a> {
     measurer: &'a mut dyn BurstMeasurer,
     config: &'a BurstConfig,
     bursts: usize,
+    /// Frames and seconds of the bursts without loss whose rate is known.
+    lossless: (u64, f64),
 }
 
 type Verdict<T> = std::result::Result<T, Halt>;
@@ -191,6 +202,10 @@ impl BurstSearch<'_> {
                 continue;
             }
             if outcome.lost == 0 {
+                if let Some(pps) = outcome.sent_pps.filter(|&pps| pps > 0.0) {
+                    self.lossless.0 += frames;
+                    self.lossless.1 += frames as f64 / pps;
+                }
                 return Ok(Ok(true));
             }
             lossy += 1;
@@ -201,8 +216,8 @@ impl BurstSearch<'_> {
     }
 }
 
-/// The buffer that a burst implies, in seconds at the wire's rate.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The buffer that a burst implies, in seconds at the rate at which the burst came in.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct BufferTime {
     /// Implied DUT Buffer Time: as if the device forwarded nothing while the burst came in.
     pub implied_s: f64,
@@ -212,24 +227,24 @@ pub struct BufferTime {
 
 /// The buffer time that the mean longest burst implies (RFC 9004 section 6.4).
 ///
-/// With M the wire's frame rate and T the throughput at the same frame size, both in frames per
+/// With M the rate of the burst (on a wire its frame rate) and T the throughput at the same frame size, both in frames per
 /// second: implied = mean / M, corrected = implied - implied * T / M.
 ///
 /// It needs the throughput measured before. `None` where the benchmark does not apply: a device
-/// whose throughput is the wire's rate never fills its buffer (RFC 9004 section 6.1 leaves such
+/// whose throughput is the burst's rate never fills its buffer (RFC 9004 section 6.1 leaves such
 /// sizes out), and rates must be above zero. A burst search that ended with
 /// [`BurstResult::at_least`] gives only a lower bound.
 pub fn buffer_time(
     mean_burst_frames: f64,
-    wire_frames_per_second: f64,
+    burst_pps: f64,
     throughput_pps: f64,
 ) -> Option<BufferTime> {
     let applies = mean_burst_frames >= 0.0
         && throughput_pps >= 0.0
-        && wire_frames_per_second.is_finite()
-        && throughput_pps < wire_frames_per_second;
-    let implied_s = mean_burst_frames / wire_frames_per_second;
-    let corrected_s = implied_s - implied_s * throughput_pps / wire_frames_per_second;
+        && burst_pps.is_finite()
+        && throughput_pps < burst_pps;
+    let implied_s = mean_burst_frames / burst_pps;
+    let corrected_s = implied_s - implied_s * throughput_pps / burst_pps;
     applies.then_some(BufferTime { implied_s, corrected_s })
 }
 

@@ -15,7 +15,7 @@ const STEP_MAX: f64 = 0.5;
 
 /// How far the next step outwards goes, as a part of the larger load. It doubles each time it is
 /// used, so a bound that is far off is found in few steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Step(f64);
 
 impl Step {
@@ -27,27 +27,32 @@ impl Step {
         load / (1.0 - self.0)
     }
 
-    pub fn down_from(self, load: f64) -> f64 {
+    fn down_from(self, load: f64) -> f64 {
         load * (1.0 - self.0)
     }
 
-    pub fn grow(&mut self) {
+    /// Goes no less far than this next.
+    pub fn widen_to(&mut self, width: f64) {
+        self.0 = self.0.max(width.min(STEP_MAX));
+    }
+
+    fn grow(&mut self) {
         self.0 = (2.0 * self.0).min(STEP_MAX);
     }
 }
 
-/// The next load to decide for `goal`; `None` if its bounds are narrow enough, or if nothing
+/// The next load to look at for `goal`; `None` if its bounds are narrow enough, or if nothing
 /// that may be offered could move them.
 ///
-/// The load lies strictly between the relevant bounds, where no load is decided yet.
+/// The load lies strictly between the bounds.
 pub(super) fn next_load(
     goal: &SearchGoal,
+    bounds: Bounds,
     evidence: &Evidence,
     range: Range,
     step: &mut Step,
     hint: Option<f64>,
 ) -> Option<f64> {
-    let bounds = evidence.bounds(goal);
     if bounds.is_narrow(goal) {
         return None;
     }

@@ -5,23 +5,52 @@ use super::goal::SearchGoal;
 
 /// The samples at each load that was measured, loads ascending. All goals read the same ones:
 /// that is how they share trials.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Evidence {
     loads: Vec<MeasuredLoad>,
+    /// So many void trials at a load still say nothing of the generator.
+    void_repeats: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct MeasuredLoad {
     load_pps: f64,
     samples: Vec<Sample>,
+    /// Durations of trials that the generator spoiled, in seconds.
+    void_s: Vec<f64>,
+}
+
+/// What a load is in a search: what it is for the device, if the generator could offer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// What the trials that count say of the device.
+    Device(LoadClass),
+    /// Most trials were void: the generator cannot offer this load.
+    BeyondGenerator,
+}
+
+impl Standing {
+    pub const UNDECIDED: Standing = Standing::Device(LoadClass::Undecided);
+
+    fn is_lower(self) -> bool {
+        self == Standing::Device(LoadClass::LowerBound)
+    }
+
+    fn is_upper(self) -> bool {
+        matches!(self, Standing::Device(LoadClass::UpperBound) | Standing::BeyondGenerator)
+    }
 }
 
 /// The Relevant Bounds of a goal: the smallest load that is an upper bound, and the largest lower
 /// bound below it. A lower bound above an upper one (loss inversion) is thereby no bound at all.
+///
+/// A load that the generator cannot offer bounds the search as one that the device does not stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Bounds {
     pub lower: Option<f64>,
     pub upper: Option<f64>,
+    /// Whether the upper bound is the generator's.
+    pub beyond_generator: bool,
 }
 
 impl Bounds {
@@ -39,55 +68,128 @@ impl Bounds {
 }
 
 impl Evidence {
-    /// Adds a trial that counts.
-    pub fn add(&mut self, load_pps: f64, sample: Sample) {
-        match self.loads.binary_search_by(|load| load.load_pps.total_cmp(&load_pps)) {
-            Ok(at) => self.loads[at].samples.push(sample),
-            Err(at) => self.loads.insert(at, MeasuredLoad { load_pps, samples: vec![sample] }),
-        }
+    /// Nothing yet.
+    pub fn new(void_repeats: usize) -> Evidence {
+        Evidence { loads: Vec::new(), void_repeats }
     }
 
-    /// Whether there is no trial yet.
-    pub fn is_empty(&self) -> bool {
-        self.loads.is_empty()
+    /// Adds a trial that counts.
+    pub fn add(&mut self, load_pps: f64, sample: Sample) {
+        self.entry(load_pps).samples.push(sample);
+    }
+
+    /// Adds a trial that the generator spoiled.
+    pub fn add_void(&mut self, load_pps: f64, duration_s: f64) {
+        self.entry(load_pps).void_s.push(duration_s);
+    }
+
+    fn entry(&mut self, load_pps: f64) -> &mut MeasuredLoad {
+        let place = self.loads.binary_search_by(|load| load.load_pps.total_cmp(&load_pps));
+        let at = place.unwrap_or_else(|at| {
+            self.loads.insert(at, MeasuredLoad { load_pps, ..MeasuredLoad::default() });
+            at
+        });
+        &mut self.loads[at]
+    }
+
+    fn measured(&self, load_pps: f64) -> Option<&MeasuredLoad> {
+        let place = self.loads.binary_search_by(|load| load.load_pps.total_cmp(&load_pps));
+        place.ok().map(|at| &self.loads[at])
     }
 
     /// The trials at exactly `load_pps`.
     pub fn at(&self, load_pps: f64) -> &[Sample] {
-        match self.loads.binary_search_by(|load| load.load_pps.total_cmp(&load_pps)) {
-            Ok(at) => &self.loads[at].samples,
-            Err(_) => &[],
-        }
+        self.measured(load_pps).map_or(&[], |load| &load.samples)
     }
 
     /// What `load_pps` is for `goal`.
-    pub fn class(&self, goal: &SearchGoal, load_pps: f64) -> LoadClass {
-        classify(goal, self.at(load_pps))
+    pub fn standing(&self, goal: &SearchGoal, load_pps: f64) -> Standing {
+        self.measured(load_pps).map_or(Standing::UNDECIDED, |load| self.standing_of(goal, load))
+    }
+
+    fn standing_of(&self, goal: &SearchGoal, load: &MeasuredLoad) -> Standing {
+        let full_length_s = goal.final_trial_duration.as_secs_f64() * (1.0 - 1e-9);
+        let void = load.void_s.iter().filter(|&&void_s| void_s >= full_length_s);
+        let (count, void_s) = void.fold((0, 0.0), |(count, sum), s| (count + 1, sum + s));
+        let counting = load.samples.iter().filter(|sample| sample.duration_s >= full_length_s);
+        let counting_s: f64 = counting.map(|sample| sample.duration_s).sum();
+        if count > self.void_repeats && void_s > counting_s {
+            Standing::BeyondGenerator
+        } else {
+            Standing::Device(classify(goal, &load.samples))
+        }
     }
 
     /// The relevant bounds of `goal`.
     pub fn bounds(&self, goal: &SearchGoal) -> Bounds {
         let mut bounds = Bounds::default();
         for load in &self.loads {
-            match classify(goal, &load.samples) {
-                LoadClass::LowerBound => bounds.lower = Some(load.load_pps),
-                LoadClass::UpperBound => {
-                    bounds.upper = Some(load.load_pps);
-                    break;
-                }
-                LoadClass::Undecided => {}
+            let standing = self.standing_of(goal, load);
+            if standing.is_lower() {
+                bounds.lower = Some(load.load_pps);
+            } else if standing.is_upper() {
+                bounds.upper = Some(load.load_pps);
+                bounds.beyond_generator = standing == Standing::BeyondGenerator;
+                break;
             }
         }
         bounds
     }
 
+    /// The bounds between which the device's limit lies most likely, if all that differs from load
+    /// to load is chance, and how many full-length trials then came out by chance.
+    ///
+    /// Below the limit trials should pass and above it fail; the limit is where the fewest do
+    /// otherwise. So one unlucky trial far below hides nothing, as it would in
+    /// [`Evidence::bounds`]. Short trials that pass say nothing, and those that fail as much as they
+    /// last. A load that is decided as an upper bound stays one.
+    pub fn likely_bounds(&self, goal: &SearchGoal) -> (Bounds, f64) {
+        let full_length_s = goal.final_trial_duration.as_secs_f64();
+        let decided = self.bounds(goal).upper;
+        let is_of_use = |load: &&MeasuredLoad| decided.is_none_or(|pps| load.load_pps <= pps);
+        let tried: Vec<(f64, f64, f64)> = self
+            .loads
+            .iter()
+            .take_while(is_of_use)
+            .map(|load| {
+                let sum = |counts: &dyn Fn(&Sample) -> bool| -> f64 {
+                    load.samples.iter().filter(|s| counts(s)).map(|s| s.duration_s).sum()
+                };
+                let is_full = |s: &Sample| s.duration_s >= full_length_s * (1.0 - 1e-9);
+                let passed_s = sum(&|s| s.loss_ratio <= goal.loss_ratio && is_full(s));
+                let failed_s = sum(&|s| s.loss_ratio > goal.loss_ratio);
+                let beyond = self.standing_of(goal, load) == Standing::BeyondGenerator;
+                let void_s = if beyond { load.void_s.iter().sum() } else { 0.0 };
+                (load.load_pps, passed_s, failed_s + void_s)
+            })
+            .filter(|&(_, passed_s, failed_s)| passed_s + failed_s > 0.0)
+            .collect();
+        let mut chance_s: f64 = tried.iter().map(|&(_, passed_s, _)| passed_s).sum();
+        let (mut least_s, mut below) = (chance_s, 0);
+        for (place, &(load_pps, passed_s, failed_s)) in tried.iter().enumerate() {
+            chance_s += failed_s - passed_s;
+            if chance_s < least_s - 1e-9 && decided.is_none_or(|upper| load_pps < upper) {
+                (least_s, below) = (chance_s, place + 1);
+            }
+        }
+        let at = |place: usize| tried.get(place).map(|&(load_pps, ..)| load_pps);
+        let (lower, upper) = (below.checked_sub(1).and_then(at), at(below));
+        let standing = |pps| self.standing(goal, pps);
+        let beyond_generator = upper.is_some_and(|pps| standing(pps) == Standing::BeyondGenerator);
+        (Bounds { lower, upper, beyond_generator }, least_s.max(0.0) / full_length_s)
+    }
+
+    /// The smallest load that the generator could not offer, as the trials of `goal` have it.
+    pub fn generator_ceiling(&self, goal: &SearchGoal) -> Option<f64> {
+        let beyond =
+            |load: &&MeasuredLoad| self.standing_of(goal, load) == Standing::BeyondGenerator;
+        self.loads.iter().find(beyond).map(|load| load.load_pps)
+    }
+
     /// Whether a load above `load_pps` is a lower bound of `goal` (loss inversion).
     pub fn passed_above(&self, goal: &SearchGoal, load_pps: f64) -> bool {
-        self.loads
-            .iter()
-            .rev()
-            .take_while(|load| load.load_pps > load_pps)
-            .any(|load| classify(goal, &load.samples) == LoadClass::LowerBound)
+        let above = self.loads.iter().rev().take_while(|load| load.load_pps > load_pps);
+        above.map(|load| self.standing_of(goal, load)).any(Standing::is_lower)
     }
 
     /// Of the measured loads strictly between two, the one nearest to `target` by ratio. What is
@@ -100,29 +202,118 @@ impl Evidence {
             .filter(|&load| load > above && load < below)
             .min_by(|&a, &b| distance(a).total_cmp(&distance(b)))
     }
+
+    /// The load from `from` to `to` whose full-length trials were the least of one mind about
+    /// `goal`: how many of them lost too much, and how many there were.
+    pub fn disagreement(&self, goal: &SearchGoal, from: f64, to: f64) -> Option<Disagreement> {
+        let full_length_s = goal.final_trial_duration.as_secs_f64() * (1.0 - 1e-9);
+        let within = self.loads.iter().filter(|load| (from..=to).contains(&load.load_pps));
+        let counted = within.map(|load| {
+            let full = load.samples.iter().filter(|sample| sample.duration_s >= full_length_s);
+            let exceeded = full.clone().filter(|sample| sample.loss_ratio > goal.loss_ratio);
+            let (exceeded, trials) = (exceeded.count(), full.count());
+            Disagreement { load_pps: load.load_pps, exceeded, trials }
+        });
+        let minority = |found: &Disagreement| found.exceeded.min(found.trials - found.exceeded);
+        counted.filter(|found| minority(found) > 0).max_by_key(minority)
+    }
+}
+
+/// Trials at one load that came out differently.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Disagreement {
+    /// The load, in frames per second.
+    pub load_pps: f64,
+    /// Full-length trials that lost more than the goal allows.
+    pub exceeded: usize,
+    /// Full-length trials at this load.
+    pub trials: usize,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn one_second(loss_ratio: f64) -> Sample {
+        Sample { duration_s: 1.0, loss_ratio }
+    }
+
     #[test]
     fn a_lower_bound_above_an_upper_one_is_not_relevant() {
         let goal = SearchGoal::default().narrowing();
-        let mut evidence = Evidence::default();
-        let mut add = |load, loss_ratio| {
-            evidence.add(load, Sample { duration_s: 1.0, loss_ratio });
-        };
-        add(100.0, 0.0);
-        add(300.0, 0.0);
-        add(200.0, 0.5);
+        let mut evidence = Evidence::new(2);
+        evidence.add(100.0, one_second(0.0));
+        evidence.add(300.0, one_second(0.0));
+        evidence.add(200.0, one_second(0.5));
         let bounds = evidence.bounds(&goal);
-        assert_eq!(bounds, Bounds { lower: Some(100.0), upper: Some(200.0) });
+        assert_eq!((bounds.lower, bounds.upper), (Some(100.0), Some(200.0)));
         assert_eq!(bounds.width(), Some(0.5));
         // Two good trials outweigh the bad one: the bound opens again.
-        for _ in 0..2 {
-            evidence.add(200.0, Sample { duration_s: 1.0, loss_ratio: 0.0 });
+        evidence.add(200.0, one_second(0.0));
+        evidence.add(200.0, one_second(0.0));
+        let bounds = evidence.bounds(&goal);
+        assert_eq!((bounds.lower, bounds.upper), (Some(300.0), None));
+    }
+
+    #[test]
+    fn most_trials_void_is_beyond_the_generator_and_may_open_again() {
+        let goal = SearchGoal::default().narrowing();
+        let mut evidence = Evidence::new(2);
+        evidence.add(100.0, one_second(0.0));
+        for _ in 0..3 {
+            assert_eq!(evidence.bounds(&goal).upper, None);
+            evidence.add_void(200.0, 1.0);
         }
-        assert_eq!(evidence.bounds(&goal), Bounds { lower: Some(300.0), upper: None });
+        let bounds = evidence.bounds(&goal);
+        assert_eq!((bounds.upper, bounds.beyond_generator), (Some(200.0), true));
+        assert_eq!(evidence.generator_ceiling(&goal), Some(200.0));
+        (0..3).for_each(|_| evidence.add(200.0, one_second(0.0)));
+        assert_eq!(evidence.bounds(&goal).lower, Some(200.0));
+    }
+
+    fn measured(trials: &[(f64, &[f64])]) -> Evidence {
+        let mut evidence = Evidence::new(2);
+        for &(load_pps, losses) in trials {
+            losses.iter().for_each(|&loss| evidence.add(load_pps, one_second(loss)));
+        }
+        evidence
+    }
+
+    #[test]
+    fn the_least_of_one_mind_is_named() {
+        let goal = SearchGoal::default();
+        let evidence = measured(&[
+            (100.0, &[0.0, 0.0, 0.1]),
+            (101.0, &[0.0, 0.1, 0.0, 0.2]),
+            (102.0, &[0.1, 0.1]),
+        ]);
+        let found = evidence.disagreement(&goal, 100.0, 102.0).unwrap();
+        assert_eq!((found.load_pps, found.exceeded, found.trials), (101.0, 2, 4));
+        assert_eq!(evidence.disagreement(&goal, 102.0, 103.0), None);
+    }
+
+    #[test]
+    fn the_limit_is_likely_where_the_fewest_trials_came_out_by_chance() {
+        let goal = SearchGoal::default();
+        let mut evidence = measured(&[
+            (100.0, &[0.0]),
+            (110.0, &[0.1]),
+            (120.0, &[0.0, 0.0]),
+            (130.0, &[0.0]),
+            (140.0, &[0.2, 0.2]),
+        ]);
+        let (bounds, chance) = evidence.likely_bounds(&goal);
+        assert_eq!((bounds.lower, bounds.upper), (Some(130.0), Some(140.0)));
+        assert!((chance - 1.0).abs() < 1e-9, "{chance}");
+        // Decided as an upper bound, 110 is one, whatever passed above it.
+        (0..2).for_each(|_| evidence.add(110.0, one_second(0.1)));
+        let (bounds, _) = evidence.likely_bounds(&goal);
+        assert_eq!((bounds.lower, bounds.upper), (Some(100.0), Some(110.0)));
+        // Short trials that pass say nothing of where it is; one that fails does.
+        let mut short = measured(&[(100.0, &[0.0])]);
+        short.add(150.0, Sample { duration_s: 0.2, loss_ratio: 0.0 });
+        assert_eq!(short.likely_bounds(&goal).0.upper, None);
+        short.add(150.0, Sample { duration_s: 0.2, loss_ratio: 0.1 });
+        assert_eq!(short.likely_bounds(&goal).0.upper, Some(150.0));
     }
 }

@@ -55,6 +55,11 @@ impl LossCurveConfig {
         Ok(())
     }
 
+    /// How many loads the curve has.
+    pub fn loads(&self) -> usize {
+        self.percents().len()
+    }
+
     /// The loads in percent, ascending, 100 last.
     fn percents(&self) -> Vec<f64> {
         let steps = ((100.0 - self.first_percent) / self.step_percent - 1e-9).max(0.0).ceil();

@@ -4,13 +4,19 @@
 //! those of MLRsearch (RFC 9971), which refines the throughput search of RFC 2544 section 26.1;
 //! the way through the loads is simpler than its authors' implementation.
 //!
-//! 1. A first trial at the highest load; what comes through is the first guess.
-//! 2. Narrowing: single trials expand from the guess in doubling steps, then bisect.
+//! 1. A first look at the highest load; what comes through is the first guess.
+//! 2. Narrowing: single short trials expand from the guess in doubling steps, then bisect.
 //! 3. Deciding: both ends of the narrow interval are measured until the duration sum decides
-//!    them. An end that proves wrong re-opens the interval, and narrowing goes on.
+//!    them. A trial that goes against an end re-opens the interval at once, and narrowing goes on,
+//!    from then on with full-length trials. Each two such reversals double the width that the goal
+//!    makes do with: bounds closer than the noise would never hold still.
 //!    An upper bound that other trials contradict is measured twice as long.
-//! 4. Confirming: one long trial at the lower bound, which counts as evidence like any other.
-//! 5. The next goal starts with all trials so far; the goals take turns until none wants more.
+//! 4. The next goal starts with all trials so far; the goals take turns until none wants more.
+//! 5. Confirming: one long trial at each lower bound. One that loses more than the width explains
+//!    re-opens the search.
+//!
+//! A load whose trials are mostly void bounds the search like one that the device does not stand,
+//! and the result then says "at least".
 //!
 //! [`loss_curve`] and [`burst`] are the other searches of RFC 2544 section 26.
 
@@ -20,6 +26,7 @@ pub mod classify;
 mod evidence;
 pub mod goal;
 pub mod loss_curve;
+pub mod repeats;
 pub mod result;
 mod run;
 pub mod trial;

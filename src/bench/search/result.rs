@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub use super::evidence::Disagreement;
 use super::goal::SearchGoal;
 use super::trial::TrialRecord;
 use crate::units;
@@ -15,7 +16,8 @@ pub struct SearchResult {
     pub trials: Vec<TrialRecord>,
     /// Why the search ended before all goals were served, if it did.
     pub halted: Option<Halt>,
-    /// The load above which the generator could not go, if the search met it.
+    /// The lowest load that the generator could not offer, in frames per second, if the search met
+    /// one.
     pub generator_ceiling_pps: Option<f64>,
 }
 
@@ -36,18 +38,36 @@ pub struct GoalResult {
     pub estimate_pps: Option<f64>,
     /// Trials that were run for this goal. It may owe its bounds to those of other goals too.
     pub trials_used: usize,
-    /// Whether the lower bound stood the long trial; `None` if none was asked for or run.
+    /// Whether the lower bound stood the long trial; `None` if none was asked for, or none counts.
     pub confirmed: Option<bool>,
+    /// The long trial at the lower bound; `None` if none was run there.
+    pub confirmation: Option<Confirmation>,
+    /// The load near the bounds about which trials differed most, if any did.
+    pub disagreement: Option<Disagreement>,
     /// Whether the device may well do more: the highest load that could be offered passed.
     pub at_least: bool,
-    /// Why the result is irregular; `None` for a Regular Goal Result.
-    pub irregular: Option<Irregularity>,
+    /// Why the result is irregular; empty for a Regular Goal Result.
+    pub irregular: Vec<Irregularity>,
+}
+
+/// What came of a long trial at a lower bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Confirmation {
+    /// The generator spoiled it.
+    Void,
+    /// It counts.
+    Run {
+        /// How long it lasted, in seconds.
+        duration_s: f64,
+        /// What part of the frames it lost.
+        loss_ratio: f64,
+    },
 }
 
 impl GoalResult {
     /// Whether both bounds were found and are close enough.
     pub fn is_regular(&self) -> bool {
-        self.irregular.is_none()
+        self.irregular.is_empty()
     }
 
     /// What the lower bound may be called.
@@ -65,8 +85,16 @@ pub enum Irregularity {
     GeneratorIsTheLimit,
     /// Even the lowest load asked for fails.
     MinLoadFails,
-    /// No lower bound stood the long trial, for as often as was to be tried.
-    NotConfirmed,
+    /// The bounds are further apart than the goal wants them: trials differed too much for closer
+    /// ones, or the time was too short.
+    Coarse {
+        /// How far they are apart, as a part of the upper one; `None` where one is missing.
+        width: Option<f64>,
+        /// About which load trials differed.
+        disagreement: Option<Disagreement>,
+    },
+    /// The lower bound did not stand the long trial, or saw none that counts.
+    NotConfirmed(Option<Confirmation>),
     /// The search ended before.
     Halted(Halt),
 }
@@ -104,9 +132,36 @@ impl fmt::Display for Irregularity {
                 f.write_str("the generator is the limit: all that it can offer passes")
             }
             Irregularity::MinLoadFails => f.write_str("even the lowest load fails"),
-            Irregularity::NotConfirmed => f.write_str("no lower bound stood the long trial"),
+            Irregularity::Coarse { width, disagreement } => {
+                match width {
+                    Some(width) => write!(f, "bounds {} apart: ", units::percent(*width))?,
+                    None => f.write_str("a bound is missing: ")?,
+                }
+                match disagreement {
+                    Some(disagreement) => disagreement.fmt(f),
+                    None => f.write_str("the time allowed no closer ones"),
+                }
+            }
+            Irregularity::NotConfirmed(None) => {
+                f.write_str("not confirmed: no time was left for the long trial")
+            }
+            Irregularity::NotConfirmed(Some(Confirmation::Void)) => {
+                f.write_str("not confirmed: the generator spoiled the long trial")
+            }
+            Irregularity::NotConfirmed(Some(Confirmation::Run { duration_s, loss_ratio })) => {
+                let lost = units::percent(*loss_ratio);
+                write!(f, "not confirmed: {duration_s} s at the lower bound lost {lost}")
+            }
             Irregularity::Halted(halt) => halt.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disagreement { load_pps, exceeded, trials } = self;
+        let load = units::rate(*load_pps);
+        write!(f, "trials at {load} disagreed, {exceeded} of {trials} exceeded the goal")
     }
 }
 

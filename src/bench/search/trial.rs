@@ -69,19 +69,6 @@ impl TrialOutcome {
             reason => reason.as_ref(),
         }
     }
-
-    /// The load that the tester would have managed, judging by a void trial; `None` if it was
-    /// void for a reason that has nothing to do with the load.
-    pub(super) fn manageable_pps(&self) -> Option<f64> {
-        match self.spoiled()? {
-            VoidReason::BehindSchedule => Some(self.achieved_pps),
-            VoidReason::OwnDrops { frames } => {
-                let kept = 1.0 - *frames as f64 / self.sent.max(1) as f64;
-                Some(self.achieved_pps * kept)
-            }
-            VoidReason::Disturbed(_) => None,
-        }
-    }
 }
 
 impl fmt::Display for VoidReason {

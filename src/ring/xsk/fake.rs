@@ -96,7 +96,7 @@ impl FakeXsk {
     fn new(memory: Arc<Memory>, frames: usize, chunk_bytes: usize) -> (QueuePair, FakeXsk) {
         let (umem, returns) = Umem::of_other_side(memory, chunk_bytes);
         let (transmit, kernel_transmit) = to_kernel(frames);
-        let (kernel_completions, completions) = to_kernel(frames);
+        let (kernel_completions, completions) = to_kernel(2 * frames);
         let kernel = FakeXsk {
             umem,
             returns,

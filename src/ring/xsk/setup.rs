@@ -167,7 +167,8 @@ impl Opening<'_> {
     fn send_queues(&self, frames: usize) -> Result<QueuePair> {
         Ok(QueuePair {
             transmit: self.producer(XdpRing::Transmit, frames)?,
-            completions: self.consumer(XdpRing::Completion, frames)?,
+            // Husks may be completed beside the frames.
+            completions: self.consumer(XdpRing::Completion, 2 * frames)?,
         })
     }
 

@@ -1,0 +1,90 @@
+//! Whether repeated searches found the same, and if not, why.
+
+use super::result::{Confirmation, GoalResult, Halt, Irregularity};
+use crate::stats::spread::Spread;
+use crate::units::percent;
+
+/// Repeated searches agree if their lower bounds differ by no more than this part of the median.
+pub const AGREEMENT: f64 = 0.1;
+
+/// What a repeated search found for one goal.
+#[derive(Clone, Copy, Debug)]
+pub struct Repetition<'a> {
+    /// What it found.
+    pub goal: &'a GoalResult,
+    /// What the generator alone sent into a sink at that time, in frames per second.
+    pub sink_pps: f64,
+}
+
+/// How far repeated searches agree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agreement {
+    /// The lower bounds that were found, in frames per second.
+    pub lower_bounds_pps: Vec<f64>,
+    /// Median, smallest and largest of them; `None` without any.
+    pub spread: Option<Spread>,
+    /// From the smallest to the largest, as a part of the median; `None` with less than two.
+    pub difference: Option<f64>,
+    /// Whether each found a lower bound, and all are within [`AGREEMENT`].
+    pub agrees: bool,
+    /// Where they do not agree: what was seen that may be the cause. Never empty then.
+    pub reasons: Vec<String>,
+}
+
+/// Compares repetitions of one search for one goal.
+pub fn agreement(repetitions: &[Repetition]) -> Agreement {
+    let lower_bounds_pps: Vec<f64> =
+        repetitions.iter().filter_map(|repetition| repetition.goal.lower_bound_pps).collect();
+    let spread = Spread::of(lower_bounds_pps.iter().copied());
+    let (found, all) = (lower_bounds_pps.len(), repetitions.len());
+    let difference = spread.as_ref().map(relative).filter(|_| found > 1);
+    let agrees = found == all && difference.is_some_and(|difference| difference <= AGREEMENT);
+    let mut why = Vec::new();
+    if found < all {
+        why.push(format!("only {found} of {all} found a lower bound"));
+    }
+    if !agrees {
+        why.extend(reasons(repetitions));
+    }
+    Agreement { lower_bounds_pps, spread, difference, agrees, reasons: why }
+}
+
+fn relative(spread: &Spread) -> f64 {
+    if spread.median > 0.0 { (spread.max - spread.min) / spread.median } else { 0.0 }
+}
+
+fn reasons(repetitions: &[Repetition]) -> Vec<String> {
+    let all = repetitions.len();
+    let mut reasons = Vec::new();
+    let sinks = Spread::of(repetitions.iter().map(|repetition| repetition.sink_pps));
+    if let Some(differed) = sinks.map(|sinks| relative(&sinks)).filter(|&part| part > AGREEMENT) {
+        reasons.push(format!(
+            "the generator alone differed by {} from one to the next: other work shared the CPUs",
+            percent(differed)
+        ));
+    }
+    let mut count = |what: &str, is_so: &dyn Fn(&GoalResult) -> bool| {
+        let count = repetitions.iter().filter(|repetition| is_so(repetition.goal)).count();
+        if count > 0 {
+            reasons.push(format!("in {count} of {all} {what}"));
+        }
+    };
+    let any =
+        |goal: &GoalResult, is_it: fn(&Irregularity) -> bool| goal.irregular.iter().any(is_it);
+    count("the generator was the limit, not the path", &|goal| goal.at_least);
+    count("trials at one load disagreed", &|goal| goal.disagreement.is_some());
+    count("the time was over before the bounds were decided", &|goal| {
+        any(goal, |why| matches!(why, Irregularity::Halted(Halt::TimeExhausted)))
+    });
+    count("the long trial lost more than the goal allows", &|goal| {
+        any(goal, |why| matches!(why, Irregularity::NotConfirmed(Some(Confirmation::Run { .. }))))
+    });
+    if reasons.is_empty() {
+        reasons.push(
+            "each found its bounds without a contradiction: what the path stands changed between \
+             them"
+                .into(),
+        );
+    }
+    reasons
+}
