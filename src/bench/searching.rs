@@ -271,9 +271,8 @@ pub const BURST_FRAMES_MAX: u64 = 20_000;
 
 fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {
     Engine::start(&EngineConfig {
-        cpus: vec![subject.cpus.1],
         ring_memory: Arc::clone(&subject.ring_memory),
-        ..subject.path.engine_config(testbed)
+        ..subject.path.engine_config(testbed, &[subject.cpus.1])?
     })
 }
 
