@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
-use crate::engine::profile::{Profile, tune};
+use crate::engine::profile::{Asked, Profile, tune};
 use crate::engine::wait::{SPIN, Wait};
 use crate::error::Result;
 use crate::units::parse_positive_duration;
@@ -53,8 +53,8 @@ impl Contestant {
             ..EngineConfig::new(&testbed.engine.link.name)
         };
         match (self.name, self.profile) {
-            (Name::Profile(profile), _) => tune(&mut config, profile, None)?,
-            (Name::Path(path), Some(profile)) => tune(&mut config, profile, Some(path))?,
+            (Name::Profile(profile), _) => tune(&mut config, profile, Asked::default())?,
+            (Name::Path(path), Some(profile)) => tune(&mut config, profile, path.into())?,
             (Name::Path(path), None) => config.path = path,
         }
         config.wait = self.wait.unwrap_or(config.wait);

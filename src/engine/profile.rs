@@ -194,27 +194,6 @@ pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Asked) -> Result
     Ok(())
 }
 
-/// What may be asked of an engine beside its path, where engines are made for others: in trials and
-/// for loads of the lab.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tuning {
-    /// What it is to be good at; `None` leaves the path's own defaults.
-    pub profile: Option<Profile>,
-    /// How its workers wait; `None` leaves it to the profile.
-    pub wait: Option<Wait>,
-}
-
-impl Tuning {
-    /// Tunes `config`, whose path stays.
-    pub fn apply(self, config: &mut EngineConfig) -> Result<()> {
-        if let Some(profile) = self.profile {
-            tune(config, profile, config.path.into())?;
-        }
-        config.wait = self.wait.unwrap_or(config.wait);
-        Ok(())
-    }
-}
-
 /// Few frames are in flight, and each batch ends in the system call that sends it.
 const LATENCY_BATCH_FRAMES: usize = 16;
 
