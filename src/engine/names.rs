@@ -158,11 +158,6 @@ impl PathName {
         self.rx.tags() != TagView::Lost
     }
 
-    /// Whether this version has both halves.
-    pub fn is_built(self) -> bool {
-        self.rx != RxName::Xsk && self.tx != TxName::Xsk
-    }
-
     /// Whether an XDP program has to hand the frames over, which needs privileges in the initial
     /// user namespace.
     pub fn needs_xdp_program(self) -> bool {

@@ -11,20 +11,25 @@ use super::rx_messages::RxMessages;
 use super::rx_receive::RxReceive;
 use super::rx_v2::RxV2;
 use super::rx_v3::RxV3;
+use super::rx_xsk::RxXsk;
 use super::turn::TurnState;
+use super::tx_forward::TxForward;
 use super::tx_mmsg::TxMmsg;
 use super::tx_ring::TxRingHalf;
 use super::tx_send::TxSend;
+use super::tx_xsk::TxXsk;
 use super::wait::Rest;
 use super::worker::{self, Reporter, WorkerReport};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::Geometry;
 use crate::ring::setup::{RingChoice, Rings, RxRing};
 use crate::ring::tx::TxRing;
+use crate::ring::xsk::setup::{TRANSMIT_FRAMES, XskChoice, XskSocket, XskTransmitSocket};
 use crate::sys::failure::failed;
-use crate::sys::filter::{Instruction, Wanted};
+use crate::sys::filter::{Instruction, Wanted, nothing};
 use crate::sys::packet::{ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion};
+use crate::sys::xdp::XdpSocket;
 use crate::units::memory;
 
 /// What a path's sockets and rings are made from.
@@ -32,6 +37,10 @@ use crate::units::memory;
 pub struct PathPlan {
     /// Which path.
     pub path: PathName,
+    /// The interface, by its index.
+    pub interface: u32,
+    /// The queue of the interface that AF_XDP halves bind to: one socket each.
+    pub queue: u32,
     /// EtherTypes to let in; empty for all.
     pub ether_types: Vec<u16>,
     /// The rings.
@@ -55,21 +64,33 @@ pub type Loop = Box<dyn FnOnce(TurnState, Rest, &Control, &mut Reporter) -> Work
 
 /// A path that is set up but receives nothing yet.
 pub struct PreparedPath {
-    /// The socket to bind.
-    pub socket: Arc<PacketSocket>,
-    /// The filter that it has: what the path takes.
-    pub filter: Vec<Instruction>,
+    /// Where frames will come in.
+    pub inlet: Inlet,
     /// The loop to run.
     pub run: Loop,
     /// What it is made of, and what came out other than asked.
     pub notes: Vec<String>,
 }
 
-/// Sets a path up. Nothing is received until the socket is bound.
+/// Where frames come into a path, once they are let in.
+#[derive(Debug)]
+pub enum Inlet {
+    /// A packet socket, to be bound.
+    Packet {
+        /// The socket.
+        socket: Arc<PacketSocket>,
+        /// The filter that it has: what the path takes.
+        filter: Vec<Instruction>,
+    },
+    /// An AF_XDP socket, bound to its queue, to which a program has to redirect.
+    Xdp(Arc<XdpSocket>),
+}
+
+/// Sets a path up. Nothing is received until frames are let in.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     let PathName { rx, tx } = plan.path;
-    if !plan.path.is_built() {
-        return Err(not_built(plan.path));
+    if rx == RxName::Xsk {
+        return prepare_xdp(plan);
     }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
@@ -77,17 +98,19 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     notes.extend(set_send_options(plan, &socket)?);
     let socket = Arc::new(socket);
     let shared = Arc::clone(&socket);
+    let transmit = match tx {
+        TxName::Xsk => Outlet::Xdp(open_transmit(plan, &mut notes)?),
+        _ => Outlet::of(transmit, &socket),
+    };
     let run = match (receive, rx) {
         (Some((RxRing::V3(ring), geometry)), _) => {
             let frames = geometry.frames_per_loan();
-            with_tx(RxV3::new(ring, shared, frames), tx, transmit, &socket)
+            with_tx(RxV3::new(ring, shared, frames), tx, transmit)
         }
         (Some((RxRing::V2(ring), _)), _) => {
-            with_tx(RxV2::new(ring, shared, plan.batch), tx, transmit, &socket)
+            with_tx(RxV2::new(ring, shared, plan.batch), tx, transmit)
         }
-        (None, RxName::Recv) => {
-            with_tx(RxReceive::new(shared, plan.stamped), tx, transmit, &socket)
-        }
+        (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped), tx, transmit),
         (None, rx) => {
             socket.tell_auxiliary()?;
             if plan.stamped {
@@ -95,37 +118,100 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
             }
             let buffers = |frames| ReceiveBatch::new(frames, plan.frame_bytes_max);
             if rx == RxName::Recvmsg {
-                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, transmit, &socket)
+                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, transmit)
             } else {
                 let buffers = buffers(plan.batch);
-                with_tx(RxMessages::<true>::new(shared, buffers), tx, transmit, &socket)
+                with_tx(RxMessages::<true>::new(shared, buffers), tx, transmit)
             }
         }
     };
-    Ok(PreparedPath { socket, filter, run, notes })
+    Ok(PreparedPath { inlet: Inlet::Packet { socket, filter }, run, notes })
 }
 
-/// A loop from `rx` to the TX half of that name, over the TX ring if the path has one.
-fn with_tx<R>(
-    rx: R,
-    tx: TxName,
-    ring: Option<(TxRing, Geometry)>,
-    socket: &Arc<PacketSocket>,
-) -> Loop
+/// What answers leave by.
+enum Outlet {
+    /// The TX ring of a packet socket.
+    Ring(TxRing, Arc<PacketSocket>),
+    /// A packet socket without one.
+    Plain(Arc<PacketSocket>),
+    /// An AF_XDP socket.
+    Xdp(XskTransmitSocket),
+}
+
+impl Outlet {
+    fn of(ring: Option<(TxRing, Geometry)>, socket: &Arc<PacketSocket>) -> Outlet {
+        let socket = Arc::clone(socket);
+        match ring {
+            Some((ring, _)) => Outlet::Ring(ring, socket),
+            None => Outlet::Plain(socket),
+        }
+    }
+}
+
+/// A loop from `rx` to the TX half of that name.
+fn with_tx<R>(rx: R, tx: TxName, outlet: Outlet) -> Loop
 where
     R: RxHalf + Send + 'static,
 {
     let frames = rx.batch_frames_max();
-    let socket = Arc::clone(socket);
-    match (ring, tx) {
-        (Some((ring, _)), _) => loop_over(rx, TxRingHalf::new(ring, socket)),
-        (None, TxName::Send) => loop_over(rx, TxSend::new(socket)),
-        (None, _) => loop_over(rx, TxMmsg::new(socket, frames)),
+    match outlet {
+        Outlet::Ring(ring, socket) => loop_over(rx, TxRingHalf::new(ring, socket)),
+        Outlet::Plain(socket) if tx == TxName::Send => loop_over(rx, TxSend::new(socket)),
+        Outlet::Plain(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
+        Outlet::Xdp(socket) => loop_over(rx, TxXsk::new(socket)),
     }
 }
 
-fn not_built(path: PathName) -> Error {
-    Error::Usage(format!("the path {path} is not built yet"))
+/// Sets a path up that begins at an XDP program.
+fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
+    let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu);
+    let opened = XskSocket::open(&choice, plan.batch, &plan.budget)?;
+    let XskSocket { socket, receive, forward, zero_copy } = opened;
+    let mut notes = vec![xsk_note("receives and sends", plan.queue, zero_copy)];
+    let rx = RxXsk::new(Arc::clone(&socket), receive, plan.stamped);
+    let run = if plan.path.tx == TxName::Xsk {
+        loop_over(rx, TxForward::new(Arc::clone(&socket), forward))
+    } else {
+        let outlet = open_packet_outlet(plan, &mut notes)?;
+        with_tx(rx, plan.path.tx, outlet)
+    };
+    Ok(PreparedPath { inlet: Inlet::Xdp(socket), run, notes })
+}
+
+/// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
+fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet> {
+    let direction = (plan.path.tx == TxName::Ring).then_some(Direction::Transmit);
+    let directions: Vec<_> = direction.into_iter().collect();
+    let rings = Rings::open(RingVersion::V2, &directions, &plan.rings, &nothing(), &plan.budget)?;
+    notes.extend(rings.notes);
+    notes.extend(rings.transmit.iter().map(|(_, geometry)| ring_note("TX", geometry)));
+    notes.extend(set_send_options(plan, &rings.socket)?);
+    let interface = plan.interface;
+    rings.socket.bind(interface, 0).map_err(|error| {
+        failed(format!("bind a packet socket that sends to interface {interface}"), &error, "")
+    })?;
+    Ok(Outlet::of(rings.transmit, &Arc::new(rings.socket)))
+}
+
+/// Opens an AF_XDP socket that only sends.
+fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<XskTransmitSocket> {
+    // One batch is filled while the kernel still has the one before it.
+    let frames = (2 * plan.batch).next_power_of_two().clamp(TRANSMIT_FRAMES, FRAMES_MAX);
+    let choice = XskChoice {
+        frames: Some(frames),
+        ..XskChoice::new(plan.interface, plan.queue, plan.rings.mtu)
+    };
+    let opened = XskTransmitSocket::open(&choice, &plan.budget)?;
+    notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
+    Ok(opened)
+}
+
+/// 2 MiB for a socket that only sends: locked memory is limited for ordinary users.
+const FRAMES_MAX: usize = 1024;
+
+fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
+    let how = if zero_copy { "zero-copy" } else { "the kernel copies" };
+    format!("an AF_XDP socket {does} on queue {queue}: {how}, past the queueing discipline")
 }
 
 /// Opens the one socket of a path, which serves both of its halves: a receive ring does not keep it

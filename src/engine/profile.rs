@@ -26,9 +26,11 @@ use super::wait::{SPIN, Wait};
 use crate::error::Result;
 use crate::ring::geometry::{GeometryChoice, slot_for};
 use crate::ring::layout::block;
-use crate::sys::link::{Link, Links};
+use crate::ring::xsk::setup::TRANSMIT_MTU_MAX;
+use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
 use crate::sys::packet::{Direction, RingVersion};
+use crate::sys::xdp::XdpSocket;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
@@ -112,6 +114,10 @@ impl From<PathName> for Asked {
 pub struct Facts {
     /// The longest frame to expect, in bytes without FCS and outer tag.
     pub longest: usize,
+    /// The interface's MTU in bytes.
+    pub mtu: usize,
+    /// Why this process can have no AF_XDP socket, if so.
+    pub no_xdp: Option<String>,
     /// TX queues of the interface: each has room for one AF_XDP socket.
     pub transmit_queues: usize,
     /// Whether the interface is of the kind that was measured: a veth pair.
@@ -123,11 +129,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// For an engine of this process that is to serve `link` as `config` says.
-    pub fn of(link: &Link, config: &EngineConfig) -> Result<Facts> {
-        let of_mtu = link.mtu as usize + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
+    /// For an engine of this process that is to serve as `config` says, in the network namespace of
+    /// the calling thread.
+    fn here(config: &EngineConfig) -> Result<Facts> {
+        let link = Links::open()?.by_name(&config.interface)?;
+        let mtu = link.mtu as usize;
+        let of_mtu = mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
         Ok(Facts {
             longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
+            mtu,
+            no_xdp: XdpSocket::open().err().map(|error| error.to_string()),
             transmit_queues: link.transmit_queues as usize,
             is_veth: link.is_veth(),
             cpus: choose_cpus(&[])?.len(),
@@ -184,11 +195,10 @@ impl Choice {
 /// Makes `config` what `profile` asks for on its interface, with the halves that are `asked` for. Of
 /// its receive ring what is given stays; wait and batch are overwritten.
 pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Asked) -> Result<()> {
-    let links = match &config.namespace {
-        Some(namespace) => Links::open_in(namespace)?,
-        None => Links::open()?,
+    let facts = match &config.namespace {
+        Some(namespace) => namespace.run(|| Facts::here(config))??,
+        None => Facts::here(config)?,
     };
-    let facts = Facts::of(&links.by_name(&config.interface)?, config)?;
     choose(profile, asked, &facts).apply(config);
     config.profile = Some(profile);
     Ok(())
@@ -236,11 +246,17 @@ fn auto(profile: Profile, asked: Asked, facts: &Facts, reasons: &mut Vec<String>
 
 /// Why a path cannot be had here.
 fn obstacle(path: PathName, facts: &Facts) -> Option<String> {
-    let Facts { workers, transmit_queues, .. } = *facts;
-    if !path.is_built() {
-        return Some("this version does not have it yet".into());
+    if path.tx != TxName::Xsk {
+        return None;
     }
-    (path.tx == TxName::Xsk && workers > transmit_queues).then(|| {
+    let Facts { workers, transmit_queues, mtu, ref no_xdp, .. } = *facts;
+    if let Some(reason) = no_xdp {
+        return Some(reason.clone());
+    }
+    if mtu > TRANSMIT_MTU_MAX {
+        return Some(format!("its MTU is {mtu}, and AF_XDP takes {TRANSMIT_MTU_MAX} at most"));
+    }
+    (workers > transmit_queues).then(|| {
         format!("{workers} workers need as many TX queues, and there are {transmit_queues}")
     })
 }
@@ -311,8 +327,15 @@ mod tests {
     use proptest::prelude::*;
 
     /// A veth pair and a worker on a machine with two CPUs.
-    const FACTS: Facts =
-        Facts { longest: 1518, transmit_queues: 1, is_veth: true, cpus: 2, workers: 1 };
+    const FACTS: Facts = Facts {
+        longest: 1518,
+        mtu: 1500,
+        no_xdp: None,
+        transmit_queues: 1,
+        is_veth: true,
+        cpus: 2,
+        workers: 1,
+    };
 
     fn said(choice: &Choice) -> String {
         choice.reasons.join("\n")
@@ -366,9 +389,15 @@ mod tests {
         let hardware =
             choose(Profile::Balanced, Asked::default(), &Facts { is_veth: false, ..FACTS });
         assert!(said(&hardware).contains("records are of veth pairs only"));
-        let two_workers = Facts { workers: 2, ..FACTS };
-        let obstacle = obstacle(PathName::RING_XSK, &two_workers).unwrap();
-        assert!(!PathName::RING_XSK.is_built() || obstacle.contains("2 workers need as many"));
+        for (facts, reason) in [
+            (Facts { workers: 2, ..FACTS }, "2 workers need as many"),
+            (Facts { mtu: 9000, ..FACTS }, "its MTU is 9000, and AF_XDP takes 4078"),
+            (Facts { no_xdp: Some("no such thing".into()), ..FACTS }, "no such thing"),
+        ] {
+            let choice = choose(Profile::Throughput, Asked::default(), &facts);
+            assert_eq!(choice.path, PathName::RING_MMSG);
+            assert!(said(&choice).contains(&format!("not ring-xsk: {reason}")), "{choice:?}");
+        }
     }
 
     #[test]
@@ -398,11 +427,11 @@ mod tests {
         /// Whatever the interface, what is chosen can be opened.
         #[test]
         fn every_choice_is_a_path_that_there_is_and_a_ring_that_the_kernel_takes(
-            longest in 60usize..65_554, transmit_queues in 1usize..9, is_veth in any::<bool>(),
+            longest in 60usize..65_554, mtu in 68usize..65_536, transmit_queues in 1usize..9, is_veth in any::<bool>(),
             cpus in 1usize..9, workers in 1usize..9, of in 0usize..3,
             rx in 0usize..7, tx in 0usize..5,
         ) {
-            let facts = Facts { longest, transmit_queues, is_veth, cpus, workers };
+            let facts = Facts { longest, mtu, no_xdp: None, transmit_queues, is_veth, cpus, workers };
             let asked = Asked {
                 rx: RxName::ALL.get(rx).copied(),
                 tx: TxName::ALL.get(tx).copied(),
@@ -410,8 +439,6 @@ mod tests {
             let choice = choose(Profile::ALL[of], asked, &facts);
             prop_assert_eq!(asked.rx.unwrap_or(choice.path.rx), choice.path.rx);
             prop_assert_eq!(asked.tx.unwrap_or(choice.path.tx), choice.path.tx);
-            let wanted = asked.rx == Some(RxName::Xsk) || asked.tx == Some(TxName::Xsk);
-            prop_assert!(choice.path.is_built() || wanted);
             let version = if choice.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
             let ring = GeometryChoice { longest: Some(longest), ..choice.receive_ring };
             let planned = Geometry::plan(version, Direction::Receive, 1500, ring, page_bytes());

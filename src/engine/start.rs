@@ -1,5 +1,6 @@
 //! Starting a pool's workers: each sets its path up in its own thread, pinned, and serves.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -7,7 +8,8 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::config::EngineConfig;
 use super::control::Control;
-use super::path::{PathPlan, PreparedPath, bind, prepare};
+use super::names::{RxName, TxName};
+use super::path::{Inlet, PathPlan, PreparedPath, bind, prepare};
 use super::placement::pin;
 use super::reply::ReplyRules;
 use super::turn::{LatencyMode, TurnState};
@@ -19,14 +21,17 @@ use crate::ring::geometry::GeometryChoice;
 use crate::ring::setup::RingChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
+use crate::sys::bpf::Redirect;
+use crate::sys::bpf::select::Selection;
 use crate::sys::clock::ThreadCpuClock;
 use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
-use crate::sys::filter::nothing;
+use crate::sys::filter::{Instruction, nothing};
 use crate::sys::link::Link;
-use crate::sys::packet::{FanoutMode, PacketSocket};
+use crate::sys::packet::{FanoutMode, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
+use crate::wire::ethernet::EtherType;
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// A running worker, as the pool holds it.
@@ -59,11 +64,54 @@ pub(super) struct Starter<'a> {
     pub budget: Arc<MemoryBudget>,
 }
 
+/// The XDP program of a path that begins at one, attached before its workers start.
+fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>> {
+    if !config.path.needs_xdp_program() {
+        return Ok(None);
+    }
+    let types = &config.ether_types;
+    if types.is_empty() {
+        return Err(Error::Usage(format!(
+            "the path {} takes its frames out of the kernel's way, so what it takes has to be named: \
+             not --ethertype all",
+            config.path
+        )));
+    }
+    // Of IP only the datagrams to our port are ours; the rest is the kernel's.
+    let is_ours = |ether_type: &&EtherType| !(ether_type.is_ip() && config.udp_port.is_some());
+    let selection = Selection {
+        ether_types: types.iter().filter(is_ours).map(|ether_type| ether_type.0).collect(),
+        udp_port: config.udp_port.filter(|_| types.iter().any(|ether_type| ether_type.is_ip())),
+    };
+    let redirect = Redirect::attach(link.index, config.workers as u32, &selection)?;
+    Ok(Some(Arc::new(redirect)))
+}
+
+/// An AF_XDP socket has a queue for itself, so that many workers need that many queues.
+fn check_queues(config: &EngineConfig, link: &Link) -> Result<()> {
+    let path = config.path;
+    let (workers, name) = (config.workers, &link.name);
+    let uses_xdp = path.tx == TxName::Xsk || path.rx == RxName::Xsk;
+    let queues = link.transmit_queues as usize;
+    if !uses_xdp || workers <= queues {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP socket, and \
+         it has {queues}: take fewer --workers, or `ethtool -L {name} combined {workers}`"
+    )))
+}
+
 impl Starter<'_> {
     /// Starts all workers on `cpus` in turn; on an error none is left running.
     pub fn start_all(&self, cpus: &[usize]) -> Result<(Vec<Worker>, Vec<String>)> {
+        check_queues(self.config, self.link)?;
+        let redirect = redirect(self.config, self.link)?;
         let mut workers = Vec::new();
         let mut notes = self.config.reasons.clone();
+        if let Some(redirect) = &redirect {
+            notes.push(format!("XDP program attached, mode {}", redirect.mode().name()));
+        }
         notes.push(self.config.wait.note());
         if self.config.wait == Wait::Spin && self.config.workers > cpus.len() {
             notes.push(format!(
@@ -75,7 +123,8 @@ impl Starter<'_> {
         }
         let mut group = None;
         for number in 0..self.config.workers {
-            match self.start_one(number, cpus[number % cpus.len()], group) {
+            let join = self.join(number, group, redirect.clone());
+            match self.start_one(number, cpus[number % cpus.len()], join) {
                 Ok((worker, ready)) => {
                     workers.push(worker);
                     group = ready.fanout_group;
@@ -92,7 +141,18 @@ impl Starter<'_> {
         Ok((workers, notes))
     }
 
-    fn start_one(&self, number: usize, cpu: usize, group: Option<u16>) -> Result<(Worker, Ready)> {
+    fn join(&self, number: usize, group: Option<u16>, redirect: Option<Arc<Redirect>>) -> Join {
+        Join {
+            link: self.link.clone(),
+            promiscuous: self.config.promiscuous,
+            fanout: (self.config.workers > 1).then(|| self.config.fanout_mode()),
+            group,
+            queue: number as u32,
+            redirect,
+        }
+    }
+
+    fn start_one(&self, number: usize, cpu: usize, join: Join) -> Result<(Worker, Ready)> {
         let (ready_sender, ready) = bounded(1);
         let (empty, empty_receiver) = bounded(SPARE_HISTOGRAMS);
         if self.config.latency != LatencyMode::Off {
@@ -105,14 +165,8 @@ impl Starter<'_> {
             empty: empty_receiver,
             spare: None,
         };
-        let plan = self.plan();
+        let plan = self.plan(join.queue);
         let state = self.state();
-        let join = Join {
-            link: self.link.clone(),
-            promiscuous: self.config.promiscuous,
-            fanout: (self.config.workers > 1).then(|| self.config.fanout_mode()),
-            group,
-        };
         let wait = self.config.wait;
         let control = Arc::clone(&self.control);
         let thread = thread::Builder::new()
@@ -122,7 +176,7 @@ impl Starter<'_> {
                     .and_then(|()| set_up(&plan, &join))
                     // The socket is all that a worker needs from here on.
                     .and_then(|made| drop_capabilities().map(|()| made));
-                let (prepared, epoll, fanout_group) = match set_up {
+                let SetUp { prepared, epoll, fanout_group, _membership } = match set_up {
                     Ok(set_up) => set_up,
                     Err(error) => {
                         let _ = ready_sender.send(Err(error));
@@ -142,7 +196,7 @@ impl Starter<'_> {
         Ok((Worker { thread, cpu_clock: ready.cpu_clock, waker, empty }, ready))
     }
 
-    fn plan(&self) -> PathPlan {
+    fn plan(&self, queue: u32) -> PathPlan {
         let config = self.config;
         let mtu = self.link.mtu as usize;
         let longest = config.max_frame.map(FrameSize::socket_bytes);
@@ -150,6 +204,8 @@ impl Starter<'_> {
             |ring: GeometryChoice| GeometryChoice { longest: ring.longest.or(longest), ..ring };
         PathPlan {
             path: config.path,
+            interface: self.link.index,
+            queue,
             ether_types: config.ether_types.iter().map(|t| t.0).collect(),
             rings: RingChoice {
                 receive: with_longest(config.receive_ring),
@@ -196,25 +252,66 @@ struct Join {
     promiscuous: bool,
     fanout: Option<FanoutMode>,
     group: Option<u16>,
+    queue: u32,
+    /// The program of a path that begins at one; detached when the last worker lets go of it.
+    redirect: Option<Arc<Redirect>>,
 }
 
-fn set_up(plan: &PathPlan, join: &Join) -> Result<(PreparedPath, Epoll, Option<u16>)> {
+/// A path that frames come into, and where its worker waits for them.
+struct SetUp {
+    prepared: PreparedPath,
+    epoll: Epoll,
+    fanout_group: Option<u16>,
+    /// Keeps the interface promiscuous where the path has no packet socket that does.
+    _membership: Option<PacketSocket>,
+}
+
+fn set_up(plan: &PathPlan, join: &Join) -> Result<SetUp> {
     let prepared = prepare(plan)?;
-    let socket = &prepared.socket;
-    let epoll = Epoll::new(&**socket)
-        .map_err(|error| failed("make an epoll instance", &error, "raise `ulimit -n`"))?;
-    let Join { link, promiscuous, fanout, group } = join;
+    let watch = |socket: BorrowedFd<'_>| {
+        Epoll::new(socket)
+            .map_err(|error| failed("make an epoll instance", &error, "raise `ulimit -n`"))
+    };
+    match &prepared.inlet {
+        Inlet::Packet { socket, filter } => {
+            let epoll = watch(socket.as_fd())?;
+            let fanout_group = let_in(socket, filter, join)?;
+            Ok(SetUp { prepared, epoll, fanout_group, _membership: None })
+        }
+        Inlet::Xdp(socket) => {
+            let epoll = watch(socket.as_fd())?;
+            let _membership = join.promiscuous.then(|| promiscuous(&join.link)).transpose()?;
+            let redirect = join.redirect.as_ref().expect("made before the workers");
+            redirect.insert(join.queue, socket)?;
+            Ok(SetUp { prepared, epoll, fanout_group: None, _membership })
+        }
+    }
+}
+
+/// A packet socket that only has the interface take every frame on the wire.
+fn promiscuous(link: &Link) -> Result<PacketSocket> {
+    let socket = PacketSocket::open(SocketType::Raw)?;
+    socket.join_promiscuous(link.index)?;
+    Ok(socket)
+}
+
+/// Binds a packet socket: frames arrive from here on, shared by a fanout group if there is to be one.
+fn let_in(
+    socket: &PacketSocket,
+    filter: &[Instruction],
+    Join { link, promiscuous, fanout, group, .. }: &Join,
+) -> Result<Option<u16>> {
     let Some(mode) = *fanout else {
         bind(socket, link.index, &link.name, *promiscuous)?;
-        return Ok((prepared, epoll, None));
+        return Ok(None);
     };
     // Only a bound socket can join, and until it has joined it gets every frame, as the group
     // does: it takes none before.
     socket.attach_filter(&nothing())?;
     bind(socket, link.index, &link.name, *promiscuous)?;
     let group = join_fanout(socket, mode, *group, link)?;
-    socket.attach_filter(&prepared.filter)?;
-    Ok((prepared, epoll, Some(group)))
+    socket.attach_filter(filter)?;
+    Ok(Some(group))
 }
 
 fn join_fanout(

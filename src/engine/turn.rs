@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::half::{RxBatch, RxHalf, TxBatch, TxHalf};
+use super::half::{RxBatch, RxHalf, Settled, TxBatch, TxHalf};
 use super::reply::{Reply, ReplyRules};
 use super::token_bucket::{Allowance, TokenBucket};
 use crate::ring::block::Malformed;
@@ -178,18 +178,23 @@ pub fn turn<R: RxHalf, T: TxHalf>(
 
 /// Counts what the kernel has taken, and what it will never take.
 pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
-    let settled = tx.settle();
-    counters.forwarded += settled.frames;
-    counters.forwarded_bytes += settled.bytes;
-    counters.drops.add(DropReason::Refused, settled.refused);
-    if settled.stuck {
+    if count(tx.settle(), counters) {
         // Cannot happen with PACKET_LOSS on; if it does, the next frame overwrites the slot.
         let withdrawn = tx.withdraw();
         counters.drops.add(DropReason::Unsent, withdrawn);
-        let taken = tx.settle();
-        counters.forwarded += taken.frames;
-        counters.forwarded_bytes += taken.bytes;
+        count(tx.settle(), counters);
     }
+}
+
+/// Counts what was settled; true if the kernel is stuck.
+#[inline]
+fn count(settled: Settled, counters: &mut EngineCounters) -> bool {
+    let Settled { frames, bytes, refused, dropped, stuck } = settled;
+    counters.forwarded += frames;
+    counters.forwarded_bytes += bytes;
+    counters.drops.add(DropReason::Refused, refused);
+    counters.drops.add(DropReason::DriverDropped, dropped);
+    stuck
 }
 
 /// How long one batch may still wait for room.

@@ -30,7 +30,7 @@ impl TxRingHalf {
         self.add(settled);
     }
 
-    fn add(&mut self, Settled { frames, bytes, stuck, refused: _ }: Settled) {
+    fn add(&mut self, Settled { frames, bytes, stuck, .. }: Settled) {
         self.settled.frames += frames;
         self.settled.bytes += bytes;
         self.settled.stuck |= stuck;

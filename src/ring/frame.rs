@@ -2,6 +2,7 @@
 
 use super::layout::{ADDRESS_BYTES, ADDRESS_PACKET_TYPE, rx_status, v2, v3};
 use super::layout::{read_u16, read_u32};
+use super::view::umem::{Frame, LentFrame};
 use crate::wire::ethernet::VlanTag;
 
 /// To whom a frame was addressed, as the kernel sees it (`sll_pkttype`).
@@ -84,8 +85,18 @@ pub struct FrameMeta {
 pub struct RxFrame<'a> {
     /// What the kernel says of it.
     pub meta: FrameMeta,
-    room: &'a mut [u8],
+    room: Room<'a>,
     start: usize,
+}
+
+/// Where a frame lies. Which of the two it is follows from the receive half, so a loop over one half
+/// has no branch on it.
+#[derive(Debug)]
+enum Room<'a> {
+    /// Bytes that go back when the batch does; the frame ends with them.
+    Bytes(&'a mut [u8]),
+    /// A frame of a UMEM, which may be taken away and sent as it is.
+    Umem { frame: LentFrame<'a>, end: usize },
 }
 
 impl<'a> RxFrame<'a> {
@@ -94,13 +105,23 @@ impl<'a> RxFrame<'a> {
     #[inline]
     pub fn new(meta: FrameMeta, room: &'a mut [u8], start: usize) -> RxFrame<'a> {
         debug_assert!(start <= room.len());
-        RxFrame { meta, room, start }
+        RxFrame { meta, room: Room::Bytes(room), start }
+    }
+
+    /// The frame in the bytes from `start` to `end` of a frame of a UMEM, as [`RxFrame::new`].
+    #[inline]
+    pub fn in_umem(meta: FrameMeta, frame: LentFrame<'a>, start: usize, end: usize) -> RxFrame<'a> {
+        debug_assert!(start <= end && end <= frame.peek().len());
+        RxFrame { meta, room: Room::Umem { frame, end }, start }
     }
 
     /// The captured bytes, from the Ethernet header on, without FCS.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.room[self.start..]
+        match &self.room {
+            Room::Bytes(room) => &room[self.start..],
+            Room::Umem { frame, end } => &frame.peek()[self.start..*end],
+        }
     }
 
     /// Whether bytes of the frame are missing.
@@ -112,7 +133,28 @@ impl<'a> RxFrame<'a> {
     /// The room with the frame at its end, and where in it the frame begins.
     #[inline]
     pub fn into_room(self) -> (&'a mut [u8], usize) {
-        (self.room, self.start)
+        match self.room {
+            Room::Bytes(room) => (room, self.start),
+            Room::Umem { frame, end } => (&mut frame.into_bytes()[..end], self.start),
+        }
+    }
+
+    /// The same, still on loan.
+    #[inline]
+    pub fn room(&mut self) -> (&mut [u8], usize) {
+        match &mut self.room {
+            Room::Bytes(room) => (room, self.start),
+            Room::Umem { frame, end } => (&mut frame.bytes()[..*end], self.start),
+        }
+    }
+
+    /// Takes the frame of the UMEM that it lies in away from its batch; `None` if it lies in none.
+    #[inline]
+    pub fn into_umem(self) -> Option<Frame> {
+        match self.room {
+            Room::Bytes(_) => None,
+            Room::Umem { frame, .. } => Some(frame.take()),
+        }
     }
 }
 

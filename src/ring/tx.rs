@@ -22,6 +22,8 @@ pub struct Settled {
     /// Frames that it refused and always would, so that nobody tries them again; a TX ring knows of
     /// none (kernel-contract TX-3).
     pub refused: u64,
+    /// Frames that the driver dropped as they were handed to it, which AF_XDP alone tells.
+    pub dropped: u64,
     /// The kernel stands before a frame that it refused: [`TxRing::withdraw`] and fill again, which
     /// rewrites that very slot.
     pub stuck: bool,

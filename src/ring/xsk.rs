@@ -24,7 +24,7 @@ pub mod setup;
 mod transmit;
 
 pub use outbox::Dropped;
-pub use receive::{XskBatch, XskForward, XskFrame, XskReceive};
+pub use receive::{XskBatch, XskForward, XskFrame, XskReceive, XskWalk};
 pub use transmit::{XskSlot, XskTransmit};
 
 use super::view::queue::{Consumer, Descriptor, Producer};

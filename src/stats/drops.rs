@@ -72,6 +72,9 @@ drop_reasons! {
     TagTooLong => "tag_too_long",
     /// The kernel refused the answer for what it is (EMSGSIZE, EINVAL): the MTU was lowered meanwhile.
     Refused => "refused",
+    /// The driver dropped the answer as it was handed over (EBUSY of an AF_XDP socket): no carrier, a
+    /// full queue, or longer than the driver takes.
+    DriverDropped => "driver_dropped",
     /// No room in the TX ring within the time allowed.
     TxFull => "tx_full",
     /// Prepared, but the kernel had not taken it when the run ended or its buffer went back.

@@ -116,7 +116,7 @@ impl Model {
             frames: lengths.len() as u64,
             bytes: lengths.iter().sum::<usize>() as u64,
             stuck: self.refused,
-            refused: 0,
+            ..Settled::default()
         }
     }
 

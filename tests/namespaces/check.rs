@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
+use linerate::sys::bpf::SocketMap;
 
 /// A test by name: it fails by an error or by a panic, as of an assertion.
 pub struct Test {
@@ -40,8 +41,16 @@ pub fn impossible_here(reason: &str) -> Result<Completion, Failed> {
 pub type PathTest = (&'static str, fn(PathName) -> Result<(), Failed>);
 
 /// The paths that the whole suite runs over: pairs with a name of their own.
-pub const PATHS: [PathName; 5] =
-    [PathName::RING, PathName::RING_V2, PathName::SYSCALL, PathName::RING_MMSG, PathName::MMSG];
+pub const PATHS: [PathName; 8] = [
+    PathName::RING,
+    PathName::RING_V2,
+    PathName::SYSCALL,
+    PathName::RING_MMSG,
+    PathName::MMSG,
+    PathName::RING_XSK,
+    PathName::RING_V2_XSK,
+    PathName::XDP,
+];
 
 /// The tests for every path in [`PATHS`].
 pub fn over_every_path(topic: &str, tests: &[PathTest]) -> Vec<Test> {
@@ -55,15 +64,38 @@ pub fn over_every_pair(topic: &str, tests: &[PathTest]) -> Vec<Test> {
 
 /// Every pair of halves there is.
 pub fn pairs() -> Vec<PathName> {
-    PathName::all().filter(|path| path.is_built()).collect()
+    PathName::all().collect()
 }
 
 /// The tests for some paths.
 pub fn over(topic: &str, paths: &[PathName], tests: &[PathTest]) -> Vec<Test> {
     let pairs = paths.iter().flat_map(|&path| tests.iter().map(move |&one| (path, one)));
     pairs
-        .map(|(path, (name, run))| test(format!("{topic}, {path}: {name}"), move || run(path)))
+        .map(|(path, (name, run))| {
+            test_of(path, format!("{topic}, {path}: {name}"), move || {
+                run(path).map(|()| Completion::Completed)
+            })
+        })
         .collect()
+}
+
+/// A test of one path, possible where the path can be had.
+pub fn test_of(
+    path: PathName,
+    name: impl Into<String>,
+    run: impl FnOnce() -> Result<Completion, Failed> + Send + 'static,
+) -> Test {
+    possible_test(name, move || match obstacle(path) {
+        None => run(),
+        Some(reason) => impossible_here(&reason),
+    })
+}
+
+/// Why a path cannot be had here: XDP programs need privileges that no user namespace gives. How such
+/// a path is then refused is a trial of its own.
+pub fn obstacle(path: PathName) -> Option<String> {
+    let error = SocketMap::create(1).err().filter(|_| path.needs_xdp_program())?;
+    Some(error.to_string())
 }
 
 /// Asks again until `holds` says yes; fails with `what` when that takes longer than 10 s.

@@ -1,12 +1,12 @@
 //! Profiles: what they choose serves, with any path.
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
 use linerate::engine::pool::Engine;
 use linerate::engine::profile::{Asked, Profile, tune};
 use linerate::lab::{Lab, LabConfig};
 
-use crate::check::{PATHS, Test, test};
+use crate::check::{PATHS, Test, possible_test, test_of};
 use crate::client::Client;
 use crate::served::{Served, config};
 
@@ -17,7 +17,11 @@ pub fn tests() -> Vec<Test> {
         .map(|(profile, path)| {
             let name = path.map_or("auto".into(), |path| path.to_string());
             let name = format!("profiles, {name}: {} serves, and says why", profile.name());
-            test(name, move || serves(profile, path))
+            let run = move || serves(profile, path).map(|()| Completion::Completed);
+            match path {
+                Some(path) => test_of(path, name, run),
+                None => possible_test(name, run),
+            }
         })
         .collect()
 }

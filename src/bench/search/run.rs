@@ -213,7 +213,8 @@ impl Run<'_> {
         let most = goal.width.max(WIDTH_MAX);
         let mut width = (goal.width * WIDENING.powf(chance.min(99.0))).min(most);
         if out_of_patience {
-            width = width.max(ends.width().unwrap_or(0.0).min(most));
+            let decided = self.evidence.bounds(&goal).width().filter(|&width| width <= most);
+            width = width.max(decided.or(ends.width()).unwrap_or(0.0).min(most));
         }
         // What the goal once made do with it keeps: it would hunt for closer bounds to the end.
         let progress = &mut self.progress[at];

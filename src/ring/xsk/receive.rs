@@ -178,12 +178,9 @@ impl XskBatch<'_> {
 
     /// The frames that nobody took yet, in the order of their arrival.
     #[inline]
-    pub fn frames(&mut self) -> impl Iterator<Item = XskFrame<'_>> {
+    pub fn frames(&mut self) -> XskWalk<'_> {
         let XskReceive { umem, lent, .. } = &mut *self.ring;
-        lent.iter_mut().filter_map(|Lent { frame, start, length }| {
-            let room = umem.lend(frame)?;
-            Some(XskFrame { room, start: *start as usize, length: *length as usize })
-        })
+        XskWalk { umem, lent: lent.iter_mut() }
     }
 }
 
@@ -194,6 +191,27 @@ impl Drop for XskBatch<'_> {
         free.extend(lent.drain(..).filter_map(|one| one.frame));
         // Those that were sent come first: the kernel may have completed them by now.
         self.ring.refill();
+    }
+}
+
+/// The frames of a batch that nobody took yet.
+#[derive(Debug)]
+pub struct XskWalk<'a> {
+    umem: &'a Umem,
+    lent: std::slice::IterMut<'a, Lent>,
+}
+
+impl<'a> Iterator for XskWalk<'a> {
+    type Item = XskFrame<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<XskFrame<'a>> {
+        loop {
+            let Lent { frame, start, length } = self.lent.next()?;
+            if let Some(room) = self.umem.lend(frame) {
+                return Some(XskFrame { room, start: *start as usize, length: *length as usize });
+            }
+        }
     }
 }
 
@@ -223,6 +241,13 @@ impl<'a> XskFrame<'a> {
     pub fn into_room(self) -> (&'a mut [u8], usize) {
         let room = self.room.into_bytes();
         (&mut room[..self.start + self.length], self.start)
+    }
+
+    /// The frame of the UMEM, and where in it the received frame begins and ends.
+    #[inline]
+    pub fn into_parts(self) -> (LentFrame<'a>, usize, usize) {
+        let XskFrame { room, start, length } = self;
+        (room, start, start + length)
     }
 
     /// Takes the frame from the batch, to be sent.

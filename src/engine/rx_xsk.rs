@@ -1,0 +1,114 @@
+//! Receive half `xsk`: frames that an XDP program took from the driver, before the kernel's stack saw
+//! them. Tags stand in the frame, nothing is known of checksums, and there is no kernel stamp: the
+//! latency clock starts when a batch is found.
+
+use std::io;
+use std::sync::Arc;
+
+use super::half::{RxBatch, RxHalf};
+use crate::ring::block::Malformed;
+use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
+use crate::ring::xsk::{XskBatch, XskReceive, XskWalk};
+use crate::stats::counters::KernelCounters;
+use crate::sys::clock::realtime_ns;
+use crate::sys::xdp::XdpSocket;
+
+/// Receive half `xsk`.
+#[derive(Debug)]
+pub struct RxXsk {
+    socket: Arc<XdpSocket>,
+    ring: XskReceive,
+    stamped: bool,
+    /// Frames lent since the kernel's counts were last read.
+    lent: u64,
+    /// Drops of the socket as they were last read.
+    dropped: u64,
+}
+
+impl RxXsk {
+    /// The half of a bound socket; `stamped` if latency is measured, which costs a clock read a batch.
+    pub fn new(socket: Arc<XdpSocket>, ring: XskReceive, stamped: bool) -> RxXsk {
+        RxXsk { socket, ring, stamped, lent: 0, dropped: 0 }
+    }
+}
+
+impl RxHalf for RxXsk {
+    type Batch<'a> = XskFrames<'a>;
+    const ONE_BATCH_A_WAKE_UP: bool = false;
+
+    #[inline]
+    fn lend(&mut self) -> io::Result<Option<XskFrames<'_>>> {
+        let RxXsk { socket, ring, stamped, lent, .. } = self;
+        if ring.needs_wakeup() {
+            // A driver that sleeps on its fill ring; copy mode never asks for it. It is asked again at
+            // the next look.
+            let _ = socket.wake_receiver();
+        }
+        let Some(batch) = ring.lend() else { return Ok(None) };
+        *lent += batch.len() as u64;
+        let stamp_ns = if *stamped { realtime_ns() } else { 0 };
+        Ok(Some(XskFrames { batch, stamp_ns }))
+    }
+
+    /// The kernel counts only what it drops (`XDP_STATISTICS`): what it delivered is what was lent.
+    fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
+        let statistics = self.socket.statistics()?;
+        let dropped = statistics.rx_dropped + statistics.rx_ring_full;
+        let fresh = dropped - std::mem::replace(&mut self.dropped, dropped);
+        counters.drops += fresh;
+        counters.packets += std::mem::take(&mut self.lent) + fresh;
+        Ok(())
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.socket.take_error()
+    }
+
+    fn batch_frames_max(&self) -> usize {
+        self.ring.batch_frames_max()
+    }
+}
+
+/// Frames of the UMEM on loan.
+#[derive(Debug)]
+pub struct XskFrames<'a> {
+    batch: XskBatch<'a>,
+    stamp_ns: u64,
+}
+
+impl RxBatch for XskFrames<'_> {
+    type Frames<'b>
+        = XskFramesWalk<'b>
+    where
+        Self: 'b;
+
+    #[inline]
+    fn frames(&mut self) -> XskFramesWalk<'_> {
+        XskFramesWalk { walk: self.batch.frames(), stamp_ns: self.stamp_ns }
+    }
+}
+
+/// The frames of a batch, in the order of their arrival.
+#[derive(Debug)]
+pub struct XskFramesWalk<'a> {
+    walk: XskWalk<'a>,
+    stamp_ns: u64,
+}
+
+impl<'a> Iterator for XskFramesWalk<'a> {
+    type Item = Result<RxFrame<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (frame, start, end) = self.walk.next()?.into_parts();
+        let meta = FrameMeta {
+            wire_bytes: (end - start) as u32,
+            stamp_ns: self.stamp_ns,
+            // Nobody has looked yet; a driver hands over no outgoing frames.
+            packet_type: PacketType::Other,
+            tag: None,
+            checksum: ChecksumState::Unseen,
+        };
+        Some(Ok(RxFrame::in_umem(meta, frame, start, end)))
+    }
+}
