@@ -211,6 +211,8 @@ impl Starter<'_> {
                 receive: with_longest(config.receive_ring),
                 transmit: with_longest(config.transmit_ring),
                 mtu,
+                // Both halves share a socket.
+                copy_hints: false,
             },
             budget: Arc::clone(&self.budget),
             frame_bytes_max: longest.unwrap_or(mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES),

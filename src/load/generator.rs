@@ -16,13 +16,13 @@ use crate::error::{Error, Result};
 use crate::ring::block::Malformed;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::frame::RxFrame;
-use crate::ring::setup::{RingChoice, RingSocket, RxRing};
+use crate::ring::setup::{RxRing, RxRingSocket, TxRingSocket};
 use crate::ring::tx::TxRing;
 use crate::stats::counters::KernelCounters;
 use crate::sys::clock;
 use crate::sys::failure::{failed, is_refused_for_now};
 use crate::sys::filter::Wanted;
-use crate::sys::packet::ALL_PROTOCOLS;
+use crate::sys::packet::{ALL_PROTOCOLS, RingVersion};
 
 mod runs;
 
@@ -91,21 +91,22 @@ impl Generator {
         }
         let wanted =
             Wanted { ether_types: vec![config.carriage.ether_type().0], tagged: true }.program();
-        let choice =
-            RingChoice { receive: config.receive, transmit: config.transmit, mtu: config.mtu };
-        let opened = RingSocket::open(config.version, &choice, &wanted, budget)?;
-        let RingSocket { socket, receive, transmit, receive_geometry, notes, .. } = opened;
+        let receive =
+            RxRingSocket::open(config.version, config.receive, config.mtu, &wanted, budget)?;
+        let transmit = TxRingSocket::open(RingVersion::V2, config.transmit, config.mtu, budget)?;
         let interface = config.interface;
-        socket.ignore_outgoing()?;
+        receive.socket.ignore_outgoing()?;
         // The default holds fewer frames than a ring; less than was asked for is no error.
-        let _ = socket.set_send_buffer(SEND_BUFFER_BYTES);
-        socket.bind(interface, ALL_PROTOCOLS).map_err(|error| {
-            failed(format!("bind the generator's socket to interface {interface}"), &error, "")
-        })?;
-        let retire = Duration::from_millis(receive_geometry.retire_ms().into());
-        let line = SocketLine::new(socket, config.version);
-        let mut generator = Generator::over(line, receive, transmit, template, config)?;
-        (generator.retire, generator.notes) = (retire, notes);
+        let _ = transmit.socket.set_send_buffer(SEND_BUFFER_BYTES);
+        for (socket, protocol) in [(&*receive.socket, ALL_PROTOCOLS), (&transmit.socket, 0)] {
+            socket.bind(interface, protocol).map_err(|error| {
+                failed(format!("bind the generator's socket to interface {interface}"), &error, "")
+            })?;
+        }
+        let retire = Duration::from_millis(receive.geometry.retire_ms().into());
+        let line = SocketLine::new(receive.socket, config.version, transmit.socket);
+        let mut generator = Generator::over(line, receive.ring, transmit.ring, template, config)?;
+        (generator.retire, generator.notes) = (retire, [receive.notes, transmit.notes].concat());
         Ok(generator)
     }
 

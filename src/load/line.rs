@@ -19,39 +19,44 @@ pub trait Line {
     fn take_counters(&mut self) -> io::Result<KernelCounters>;
 }
 
-/// A packet socket with rings.
+/// Two packet sockets: one with a receive ring, one with a TX ring.
 #[derive(Debug)]
 pub struct SocketLine {
-    socket: Arc<PacketSocket>,
+    receiver: Arc<PacketSocket>,
     version: RingVersion,
+    sender: PacketSocket,
 }
 
 impl SocketLine {
-    /// The line of `socket`, whose rings have headers of `version`.
-    pub fn new(socket: Arc<PacketSocket>, version: RingVersion) -> SocketLine {
-        SocketLine { socket, version }
+    /// The line of `receiver`, whose ring has headers of `version`, and `sender`.
+    pub fn new(
+        receiver: Arc<PacketSocket>,
+        version: RingVersion,
+        sender: PacketSocket,
+    ) -> SocketLine {
+        SocketLine { receiver, version, sender }
     }
 }
 
 impl Line for SocketLine {
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
-        self.socket.kick()
+        self.sender.kick()
     }
 
     fn wait_readable(&mut self, timeout: Duration) -> io::Result<bool> {
-        if self.socket.wait_readable(timeout)? {
+        if self.receiver.wait_readable(timeout)? {
             return Ok(true);
         }
         // A pending error (ENETDOWN after a flap) makes poll(2) return at once until it is read.
-        if self.socket.take_error().is_some() {
+        if self.receiver.take_error().is_some() {
             crate::sys::clock::sleep(timeout);
         }
         Ok(false)
     }
 
     fn take_counters(&mut self) -> io::Result<KernelCounters> {
-        let counts = self.socket.take_statistics(Some(self.version))?;
+        let counts = self.receiver.take_statistics(Some(self.version))?;
         Ok(KernelCounters {
             packets: counts.packets.into(),
             drops: counts.drops.into(),

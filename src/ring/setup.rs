@@ -9,7 +9,7 @@ use super::budget::{MemoryBudget, Reservation};
 use super::geometry::{Geometry, GeometryChoice};
 use super::rx_v2::RxRingV2;
 use super::rx_v3::RxRingV3;
-use super::tx::TxRing;
+use super::tx::{HINT_BYTES, TxRing};
 use super::view::Memory;
 use crate::error::{Error, Result};
 use crate::sys::failure::failed;
@@ -27,6 +27,9 @@ pub struct RingChoice {
     pub transmit: GeometryChoice,
     /// Longest frames to expect are those of this MTU.
     pub mtu: usize,
+    /// Whether the kernel is told to copy short frames out of the TX ring whole (kernel-contract
+    /// TX-12). What the socket receives then begins with 10 bytes more, too.
+    pub copy_hints: bool,
 }
 
 /// The receive ring of a socket.
@@ -61,9 +64,12 @@ impl Rings {
         filter: &[Instruction],
         budget: &Arc<MemoryBudget>,
     ) -> Result<Rings> {
-        let plan = |direction, wish| -> Result<Option<Geometry>> {
+        let plan = |direction, wish: GeometryChoice| -> Result<Option<Geometry>> {
             let wanted = directions.contains(&direction);
-            let plan = || Geometry::plan(version, direction, choice.mtu, wish, page_bytes());
+            let hint = if choice.copy_hints { HINT_BYTES } else { 0 };
+            let longest = wish.longest.map(|longest| longest + hint);
+            let wish = GeometryChoice { longest, ..wish };
+            let plan = || Geometry::plan(version, direction, choice.mtu + hint, wish, page_bytes());
             Ok(wanted.then(plan).transpose()?)
         };
         let receive = plan(Direction::Receive, choice.receive)?;
@@ -79,6 +85,9 @@ impl Rings {
         let Rings { socket, notes, .. } = &mut rings;
         socket.set_version(version).map_err(Error::of_ring)?;
         socket.set_discard_bad_frames()?;
+        if choice.copy_hints {
+            socket.set_vnet_header()?;
+        }
         let receive = receive.map(|ring| create(socket, ring, notes)).transpose()?;
         let transmit = transmit.map(|ring| create(socket, ring, notes)).transpose()?;
         let created = || receive.iter().chain(&transmit);
@@ -93,8 +102,10 @@ impl Rings {
             };
             (ring, geometry)
         });
-        rings.transmit = transmit
-            .map(|geometry| (TxRing::new(memory, transmit_start, &geometry, choice.mtu), geometry));
+        rings.transmit = transmit.map(|geometry| {
+            let ring = TxRing::new(memory, transmit_start, &geometry, choice.mtu);
+            (if choice.copy_hints { ring.with_copy_hints() } else { ring }, geometry)
+        });
         Ok(rings)
     }
 }
@@ -179,14 +190,15 @@ pub struct TxRingSocket {
 }
 
 impl TxRingSocket {
-    /// Opens a socket with a TX ring.
+    /// Opens a socket with a TX ring, of whose shorter frames the kernel makes copies (kernel-contract
+    /// TX-12).
     pub fn open(
         version: RingVersion,
         transmit: GeometryChoice,
         mtu: usize,
         budget: &Arc<MemoryBudget>,
     ) -> Result<TxRingSocket> {
-        let choice = RingChoice { transmit, mtu, ..RingChoice::default() };
+        let choice = RingChoice { transmit, mtu, copy_hints: true, ..RingChoice::default() };
         let rings = Rings::open(version, &[Direction::Transmit], &choice, &nothing(), budget)?;
         let (ring, geometry) = rings.transmit.expect(ASKED_FOR);
         Ok(TxRingSocket { socket: rings.socket, ring, geometry, notes: rings.notes })

@@ -12,6 +12,21 @@ use crate::sys::packet::RingVersion;
 /// Whose a slot is from the program's side. Completed slots may carry timestamp bits above.
 const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
 
+/// Bytes of the hint before a frame: `struct virtio_net_hdr` (uapi/linux/virtio_net.h).
+pub(in crate::ring) const HINT_BYTES: usize = 10;
+
+/// Frames of up to so many bytes are copied whole where there are hints; longer ones are sent out of
+/// the ring's pages, as all are without hints.
+const COPIED_BYTES_MAX: usize = 2048;
+
+/// `hdr_len` of the hint says how many bytes of the frame to copy; nothing is left to hardware.
+#[inline]
+fn copy_hint(length: usize) -> [u8; HINT_BYTES] {
+    let copied = if length <= COPIED_BYTES_MAX { length as u16 } else { 0 };
+    let [low, high] = copied.to_ne_bytes();
+    [0, 0, low, high, 0, 0, 0, 0, 0, 0]
+}
+
 /// What the kernel has taken since the last settling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
@@ -57,6 +72,8 @@ pub struct TxRing {
     slots: Units,
     version: RingVersion,
     mtu: usize,
+    /// Bytes before each frame that tell the kernel how much of it to copy; 0 without hints.
+    hint_bytes: usize,
     queue: Queue,
 }
 
@@ -97,7 +114,13 @@ impl TxRing {
         let slots = slots(memory, start, geometry, status_offset(version), OURS);
         let lengths = vec![0; slots.count()].into();
         let queue = Queue { head: 0, tail: 0, frames: 0, bytes: 0, lengths };
-        TxRing { slots, version, mtu, queue }
+        TxRing { slots, version, mtu, hint_bytes: 0, queue }
+    }
+
+    /// The same on a socket that was [told](crate::sys::packet::PacketSocket::set_vnet_header) to
+    /// expect a header before each frame.
+    pub(in crate::ring) fn with_copy_hints(self) -> TxRing {
+        TxRing { hint_bytes: HINT_BYTES, ..self }
     }
 
     /// Follows a change of the interface's MTU.
@@ -107,7 +130,7 @@ impl TxRing {
 
     /// The longest frame that a slot holds, in bytes without FCS.
     pub fn slot_capacity(&self) -> usize {
-        self.slots.unit_bytes() - tx_data_offset(self.version)
+        self.slots.unit_bytes() - tx_data_offset(self.version) - self.hint_bytes
     }
 
     /// Committed frames that the kernel is not known to have taken.
@@ -125,12 +148,12 @@ impl TxRing {
     /// The next slot, unless it is still queued or the driver still reads it.
     #[inline]
     pub fn reserve(&mut self) -> Option<TxSlot<'_>> {
-        let TxRing { slots, version, mtu, queue } = self;
+        let TxRing { slots, version, mtu, hint_bytes, queue } = self;
         if queue.frames == slots.count() {
             return None;
         }
         let loan = slots.lend(queue.tail)?;
-        Some(TxSlot { loan, queue, version: *version, mtu: *mtu })
+        Some(TxSlot { loan, queue, version: *version, mtu: *mtu, hint_bytes: *hint_bytes })
     }
 
     /// Counts what the kernel has taken. The result of `send()` does not tell: it may be an error
@@ -207,6 +230,7 @@ pub struct TxSlot<'ring> {
     queue: &'ring mut Queue,
     version: RingVersion,
     mtu: usize,
+    hint_bytes: usize,
 }
 
 impl TxSlot<'_> {
@@ -214,8 +238,14 @@ impl TxSlot<'_> {
     /// earlier frames.
     #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
-        let after_status = tx_data_offset(self.version) - status_offset(self.version) - 4;
+        let after_status = self.after_status() + self.hint_bytes;
         &mut self.loan.body[after_status..]
+    }
+
+    /// Where the data begins in what follows the status word.
+    #[inline]
+    fn after_status(&self) -> usize {
+        tx_data_offset(self.version) - status_offset(self.version) - 4
     }
 
     /// Queues the first `length` bytes of the slot as one frame, to be taken at the next kick.
@@ -227,14 +257,19 @@ impl TxSlot<'_> {
         let bytes = &self.bytes()[..length];
         let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
         send_rule::check(length, ether_type, self.mtu)?;
-        let TxSlot { loan, queue, version, .. } = self;
+        let at = self.after_status();
+        let TxSlot { loan, queue, version, hint_bytes, .. } = self;
+        if hint_bytes > 0 {
+            loan.body[at..at + HINT_BYTES].copy_from_slice(&copy_hint(length));
+        }
+        let wire_bytes = (length + hint_bytes) as u32;
         match version {
             RingVersion::V2 => {
-                write_u32(loan.body, v2::WIRE_BYTES - v2::STATUS - 4, length as u32);
+                write_u32(loan.body, v2::WIRE_BYTES - v2::STATUS - 4, wire_bytes);
             }
             RingVersion::V3 => {
                 write_u32(loan.head, v3::NEXT, 0);
-                write_u32(loan.head, v3::WIRE_BYTES, length as u32);
+                write_u32(loan.head, v3::WIRE_BYTES, wire_bytes);
             }
         }
         loan.give_back(tx_status::SEND_REQUEST);

@@ -188,6 +188,12 @@ impl PacketSocket {
         self.set_packet_option(libc::PACKET_QDISC_BYPASS, &1, "set PACKET_QDISC_BYPASS")
     }
 
+    /// Has every frame on this socket preceded by a `struct virtio_net_hdr` of 10 bytes, whose
+    /// `hdr_len` says how much of it the kernel copies on sending. EBUSY once a ring exists.
+    pub fn set_vnet_header(&self) -> Result<()> {
+        self.set_packet_option(libc::PACKET_VNET_HDR, &1, "set PACKET_VNET_HDR")
+    }
+
     /// Asks the interface for every frame on the wire, until the socket is closed.
     pub fn join_promiscuous(&self, interface: u32) -> Result<()> {
         let request = libc::packet_mreq {

@@ -184,10 +184,13 @@ impl Probe {
     /// What follows the number, or where the number is not this probe's.
     fn split_number(self, payload: &[u8]) -> Result<&[u8], Verdict> {
         let number = self.number();
-        let (found, rest) = payload.split_at(payload.len().min(NUMBER_BYTES));
-        match found.iter().zip(number).position(|(a, b)| *a != b) {
-            Some(first_offset) => Err(Verdict::Corrupted { first_offset }),
-            None => Ok(rest),
+        match payload.split_first_chunk() {
+            // Ten bytes at once: of nearly all frames nothing else is asked.
+            Some((found, rest)) if *found == number => Ok(rest),
+            _ => {
+                let right = payload.iter().zip(number).take_while(|(a, b)| **a == *b).count();
+                Err(Verdict::Corrupted { first_offset: right })
+            }
         }
     }
 

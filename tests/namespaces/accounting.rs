@@ -48,7 +48,9 @@ fn adds_up(path: PathName) -> Result<(), Failed> {
     assert_eq!((counters.forwarded, counters.drops.total()), (3000, 500));
     assert_eq!(counters.drops[DropReason::OtherHost], 500);
     assert_eq!((counters.received, counters.kernel.drops), (3500, 0));
-    assert_eq!(counters.received_bytes, link.received_bytes);
+    // Under an XDP program a veth counts frames without their Ethernet header (veth_xdp_rcv).
+    let uncounted = if path.rx == RxName::Xsk { 14 * counters.received } else { 0 };
+    assert_eq!(counters.received_bytes, link.received_bytes + uncounted);
     assert_eq!(summary.workers, [counters]);
     Ok(())
 }

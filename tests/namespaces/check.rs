@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
+use linerate::engine::names::RxName;
 use linerate::sys::bpf::SocketMap;
 
 /// A test by name: it fails by an error or by a panic, as of an assertion.
@@ -55,6 +56,13 @@ pub const PATHS: [PathName; 8] = [
 /// The tests for every path in [`PATHS`].
 pub fn over_every_path(topic: &str, tests: &[PathTest]) -> Vec<Test> {
     over(topic, &PATHS, tests)
+}
+
+/// The tests for every path in [`PATHS`] whose frames come through the kernel's stack: for what an XDP
+/// program leaves to the kernel, or never lets merge.
+pub fn over_every_path_behind_the_stack(topic: &str, tests: &[PathTest]) -> Vec<Test> {
+    let paths: Vec<_> = PATHS.into_iter().filter(|path| path.rx != RxName::Xsk).collect();
+    over(topic, &paths, tests)
 }
 
 /// The tests for every pair of halves there is, for what may depend on the pair.

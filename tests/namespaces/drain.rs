@@ -22,6 +22,8 @@ fn drain(path: PathName) -> Result<(), Failed> {
     let waiting: u32 = match path.rx {
         // What the smallest socket buffer holds that systems grant by default.
         RxName::Recv | RxName::Recvmsg | RxName::Mmsg => 250,
+        // A UMEM of so many frames.
+        RxName::Xsk => 2000,
         _ => 8000,
     };
     let mut served = serve(path, large_receive_ring)?;

@@ -9,7 +9,7 @@ use linerate::lab::{ENGINE, GENERATOR};
 use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::EtherType;
 
-use crate::check::{Test, over_every_pair, over_every_path};
+use crate::check::{Test, over_every_pair, over_every_path, over_every_path_behind_the_stack};
 use crate::client::{EXPERIMENTAL, answer, answer_from, frame, frame_between, numbered};
 use crate::served::serve;
 
@@ -28,10 +28,13 @@ pub fn tests() -> Vec<Test> {
             ("what is not for us, or not ours to answer, is dropped by name", not_ours),
             ("promiscuous, foreign unicast is answered from the address it was for", promiscuous),
             ("group frames are answered from our own address where asked for", groups),
-            ("all EtherTypes are answered but ARP and IP", all_ether_types),
             ("without a transform only the addresses are swapped", no_transform),
             ("what the transform does not change passes by the bucketful", unchanged),
         ],
+    ));
+    tests.extend(over_every_path_behind_the_stack(
+        "echo",
+        &[("all EtherTypes are answered but ARP and IP", all_ether_types)],
     ));
     tests
 }

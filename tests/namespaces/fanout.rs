@@ -2,6 +2,7 @@
 
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
+use linerate::engine::names::TxName;
 use linerate::engine::pool::EngineEvent;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
 use linerate::stats::drops::DropReason;
@@ -9,20 +10,27 @@ use linerate::sys::packet::FanoutMode;
 use linerate::wire::ethernet::EtherType;
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
 
-use crate::check::{Test, over_every_path};
+use crate::check::{PATHS, Test, over, over_every_path_behind_the_stack};
 use crate::client::{frame, numbered};
 use crate::served::{serve, serve_in};
 
 pub fn tests() -> Vec<Test> {
-    over_every_path(
+    let mut tests = over_every_path_behind_the_stack(
         "fanout",
         &[
             ("every frame is answered once, whichever worker gets it", every_mode),
             ("IP is spread by flow, anything else in turn", defaults),
             ("a limit on frames holds over all workers", limit),
-            ("two engines on one interface do not take each other's frames", two_engines),
         ],
-    )
+    );
+    // An AF_XDP socket has its queue for itself.
+    let sharing: Vec<_> = PATHS.into_iter().filter(|path| path.tx != TxName::Xsk).collect();
+    tests.extend(over(
+        "fanout",
+        &sharing,
+        &[("two engines on one interface do not take each other's frames", two_engines)],
+    ));
+    tests
 }
 
 fn every_mode(path: PathName) -> Result<(), Failed> {

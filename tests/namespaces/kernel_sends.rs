@@ -5,7 +5,7 @@ use linerate::lab::{Lab, LabConfig, Side};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::send_rule::{self, SendRefusal};
-use linerate::ring::setup::{RingChoice, RingSocket};
+use linerate::ring::setup::{RingChoice, RingSocket, TxRingSocket};
 use linerate::sys::filter::nothing;
 use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, RingVersion, SendBatch, SocketType};
 
@@ -19,6 +19,10 @@ pub fn tests() -> Vec<Test> {
         test("kernel: V3 TX rings keep it as well", || ring_rule(RingVersion::V3)),
         test("kernel: V2 TX slots go round with each byte in its place", || slots(RingVersion::V2)),
         test("kernel: V3 TX slots go round with each byte in its place", || slots(RingVersion::V3)),
+        test(
+            "kernel: with copy hints each byte is in its place, and the MTU is ours to keep",
+            copy_hints,
+        ),
         test("kernel: the first send after a flap reports the old outage", stale_outage),
         test(
             "kernel: a socket with a TX ring ignores the buffer given to send",
@@ -74,7 +78,7 @@ fn plain_socket(side: &Side) -> Result<PacketSocket, Failed> {
 fn rings(side: &Side, version: RingVersion) -> Result<RingSocket, Failed> {
     let small =
         GeometryChoice { block_bytes: Some(4096), blocks: Some(4), ..GeometryChoice::default() };
-    let choice = RingChoice { receive: small, transmit: small, mtu: MTU };
+    let choice = RingChoice { receive: small, transmit: small, mtu: MTU, copy_hints: false };
     let budget = MemoryBudget::new(1 << 20);
     side.namespace.run(|| -> Result<RingSocket, Failed> {
         let rings = RingSocket::open(version, &choice, &nothing(), &budget)?;
@@ -133,6 +137,44 @@ fn slots(version: RingVersion) -> Result<(), Failed> {
         assert_eq!(settled.bytes, batch.iter().map(|frame| frame.len() as u64).sum::<u64>());
     }
     client.exchange::<Vec<u8>, _>(&[], &frames)
+}
+
+/// Frames that are copied whole, and longer ones that are not.
+fn copy_hints() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig { mtu: 9000, ..LabConfig::default() })?;
+    let mut client = Client::open(&lab.generator)?;
+    let budget = MemoryBudget::new(1 << 20);
+    let small =
+        GeometryChoice { block_bytes: Some(16384), blocks: Some(4), ..GeometryChoice::default() };
+    for version in [RingVersion::V2, RingVersion::V3] {
+        let mut sender = lab.engine.namespace.run(|| -> Result<TxRingSocket, Failed> {
+            let sender = TxRingSocket::open(version, small, 9000, &budget)?;
+            sender.socket.bind(lab.engine.link.index, 0)?;
+            Ok(sender)
+        })??;
+        assert!(sender.ring.slot_capacity() >= 9018);
+        // Three times round.
+        let lengths = [60, 61, 1514, 2047, 2048, 2049, 4096, 4097, 9013, 9014, 14, 100];
+        let frames: Vec<_> = (0u32..).zip(lengths).map(|(n, bytes)| numbered(n, bytes)).collect();
+        for frame in &frames {
+            let mut slot = sender.ring.reserve().ok_or("no slot")?;
+            slot.bytes()[..frame.len()].copy_from_slice(frame);
+            slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
+            sender.socket.kick()?;
+            let settled = sender.ring.settle();
+            assert_eq!((settled.frames, settled.bytes), (1, frame.len() as u64));
+        }
+        client.exchange::<Vec<u8>, _>(&[], &frames)?;
+        // What our own rule lets pass by mistake, the kernel does as well.
+        sender.ring.set_mtu(10_000);
+        let before = lab.engine.counters()?.transmit_dropped;
+        let mut slot = sender.ring.reserve().ok_or("no slot")?;
+        slot.bytes()[12..14].copy_from_slice(&EXPERIMENTAL.to_be_bytes());
+        slot.commit(9100).map_err(|refusal| format!("{refusal:?}"))?;
+        assert!(sender.socket.kick().is_err(), "the other end refuses it, and not the socket");
+        assert!(lab.engine.counters()?.transmit_dropped > before);
+    }
+    Ok(())
 }
 
 fn stale_outage() -> Result<(), Failed> {

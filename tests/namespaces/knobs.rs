@@ -8,7 +8,7 @@ use linerate::stats::drops::DropReason;
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::VlanTag;
 
-use crate::check::{Test, over_every_pair, over_every_path};
+use crate::check::{Test, over_every_pair, over_every_path_behind_the_stack};
 use crate::client::{answer, answer_from, numbered};
 use crate::served::serve;
 
@@ -23,7 +23,7 @@ pub fn tests() -> Vec<Test> {
             ("batches are as long as asked at most", batches),
         ],
     );
-    tests.extend(over_every_path(
+    tests.extend(over_every_path_behind_the_stack(
         "knobs",
         &[("past the queueing discipline, out of a small buffer, all comes back", bypass)],
     ));

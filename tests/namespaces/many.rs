@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
-use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
+use linerate::lab::{ENGINE, GENERATOR, LabConfig};
 use linerate::load::generator::Generator;
 use linerate::load::plan::{Carriage, Limits, LoadConfig, Mode, Sizes};
 use linerate::load::report::LoadReport;
@@ -16,7 +16,7 @@ use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
 
 use crate::check::{Test, over, over_every_path};
-use crate::served::{check_summary, config};
+use crate::served::{check_summary, lab_for};
 
 pub fn tests() -> Vec<Test> {
     let mut tests = over_every_path(
@@ -44,8 +44,8 @@ fn run(
     adjust_load: impl FnOnce(&mut LoadConfig),
     (mode, limits): (Mode, Limits),
 ) -> Result<LoadReport, Failed> {
-    let lab = Lab::create(&LabConfig::default())?;
-    let engine = Engine::start(&config(&lab, path, adjust_engine))?;
+    let (lab, config) = lab_for(&LabConfig::default(), path, adjust_engine)?;
+    let engine = Engine::start(&config)?;
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
     let mut load = LoadConfig::new(lab.generator.link.index, 1500, here, there);
     // The machine may have other work for a while.

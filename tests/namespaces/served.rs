@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
+use linerate::engine::names::{RxName, TxName};
 use linerate::engine::pool::{Engine, EngineEvent, EngineSummary};
 use linerate::lab::{ENGINE, Lab, LabConfig};
 use linerate::sys::link::LinkCounters;
@@ -28,10 +29,27 @@ pub fn serve_in(
     path: PathName,
     adjust: impl FnOnce(&mut EngineConfig),
 ) -> Result<Served, Failed> {
-    let lab = Lab::create(lab)?;
+    let (lab, config) = lab_for(lab, path, adjust)?;
     let client = Client::open(&lab.generator)?;
-    let engine = Engine::start(&config(&lab, path, adjust))?;
+    let engine = Engine::start(&config)?;
     Ok(Served { engine, client, lab })
+}
+
+/// A testbed and the configuration of an engine in it. AF_XDP halves need a queue for each worker.
+pub fn lab_for(
+    lab: &LabConfig,
+    path: PathName,
+    adjust: impl FnOnce(&mut EngineConfig),
+) -> Result<(Lab, EngineConfig), Failed> {
+    let mut config = EngineConfig::new(ENGINE.interface);
+    config.path = path;
+    config.interval = Duration::from_millis(100);
+    adjust(&mut config);
+    let own_queues = path.rx == RxName::Xsk || path.tx == TxName::Xsk;
+    let queues = if own_queues { lab.queues.max(config.workers as u32) } else { lab.queues };
+    let lab = Lab::create(&LabConfig { queues, ..lab.clone() })?;
+    config.namespace = Some(lab.engine.namespace.clone());
+    Ok((lab, config))
 }
 
 /// The configuration of an engine at the engine's end of `lab`.

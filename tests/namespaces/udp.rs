@@ -15,7 +15,7 @@ use linerate::wire::headers::{IpAddresses, UdpHeaders};
 use linerate::wire::ip::ipv4_header_checksum;
 use linerate::wire::udp::write_udp_checksum;
 
-use crate::check::{Test, over_every_pair, over_every_path};
+use crate::check::{Test, over_every_pair, over_every_path, over_every_path_behind_the_stack};
 use crate::client::frame;
 use crate::served::{config, serve};
 
@@ -31,8 +31,13 @@ pub fn tests() -> Vec<Test> {
         "udp",
         &[
             ("ordinary sockets get answers whose checksums are right", ordinary_sockets),
-            ("fragments are dropped by name", fragments),
             ("only the payload is upper-cased, padding is left alone", padding),
+        ],
+    ));
+    tests.extend(over_every_path_behind_the_stack(
+        "udp",
+        &[
+            ("fragments are dropped by name", fragments),
             ("what is no question to our port is dropped by name", no_question),
         ],
     ));

@@ -305,11 +305,11 @@ mod tests {
     #[test]
     fn the_moderate_rate_leaves_half_of_a_slow_line_free() {
         let slow = PhaseSettings { line_bits_per_second: Some(100_000_000), ..settings() };
-        assert_eq!(pps(&Phase::new(PhaseName::LargeBursts, &slow)), "4063pps");
-        assert_eq!(pps(&Phase::new(PhaseName::LargeBursts, &settings())), "50000pps");
+        assert_eq!(pps(&Phase::new(PhaseName::LargeBursts, &slow)), "4.063kpps");
+        assert_eq!(pps(&Phase::new(PhaseName::LargeBursts, &settings())), "50kpps");
         let most = PhaseSettings { rate: Some(Rate::Max), ..settings() };
         assert_eq!(pps(&Phase::new(PhaseName::Sweep, &most)), "max");
-        assert_eq!(pps(&Phase::new(PhaseName::SmallBursts, &most)), "50000pps");
+        assert_eq!(pps(&Phase::new(PhaseName::SmallBursts, &most)), "50kpps");
     }
 
     #[test]

@@ -83,8 +83,17 @@ impl Outbox {
     /// Whether [`Outbox::post`] may be called.
     #[inline]
     pub fn has_room(&mut self) -> bool {
-        // The table keeps a position until its fate is counted.
-        self.ring.next().wrapping_sub(self.settled) < self.ring.entries() && self.ring.has_room()
+        if self.is_table_full() {
+            // Positions are kept until their fate is counted.
+            self.look();
+            self.count();
+        }
+        !self.is_table_full() && self.ring.has_room()
+    }
+
+    #[inline]
+    fn is_table_full(&self) -> bool {
+        self.ring.next().wrapping_sub(self.settled) >= self.ring.entries()
     }
 
     /// Posts a frame, to be taken at the next kick.
