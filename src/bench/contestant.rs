@@ -43,6 +43,14 @@ impl Contestant {
         Contestant { name: Name::Path(path), profile: None, wait: None }
     }
 
+    /// Whether it can send tagged frames back. (No profile chooses a path that cannot.)
+    pub fn sees_tags(&self) -> bool {
+        match self.name {
+            Name::Path(path) => path.sees_tags(),
+            Name::Profile(_) => true,
+        }
+    }
+
     /// An engine of this kind at the testbed's far end, with a worker on each of `cpus`.
     pub fn engine_config(&self, testbed: &Testbed, cpus: &[usize]) -> Result<EngineConfig> {
         let mut config = EngineConfig {
