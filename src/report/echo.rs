@@ -12,6 +12,7 @@ use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
+use crate::engine::profile::Profile;
 use crate::engine::turn::LatencyMode;
 use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
@@ -265,6 +266,7 @@ impl EchoReport {
             "link": self.link.as_ref().map(json::link),
             "path": config.path,
             "fallback_from": self.instead_of,
+            "profile": config.profile.map(Profile::name),
             "wait": wait(config.wait),
             "fanout": fanout(config),
             "duration_s": summary.duration.as_secs_f64(),

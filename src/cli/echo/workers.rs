@@ -77,18 +77,18 @@ impl CpuList {
 }
 
 impl WorkerArgs {
-    /// Adds what was asked to `config`, whose path is chosen.
-    pub fn apply(&self, config: &mut EngineConfig) -> Result<()> {
-        self.check(config.path)?;
+    /// Adds what was asked to `config`.
+    pub fn apply(&self, config: &mut EngineConfig) {
         config.workers = self.workers;
         config.cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
         config.numa = self.numa == NumaArg::Auto;
         config.fanout = self.fanout.map(FanoutMode::from);
         config.rollover = self.fanout_flags.is_some();
-        Ok(())
     }
 
-    fn check(&self, path: PathName) -> Result<()> {
+    /// Refuses what makes no sense on the path that was asked for by name, if one was; none that is
+    /// chosen otherwise receives by AF_XDP.
+    pub fn check(&self, path: Option<PathName>) -> Result<()> {
         let rolls_over = self.fanout_flags.is_some();
         if rolls_over && matches!(self.fanout, Some(FanoutArg::Rollover)) {
             return Err(Error::Usage(
@@ -97,7 +97,10 @@ impl WorkerArgs {
                     .into(),
             ));
         }
-        if path.rx == RxName::Xsk && (rolls_over || self.fanout.is_some()) {
+        if let Some(path) = path
+            && path.rx == RxName::Xsk
+            && (rolls_over || self.fanout.is_some())
+        {
             return Err(Error::Usage(format!(
                 "--fanout is for packet sockets: on the path {path} each worker has a receive queue \
                  of the interface for itself"
@@ -155,7 +158,9 @@ mod tests {
     fn config(path: PathName, line: &str) -> Option<EngineConfig> {
         let words = Words::try_parse_from(format!("echo {line}").split_whitespace()).ok()?;
         let mut config = EngineConfig { path, ..EngineConfig::new("x") };
-        words.workers.apply(&mut config).ok().map(|()| config)
+        words.workers.check(Some(path)).ok()?;
+        words.workers.apply(&mut config);
+        Some(config)
     }
 
     #[test]
