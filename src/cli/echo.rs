@@ -438,6 +438,7 @@ mod tests {
         }
     }
 
+    #[test]
     fn nonsense_is_refused_with_a_reason() {
         assert!(parse_when_full("2s").is_err());
         assert!(parse_interval("1ms").is_err());
