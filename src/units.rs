@@ -192,6 +192,33 @@ fn parse_number(text: &str, number: &str) -> Result<f64, String> {
     number.parse::<f64>().map_err(|_| format!("'{text}' is not a number"))
 }
 
+/// What a `cpu_set_t` holds (sched_setaffinity(2)); setting one beyond ends the process.
+pub const CPUS_MAX: usize = 1024;
+
+/// CPUs as people type them and the kernel writes them: `0-3`, `0,2,4-7`.
+pub fn parse_cpu_list(text: &str) -> Result<Vec<usize>, String> {
+    let number = |text: &str| {
+        let cpu = text.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPUS_MAX);
+        cpu.ok_or_else(|| {
+            format!("'{text}' is not a CPU number: from 0 to 1023, in lists such as 0-3 or 0,2,4-7")
+        })
+    };
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        match part.split_once('-') {
+            None => cpus.push(number(part)?),
+            Some((first, last)) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return Err(format!("'{part}' runs backwards; '{last}-{first}' does not"));
+                }
+                cpus.extend(first..=last);
+            }
+        }
+    }
+    Ok(cpus)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +239,14 @@ mod tests {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert!(parse_positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn lists_of_cpus_are_numbers_and_ranges() {
+        assert_eq!(parse_cpu_list("0,2-4").unwrap(), [0, 2, 3, 4]);
+        for bad in ["", "a", "3-1", "1-", "1024", "99999"] {
+            assert!(parse_cpu_list(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

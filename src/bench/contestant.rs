@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
-use crate::engine::profile::{Profile, tune};
+use crate::engine::profile::{Asked, Profile, tune};
 use crate::engine::wait::{SPIN, Wait};
 use crate::error::Result;
 use crate::units::parse_positive_duration;
@@ -43,6 +43,14 @@ impl Contestant {
         Contestant { name: Name::Path(path), profile: None, wait: None }
     }
 
+    /// Whether it can send tagged frames back. (No profile chooses a path that cannot.)
+    pub fn sees_tags(&self) -> bool {
+        match self.name {
+            Name::Path(path) => path.sees_tags(),
+            Name::Profile(_) => true,
+        }
+    }
+
     /// An engine of this kind at the testbed's far end, with a worker on each of `cpus`.
     pub fn engine_config(&self, testbed: &Testbed, cpus: &[usize]) -> Result<EngineConfig> {
         let mut config = EngineConfig {
@@ -53,8 +61,8 @@ impl Contestant {
             ..EngineConfig::new(&testbed.engine.link.name)
         };
         match (self.name, self.profile) {
-            (Name::Profile(profile), _) => tune(&mut config, profile, None)?,
-            (Name::Path(path), Some(profile)) => tune(&mut config, profile, Some(path))?,
+            (Name::Profile(profile), _) => tune(&mut config, profile, Asked::default())?,
+            (Name::Path(path), Some(profile)) => tune(&mut config, profile, path.into())?,
             (Name::Path(path), None) => config.path = path,
         }
         config.wait = self.wait.unwrap_or(config.wait);

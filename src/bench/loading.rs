@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::contestant::Contestant;
 use super::floor::HarnessFloor;
 use super::site::Site;
 use super::snapshot::{CounterSnapshot, Ends};
 use super::testbed::End;
-use crate::engine::config::PathName;
 use crate::engine::placement::choose_cpus;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::Result;
@@ -59,23 +59,23 @@ pub enum Reach {
         interface: String,
         /// The interface that the engine serves.
         device_interface: String,
-        /// The engine's path.
-        path: PathName,
+        /// The engine.
+        engine: Contestant,
     },
     /// Our own engine at the other end of a veth pair of our own.
     Lab {
-        /// The engine's path.
-        path: PathName,
+        /// The engine.
+        engine: Contestant,
         /// UDP over IPv4 (false) or IPv6 (true) instead of plain frames.
         udp: Option<bool>,
     },
 }
 
 impl Reach {
-    /// The path of our own engine; `None` where somebody else answers.
-    pub fn own_path(&self) -> Option<PathName> {
+    /// Our own engine; `None` where somebody else answers.
+    pub fn own_engine(&self) -> Option<Contestant> {
         match self {
-            Reach::Cable { path, .. } | Reach::Lab { path, .. } => Some(*path),
+            Reach::Cable { engine, .. } | Reach::Lab { engine, .. } => Some(*engine),
             Reach::Station { .. } | Reach::Udp { .. } => None,
         }
     }
@@ -91,10 +91,10 @@ impl fmt::Display for Reach {
         match self {
             Reach::Station { mac, .. } => mac.fmt(f),
             Reach::Udp { target, .. } => target.fmt(f),
-            Reach::Cable { device_interface, path, .. } => {
-                write!(f, "our own engine on {device_interface}, path {path}")
+            Reach::Cable { device_interface, engine, .. } => {
+                write!(f, "our own engine on {device_interface}, {engine}")
             }
-            Reach::Lab { path, .. } => write!(f, "our own engine, path {path}"),
+            Reach::Lab { engine, .. } => write!(f, "our own engine, {engine}"),
         }
     }
 }

@@ -4,10 +4,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::contestant::Contestant;
 use super::loading::{Audience, Far, Finding, LoadRequest, Reach, measure};
 use super::neighbour::{Way, find_way};
 use super::testbed::{End, Testbed};
-use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::config::EngineConfig;
 use crate::engine::edit::Transform;
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
@@ -16,7 +17,6 @@ use crate::engine::token_bucket::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
-use crate::ring::geometry::GeometryChoice;
 use crate::sys::link::Links;
 use crate::sys::namespace::Namespace;
 use crate::sys::silent_port::SilentPort;
@@ -34,7 +34,7 @@ enum Place {
     /// Our own engine is at the other end.
     Own {
         testbed: Box<Testbed>,
-        path: PathName,
+        engine: Contestant,
         udp: Option<bool>,
     },
     Station {
@@ -56,14 +56,14 @@ impl Site {
     /// machine's default route is refused without `force`. The lab gets `queues` transmit queues.
     pub fn open(reach: &Reach, largest: FrameSize, queues: u32, force: bool) -> Result<Site> {
         let place = match reach {
-            Reach::Lab { path, udp } => {
+            Reach::Lab { engine, udp } => {
                 let lab = LabConfig { addresses: udp.is_some(), queues, ..LabConfig::default() };
                 let testbed = Box::new(Testbed::lab_with(largest, lab)?);
-                Place::Own { testbed, path: *path, udp: *udp }
+                Place::Own { testbed, engine: *engine, udp: *udp }
             }
-            Reach::Cable { interface, device_interface, path } => {
+            Reach::Cable { interface, device_interface, engine } => {
                 let testbed = Testbed::interfaces(interface, device_interface, force)?;
-                Place::Own { testbed: Box::new(testbed), path: *path, udp: None }
+                Place::Own { testbed: Box::new(testbed), engine: *engine, udp: None }
             }
             Reach::Station { interface, mac, device_interface } => {
                 let (links, here) = interface_end(interface, force)?;
@@ -103,8 +103,8 @@ impl Site {
 
     fn run(&self, request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
         match &self.place {
-            Place::Own { testbed, path, udp } => {
-                to_own_engine(request, testbed, *path, *udp, audience)
+            Place::Own { testbed, engine, udp } => {
+                to_own_engine(request, testbed, *engine, *udp, audience)
             }
             Place::Station { here, mac, there } => {
                 let config = LoadConfig {
@@ -131,22 +131,25 @@ fn observed(there: Option<&End>) -> Option<Far<'_>> {
 fn engine_for(
     request: &LoadRequest,
     testbed: &Testbed,
-    path: PathName,
+    engine: Contestant,
     udp: Option<bool>,
 ) -> Result<EngineConfig> {
-    if !request.tags.is_empty() && !path.sees_tags() {
+    if !request.tags.is_empty() && !engine.sees_tags() {
         return Err(Error::Usage(format!(
-            "the path {path} sees no VLAN tags, so it cannot send them back: leave out --vlan-id, or \
+            "the path {engine} sees no VLAN tags, so it cannot send them back: leave out --vlan-id, or \
              take another path, such as ring-v2"
         )));
     }
     let cpus = choose_cpus(&request.cpus)?;
+    // The generator's CPUs come first; the engine gets the one behind them.
+    let cpu = cpus[request.threads.count().min(cpus.len() - 1)];
+    let engine = engine.engine_config(testbed, &[cpu])?;
+    let mut receive_ring = engine.receive_ring;
+    if engine.profile.is_none() {
+        receive_ring.blocks = Some(OWN_BLOCKS);
+    }
     Ok(EngineConfig {
-        namespace: Some(testbed.engine.namespace.clone()),
-        path,
-        // The generator's CPUs come first; the engine gets the one behind them.
-        cpus: vec![cpus[request.threads.count().min(cpus.len() - 1)]],
-        receive_ring: GeometryChoice { blocks: Some(OWN_BLOCKS), ..GeometryChoice::default() },
+        receive_ring,
         ether_types: match udp {
             None => vec![request.ether_type],
             Some(false) => vec![EtherType::IPV4],
@@ -159,8 +162,7 @@ fn engine_for(
             Expectation::Uppercased | Expectation::Any => Transform::Uppercase,
         },
         unchanged: Allowance::Unlimited,
-        force: testbed.force,
-        ..EngineConfig::new(&testbed.engine.link.name)
+        ..engine
     })
 }
 
@@ -182,11 +184,11 @@ fn to_port(
 fn to_own_engine(
     request: &LoadRequest,
     testbed: &Testbed,
-    path: PathName,
+    engine: Contestant,
     udp: Option<bool>,
     audience: &mut dyn Audience,
 ) -> Result<Finding> {
-    let engine = Engine::start(&engine_for(request, testbed, path, udp)?)?;
+    let engine = Engine::start(&engine_for(request, testbed, engine, udp)?)?;
     let here = &testbed.generator;
     let mac = MacAddress(testbed.engine.link.mac);
     let far = Some(Far { end: &testbed.engine, engine: Some(engine) });

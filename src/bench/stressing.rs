@@ -158,9 +158,9 @@ pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result
 
 fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     let link = &site.here().link;
-    let tagless = match (request.base.reach.own_path(), request.base.receive) {
-        (Some(path), _) if !path.sees_tags() => {
-            Some(format!("the path {path} sees no VLAN tags, so it cannot send them back"))
+    let tagless = match (request.base.reach.own_engine(), request.base.receive) {
+        (Some(engine), _) if !engine.sees_tags() => {
+            Some(format!("the path {engine} sees no VLAN tags, so it cannot send them back"))
         }
         (_, Some(RxChoice::Recv)) => Some("the receive half recv sees no VLAN tags".to_string()),
         _ => None,
@@ -189,7 +189,7 @@ fn load(
     let given = Circumstances {
         phase,
         expectation: request.base.expectation,
-        own_engine: request.base.reach.own_path().is_some(),
+        own_engine: request.base.reach.own_engine().is_some(),
         tolerance: request.tolerance,
     };
     let verdict = Verdict::of(&given, &finding.outcome, &finding.counters);

@@ -241,17 +241,18 @@ pub(super) fn frames_for(
 /// `truesize`.
 pub(super) fn drain_frames(config: &EngineConfig, size: FrameSize) -> u64 {
     let bytes = size.socket_bytes();
-    let GeometryChoice { block_bytes, blocks, .. } = config.receive_ring;
+    let GeometryChoice { block_bytes, blocks, slots, .. } = config.receive_ring;
     // Three quarters of it; by default it has 4 MiB.
     let ring = block_bytes.zip(blocks).map_or(3 << 20, |(bytes, count)| bytes * count / 4 * 3);
-    let (room, each) = match config.path.rx {
-        RxName::V3 => (ring, bytes + 96),
-        RxName::V2 => (ring, (bytes + 80).next_power_of_two().max(2048)),
-        RxName::Recv | RxName::Recvmsg | RxName::Mmsg => {
+    let (room, each) = match (config.path.rx, slots) {
+        (RxName::V3, _) => (ring, bytes + 96),
+        (RxName::V2, Some(slots)) => (slots / 4 * 3, 1),
+        (RxName::V2, None) => (ring, (bytes + 80).next_power_of_two().max(2048)),
+        (RxName::Recv | RxName::Recvmsg | RxName::Mmsg, _) => {
             (6 << 20, (bytes + 576).next_power_of_two().max(1024))
         }
         // A UMEM of 2048 frames or more.
-        RxName::Xsk => (3 << 20, 2048),
+        (RxName::Xsk, _) => (3 << 20, 2048),
     };
     ((room / each) as u64).clamp(64, DRAIN_FRAMES_MAX)
 }

@@ -6,29 +6,34 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use self::knobs::{BatchArgs, PathArgs};
+use self::rings::RingArgs;
+use self::workers::WorkerArgs;
 use super::waiting::WaitArgs;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::pool::{Engine, EngineEvent};
+use crate::engine::profile::{self, Profile};
 use crate::engine::token_bucket::Allowance;
 use crate::engine::turn::{LatencyMode, WhenFull};
-use crate::engine::wait::Wait;
 use crate::error::{Error, Result, exit};
 use crate::report::echo::EchoReport;
 use crate::ring::budget::MemoryBudget;
-use crate::ring::geometry::GeometryChoice;
 use crate::sys::failure::failed;
-use crate::sys::packet::FanoutMode;
 use crate::sys::privilege::drop_capabilities;
 use crate::sys::signal::Interrupt;
-use crate::units::{parse_count, parse_duration, parse_memory, parse_positive_duration};
+use crate::units::{parse_count, parse_duration, parse_positive_duration};
 use crate::wire::ethernet::EtherType;
 
 mod knobs;
+mod rings;
+mod workers;
+
+pub use self::workers::CpuList;
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo linerate echo -i eth1                          echo EtherType 0x88b5, ring path, one worker
+  sudo linerate echo -i eth1                          echo EtherType 0x88b5 with one worker
+  sudo linerate echo -i eth1 --profile latency        answer lone frames as soon as possible
   sudo linerate echo -i eth1 --reply udp --port 7777  answer UDP datagrams over IPv4 and IPv6
   sudo linerate echo -i eth1 --path syscall           the same work by recvfrom and sendto
   sudo linerate echo -i eth1 --path ring-v2 --wait adaptive    spin a while before sleeping
@@ -64,6 +69,11 @@ pub struct EchoArgs {
     #[arg(short, long, alias = "dev", value_name = "NAME")]
     interface: String,
 
+    /// What to be good at: chooses path, receive ring, wait and batch as far as they are left open
+    /// [default: balanced, where the path is auto]
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    profile: Option<ProfileArg>,
+
     #[command(flatten)]
     path: PathArgs,
 
@@ -71,18 +81,8 @@ pub struct EchoArgs {
     #[arg(long)]
     fallback: bool,
 
-    /// Number of workers, each pinned, with a socket and rings of its own
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = parse_workers)]
-    workers: usize,
-
-    /// CPUs to pin the workers to, in turn: 0-3, 0,2,4-7 [default: all that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
-    cpus: Option<CpuList>,
-
-    /// How several workers share the frames [default: hash for IP, lb for other EtherTypes, which
-    /// the flow hash would send to one worker]
-    #[arg(long, value_enum, value_name = "MODE")]
-    fanout: Option<FanoutArg>,
+    #[command(flatten)]
+    workers: WorkerArgs,
 
     /// What to echo: names (ip, ipv6, pae), numbers (0x88b5), or all; several
     /// with commas. Behind VLAN tags the inner type counts. With all, IP is answered only with
@@ -158,73 +158,6 @@ pub struct EchoArgs {
     ring: RingArgs,
 }
 
-/// Ring geometry; the defaults follow the interface's MTU.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Ring geometry")]
-pub struct RingArgs {
-    /// Bytes of one receive block (64KiB, 1MiB); a multiple of the page size [default: 128KiB]
-    #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
-    block_size: Option<u64>,
-
-    /// Number of receive blocks [default: 4 MiB worth]
-    #[arg(long, value_name = "N")]
-    blocks: Option<usize>,
-
-    /// v2: bytes of one receive slot; longer frames are truncated and not answered
-    /// [default: what --max-frame needs]
-    #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
-    frame_size: Option<u64>,
-
-    /// v3: a block with at least one frame is handed over after so long, in whole milliseconds
-    /// [default: 1ms]
-    #[arg(long, value_name = "TIME", value_parser = parse_block_timeout)]
-    block_timeout: Option<u32>,
-
-    /// Number of TX blocks of 64 KiB [default: 16]
-    #[arg(long, value_name = "N")]
-    tx_blocks: Option<usize>,
-
-    /// Number of TX slots instead, rounded up to whole blocks, which are then made to measure
-    #[arg(long, value_name = "N", conflicts_with = "tx_blocks")]
-    tx_slots: Option<usize>,
-
-    /// Cap on the memory of all rings together, which no kernel limit covers
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_memory)]
-    ring_memory: u64,
-}
-
-impl RingArgs {
-    fn receive(&self) -> GeometryChoice {
-        GeometryChoice {
-            block_bytes: self.block_size.map(|bytes| bytes as usize),
-            blocks: self.blocks,
-            frame_bytes: self.frame_size.map(|bytes| bytes as usize),
-            retire_ms: self.block_timeout,
-            ..GeometryChoice::default()
-        }
-    }
-
-    fn transmit(&self) -> GeometryChoice {
-        GeometryChoice { blocks: self.tx_blocks, slots: self.tx_slots, ..GeometryChoice::default() }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FanoutArg {
-    /// By flow hash
-    Hash,
-    /// Round robin
-    Lb,
-    /// By receiving CPU
-    Cpu,
-    /// At random
-    Rnd,
-    /// To the next worker when one is full
-    Rollover,
-    /// By receive queue
-    Qm,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ReplyArg {
     /// Everything behind the Ethernet header is payload
@@ -251,9 +184,15 @@ enum LatencyArg {
     Off,
 }
 
-/// CPUs as typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuList(pub Vec<usize>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProfileArg {
+    /// Most frames a second; a lone frame may take a millisecond
+    Throughput,
+    /// A lone frame as soon as possible, at the price of a CPU for each worker
+    Latency,
+    /// Near to both, and asleep when there is nothing to do
+    Balanced,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EtherTypes(Vec<EtherType>);
@@ -289,14 +228,10 @@ impl EchoArgs {
             Some(reply) => reply == ReplyArg::Udp,
             None => any_ip,
         };
-        Ok(EngineConfig {
-            path: self.path.name(),
-            workers: self.workers,
-            cpus: self.cpus.clone().map_or(Vec::new(), |list| list.0),
-            fanout: self.fanout.map(FanoutMode::from),
+        let mut config = EngineConfig {
             receive_ring: self.ring.receive(),
             transmit_ring: self.ring.transmit(),
-            ring_memory: MemoryBudget::new(self.ring.ring_memory as usize),
+            ring_memory: MemoryBudget::new(self.ring.memory_bytes()),
             link_layer: self.reply == Some(ReplyArg::L2) || any_other,
             udp_port: udp.then_some(self.port),
             ether_types,
@@ -309,8 +244,6 @@ impl EchoArgs {
             unchanged: self.echo_unchanged,
             when_full: self.tx_full,
             latency: self.latency.into(),
-            wait: self.wait.wait(Wait::Epoll)?,
-            batch: self.batching.batch,
             max_frame: self.batching.max_frame,
             qdisc_bypass: self.batching.qdisc_bypass(),
             send_buffer: self.batching.send_buffer(),
@@ -318,12 +251,34 @@ impl EchoArgs {
             frame_limit: self.count,
             force: self.force,
             ..EngineConfig::new(&self.interface)
-        })
+        };
+        self.workers.check(self.path.asked().path())?;
+        self.workers.apply(&mut config);
+        Ok(config)
+    }
+
+    /// The profile: a path by name is left as it is, unless one is asked for.
+    fn profile(&self) -> Option<Profile> {
+        let asked = self.profile.map(Profile::from);
+        asked.or(self.path.asked().path().is_none().then_some(profile::DEFAULT))
+    }
+
+    /// Chooses what is left open, by the interface.
+    fn tune(&self, config: &mut EngineConfig) -> Result<()> {
+        match (self.profile(), self.path.asked().path()) {
+            (Some(profile), _) => profile::tune(config, profile, self.path.asked())?,
+            (None, path) => config.path = path.unwrap_or(config.path),
+        }
+        self.ring.check(config.path)?;
+        config.wait = self.wait.wait(config.wait)?;
+        config.batch = self.batching.batch.unwrap_or(config.batch);
+        Ok(())
     }
 
     /// Serves until Ctrl-C, the duration, the count or the end of the interface.
     pub fn run(self) -> Result<u8> {
         let mut config = self.config()?;
+        self.tune(&mut config)?;
         let interrupt = Interrupt::catch().map_err(|e| failed("catch signals", &e, ""))?;
         let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
         let started = Engine::start(&config);
@@ -372,15 +327,12 @@ impl From<LatencyArg> for LatencyMode {
     }
 }
 
-impl From<FanoutArg> for FanoutMode {
-    fn from(mode: FanoutArg) -> FanoutMode {
-        match mode {
-            FanoutArg::Hash => FanoutMode::Hash,
-            FanoutArg::Lb => FanoutMode::LoadBalance,
-            FanoutArg::Cpu => FanoutMode::Cpu,
-            FanoutArg::Rnd => FanoutMode::Random,
-            FanoutArg::Rollover => FanoutMode::Rollover,
-            FanoutArg::Qm => FanoutMode::Queue,
+impl From<ProfileArg> for Profile {
+    fn from(argument: ProfileArg) -> Profile {
+        match argument {
+            ProfileArg::Throughput => Profile::Throughput,
+            ProfileArg::Latency => Profile::Latency,
+            ProfileArg::Balanced => Profile::Balanced,
         }
     }
 }
@@ -391,40 +343,6 @@ fn parse_frame_limit(text: &str) -> std::result::Result<u64, String> {
         0 => Err("from 1; without --count the engine runs until Ctrl-C".into()),
         count => Ok(count),
     }
-}
-
-fn parse_workers(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=256) => Ok(count),
-        _ => Err("from 1 to 256, the size of a fanout group".into()),
-    }
-}
-
-/// What a `cpu_set_t` holds (sched_setaffinity(2)); libc panics at a larger number.
-const CPUS_MAX: usize = 1024;
-
-/// CPUs as typed: `0-3`, `0,2,4-7`.
-pub fn parse_cpu_list(text: &str) -> std::result::Result<CpuList, String> {
-    let number = |text: &str| {
-        let cpu = text.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPUS_MAX);
-        cpu.ok_or_else(|| {
-            format!("'{text}' is not a CPU number: from 0 to 1023, in lists such as 0-3 or 0,2,4-7")
-        })
-    };
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        match part.split_once('-') {
-            None => cpus.push(number(part)?),
-            Some((first, last)) => {
-                let (first, last) = (number(first)?, number(last)?);
-                if first > last {
-                    return Err(format!("'{part}' runs backwards; '{last}-{first}' does not"));
-                }
-                cpus.extend(first..=last);
-            }
-        }
-    }
-    Ok(CpuList(cpus))
 }
 
 fn parse_ether_types(text: &str) -> std::result::Result<EtherTypes, String> {
@@ -466,14 +384,6 @@ fn parse_interval(text: &str) -> std::result::Result<Duration, String> {
     Ok(interval)
 }
 
-fn parse_block_timeout(text: &str) -> std::result::Result<u32, String> {
-    let timeout = parse_duration(text)?;
-    if timeout.subsec_nanos() % 1_000_000 != 0 || timeout.as_millis() > u32::MAX.into() {
-        return Err("the kernel takes whole milliseconds".into());
-    }
-    Ok(timeout.as_millis() as u32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -513,19 +423,25 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_cpus_are_numbers_and_ranges() {
-        assert_eq!(parse_cpu_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
-        for bad in ["", "a", "3-1", "1-", "1024", "99999"] {
-            assert!(parse_cpu_list(bad).is_err(), "{bad}");
+    fn a_path_by_name_has_a_profile_only_if_asked_for() {
+        let chosen = |line: &str| {
+            let words = format!("echo -i x {line}");
+            Echo::try_parse_from(words.split_whitespace()).unwrap().args.profile()
+        };
+        for open in ["", "--path auto", "--rx v2", "--tx ring", "--wait spin"] {
+            assert_eq!(chosen(open), Some(profile::DEFAULT), "{open}");
+        }
+        for named in ["--path ring", "--path v2+mmsg", "--rx v2 --tx send"] {
+            assert_eq!(chosen(named), None, "{named}");
+            let asked = format!("{named} --profile latency");
+            assert_eq!(chosen(&asked), Some(Profile::Latency), "{named}");
         }
     }
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
-        assert!(parse_block_timeout("1500us").is_err());
         assert!(parse_when_full("2s").is_err());
         assert!(parse_interval("1ms").is_err());
-        assert!(parse_workers("0").is_err());
         assert!(parse_frame_limit("0").is_err());
         assert!(parse_ether_types("ip,nonsense").is_err());
     }

@@ -25,7 +25,7 @@ use crate::wire::ethernet::VlanTag;
 const EXAMPLES: &str = "\
 Examples:
   linerate load --lab -r 100k -d 10s               no root needed: against our own engine
-  linerate load --lab ring-v2 --ping -d 2s         round trips of lone frames
+  linerate load --lab latency --ping -d 2s         round trips of lone frames
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 -r 1.5M -d 30s -s imix
   sudo linerate load -i eth1 --to 192.0.2.7:7777 -r 10% -d 10s --flows 64 --json -
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 --expect any     foreign reflectors (testpmd macswap)

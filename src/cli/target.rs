@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::echo::{CpuList, parse_cpu_list};
+use super::echo::CpuList;
+use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::engine::config::PathName;
 use crate::error::{Error, Result};
@@ -29,9 +30,10 @@ pub struct TargetArgs {
     #[arg(short, long, alias = "dev", value_name = "NAME", requires = "device")]
     interface: Option<String>,
 
-    /// A veth testbed of our own, with our own engine on this path at its other end
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "ring-v2")]
-    lab: Option<PathName>,
+    /// A veth testbed of our own, with our own engine at its other end: a path or a profile, as
+    /// ring-v2, ring-v2@spin, latency
+    #[arg(long, value_name = "ENGINE", num_args = 0..=1, default_missing_value = "ring-v2")]
+    lab: Option<Contestant>,
 
     /// Who echoes: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
     #[arg(long, value_name = "MAC|IP:PORT", value_parser = parse_target, conflicts_with = "lab")]
@@ -42,9 +44,9 @@ pub struct TargetArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "lab")]
     dut_interface: Option<String>,
 
-    /// Path of our own engine behind --dut-interface [default: ring-v2]
-    #[arg(long, value_name = "PATH", requires = "dut_interface", conflicts_with_all = ["to", "lab"])]
-    path: Option<PathName>,
+    /// Path or profile of our own engine behind --dut-interface, as for --lab [default: ring-v2]
+    #[arg(long, value_name = "ENGINE", requires = "dut_interface", conflicts_with_all = ["to", "lab"])]
+    path: Option<Contestant>,
 
     /// EtherType of plain frames [default: 0x88b5]
     #[arg(long, value_name = "TYPE")]
@@ -60,7 +62,7 @@ pub struct TargetArgs {
 
     /// CPUs: senders in order, then the receiver, then our own engine; one CPU for one thread that
     /// sends and receives [default: the first that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
     /// TX half: xsk, ring, mmsg, send [default: ring]
@@ -107,8 +109,8 @@ enum ExpectArg {
 impl TargetArgs {
     /// Whom the frames reach: in the lab over `udp` (IPv6 if true), elsewhere from the address `from`.
     pub fn reach(&self, udp: Option<bool>, from: Option<IpAddr>) -> Result<Reach> {
-        if let Some(path) = self.lab {
-            return Ok(Reach::Lab { path, udp });
+        if let Some(engine) = self.lab {
+            return Ok(Reach::Lab { engine, udp });
         }
         let device_interface = self.dut_interface.clone();
         let interface = self.interface.clone().ok_or_else(|| usage("name an --interface"))?;
@@ -123,8 +125,8 @@ impl TargetArgs {
                 Ok(Reach::Station { interface, mac, device_interface })
             }
             (None, Some(device_interface)) => {
-                let path = self.path.unwrap_or(PathName::RING_V2);
-                Ok(Reach::Cable { interface, device_interface, path })
+                let engine = self.path.unwrap_or(Contestant::of(PathName::RING_V2));
+                Ok(Reach::Cable { interface, device_interface, engine })
             }
             (None, None) => Err(usage("--interface needs --to or --dut-interface")),
         }
@@ -138,7 +140,7 @@ impl TargetArgs {
             ));
         }
         let cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
-        let most = threads.count() + usize::from(reach.own_path().is_some());
+        let most = threads.count() + usize::from(reach.own_engine().is_some());
         if cpus.len() > most {
             return Err(usage(format!(
                 "--cpus names {} CPUs and there are {most} threads to put on them: with --senders N so \

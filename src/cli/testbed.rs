@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::echo::{CpuList, parse_cpu_list};
+use super::echo::CpuList;
 use crate::bench::testbed::Testbed;
 use crate::engine::placement::choose_cpus;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::units::FrameSize;
 #[derive(Args, Debug)]
 pub struct TestbedArgs {
     /// CPUs of the generator and of the engine [default: the first two that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list)]
+    #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
     /// Interface of the generator, instead of a testbed of our own

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// The wait of an engine's workers.
 #[derive(Args, Debug, Default)]
 pub struct WaitArgs {
-    /// How a worker waits for frames
+    /// How a worker waits for frames [default: epoll, or what the profile chooses]
     #[arg(long, value_enum, value_name = "HOW")]
     wait: Option<WaitArg>,
 

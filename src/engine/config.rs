@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::edit::Transform;
 pub use super::names::PathName;
+use super::names::RxName;
 use super::profile::Profile;
 use super::token_bucket::Allowance;
 use super::turn::{LatencyMode, WhenFull};
@@ -12,7 +13,7 @@ use super::wait::Wait;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
-use crate::sys::packet::FanoutMode;
+use crate::sys::packet::{Fanout, FanoutMode};
 use crate::units::FrameSize;
 use crate::wire::ethernet::EtherType;
 
@@ -29,8 +30,12 @@ pub struct EngineConfig {
     pub workers: usize,
     /// CPUs to pin the workers to, in turn; empty for those that the process may use.
     pub cpus: Vec<usize>,
+    /// Where none are asked for, begin with the CPUs of the interface's NUMA node.
+    pub numa: bool,
     /// How several workers share the frames; `None` chooses by what is answered.
     pub fanout: Option<FanoutMode>,
+    /// A frame for which the chosen worker has no room goes to another that has some.
+    pub rollover: bool,
     /// Receive ring.
     pub receive_ring: GeometryChoice,
     /// TX ring.
@@ -91,7 +96,9 @@ impl EngineConfig {
             path: PathName::RING,
             workers: 1,
             cpus: Vec::new(),
+            numa: true,
             fanout: None,
+            rollover: false,
             receive_ring: GeometryChoice::default(),
             transmit_ring: GeometryChoice::default(),
             ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
@@ -119,9 +126,15 @@ impl EngineConfig {
 
     /// How several workers share the frames: by flow where only IP is answered, in turn where the
     /// flow hash would send everything to one of them.
-    pub fn fanout_mode(&self) -> FanoutMode {
+    pub fn fanout(&self) -> Fanout {
         let only_ip = !self.ether_types.is_empty() && self.ether_types.iter().all(|t| t.is_ip());
         let by_content = if only_ip { FanoutMode::Hash } else { FanoutMode::LoadBalance };
-        self.fanout.unwrap_or(by_content)
+        Fanout { mode: self.fanout.unwrap_or(by_content), rollover: self.rollover }
+    }
+
+    /// The fanout group that the workers share the frames by; `None` for one worker, and where each
+    /// has a receive queue for itself.
+    pub fn shared_by(&self) -> Option<Fanout> {
+        (self.workers > 1 && self.path.rx != RxName::Xsk).then(|| self.fanout())
     }
 }

@@ -23,12 +23,14 @@ use super::worker::{self, Reporter, WorkerReport};
 use crate::error::Result;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::Geometry;
-use crate::ring::setup::{RingChoice, Rings, RxRing};
+use crate::ring::setup::{RingChoice, Rings, RxRing, TxRingSocket};
 use crate::ring::tx::TxRing;
 use crate::ring::xsk::setup::{TRANSMIT_FRAMES, XskChoice, XskSocket, XskTransmitSocket};
 use crate::sys::failure::failed;
-use crate::sys::filter::{Instruction, Wanted, nothing};
-use crate::sys::packet::{ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion};
+use crate::sys::filter::{Instruction, Wanted};
+use crate::sys::packet::{
+    ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion, SocketType,
+};
 use crate::sys::xdp::XdpSocket;
 use crate::units::memory;
 
@@ -94,23 +96,27 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
-    let Rings { socket, receive, transmit, mut notes } = open(plan, &filter)?;
-    notes.extend(set_send_options(plan, &socket)?);
+    let Rings { socket, receive, mut notes, .. } = open_receive(plan, &filter)?;
     let socket = Arc::new(socket);
     let shared = Arc::clone(&socket);
-    let transmit = match tx {
+    let outlet = match tx {
         TxName::Xsk => Outlet::Xdp(open_transmit(plan, &mut notes)?),
-        _ => Outlet::of(transmit, &socket),
+        TxName::Ring => open_packet_outlet(plan, &mut notes)?,
+        // A receive ring does not keep its socket from sending.
+        TxName::Mmsg | TxName::Send => {
+            notes.extend(set_send_options(plan, &socket)?);
+            Outlet::Plain(Arc::clone(&socket))
+        }
     };
     let run = match (receive, rx) {
         (Some((RxRing::V3(ring), geometry)), _) => {
             let frames = geometry.frames_per_loan();
-            with_tx(RxV3::new(ring, shared, frames), tx, transmit)
+            with_tx(RxV3::new(ring, shared, frames), tx, outlet)
         }
         (Some((RxRing::V2(ring), _)), _) => {
-            with_tx(RxV2::new(ring, shared, plan.batch), tx, transmit)
+            with_tx(RxV2::new(ring, shared, plan.batch), tx, outlet)
         }
-        (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped), tx, transmit),
+        (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped), tx, outlet),
         (None, rx) => {
             socket.tell_auxiliary()?;
             if plan.stamped {
@@ -118,10 +124,10 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
             }
             let buffers = |frames| ReceiveBatch::new(frames, plan.frame_bytes_max);
             if rx == RxName::Recvmsg {
-                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, transmit)
+                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, outlet)
             } else {
                 let buffers = buffers(plan.batch);
-                with_tx(RxMessages::<true>::new(shared, buffers), tx, transmit)
+                with_tx(RxMessages::<true>::new(shared, buffers), tx, outlet)
             }
         }
     };
@@ -136,16 +142,6 @@ enum Outlet {
     Plain(Arc<PacketSocket>),
     /// An AF_XDP socket.
     Xdp(XskTransmitSocket),
-}
-
-impl Outlet {
-    fn of(ring: Option<(TxRing, Geometry)>, socket: &Arc<PacketSocket>) -> Outlet {
-        let socket = Arc::clone(socket);
-        match ring {
-            Some((ring, _)) => Outlet::Ring(ring, socket),
-            None => Outlet::Plain(socket),
-        }
-    }
 }
 
 /// A loop from `rx` to the TX half of that name.
@@ -180,17 +176,24 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
 
 /// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
 fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet> {
-    let direction = (plan.path.tx == TxName::Ring).then_some(Direction::Transmit);
-    let directions: Vec<_> = direction.into_iter().collect();
-    let rings = Rings::open(RingVersion::V2, &directions, &plan.rings, &nothing(), &plan.budget)?;
-    notes.extend(rings.notes);
-    notes.extend(rings.transmit.iter().map(|(_, geometry)| ring_note("TX", geometry)));
-    notes.extend(set_send_options(plan, &rings.socket)?);
+    let outlet = if plan.path.tx == TxName::Ring {
+        let RingChoice { transmit, mtu, .. } = plan.rings;
+        let opened = TxRingSocket::open(RingVersion::V2, transmit, mtu, &plan.budget)?;
+        notes.extend(opened.notes);
+        notes.push(ring_note("TX", &opened.geometry));
+        Outlet::Ring(opened.ring, Arc::new(opened.socket))
+    } else {
+        Outlet::Plain(Arc::new(PacketSocket::open(SocketType::Raw)?))
+    };
+    let (Outlet::Ring(_, socket) | Outlet::Plain(socket)) = &outlet else {
+        unreachable!("a packet socket was opened")
+    };
+    notes.extend(set_send_options(plan, socket)?);
     let interface = plan.interface;
-    rings.socket.bind(interface, 0).map_err(|error| {
+    socket.bind(interface, 0).map_err(|error| {
         failed(format!("bind a packet socket that sends to interface {interface}"), &error, "")
     })?;
-    Ok(Outlet::of(rings.transmit, &Arc::new(rings.socket)))
+    Ok(outlet)
 }
 
 /// Opens an AF_XDP socket that only sends.
@@ -214,22 +217,16 @@ fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
     format!("an AF_XDP socket {does} on queue {queue}: {how}, past the queueing discipline")
 }
 
-/// Opens the one socket of a path, which serves both of its halves: a receive ring does not keep it
-/// from sending without one, nor a TX ring from receiving without one.
-fn open(plan: &PathPlan, filter: &[Instruction]) -> Result<Rings> {
-    // One version holds for both rings (kernel-contract MEM-6).
+/// Opens the socket that frames are received by, with its ring if it has one.
+fn open_receive(plan: &PathPlan, filter: &[Instruction]) -> Result<Rings> {
     let version = if plan.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
-    let receives = matches!(plan.path.rx, RxName::V3 | RxName::V2).then_some(Direction::Receive);
-    let transmits = (plan.path.tx == TxName::Ring).then_some(Direction::Transmit);
-    let directions: Vec<_> = receives.into_iter().chain(transmits).collect();
+    let ring = matches!(plan.path.rx, RxName::V3 | RxName::V2).then_some(Direction::Receive);
+    let directions: Vec<_> = ring.into_iter().collect();
     let mut rings = Rings::open(version, &directions, &plan.rings, filter, &plan.budget)?;
-    let Rings { socket, receive, transmit, notes } = &mut rings;
+    let Rings { socket, receive, notes, .. } = &mut rings;
     match receive {
         Some((_, geometry)) => notes.push(ring_note("receive", geometry)),
         None => notes.push(grow_receive_buffer(socket)?),
-    }
-    if let Some((_, geometry)) = transmit {
-        notes.push(ring_note("TX", geometry));
     }
     Ok(rings)
 }

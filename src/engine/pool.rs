@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::config::{EngineConfig, PathName};
 use super::control::Control;
 use super::guard::refuse_unsafe_interface;
-use super::placement::choose_cpus;
+use super::placement::{choose_cpus, nearest_first};
 use super::start::{Starter, Worker};
 use super::turn::LatencyMode;
 use super::worker::Snapshot;
@@ -18,6 +18,7 @@ use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::failure::errno;
 use crate::sys::link::{Link, LinkEvent, LinkWatch, Links};
+use crate::sys::numa::NumaNode;
 use crate::sys::silent_port::SilentPort;
 
 /// What happened while the engine ran.
@@ -60,6 +61,8 @@ pub struct EngineSummary {
     pub counters: EngineCounters,
     /// Each worker's own counts.
     pub workers: Vec<EngineCounters>,
+    /// The CPU that each worker is pinned to.
+    pub cpus: Vec<usize>,
     /// All latencies; `None` if they were not measured.
     pub latency: Option<Latency>,
     /// Times that the link went down.
@@ -80,6 +83,7 @@ pub struct Engine {
     notes: Vec<String>,
     control: Arc<Control>,
     workers: Vec<Worker>,
+    cpus: Vec<usize>,
     snapshots: Receiver<Snapshot>,
     last: Vec<EngineCounters>,
     latency: Option<Latency>,
@@ -114,6 +118,13 @@ impl Engine {
         let link = links.by_name(&config.interface)?;
         refuse_unsafe_interface(&links, &link, config.force)?;
         let cpus = choose_cpus(&config.cpus)?;
+        let node = (config.numa && config.cpus.is_empty())
+            .then(|| NumaNode::of_interface(&link.name))
+            .flatten();
+        let (cpus, placement) = match node {
+            Some(node) => nearest_first(&link.name, &node, cpus),
+            None => (cpus, None),
+        };
         let silent_port = match config.udp_port {
             Some(port) if !links.addresses(link.index)?.is_empty() => {
                 Some(SilentPort::hold(&link.name, port)?)
@@ -129,13 +140,15 @@ impl Engine {
             snapshots: snapshot_sender,
             budget: Arc::clone(&config.ring_memory),
         };
-        let (workers, notes) = starter.start_all(&cpus)?;
+        let (workers, mut notes) = starter.start_all(&cpus)?;
+        notes.extend(placement);
         control.set_wakers(workers.iter().map(|worker| worker.waker.clone()).collect());
         let count = workers.len();
         Ok(Engine {
             path: config.path,
             notes,
             control,
+            cpus: cpus.into_iter().cycle().take(count).collect(),
             workers,
             snapshots,
             last: vec![EngineCounters::default(); count],
@@ -248,6 +261,7 @@ impl Engine {
         EngineSummary {
             counters,
             workers: std::mem::take(&mut self.last),
+            cpus: std::mem::take(&mut self.cpus),
             latency: self.latency.take(),
             link_downs: self.link_downs,
             interface_gone: self.gone,

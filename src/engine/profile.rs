@@ -26,9 +26,11 @@ use super::wait::{SPIN, Wait};
 use crate::error::Result;
 use crate::ring::geometry::{GeometryChoice, slot_for};
 use crate::ring::layout::block;
-use crate::sys::link::{Link, Links};
+use crate::ring::xsk::setup::TRANSMIT_MTU_MAX;
+use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
 use crate::sys::packet::{Direction, RingVersion};
+use crate::sys::xdp::XdpSocket;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
@@ -85,11 +87,37 @@ impl Profile {
     }
 }
 
+/// Halves that are asked for; those left open are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The receive half.
+    pub rx: Option<RxName>,
+    /// The TX half.
+    pub tx: Option<TxName>,
+}
+
+impl Asked {
+    /// The pair, if none is left open.
+    pub fn path(self) -> Option<PathName> {
+        Some(PathName { rx: self.rx?, tx: self.tx? })
+    }
+}
+
+impl From<PathName> for Asked {
+    fn from(PathName { rx, tx }: PathName) -> Asked {
+        Asked { rx: Some(rx), tx: Some(tx) }
+    }
+}
+
 /// What a choice depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The longest frame to expect, in bytes without FCS and outer tag.
     pub longest: usize,
+    /// The interface's MTU in bytes.
+    pub mtu: usize,
+    /// Why this process can have no AF_XDP socket, if so.
+    pub no_xdp: Option<String>,
     /// TX queues of the interface: each has room for one AF_XDP socket.
     pub transmit_queues: usize,
     /// Whether the interface is of the kind that was measured: a veth pair.
@@ -101,11 +129,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// For an engine of this process that is to serve `link` as `config` says.
-    pub fn of(link: &Link, config: &EngineConfig) -> Result<Facts> {
-        let of_mtu = link.mtu as usize + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
+    /// For an engine of this process that is to serve as `config` says, in the network namespace of
+    /// the calling thread.
+    fn here(config: &EngineConfig) -> Result<Facts> {
+        let link = Links::open()?.by_name(&config.interface)?;
+        let mtu = link.mtu as usize;
+        let of_mtu = mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
         Ok(Facts {
             longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
+            mtu,
+            no_xdp: XdpSocket::open().err().map(|error| error.to_string()),
             transmit_queues: link.transmit_queues as usize,
             is_veth: link.is_veth(),
             cpus: choose_cpus(&[])?.len(),
@@ -129,10 +162,10 @@ pub struct Choice {
     pub reasons: Vec<String>,
 }
 
-/// Chooses for `profile`: the best path that can be had, or the one `asked` for, and its knobs.
-pub fn choose(profile: Profile, asked: Option<PathName>, facts: &Facts) -> Choice {
+/// Chooses for `profile`: the best path that can be had with what is `asked` for, and its knobs.
+pub fn choose(profile: Profile, asked: Asked, facts: &Facts) -> Choice {
     let mut reasons = Vec::new();
-    let path = asked.unwrap_or_else(|| auto(profile, facts, &mut reasons));
+    let path = asked.path().unwrap_or_else(|| auto(profile, asked, facts, &mut reasons));
     let receive_ring = receive_ring(profile, path.rx, facts.longest, &mut reasons);
     let wait = wait(profile, facts, &mut reasons);
     let batch = match profile {
@@ -159,38 +192,16 @@ impl Choice {
     }
 }
 
-/// Makes `config` what `profile` asks for on its interface: the path that suits best, or the one
-/// `asked` for. Of its receive ring what is given stays; wait and batch are overwritten.
-pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Option<PathName>) -> Result<()> {
-    let links = match &config.namespace {
-        Some(namespace) => Links::open_in(namespace)?,
-        None => Links::open()?,
+/// Makes `config` what `profile` asks for on its interface, with the halves that are `asked` for. Of
+/// its receive ring what is given stays; wait and batch are overwritten.
+pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Asked) -> Result<()> {
+    let facts = match &config.namespace {
+        Some(namespace) => namespace.run(|| Facts::here(config))??,
+        None => Facts::here(config)?,
     };
-    let facts = Facts::of(&links.by_name(&config.interface)?, config)?;
     choose(profile, asked, &facts).apply(config);
     config.profile = Some(profile);
     Ok(())
-}
-
-/// What may be asked of an engine beside its path, where engines are made for others: in trials and
-/// for loads of the lab.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tuning {
-    /// What it is to be good at; `None` leaves the path's own defaults.
-    pub profile: Option<Profile>,
-    /// How its workers wait; `None` leaves it to the profile.
-    pub wait: Option<Wait>,
-}
-
-impl Tuning {
-    /// Tunes `config`, whose path stays.
-    pub fn apply(self, config: &mut EngineConfig) -> Result<()> {
-        if let Some(profile) = self.profile {
-            tune(config, profile, Some(config.path))?;
-        }
-        config.wait = self.wait.unwrap_or(config.wait);
-        Ok(())
-    }
 }
 
 /// Few frames are in flight, and each batch ends in the system call that sends it.
@@ -202,17 +213,22 @@ const RETIRE_MS: u32 = 1;
 /// Latency: slots of a V2 ring, so few that the ring stays in a second-level cache.
 const FEW_SLOTS: usize = 256;
 
-/// The first candidate that can be had. Of the path `xdp` no record says when it is ahead, so it is
-/// left to who asks for it.
-fn auto(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> PathName {
+/// The first candidate that can be had, with the half that is asked for in place of its own. Of the
+/// path `xdp` no record says when it is ahead, so it is left to who asks for it.
+fn auto(profile: Profile, asked: Asked, facts: &Facts, reasons: &mut Vec<String>) -> PathName {
+    let candidates = profile.candidates();
+    let merit_of = |path| candidates.iter().find(|(one, _)| *one == path).map(|(_, merit)| *merit);
     let mut chosen = None;
-    for (path, merit) in profile.candidates() {
-        match obstacle(*path, facts) {
+    for (candidate, _) in candidates {
+        let path =
+            PathName { rx: asked.rx.unwrap_or(candidate.rx), tx: asked.tx.unwrap_or(candidate.tx) };
+        match obstacle(path, facts) {
             Some(obstacle) => reasons.push(format!("path auto: not {path}: {obstacle}")),
             None => {
+                let merit = merit_of(path).unwrap_or("the nearest to it with the half asked for");
                 let kind = if facts.is_veth { "" } else { " (records are of veth pairs only)" };
-                reasons.push(format!("path auto: {path}: {merit}{kind}"));
-                chosen = Some(*path);
+                reasons.push(format!("path auto, {}: {path}: {merit}{kind}", profile.name()));
+                chosen = Some(path);
                 break;
             }
         }
@@ -222,13 +238,25 @@ fn auto(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> PathName 
          CAP_NET_ADMIN in the initial user namespace"
             .into(),
     );
-    chosen.unwrap_or(PathName::RING_V2)
+    chosen.unwrap_or(PathName {
+        rx: asked.rx.unwrap_or(RxName::V2),
+        tx: asked.tx.unwrap_or(TxName::Ring),
+    })
 }
 
 /// Why a path cannot be had here.
 fn obstacle(path: PathName, facts: &Facts) -> Option<String> {
-    let Facts { workers, transmit_queues, .. } = *facts;
-    (path.tx == TxName::Xsk && workers > transmit_queues).then(|| {
+    if path.tx != TxName::Xsk {
+        return None;
+    }
+    let Facts { workers, transmit_queues, mtu, ref no_xdp, .. } = *facts;
+    if let Some(reason) = no_xdp {
+        return Some(reason.clone());
+    }
+    if mtu > TRANSMIT_MTU_MAX {
+        return Some(format!("its MTU is {mtu}, and AF_XDP takes {TRANSMIT_MTU_MAX} at most"));
+    }
+    (workers > transmit_queues).then(|| {
         format!("{workers} workers need as many TX queues, and there are {transmit_queues}")
     })
 }
@@ -299,8 +327,15 @@ mod tests {
     use proptest::prelude::*;
 
     /// A veth pair and a worker on a machine with two CPUs.
-    const FACTS: Facts =
-        Facts { longest: 1518, transmit_queues: 1, is_veth: true, cpus: 2, workers: 1 };
+    const FACTS: Facts = Facts {
+        longest: 1518,
+        mtu: 1500,
+        no_xdp: None,
+        transmit_queues: 1,
+        is_veth: true,
+        cpus: 2,
+        workers: 1,
+    };
 
     fn said(choice: &Choice) -> String {
         choice.reasons.join("\n")
@@ -308,7 +343,7 @@ mod tests {
 
     #[test]
     fn throughput_takes_blocks_and_sleeps() {
-        let choice = choose(Profile::Throughput, None, &FACTS);
+        let choice = choose(Profile::Throughput, Asked::default(), &FACTS);
         assert_eq!((choice.path.rx, choice.wait), (RxName::V3, Wait::Epoll));
         let GeometryChoice { block_bytes, retire_ms, .. } = choice.receive_ring;
         assert_eq!((block_bytes, retire_ms), (Some(256 << 10), Some(1)));
@@ -317,10 +352,10 @@ mod tests {
 
     #[test]
     fn latency_takes_a_small_ring_of_frames_and_spins_where_a_cpu_is_left() {
-        let choice = choose(Profile::Latency, None, &FACTS);
+        let choice = choose(Profile::Latency, Asked::default(), &FACTS);
         assert_eq!((choice.path.rx, choice.wait), (RxName::V2, Wait::Spin));
         for facts in [Facts { cpus: 1, ..FACTS }, Facts { workers: 2, ..FACTS }] {
-            let choice = choose(Profile::Latency, None, &facts);
+            let choice = choose(Profile::Latency, Asked::default(), &facts);
             assert_eq!(choice.wait, Wait::Adaptive(SPIN));
             assert!(said(&choice).contains("no spinning without end"), "{choice:?}");
         }
@@ -328,17 +363,17 @@ mod tests {
 
     #[test]
     fn balanced_sees_each_frame_and_sleeps_after_a_while() {
-        let choice = choose(Profile::Balanced, None, &FACTS);
+        let choice = choose(Profile::Balanced, Asked::default(), &FACTS);
         assert_eq!((choice.path.rx, choice.wait), (RxName::V2, Wait::Adaptive(SPIN)));
         assert_eq!(choice.batch, BATCH_FRAMES);
     }
 
     #[test]
     fn a_path_asked_for_is_taken_and_its_knobs_follow_the_profile() {
-        let choice = choose(Profile::Latency, Some(PathName::RING), &FACTS);
+        let choice = choose(Profile::Latency, PathName::RING.into(), &FACTS);
         assert_eq!((choice.path, choice.receive_ring.block_bytes), (PathName::RING, Some(4096)));
         assert!(said(&choice).contains("--rx v2"), "{choice:?}");
-        let choice = choose(Profile::Throughput, Some(PathName::SYSCALL), &FACTS);
+        let choice = choose(Profile::Throughput, PathName::SYSCALL.into(), &FACTS);
         assert_eq!(
             (choice.path, choice.receive_ring),
             (PathName::SYSCALL, GeometryChoice::default())
@@ -348,21 +383,40 @@ mod tests {
     #[test]
     fn auto_says_what_it_passed_over_and_why() {
         for profile in Profile::ALL {
-            let said = said(&choose(profile, None, &FACTS));
+            let said = said(&choose(profile, Asked::default(), &FACTS));
             assert!(said.contains("CAP_BPF") && said.contains("initial user namespace"), "{said}");
         }
-        let hardware = choose(Profile::Balanced, None, &Facts { is_veth: false, ..FACTS });
+        let hardware =
+            choose(Profile::Balanced, Asked::default(), &Facts { is_veth: false, ..FACTS });
         assert!(said(&hardware).contains("records are of veth pairs only"));
-        let two_workers = Facts { workers: 2, ..FACTS };
-        let obstacle = obstacle(PathName::RING_XSK, &two_workers).unwrap();
-        assert!(obstacle.contains("2 workers need as many"));
+        for (facts, reason) in [
+            (Facts { workers: 2, ..FACTS }, "2 workers need as many"),
+            (Facts { mtu: 9000, ..FACTS }, "its MTU is 9000, and AF_XDP takes 4078"),
+            (Facts { no_xdp: Some("no such thing".into()), ..FACTS }, "no such thing"),
+        ] {
+            let choice = choose(Profile::Throughput, Asked::default(), &facts);
+            assert_eq!(choice.path, PathName::RING_MMSG);
+            assert!(said(&choice).contains(&format!("not ring-xsk: {reason}")), "{choice:?}");
+        }
+    }
+
+    #[test]
+    fn a_half_asked_for_goes_with_the_best_other() {
+        let path = |profile, asked| choose(profile, asked, &FACTS).path.to_string();
+        let rx = |rx| Asked { rx: Some(rx), tx: None };
+        let tx = |tx| Asked { rx: None, tx: Some(tx) };
+        assert_eq!(path(Profile::Latency, rx(RxName::Recvmsg)), "recvmsg+send");
+        assert_eq!(path(Profile::Balanced, tx(TxName::Ring)), "ring-v2");
+        assert_eq!(path(Profile::Throughput, tx(TxName::Send)), "v3+send");
+        let odd = choose(Profile::Throughput, rx(RxName::Recv), &FACTS);
+        assert!(said(&odd).contains("the nearest to it with the half asked for"), "{odd:?}");
     }
 
     #[test]
     fn what_is_given_of_the_ring_stays() {
         let given = GeometryChoice { block_bytes: Some(1 << 20), ..Default::default() };
         let mut config = EngineConfig { receive_ring: given, ..EngineConfig::new("x") };
-        choose(Profile::Throughput, None, &FACTS).apply(&mut config);
+        choose(Profile::Throughput, Asked::default(), &FACTS).apply(&mut config);
         assert_eq!(
             (config.receive_ring.block_bytes, config.receive_ring.retire_ms),
             (Some(1 << 20), Some(1))
@@ -373,12 +427,18 @@ mod tests {
         /// Whatever the interface, what is chosen can be opened.
         #[test]
         fn every_choice_is_a_path_that_there_is_and_a_ring_that_the_kernel_takes(
-            longest in 60usize..65_554, transmit_queues in 1usize..9, is_veth in any::<bool>(),
-            cpus in 1usize..9, workers in 1usize..9, of in 0usize..3, asked in 0usize..25,
+            longest in 60usize..65_554, mtu in 68usize..65_536, transmit_queues in 1usize..9, is_veth in any::<bool>(),
+            cpus in 1usize..9, workers in 1usize..9, of in 0usize..3,
+            rx in 0usize..7, tx in 0usize..5,
         ) {
-            let facts = Facts { longest, transmit_queues, is_veth, cpus, workers };
-            let asked = PathName::all().nth(asked);
+            let facts = Facts { longest, mtu, no_xdp: None, transmit_queues, is_veth, cpus, workers };
+            let asked = Asked {
+                rx: RxName::ALL.get(rx).copied(),
+                tx: TxName::ALL.get(tx).copied(),
+            };
             let choice = choose(Profile::ALL[of], asked, &facts);
+            prop_assert_eq!(asked.rx.unwrap_or(choice.path.rx), choice.path.rx);
+            prop_assert_eq!(asked.tx.unwrap_or(choice.path.tx), choice.path.tx);
             let version = if choice.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
             let ring = GeometryChoice { longest: Some(longest), ..choice.receive_ring };
             let planned = Geometry::plan(version, Direction::Receive, 1500, ring, page_bytes());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::half::{RxBatch, RxHalf};
 use crate::ring::block::BlockWalk;
 use crate::ring::rx_v3::{RxBlock, RxRingV3};
-use crate::stats::counters::KernelCounters;
-use crate::sys::packet::{PacketSocket, RingVersion};
+use crate::stats::counters::{KernelCounters, RolloverCounters};
+use crate::sys::packet::{PacketSocket, RingVersion, RolloverStatistics};
 
 /// Receive half `v3`.
 #[derive(Debug)]
@@ -68,5 +68,9 @@ pub(super) fn accumulate(
     counters.packets += u64::from(statistics.packets);
     counters.drops += u64::from(statistics.drops);
     counters.freezes += u64::from(statistics.freezes);
+    if let Some(RolloverStatistics { all, huge, failed }) = socket.rollover_statistics()? {
+        // Unlike the others, the kernel does not clear these.
+        counters.rollover = RolloverCounters { all, huge, failed };
+    }
     Ok(())
 }

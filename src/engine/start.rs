@@ -28,7 +28,7 @@ use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
 use crate::sys::link::Link;
-use crate::sys::packet::{FanoutMode, PacketSocket, SocketType};
+use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
 use crate::wire::ethernet::EtherType;
@@ -145,7 +145,7 @@ impl Starter<'_> {
         Join {
             link: self.link.clone(),
             promiscuous: self.config.promiscuous,
-            fanout: (self.config.workers > 1).then(|| self.config.fanout_mode()),
+            fanout: self.config.shared_by(),
             group,
             queue: number as u32,
             redirect,
@@ -252,7 +252,7 @@ impl Drop for Retirement<'_> {
 struct Join {
     link: Link,
     promiscuous: bool,
-    fanout: Option<FanoutMode>,
+    fanout: Option<Fanout>,
     group: Option<u16>,
     queue: u32,
     /// The program of a path that begins at one; detached when the last worker lets go of it.
@@ -303,7 +303,7 @@ fn let_in(
     filter: &[Instruction],
     Join { link, promiscuous, fanout, group, .. }: &Join,
 ) -> Result<Option<u16>> {
-    let Some(mode) = *fanout else {
+    let Some(fanout) = *fanout else {
         bind(socket, link.index, &link.name, *promiscuous)?;
         return Ok(None);
     };
@@ -311,19 +311,19 @@ fn let_in(
     // does: it takes none before.
     socket.attach_filter(&nothing())?;
     bind(socket, link.index, &link.name, *promiscuous)?;
-    let group = join_fanout(socket, mode, *group, link)?;
+    let group = join_fanout(socket, fanout, *group, link)?;
     socket.attach_filter(filter)?;
     Ok(Some(group))
 }
 
 fn join_fanout(
     socket: &PacketSocket,
-    mode: FanoutMode,
+    fanout: Fanout,
     group: Option<u16>,
     link: &Link,
 ) -> Result<u16> {
     // The first member has the kernel allot an id, so that no other program's group is met.
-    let joined = socket.join_fanout(group.unwrap_or(0), mode, group.is_none());
+    let joined = socket.join_fanout(group.unwrap_or(0), fanout, group.is_none());
     joined.and_then(|()| socket.fanout_id()).map_err(|error| {
         let advice = match error.raw_os_error() {
             Some(EINVAL) if !link.up => {
@@ -332,7 +332,11 @@ fn join_fanout(
             Some(ENOSPC) => "a fanout group has at most 256 members: take fewer --workers",
             _ => "",
         };
-        failed(format!("join a {mode:?} fanout group on {}", link.name), &error, advice)
+        failed(
+            format!("join a {} fanout group on {}", fanout.mode.name(), link.name),
+            &error,
+            advice,
+        )
     })
 }
 

@@ -61,6 +61,7 @@ impl Line for SocketLine {
             packets: counts.packets.into(),
             drops: counts.drops.into(),
             freezes: counts.freezes.into(),
+            ..KernelCounters::default()
         })
     }
 }

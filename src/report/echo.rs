@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::compare::table;
 use super::json::{self, JsonFile};
 use super::text::{self, Text, grouped};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
+use crate::engine::profile::Profile;
 use crate::engine::turn::LatencyMode;
 use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
@@ -18,6 +20,7 @@ use crate::stats::counters::EngineCounters;
 use crate::stats::latency::{LADDER, Latency};
 use crate::sys::host::Host;
 use crate::sys::link::Link;
+use crate::sys::packet::Fanout;
 use crate::units::{nanoseconds, rate};
 use crate::wire::ethernet::MacAddress;
 
@@ -81,6 +84,10 @@ impl EchoReport {
             if config.workers == 1 { "" } else { "s" },
         ));
         self.text.say(format!("  {}", what_is_echoed(config)));
+        if let Some(Fanout { mode, rollover }) = config.shared_by() {
+            let flag = if rollover { ", rollover where one has no room" } else { "" };
+            self.text.say(format!("  workers share the frames by fanout {}{flag}", mode.name()));
+        }
         for note in engine.notes() {
             self.text.say(format!("  {note}"));
         }
@@ -205,14 +212,17 @@ impl EchoReport {
         if summary.link_downs > 0 {
             self.text.say(format!("link down {} times", summary.link_downs));
         }
+        if rolls_over(config) {
+            let rollover = &kernel.rollover;
+            self.text.say(format!(
+                "rollover: {} found a worker with room ({} of them past a large flow), {} found none",
+                grouped(rollover.all),
+                grouped(rollover.huge),
+                grouped(rollover.failed),
+            ));
+        }
         if summary.workers.len() > 1 {
-            for (number, worker) in summary.workers.iter().enumerate() {
-                self.text.say(format!(
-                    "worker {number}: received {}, forwarded {}",
-                    grouped(worker.received),
-                    grouped(worker.forwarded),
-                ));
-            }
+            self.text.say(worker_table(summary));
         }
         if let Some(latency) = latency.as_ref().filter(|latency| latency.count() > 0) {
             self.text.say(format!("latency, {}:", config.path.latency_definition()));
@@ -240,14 +250,25 @@ impl EchoReport {
                 "clock_ran_backwards": latency.backwards(),
             })
         });
-        let workers: Vec<_> = summary.workers.iter().map(counts).collect();
+        let workers: Vec<_> = summary
+            .cpus
+            .iter()
+            .zip(&summary.workers)
+            .map(|(cpu, counters)| {
+                let mut worker = counts(counters);
+                worker["cpu"] = json!(cpu);
+                worker
+            })
+            .collect();
         self.json.write(&json!({
             "schema": "linerate.echo/1",
             "host": json::host(&Host::detect()),
             "link": self.link.as_ref().map(json::link),
             "path": config.path,
             "fallback_from": self.instead_of,
+            "profile": config.profile.map(Profile::name),
             "wait": wait(config.wait),
+            "fanout": fanout(config),
             "duration_s": summary.duration.as_secs_f64(),
             "total": counts(counters),
             "workers": workers,
@@ -275,8 +296,40 @@ fn counts(counters: &EngineCounters) -> serde_json::Value {
             "packets": counters.kernel.packets,
             "drops": counters.kernel.drops,
             "freezes": counters.kernel.freezes,
+            "rollover": {
+                "all": counters.kernel.rollover.all,
+                "huge": counters.kernel.rollover.huge,
+                "failed": counters.kernel.rollover.failed,
+            },
         },
     })
+}
+
+/// How several workers share the frames; null for one, and where receive queues do it.
+fn fanout(config: &EngineConfig) -> Option<serde_json::Value> {
+    let Fanout { mode, rollover } = config.shared_by()?;
+    Some(json!({ "mode": mode.name(), "rollover": rollover }))
+}
+
+fn rolls_over(config: &EngineConfig) -> bool {
+    config.shared_by().is_some_and(Fanout::rolls_over)
+}
+
+/// What each worker did.
+fn worker_table(summary: &EngineSummary) -> String {
+    let header = ["worker", "CPU", "received", "forwarded", "dropped", "kernel drops"];
+    let mut rows = table(&header);
+    for (number, (cpu, worker)) in summary.cpus.iter().zip(&summary.workers).enumerate() {
+        rows.add_row([
+            number.to_string(),
+            cpu.to_string(),
+            grouped(worker.received),
+            grouped(worker.forwarded),
+            grouped(worker.drops.total()),
+            grouped(worker.kernel.drops),
+        ]);
+    }
+    rows.to_string()
 }
 
 fn wait(wait: Wait) -> serde_json::Value {

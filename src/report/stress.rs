@@ -94,7 +94,7 @@ impl StressVoice {
             "version": env!("CARGO_PKG_VERSION"),
             "host": json::host(&self.host),
             "link": self.link.as_ref().map(json::link),
-            "lab_path": request.base.reach.own_path().map(|path| path.to_string()),
+            "lab_path": request.base.reach.own_engine(),
             "duration_s": request.duration.as_secs_f64(),
             "phase_duration_s": self.each.as_secs_f64(),
             "max_loss_ratio": request.tolerance.loss_ratio,

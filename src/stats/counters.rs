@@ -13,6 +13,20 @@ pub struct KernelCounters {
     pub drops: u64,
     /// Times that a V3 ring froze.
     pub freezes: u64,
+    /// How frames rolled over from this socket to another of its fanout group.
+    pub rollover: RolloverCounters,
+}
+
+/// What the kernel counted where a fanout group rolls over, with the socket that it chose first and
+/// before the socket's filter (`PACKET_ROLLOVER_STATS`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RolloverCounters {
+    /// Frames for which a socket with room was looked for and found.
+    pub all: u64,
+    /// Those that left a socket that was filling up because of one large flow.
+    pub huge: u64,
+    /// Frames for which no socket had room.
+    pub failed: u64,
 }
 
 macro_rules! by_field {
@@ -33,7 +47,8 @@ macro_rules! by_field {
     };
 }
 
-by_field!(KernelCounters, packets, drops, freezes);
+by_field!(RolloverCounters, all, huge, failed);
+by_field!(KernelCounters, packets, drops, freezes, rollover);
 
 /// What an engine did with the frames it received.
 ///

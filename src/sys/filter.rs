@@ -3,7 +3,10 @@
 //! The frame that a per-socket filter sees begins with its Ethernet header and has lost its outer
 //! VLAN tag, which stands in the ancillary words (`bpf_convert_filter`, `net/core/filter.c`).
 
-use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
+use libc::{
+    BPF_A, BPF_ABS, BPF_ALU, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MUL, BPF_RET,
+    BPF_RSH, BPF_W,
+};
 
 /// One instruction of a classic BPF program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,27 @@ pub fn nothing() -> Vec<Instruction> {
     vec![verdict(0)]
 }
 
+/// The last four bytes of the source address. A fanout program begins at the network header, unlike a
+/// socket's filter, so that the offset has to name the link layer (`packet_rcv_fanout`,
+/// `bpf_internal_load_pointer_neg_helper`).
+const SOURCE_MAC_END: u32 = (libc::SKF_LL_OFF + 8) as u32;
+
+/// 2^32 over the golden ratio (Knuth, volume 3, section 6.4): neighbours end far from each other.
+const MULTIPLIER: u32 = 0x9e37_79b1;
+
+/// The program of a fanout group that spreads frames by their source MAC address; the kernel takes
+/// the result modulo the number of members (`fanout_demux_bpf`). The address is scattered first:
+/// where all are even, the remainder of two would be.
+pub fn by_source_mac() -> Vec<Instruction> {
+    vec![
+        load(BPF_W, SOURCE_MAC_END),
+        instruction(BPF_ALU | BPF_MUL | BPF_K, 0, 0, MULTIPLIER),
+        // The high bits are the scattered ones.
+        instruction(BPF_ALU | BPF_RSH | BPF_K, 0, 0, 16),
+        instruction(BPF_RET | BPF_A, 0, 0, 0),
+    ]
+}
+
 fn load(width: u32, offset: u32) -> Instruction {
     instruction(BPF_LD | width | BPF_ABS, 0, 0, offset)
 }
@@ -125,6 +149,16 @@ mod tests {
                     let Some(bytes) = frame.get(at..at + 2) else { return 0 };
                     accumulator = u16::from_be_bytes([bytes[0], bytes[1]]).into();
                 }
+                // A negative offset names the link layer, where these frames begin.
+                c if c == BPF_LD | BPF_W | BPF_ABS => {
+                    let at = (operand as i32 - libc::SKF_LL_OFF) as usize;
+                    accumulator = u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+                }
+                c if c == BPF_ALU | BPF_MUL | BPF_K => {
+                    accumulator = accumulator.wrapping_mul(operand);
+                }
+                c if c == BPF_ALU | BPF_RSH | BPF_K => accumulator >>= operand,
+                c if c == BPF_RET | BPF_A => return accumulator,
                 c if c == BPF_JMP | BPF_JEQ | BPF_K => {
                     at += usize::from(if accumulator == operand { jump_true } else { jump_false })
                 }
@@ -178,5 +212,27 @@ mod tests {
         assert_eq!(run(&program, &frame(&[0x0806]), 0, false), WHOLE);
         assert_eq!(run(&program, &frame(&[0x0806]), libc::PACKET_OUTGOING.into(), true), 0);
         assert_eq!(run(&nothing(), &frame(&[0x0806]), 0, false), 0);
+    }
+
+    #[test]
+    fn source_addresses_are_spread_evenly_whatever_their_steps() {
+        for members in 2..=8u32 {
+            for step in [1u32, 2, 4, 16, 256, 65_536] {
+                let mut shares = vec![0; members as usize];
+                for number in 0..1024u32 {
+                    let mut frame = frame(&[0x88b5]);
+                    frame[8..12].copy_from_slice(&(0x0200_0000 + number * step).to_be_bytes());
+                    // What comes before and after is not looked at.
+                    let share = run(&by_source_mac(), &frame, 0, false);
+                    frame[..8].fill(number as u8);
+                    frame[12..].fill(number as u8);
+                    assert_eq!(run(&by_source_mac(), &frame, 0, true), share);
+                    shares[(share % members) as usize] += 1;
+                }
+                let fair = 1024 / members;
+                let range = fair / 2..=fair * 2;
+                assert!(shares.iter().all(|share| range.contains(share)), "{step}: {shares:?}");
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod link;
 pub mod mapping;
 pub mod namespace;
 mod netlink;
+pub mod numa;
 pub mod offload;
 pub mod packet;
 pub mod privilege;

@@ -24,6 +24,12 @@ const GET_LINK_SETTINGS: u32 = 0x4c;
 /// The speed that means that nobody knows (`SPEED_UNKNOWN`).
 const SPEED_UNKNOWN: u32 = u32::MAX;
 
+const GET_DRIVER_INFO: u32 = 0x03;
+
+/// 32-bit words of `struct ethtool_drvinfo`, and the bytes of its `bus_info`.
+const DRIVER_INFO_WORDS: usize = 49;
+const BUS_INFO_BYTES: std::ops::Range<usize> = 100..132;
+
 /// 32-bit words of `struct ethtool_link_settings` before its masks.
 const SETTINGS_WORDS: usize = 12;
 
@@ -150,6 +156,16 @@ impl Ethtool {
         Ok(Some(settings[1]).filter(|&speed| speed != SPEED_UNKNOWN && speed != 0))
     }
 
+    /// Where the interface `name` is on its bus, as in `0000:03:00.0`; empty for virtual ones.
+    pub fn bus_place(&self, name: &str) -> io::Result<String> {
+        let mut info = [0u32; DRIVER_INFO_WORDS];
+        info[0] = GET_DRIVER_INFO;
+        self.request(name, &mut info)?;
+        let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let place = bytes[BUS_INFO_BYTES].split(|&byte| byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(place).into_owned())
+    }
+
     /// A request of the form `struct ethtool_value`: command and value in, value out.
     fn value(&self, name: &str, command: u32, value: u32) -> io::Result<u32> {
         let mut words = [command, value];
@@ -161,7 +177,8 @@ impl Ethtool {
     /// structure for it, or longer.
     fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
         let start = NonNull::from(words).cast();
-        // SAFETY: the commands of this file use `struct ethtool_value` (two words) or `struct
+        // SAFETY: the commands of this file use `struct ethtool_value` (two words), `struct
+        // ethtool_drvinfo` (49 words: 196 bytes in uapi/linux/ethtool.h) or `struct
         // ethtool_link_settings` with three masks of at most 127 words, and every caller passes an
         // array of at least that length, which lives and is not otherwise borrowed until return.
         unsafe { self.request_at(name, start) }

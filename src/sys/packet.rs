@@ -15,9 +15,11 @@ use super::socket::{self, check};
 use crate::error::Result;
 
 mod batch;
+mod fanout;
 mod messages;
 
 pub use batch::{Gather, MESSAGES_MAX, SendBatch, Sent};
+pub use fanout::{Fanout, FanoutMode, RolloverStatistics};
 pub use messages::{Auxiliary, Message, MessageWalk, Messages, ReceiveBatch};
 
 /// All protocols, host byte order (`ETH_P_ALL`).
@@ -75,23 +77,6 @@ pub struct RingRequest {
     pub frames: u32,
     /// V3 receive: retire timeout in milliseconds; 0 everywhere else.
     pub retire_ms: u32,
-}
-
-/// How a fanout group spreads frames over its members (`PACKET_FANOUT_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FanoutMode {
-    /// By flow hash; frames that are not IP all go to one member.
-    Hash,
-    /// Round robin.
-    LoadBalance,
-    /// By the CPU that received the frame.
-    Cpu,
-    /// At random.
-    Random,
-    /// To the first member; to the next when it is full.
-    Rollover,
-    /// By the receive queue of the interface.
-    Queue,
 }
 
 /// A link-layer peer address (`struct sockaddr_ll`).
@@ -265,32 +250,6 @@ impl PacketSocket {
         check(result as isize).map(drop)
     }
 
-    /// Joins fanout group `id`, whose members share the frames of one interface and protocol.
-    /// With `unique`, the kernel allots a fresh id; [`PacketSocket::fanout_id`] tells which.
-    pub fn join_fanout(&self, id: u16, mode: FanoutMode, unique: bool) -> io::Result<()> {
-        let mode = match mode {
-            FanoutMode::Hash => libc::PACKET_FANOUT_HASH,
-            FanoutMode::LoadBalance => libc::PACKET_FANOUT_LB,
-            FanoutMode::Cpu => libc::PACKET_FANOUT_CPU,
-            FanoutMode::Rollover => libc::PACKET_FANOUT_ROLLOVER,
-            FanoutMode::Random => libc::PACKET_FANOUT_RND,
-            FanoutMode::Queue => libc::PACKET_FANOUT_QM,
-        };
-        let mut flags = FANOUT_IGNORE_OUTGOING;
-        if unique {
-            flags |= libc::PACKET_FANOUT_FLAG_UNIQUEID;
-        }
-        let argument: u32 = u32::from(id) | (mode | flags) << 16;
-        self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT, &argument)
-    }
-
-    /// The id of the fanout group that this socket is in.
-    pub fn fanout_id(&self) -> io::Result<u16> {
-        let mut argument: u32 = 0;
-        self.option(libc::SOL_PACKET, libc::PACKET_FANOUT, &mut argument)?;
-        Ok(argument as u16)
-    }
-
     /// Counts since the last call; reading clears them, so one reader only.
     pub fn take_statistics(&self, version: Option<RingVersion>) -> io::Result<SocketStatistics> {
         // struct tpacket_stats_v3 is struct tpacket_stats and one word more.
@@ -423,6 +382,18 @@ impl PacketSocket {
 
 /// Attaches a classic BPF program to any socket (`SO_ATTACH_FILTER`).
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<()> {
+    with_program(program, |program| {
+        socket::set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+    })
+    .map_err(|error| failed("attach a receive filter", &error, ""))
+}
+
+/// Hands `program` to an option as the kernel wants it: `struct sock_fprog`, which only points to the
+/// instructions.
+fn with_program<T>(
+    program: &[Instruction],
+    hand_over: impl FnOnce(&libc::sock_fprog) -> io::Result<T>,
+) -> io::Result<T> {
     let mut code: Vec<libc::sock_filter> = program
         .iter()
         .map(|i| libc::sock_filter {
@@ -432,13 +403,9 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<
             k: i.operand,
         })
         .collect();
-    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
-    socket::set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
-        .map_err(|error| failed("attach a receive filter", &error, ""))
+    hand_over(&libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() })
 }
 
-/// Members of the group do not see outgoing frames (since 6.2; older kernels ignore the bit).
-const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
 const ADDRESS_BYTES: socklen_t = size_of::<libc::sockaddr_ll>() as socklen_t;
 const EMPTY_ADDRESS: libc::sockaddr_ll = libc::sockaddr_ll {
     sll_family: 0,

@@ -47,7 +47,8 @@ fn echo_document(document: &Value, path: &str, workers: usize) {
     }
     schema::engine_counts(&document["total"]);
     assert_eq!(schema::list(document, "workers").len(), workers);
-    schema::list(document, "workers").iter().for_each(schema::engine_counts);
+    schema::list(document, "workers").iter().for_each(schema::worker);
+    assert_eq!(document["fanout"].is_null(), workers == 1);
     assert_eq!(schema::count(document, "link_downs"), 0);
     assert_eq!(document["interface_gone"], false);
     assert!(schema::list(document, "failures").is_empty());
@@ -81,6 +82,7 @@ fn a_signal_ends_a_server_well_with_its_summary_and_its_document() {
         let document = schema::document(&written);
         echo_document(&document, path, 1);
         assert_eq!(document["wait"]["how"], how);
+        assert!(document["profile"].is_null(), "a path by name is left as it is");
         assert!(said.contains(&format!("wait {how}: ")), "{said}");
     }
 }
@@ -92,16 +94,29 @@ fn frames_are_counted_by_name_until_the_limit() {
     if !namespaces_allowed() {
         return;
     }
-    let mut command = echo(&["-n", "2", "--json", "-", "--interval", "10ms", "-w", "2"]);
+    let mut command =
+        echo(&["-n", "2", "--json", "-", "--interval", "10ms", "-w", "2", "--fanout", "roll"]);
     let server = Running::start(&mut command);
     let client = linerate(&["tutorial", "client", "-n", "500", "--interval", "5ms"]);
     let sender = Running::start(&mut in_namespace_of(client, server.id()));
     let ended = server.end();
     // Its code depends on how long the server was there to be heard.
     let _ = sender.end();
-    ended.expect(0).says(&["linerate echo on lo", "2 workers", "received"]);
+    ended.expect(0).says(&[
+        "linerate echo on lo",
+        "2 workers",
+        "path auto, balanced: ",
+        "received",
+        "fanout rollover",
+    ]);
+    ended.says(&["rollover: ", "worker  CPU", "kernel drops"]);
     let document = schema::document(&ended.out);
-    echo_document(&document, "ring", 2);
+    // What the default profile chooses.
+    echo_document(&document, "v2+mmsg", 2);
+    assert_eq!(
+        (&document["profile"], &document["wait"]["how"]),
+        (&"balanced".into(), &"adaptive".into())
+    );
     assert!(schema::count(&document["total"], "received") >= 2, "{document:#}");
     assert_eq!(schema::count(&document["total"], "forwarded"), 0, "{document:#}");
 }
@@ -160,7 +175,7 @@ fn a_reader_who_goes_ends_the_server_quietly() {
 }
 
 /// 192 MiB of rings, which the kernel makes but which do not fit the address space.
-const LARGE: [&str; 4] = ["--blocks", "1536", "-d", "200ms"];
+const LARGE: [&str; 6] = ["--path", "ring", "--blocks", "1536", "-d", "200ms"];
 const ADDRESS_SPACE_BYTES: u64 = 160 << 20;
 
 #[track_caller]

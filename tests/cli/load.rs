@@ -149,6 +149,20 @@ fn a_closed_loop_has_no_rate_to_miss() {
 }
 
 #[test]
+fn the_labs_engine_waits_as_named_or_follows_a_profile() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    for engine in ["ring-v2@spin", "mmsg@adaptive=20us", "throughput", "latency", "ring@latency"] {
+        let line = format!("load --lab {engine} --ping -n 50 --drain 5s --json -");
+        let ended = run(&mut linerate(&words(&line)));
+        assert_eq!(count(&is_a_whole_load(&ended), "offered"), 50);
+        ended.says(&[&format!("our own engine, {engine}")]);
+    }
+}
+
+#[test]
 fn every_half_is_taken_as_named() {
     if !namespaces_allowed() {
         return;

@@ -106,6 +106,17 @@ fn kernel(object: &Value) {
     }
 }
 
+/// One worker of an echo, and how frames rolled over from its socket.
+#[track_caller]
+pub fn worker(worker: &Value) {
+    engine_counts(worker);
+    count(worker, "cpu");
+    let rollover = field(field(worker, "kernel"), "rollover");
+    for name in ["all", "huge", "failed"] {
+        count(rollover, name);
+    }
+}
+
 /// What a whole `linerate.compare/2` document must be.
 #[track_caller]
 pub fn comparison(

@@ -73,7 +73,7 @@ fn durations_and_counts() {
         ("echo -i lo --interval 1ms", &["'1ms'", "from 10ms to 1h"]),
         ("echo -i lo --tx-full 2s", &["'2s'", "at most 1s"]),
         ("echo -i lo --block-timeout 1500us", &["'1500us'", "whole milliseconds"]),
-        ("echo -i lo --spin-us 5", &["--wait adaptive", "--wait epoll"]),
+        ("echo -i lo --path ring --spin-us 5", &["--wait adaptive", "--wait epoll"]),
         ("echo -i lo --wait spin --spin-us 5", &["--wait adaptive", "--wait spin"]),
         ("echo -i lo --wait adaptive --spin-us 0", &["'0'", "1..=1000000"]),
         ("echo -i lo --wait busy", &["'busy'", "epoll", "spin", "adaptive"]),
@@ -104,6 +104,8 @@ fn names_of_paths_modes_and_types() {
     let paths: &[&str] = &["'magic'", "ring, ring-v2", "v2+mmsg"];
     refused(&[
         ("echo -i lo --path magic", paths),
+        ("echo -i lo --path magic", &["or auto"]),
+        ("echo -i lo --profile fast", &["'fast'", "throughput, latency, balanced"]),
         ("compare --paths ring,magic", paths),
         ("compare --paths ring@magic", &["'@magic'", "epoll, spin, adaptive", "balanced"]),
         ("compare --loads magic", &["'magic'", "flood, drain, ping, window, light, half, scale"]),
@@ -135,6 +137,8 @@ fn contradictions_are_explained() {
         ("echo -i lo --force --ethertype arp", &["arp", "neighbours"]),
         ("echo -i lo --force --ethertype ip,arp", &["arp", "neighbours"]),
         ("echo -i lo --force --reply udp --ethertype pae", &["--reply udp", "ip, ipv6 or all"]),
+        ("echo -i lo --force --path syscall --blocks 4", &["--blocks", "--rx v3", "syscall"]),
+        ("echo -i lo --force --block-timeout 2ms", &["--block-timeout", "--rx v3", "v2+mmsg"]),
         ("compare -i lo --dut-interface lo", &["both lo", "two are needed"]),
     ]);
 }
@@ -155,9 +159,9 @@ fn rings_that_the_kernel_would_refuse_name_the_rule_and_the_nearest_value() {
         ("echo -i lo --rx ring", &["'ring'", "v3, v2, recv, recvmsg, mmsg"]),
         ("echo -i lo --tx v3", &["'v3'", "ring, mmsg, send"]),
         ("echo -i lo --tx-slots 8 --tx-blocks 2", &["--tx-slots", "--tx-blocks"]),
-        ("echo -i lo --force --tx-blocks 0", &["0 blocks", "value is 2"]),
-        ("echo -i lo --force --block-timeout 0ms", &["0 ms", "value is 1 ms"]),
-        ("echo -i lo --force --block-timeout 66s", &["66000 ms", "65535 ms"]),
+        ("echo -i lo --force --path ring --tx-blocks 0", &["0 blocks", "value is 2"]),
+        ("echo -i lo --force --path ring --block-timeout 0ms", &["0 ms", "value is 1 ms"]),
+        ("echo -i lo --force --path ring --block-timeout 66s", &["66000 ms", "65535 ms"]),
         ("echo -i lo --force --path ring-v2 --frame-size 1000", &["1000 B", "16 B", "value is"]),
         ("echo -i lo --force --path ring-v2 --frame-size 0", &["0 B", "ring header", "value is"]),
     ]);
@@ -166,8 +170,11 @@ fn rings_that_the_kernel_would_refuse_name_the_rule_and_the_nearest_value() {
 #[test]
 fn the_cap_on_ring_memory_names_what_is_asked_and_what_is_left() {
     refused(&[
-        ("echo -i lo --force --blocks 4096", &["513 MiB", "256 MiB", "--ring-memory"]),
-        ("echo -i lo --force --ring-memory 1MiB", &["5 MiB", "of 1 MiB", "--ring-memory"]),
+        ("echo -i lo --force --path ring --blocks 4096", &["513 MiB", "256 MiB", "--ring-memory"]),
+        (
+            "echo -i lo --force --path ring --ring-memory 1MiB",
+            &["5 MiB", "of 1 MiB", "--ring-memory"],
+        ),
     ]);
 }
 

@@ -80,12 +80,23 @@ pub fn over(topic: &str, paths: &[PathName], tests: &[PathTest]) -> Vec<Test> {
     let pairs = paths.iter().flat_map(|&path| tests.iter().map(move |&one| (path, one)));
     pairs
         .map(|(path, (name, run))| {
-            possible_test(format!("{topic}, {path}: {name}"), move || match obstacle(path) {
-                None => run(path).map(|()| Completion::Completed),
-                Some(reason) => impossible_here(&reason),
+            test_of(path, format!("{topic}, {path}: {name}"), move || {
+                run(path).map(|()| Completion::Completed)
             })
         })
         .collect()
+}
+
+/// A test of one path, possible where the path can be had.
+pub fn test_of(
+    path: PathName,
+    name: impl Into<String>,
+    run: impl FnOnce() -> Result<Completion, Failed> + Send + 'static,
+) -> Test {
+    possible_test(name, move || match obstacle(path) {
+        None => run(),
+        Some(reason) => impossible_here(&reason),
+    })
 }
 
 /// Why a path cannot be had here: XDP programs need privileges that no user namespace gives. How such

@@ -2,9 +2,11 @@
 
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
-use linerate::engine::names::TxName;
+use linerate::engine::names::{RxName, TxName};
 use linerate::engine::pool::EngineEvent;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
+use linerate::ring::geometry::GeometryChoice;
+use linerate::stats::counters::RolloverCounters;
 use linerate::stats::drops::DropReason;
 use linerate::sys::packet::FanoutMode;
 use linerate::wire::ethernet::EtherType;
@@ -21,6 +23,8 @@ pub fn tests() -> Vec<Test> {
             ("every frame is answered once, whichever worker gets it", every_mode),
             ("IP is spread by flow, anything else in turn", defaults),
             ("a limit on frames holds over all workers", limit),
+            ("cbpf spreads source addresses that hash does not", source_addresses),
+            ("rollover is counted, and nothing where nothing can roll over", rollover_counts),
         ],
     );
     // An AF_XDP socket has its queue for itself.
@@ -29,6 +33,13 @@ pub fn tests() -> Vec<Test> {
         "fanout",
         &sharing,
         &[("two engines on one interface do not take each other's frames", two_engines)],
+    ));
+    let by_ring: Vec<_> =
+        PATHS.into_iter().filter(|path| matches!(path.rx, RxName::V3 | RxName::V2)).collect();
+    tests.extend(over(
+        "fanout",
+        &by_ring,
+        &[("what one ring has no room for rolls over to the other", full_ring)],
     ));
     tests
 }
@@ -41,6 +52,7 @@ fn every_mode(path: PathName) -> Result<(), Failed> {
         FanoutMode::Random,
         FanoutMode::Rollover,
         FanoutMode::Queue,
+        FanoutMode::SourceMac,
     ];
     for mode in modes {
         let lab = LabConfig { queues: 2, ..LabConfig::default() };
@@ -55,9 +67,95 @@ fn every_mode(path: PathName) -> Result<(), Failed> {
         match mode {
             FanoutMode::LoadBalance => assert_eq!(shares, [100, 100]),
             FanoutMode::Random => assert!(shares.iter().all(|&share| share > 50), "{shares:?}"),
-            // The flow hash knows no other than IP flows.
-            FanoutMode::Hash => assert!(shares.contains(&200), "{shares:?}"),
+            // The flow hash knows no other than IP flows, and there is one source.
+            FanoutMode::Hash | FanoutMode::SourceMac => {
+                assert!(shares.contains(&200), "{shares:?}")
+            }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// 64 sources, ten frames each.
+fn source_addresses(path: PathName) -> Result<(), Failed> {
+    for (mode, spreads) in [(FanoutMode::Hash, false), (FanoutMode::SourceMac, true)] {
+        let mut served = serve(path, |config| {
+            config.workers = 2;
+            config.fanout = Some(mode);
+        })?;
+        let frames: Vec<_> = (0..640u32)
+            .map(|number| {
+                let mut frame = numbered(number, 60);
+                frame[6..12].copy_from_slice(&[2, 0, 0, 0, 7, (number % 64) as u8]);
+                frame
+            })
+            .collect();
+        served.client.send_all(&frames)?;
+        served.answered_in_any_order(&frames)?;
+        let (summary, _) = served.finish()?;
+        let shares: Vec<_> = summary.workers.iter().map(|worker| worker.forwarded).collect();
+        // A source stays with its worker.
+        assert!(shares.iter().all(|share| share % 10 == 0), "{mode:?}: {shares:?}");
+        assert_eq!(shares.iter().all(|&share| share >= 160), spreads, "{mode:?}: {shares:?}");
+    }
+    Ok(())
+}
+
+fn rollover_counts(path: PathName) -> Result<(), Failed> {
+    for (mode, rollover) in [
+        (FanoutMode::LoadBalance, false),
+        (FanoutMode::LoadBalance, true),
+        (FanoutMode::Rollover, false),
+    ] {
+        let mut served = serve(path, |config| {
+            config.workers = 2;
+            config.fanout = Some(mode);
+            config.rollover = rollover;
+        })?;
+        served.echo_in_any_order(0..100)?;
+        let (summary, _) = served.finish()?;
+        let counted = summary.counters.kernel.rollover;
+        // By itself the mode looks for room for every frame, the flag only for those without.
+        if mode == FanoutMode::Rollover {
+            assert!(counted.all >= 100, "{counted:?}");
+        } else {
+            assert_eq!(counted, RolloverCounters::default(), "{rollover}");
+            assert!(summary.workers.iter().all(|worker| worker.received == 50));
+        }
+    }
+    Ok(())
+}
+
+/// 150 frames of 1400 bytes while nobody reads; a ring of 256 KiB is taken as full at three quarters.
+fn full_ring(path: PathName) -> Result<(), Failed> {
+    for (mode, rollover) in [(FanoutMode::Hash, true), (FanoutMode::Rollover, false)] {
+        let mut served = serve(path, |config| {
+            config.workers = 2;
+            config.fanout = Some(mode);
+            config.rollover = rollover;
+            config.receive_ring = GeometryChoice {
+                block_bytes: Some(64 << 10),
+                blocks: Some(4),
+                // Blocks of V3 are to be full, not late.
+                retire_ms: (path.rx == RxName::V3).then_some(1000),
+                ..GeometryChoice::default()
+            };
+        })?;
+        served.engine.pause();
+        let frames: Vec<_> = (0..150).map(|number| numbered(number, 1400)).collect();
+        served.client.send_all(&frames)?;
+        served.engine.resume();
+        served.answered_in_any_order(&frames)?;
+        let (summary, _) = served.finish()?;
+        let shares: Vec<_> = summary.workers.iter().map(|worker| worker.received).collect();
+        assert!(shares.iter().all(|&share| share > 0), "{mode:?}: {shares:?}");
+        let counted = summary.counters.kernel.rollover;
+        assert!(counted.all > 0 && counted.huge <= counted.all, "{mode:?}: {counted:?}");
+        assert_eq!((counted.failed, summary.counters.kernel.drops), (0, 0), "{mode:?}");
+        if rollover {
+            // All that the second one got has left the first.
+            assert!(shares.contains(&counted.all), "{shares:?} {counted:?}");
         }
     }
     Ok(())

@@ -133,7 +133,7 @@ fn hears_no_outgoing(version: RingVersion, members: usize) -> Result<(), Failed>
         if members > 1 {
             rings.socket.join_fanout(
                 group.unwrap_or(0),
-                FanoutMode::LoadBalance,
+                FanoutMode::LoadBalance.into(),
                 group.is_none(),
             )?;
             group = Some(rings.socket.fanout_id()?);
@@ -189,7 +189,7 @@ fn ignore_outgoing() -> Result<(), Failed> {
     assert_eq!(count(&mut member.receive), 1, "the option is lost in a group");
 
     let mut flagged = open(&lab.engine, RingVersion::V2, &everything())?;
-    flagged.socket.join_fanout(0, FanoutMode::LoadBalance, true)?;
+    flagged.socket.join_fanout(0, FanoutMode::LoadBalance.into(), true)?;
     foreign.send(&outgoing)?;
     // Kernels before 6.2 accept the flag and ignore it; there the filter alone helps.
     let seen = count(&mut flagged.receive);

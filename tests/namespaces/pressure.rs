@@ -11,7 +11,7 @@ use linerate::engine::wait::Wait;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::drops::DropReason;
 
-use crate::check::{PATHS, Test, impossible_here, pairs, possible_test};
+use crate::check::{PATHS, Test, impossible_here, pairs, possible_test, test_of};
 use crate::client::{answer, number_of, numbered};
 use crate::served::{check_summary, serve};
 use crate::slow_queue::slow_down;
@@ -34,7 +34,7 @@ pub fn tests() -> Vec<Test> {
     let mut add = |path: PathName, cases: &[(&str, WhenFull, u32)]| {
         for &(name, when_full, limit_bytes) in cases {
             let run = move || slow(path, Wait::Epoll, when_full, limit_bytes);
-            tests.push(possible_test(format!("pressure, {path}: {name}"), run));
+            tests.push(test_of(path, format!("pressure, {path}: {name}"), run));
         }
     };
     // AF_XDP sends past the queueing discipline: none makes it wait.

@@ -1,12 +1,12 @@
 //! Profiles: what they choose serves, with any path.
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
 use linerate::engine::pool::Engine;
-use linerate::engine::profile::{Profile, tune};
+use linerate::engine::profile::{Asked, Profile, tune};
 use linerate::lab::{Lab, LabConfig};
 
-use crate::check::{PATHS, Test, test};
+use crate::check::{PATHS, Test, possible_test, test_of};
 use crate::client::Client;
 use crate::served::{Served, config};
 
@@ -17,7 +17,11 @@ pub fn tests() -> Vec<Test> {
         .map(|(profile, path)| {
             let name = path.map_or("auto".into(), |path| path.to_string());
             let name = format!("profiles, {name}: {} serves, and says why", profile.name());
-            test(name, move || serves(profile, path))
+            let run = move || serves(profile, path).map(|()| Completion::Completed);
+            match path {
+                Some(path) => test_of(path, name, run),
+                None => possible_test(name, run),
+            }
         })
         .collect()
 }
@@ -25,14 +29,17 @@ pub fn tests() -> Vec<Test> {
 fn serves(profile: Profile, asked: Option<PathName>) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let mut config = config(&lab, PathName::RING, |_| {});
-    tune(&mut config, profile, asked)?;
+    tune(&mut config, profile, asked.map_or(Asked::default(), Asked::from))?;
     let client = Client::open(&lab.generator)?;
     let engine = Engine::start(&config)?;
     assert!(asked.is_none_or(|path| path == engine.path()));
     assert_eq!(config.profile, Some(profile));
     let notes = engine.notes().join("\n");
     if asked.is_none() {
-        assert!(notes.contains(&format!("path auto: {}: ", engine.path())), "{notes}");
+        assert!(
+            notes.contains(&format!("path auto, {}: {}: ", profile.name(), engine.path())),
+            "{notes}"
+        );
     }
     assert!(notes.contains(&format!("wait {}", config.wait.name())), "{notes}");
     let mut served = Served { engine, client, lab };

@@ -3,21 +3,21 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
 use linerate::engine::names::RxName;
 use linerate::engine::pool::{Engine, EngineEvent};
 use linerate::engine::wait::{SPIN, Wait};
 use linerate::lab::{Lab, LabConfig};
 
-use crate::check::{PATHS, Test, pairs, test};
+use crate::check::{PATHS, Test, pairs, test_of};
 use crate::client::{Client, answer, numbered};
 use crate::served::{Served, check_summary, config, serve};
 
 type CaseTest = (&'static str, fn(Case) -> Result<(), Failed>);
 
-/// Every path, and every way to wait over paths of each kind of receive half: one wake-up a block,
-/// one a frame, and a system call for each look.
+/// Every path, and every way to wait over paths of each kind of receive half: a wake-up for each
+/// block, for each frame, a system call for each look, and AF_XDP.
 pub fn tests() -> Vec<Test> {
     const OF_THE_PAIR: [CaseTest; 3] = [
         ("an engine under load stops at once", stops_under_load),
@@ -35,7 +35,7 @@ pub fn tests() -> Vec<Test> {
         ("an engine started on a link that is down serves when it is up", started_down),
     ];
     let asleep = |path| Case { path, wait: Wait::Epoll };
-    let spinning = [PathName::RING, PathName::RING_V2, PathName::SYSCALL]
+    let spinning = [PathName::RING, PathName::RING_V2, PathName::SYSCALL, PathName::XDP]
         .into_iter()
         .flat_map(|path| [Wait::Adaptive(SPIN), Wait::Spin].map(|wait| Case { path, wait }));
     let of_the_pair = pairs().into_iter().map(asleep).chain(spinning.clone());
@@ -48,7 +48,8 @@ pub fn tests() -> Vec<Test> {
 
 fn trial(case: Case, name: &str, run: fn(Case) -> Result<(), Failed>) -> Test {
     let Case { path, wait } = case;
-    test(format!("running, {path}, {}: {name}", wait.name()), move || run(case))
+    let name = format!("running, {path}, {}: {name}", wait.name());
+    test_of(path, name, move || run(case).map(|()| Completion::Completed))
 }
 
 #[derive(Clone, Copy)]

@@ -74,6 +74,11 @@ impl Served {
     pub fn echo_in_any_order(&mut self, numbers: std::ops::Range<u32>) -> Result<(), Failed> {
         let frames: Vec<_> = numbers.map(|number| numbered(number, 60)).collect();
         self.client.send_all(&frames)?;
+        self.answered_in_any_order(&frames)
+    }
+
+    /// Expects one answer to each of `frames`, which are numbered upwards and have been sent.
+    pub fn answered_in_any_order(&mut self, frames: &[Vec<u8>]) -> Result<(), Failed> {
         let mut answers = self.client.collect(frames.len())?;
         answers.extend(self.client.collect_all()?);
         answers.sort_by_key(|answer| number_of(&answer.bytes));

@@ -7,14 +7,14 @@ use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::PathName;
 use linerate::lab::GENERATOR;
 
-use crate::check::{Test, impossible_here, possible_test};
+use crate::check::{Test, impossible_here, test_of};
 use crate::served::serve;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for path in crate::check::PATHS {
         let name = format!("strangers, {path}: tools/echo_client.py gets every answer right");
-        tests.push(possible_test(name, move || python_client(path)));
+        tests.push(test_of(path, name, move || python_client(path)));
     }
     tests
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use linerate::bench::contestant::Contestant;
 use linerate::bench::loading::{LoadRequest, Reach};
 use linerate::bench::stressing::phases::{Phase, PhaseName};
 use linerate::bench::stressing::verdict::{Conclusion, Fault, Tolerance};
@@ -79,7 +80,7 @@ fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequ
 }
 
 fn stands(path: PathName) -> Result<(), Failed> {
-    let reach = Reach::Lab { path, udp: None };
+    let reach = Reach::Lab { engine: Contestant::of(path), udp: None };
     let mut audience = Counting::default();
     let run = stressing::run(&request(reach, &[], Duration::from_secs(4)), &mut audience)?;
     assert_eq!(run.results.len(), PhaseName::ALL.len());
@@ -207,7 +208,7 @@ fn unchanged() -> Result<(), Failed> {
 }
 
 fn stopped() -> Result<(), Failed> {
-    let reach = Reach::Lab { path: PathName::RING_V2, udp: None };
+    let reach = Reach::Lab { engine: Contestant::of(PathName::RING_V2), udp: None };
     let request = request(reach, &[], Duration::from_secs(3));
     let stop = Some(Arc::clone(&request.base.stop));
     let mut audience = Counting { stop, ..Counting::default() };

@@ -20,7 +20,8 @@ use crate::client::{EXPERIMENTAL, answer, numbered};
 use crate::served::{Served, config, serve};
 
 pub fn tests() -> Vec<Test> {
-    const KINDS: [PathName; 3] = [PathName::RING, PathName::RING_V2, PathName::SYSCALL];
+    const KINDS: [PathName; 4] =
+        [PathName::RING, PathName::RING_V2, PathName::SYSCALL, PathName::XDP];
     let mut tests = over(
         "waits",
         &KINDS,
@@ -32,7 +33,7 @@ pub fn tests() -> Vec<Test> {
     );
     tests.extend(over(
         "waits",
-        &[PathName::RING, PathName::RING_V2],
+        &[PathName::RING, PathName::RING_V2, PathName::XDP],
         &[("adaptive: no wake-up is lost when frames race with falling asleep", none_is_lost)],
     ));
     tests

@@ -1,18 +1,22 @@
 //! Options of `linerate echo` that choose the halves of the path and set what they do at once.
 
+use std::str::FromStr;
+
 use clap::{Args, ValueEnum};
 
-use crate::engine::config::{BATCH_FRAMES, PathName};
+use crate::engine::config::PathName;
 use crate::engine::names::{RxName, TxName};
+use crate::engine::profile::Asked;
 use crate::sys::packet::MESSAGES_MAX;
 use crate::units::{FrameSize, parse_memory};
 
 /// Which path: a preset or a pair, and either half by itself.
 #[derive(Args, Debug)]
 pub struct PathArgs {
-    /// Packet path: syscall, mmsg, ring, ring-v2, ring-mmsg, or a pair such as v2+mmsg (see below)
-    #[arg(long, value_name = "PATH", default_value = "ring")]
-    path: PathName,
+    /// Packet path: auto, syscall, mmsg, ring, ring-v2, ring-mmsg, or a pair such as v2+mmsg (see
+    /// below); auto takes what suits the profile and says why
+    #[arg(long, value_name = "PATH", default_value = "auto")]
+    path: PathArg,
 
     /// Receive half instead of the path's: v3, v2, recv, recvmsg or mmsg
     #[arg(long, value_name = "HALF")]
@@ -24,9 +28,28 @@ pub struct PathArgs {
 }
 
 impl PathArgs {
-    /// The pair.
-    pub fn name(&self) -> PathName {
-        PathName { rx: self.rx.unwrap_or(self.path.rx), tx: self.tx.unwrap_or(self.path.tx) }
+    /// The halves that are asked for.
+    pub fn asked(&self) -> Asked {
+        let Asked { rx, tx } = self.path.0;
+        Asked { rx: self.rx.or(rx), tx: self.tx.or(tx) }
+    }
+}
+
+/// A path, or none for `auto`.
+#[derive(Clone, Debug)]
+struct PathArg(Asked);
+
+impl FromStr for PathArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PathArg, String> {
+        if text.trim() == "auto" {
+            return Ok(PathArg(Asked::default()));
+        }
+        match text.parse::<PathName>() {
+            Ok(path) => Ok(PathArg(path.into())),
+            Err(reason) => Err(format!("{reason}, or auto")),
+        }
     }
 }
 
@@ -35,8 +58,9 @@ impl PathArgs {
 #[command(next_help_heading = "Batches, buffers and sending")]
 pub struct BatchArgs {
     /// Most frames taken at once: by v2 from its ring, by mmsg in one call. (v3 takes a block)
-    #[arg(long, value_name = "N", default_value_t = BATCH_FRAMES, value_parser = parse_batch)]
-    pub batch: usize,
+    /// [default: 64; with --profile latency: 16]
+    #[arg(long, value_name = "N", value_parser = parse_batch)]
+    pub batch: Option<usize>,
 
     /// Longest frame to expect, FCS included, an outer tag not: slots and buffers are made for it,
     /// longer frames are dropped as `truncated` or `too_long` [default: what the MTU allows]
@@ -109,8 +133,11 @@ mod tests {
 
     #[test]
     fn each_half_can_be_named_by_itself() {
-        let path = |line| parse(line).unwrap().path.name().to_string();
-        assert_eq!(path(""), "ring");
+        let asked = |line| parse(line).unwrap().path.asked();
+        let path = |line| asked(line).path().unwrap().to_string();
+        assert_eq!(asked(""), Asked::default());
+        assert_eq!(asked("--path auto"), Asked::default());
+        assert_eq!(asked("--rx v2"), Asked { rx: Some(RxName::V2), tx: None });
         assert_eq!(path("--path ring-v2 --tx mmsg"), "v2+mmsg");
         assert_eq!(path("--rx mmsg --tx mmsg"), "mmsg");
         assert_eq!(path("--path recvmsg+send --rx v3"), "v3+send");
@@ -120,7 +147,10 @@ mod tests {
     #[test]
     fn knobs_have_bounds() {
         let knobs = parse("--batch 1024 --max-frame 64 --qdisc-bypass on --sndbuf 4MiB").unwrap();
-        assert_eq!((knobs.batching.batch, knobs.batching.send_buffer()), (1024, Some(4 << 20)));
+        assert_eq!(
+            (knobs.batching.batch, knobs.batching.send_buffer()),
+            (Some(1024), Some(4 << 20))
+        );
         assert!(knobs.batching.qdisc_bypass() && knobs.batching.max_frame.is_some());
         for bad in ["--batch 0", "--batch 1025", "--max-frame 63", "--max-frame 65558"] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -27,6 +27,9 @@ const FRAMES_MAX: usize = 1 << 16;
 const CHUNK_BYTES: [usize; 2] = [2048, 4096];
 const TAG_BYTES: usize = 4;
 
+/// The largest MTU whose frames, with a tag, a socket that only sends can take.
+pub const TRANSMIT_MTU_MAX: usize = CHUNK_BYTES[1] - ETHERNET_HEADER_BYTES - TAG_BYTES;
+
 /// What an AF_XDP socket shall be.
 #[derive(Clone, Copy, Debug)]
 pub struct XskChoice {

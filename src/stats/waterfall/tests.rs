@@ -4,7 +4,7 @@ use super::*;
 use crate::stats::drops::DropReason;
 
 fn kernel(packets: u64, drops: u64) -> KernelCounters {
-    KernelCounters { packets, drops, freezes: 0 }
+    KernelCounters { packets, drops, ..KernelCounters::default() }
 }
 
 /// A thousand frames, all of which come back through an engine.

@@ -1,0 +1,194 @@
+//! Options of `linerate echo` that say how many workers there are, where they run and how they share
+//! the frames.
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::config::EngineConfig;
+use crate::engine::names::{PathName, RxName};
+use crate::error::{Error, Result};
+use crate::sys::packet::FanoutMode;
+use crate::units::parse_cpu_list;
+
+/// The workers.
+#[derive(Args, Debug)]
+pub struct WorkerArgs {
+    /// Number of workers, each pinned, with a socket and rings of its own
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = parse_workers)]
+    workers: usize,
+
+    /// CPUs to pin the workers to, in turn: 0-3, 0,2,4-7 [default: all that the process may use]
+    #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
+    cpus: Option<CpuList>,
+
+    /// auto: without --cpus, workers take the CPUs of the interface's NUMA node first, if it has one
+    #[arg(long, value_enum, value_name = "auto|off", default_value_t = NumaArg::Auto)]
+    numa: NumaArg,
+
+    /// How several workers share the frames [default: hash for IP, lb for other EtherTypes, which
+    /// the flow hash would send to one worker]
+    #[arg(long, value_enum, value_name = "MODE")]
+    fanout: Option<FanoutArg>,
+
+    /// rollover: a frame for which the chosen worker has no room goes to another that has some
+    #[arg(long, value_name = "rollover", value_parser = parse_flags)]
+    fanout_flags: Option<FanoutFlags>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NumaArg {
+    /// The interface's node first
+    Auto,
+    /// In the order of their numbers
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FanoutArg {
+    /// By flow hash
+    Hash,
+    /// Round robin
+    Lb,
+    /// By receiving CPU
+    Cpu,
+    /// At random
+    Rnd,
+    /// To the next worker when one is full
+    #[value(alias = "roll")]
+    Rollover,
+    /// By receive queue
+    Qm,
+    /// By source MAC address, whatever the frame carries
+    Cbpf,
+}
+
+/// Only `rollover` so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FanoutFlags;
+
+/// CPUs as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+impl CpuList {
+    /// From `0-3`, `0,2,4-7`.
+    pub fn parse(text: &str) -> std::result::Result<CpuList, String> {
+        parse_cpu_list(text).map(CpuList)
+    }
+}
+
+impl WorkerArgs {
+    /// Adds what was asked to `config`.
+    pub fn apply(&self, config: &mut EngineConfig) {
+        config.workers = self.workers;
+        config.cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
+        config.numa = self.numa == NumaArg::Auto;
+        config.fanout = self.fanout.map(FanoutMode::from);
+        config.rollover = self.fanout_flags.is_some();
+    }
+
+    /// Refuses what makes no sense on the path that was asked for by name, if one was; none that is
+    /// chosen otherwise receives by AF_XDP.
+    pub fn check(&self, path: Option<PathName>) -> Result<()> {
+        let rolls_over = self.fanout_flags.is_some();
+        if rolls_over && matches!(self.fanout, Some(FanoutArg::Rollover)) {
+            return Err(Error::Usage(
+                "--fanout rollover does nothing but roll over: leave out --fanout-flags, or take it \
+                 with another mode"
+                    .into(),
+            ));
+        }
+        if let Some(path) = path
+            && path.rx == RxName::Xsk
+            && (rolls_over || self.fanout.is_some())
+        {
+            return Err(Error::Usage(format!(
+                "--fanout is for packet sockets: on the path {path} each worker has a receive queue \
+                 of the interface for itself"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl From<FanoutArg> for FanoutMode {
+    fn from(mode: FanoutArg) -> FanoutMode {
+        match mode {
+            FanoutArg::Hash => FanoutMode::Hash,
+            FanoutArg::Lb => FanoutMode::LoadBalance,
+            FanoutArg::Cpu => FanoutMode::Cpu,
+            FanoutArg::Rnd => FanoutMode::Random,
+            FanoutArg::Rollover => FanoutMode::Rollover,
+            FanoutArg::Qm => FanoutMode::Queue,
+            FanoutArg::Cbpf => FanoutMode::SourceMac,
+        }
+    }
+}
+
+fn parse_flags(text: &str) -> std::result::Result<FanoutFlags, String> {
+    match text {
+        "rollover" | "roll" => Ok(FanoutFlags),
+        // PACKET_FANOUT_FLAG_DEFRAG (ip_check_defrag).
+        "defrag" => {
+            Err("with it the kernel joins IP fragments before they are shared out: frames \
+                         arrive other than they were sent, and longer than they could be sent back"
+                .into())
+        }
+        _ => Err("the only flag is rollover".into()),
+    }
+}
+
+fn parse_workers(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=256) => Ok(count),
+        _ => Err("from 1 to 256, the size of a fanout group".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        workers: WorkerArgs,
+    }
+
+    fn config(path: PathName, line: &str) -> Option<EngineConfig> {
+        let words = Words::try_parse_from(format!("echo {line}").split_whitespace()).ok()?;
+        let mut config = EngineConfig { path, ..EngineConfig::new("x") };
+        words.workers.check(Some(path)).ok()?;
+        words.workers.apply(&mut config);
+        Some(config)
+    }
+
+    #[test]
+    fn modes_and_flags_have_the_words_that_users_know() {
+        for mode in ["hash", "lb", "cpu", "rnd", "rollover", "qm", "cbpf"] {
+            let line = format!("-w 2 --fanout {mode}");
+            let config = config(PathName::RING, &line).unwrap();
+            assert_eq!(config.fanout().mode.name(), mode);
+            assert!(!config.rollover && config.numa);
+        }
+        let flagged = config(PathName::RING, "-w 2 --fanout hash --fanout-flags roll").unwrap();
+        assert!(flagged.fanout().rolls_over());
+        assert!(!config(PathName::RING, "--numa off").unwrap().numa);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for bad in [
+            "-w 0",
+            "-w 257",
+            "--cpus x",
+            "--fanout ebpf",
+            "--fanout-flags defrag",
+            "--fanout rollover --fanout-flags rollover",
+        ] {
+            assert!(config(PathName::RING, bad).is_none(), "{bad}");
+        }
+        assert!(config(PathName::XDP, "-w 2 --fanout lb").is_none());
+        assert!(config(PathName::XDP, "-w 2").is_some());
+    }
+}
