@@ -5,7 +5,8 @@
 //! and adds up; [`verdict`] says in words what the numbers say. [`search`] finds the highest
 //! load that a device stands, whoever runs its trials; [`searching`] runs them over real paths;
 //! [`line_rate`] sets the result against the wire. [`loading`] is one load with all counters around
-//! it ([`snapshot`]); [`floor`] is what the harness itself costs.
+//! it ([`snapshot`]), from a [`site`] that may have to ask for its [`neighbour`]; [`stressing`] is many
+//! of them; [`floor`] is what the harness itself costs.
 
 pub mod compare;
 pub mod contestant;

@@ -3,7 +3,7 @@
 //! A *path* is a receive half and a TX half ([`half`]), chosen once at start-up ([`path`]). A
 //! worker ([`worker`]) waits, handles one bounded batch ([`turn`]), kicks the TX half and ticks.
 //! What becomes of a frame is decided by a pure function ([`reply`]) and done by an infallible one
-//! ([`edit`]). The [`pool`] starts the workers, watches the link and merges what they count.
+//! ([`edit`]). How a worker waits is in [`wait`]; [`profile`] chooses what was left open. The [`pool`] starts the workers, watches the link and merges what they count.
 
 pub mod config;
 pub mod control;
