@@ -61,7 +61,7 @@ impl Edit {
 
     /// Writes the answer to `frame` into the beginning of `out` and returns its length, which is
     /// that of the frame and [`Edit::growth`]. `out` must be so long.
-    #[inline]
+    #[inline(always)]
     pub fn copy(&self, frame: &[u8], out: &mut [u8]) -> usize {
         let growth = self.growth();
         let length = frame.len() + growth;
@@ -91,7 +91,7 @@ impl Edit {
     /// Edits the frame that begins at `start` of `room` and ends with it, and returns where in
     /// `room` the answer begins; it ends with `room` as well. `start` must be at least
     /// [`Edit::growth`].
-    #[inline]
+    #[inline(always)]
     pub fn in_place(&self, room: &mut [u8], start: usize) -> usize {
         let frame = &mut room[start..];
         let destination: [u8; 6] = *frame[6..].first_chunk().expect("a reply is to a whole header");
@@ -108,7 +108,7 @@ impl Edit {
         start
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_addresses(&self, destination: [u8; 6], out: &mut [u8]) {
         out[..6].copy_from_slice(&destination);
         out[6..ADDRESSES_BYTES].copy_from_slice(&self.source);

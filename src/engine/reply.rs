@@ -49,7 +49,7 @@ pub enum Reply {
 
 impl ReplyRules {
     /// Decides over the frame `bytes` (Ethernet header first, outer tag taken off into `meta`).
-    #[inline]
+    #[inline(always)]
     pub fn decide(&self, meta: &FrameMeta, bytes: &[u8]) -> Reply {
         match self.edit(meta, bytes) {
             Err(reason) => Reply::Drop(reason),
@@ -62,7 +62,7 @@ impl ReplyRules {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn edit(&self, meta: &FrameMeta, bytes: &[u8]) -> Result<Edit, DropReason> {
         let wire_bytes = meta.wire_bytes as usize;
         if wire_bytes > self.mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES {
@@ -108,7 +108,7 @@ impl ReplyRules {
     }
 
     /// Whether the frame's addresses are such that we answer, and from which address.
-    #[inline]
+    #[inline(always)]
     fn check_addresses(
         &self,
         meta: &FrameMeta,
@@ -139,7 +139,7 @@ impl ReplyRules {
         if self.promiscuous { Ok(destination.0) } else { Err(DropReason::OtherHost) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn wants(&self, ether_type: EtherType) -> bool {
         if self.ether_types.is_empty() {
             // All, except what an echo would only confuse: ARP, and IP that is no datagram to us.
@@ -198,7 +198,7 @@ fn carries_checksum(meta: &FrameMeta, view: &UdpView) -> bool {
 }
 
 /// The innermost EtherType and the offset of what follows it.
-#[inline]
+#[inline(always)]
 fn innermost(bytes: &[u8]) -> Result<(EtherType, usize), DropReason> {
     let payload = ethernet::payload(bytes).ok_or(DropReason::EtherType)?;
     Ok((payload.ether_type, payload.offset))

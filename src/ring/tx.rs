@@ -252,7 +252,7 @@ impl TxSlot<'_> {
     ///
     /// Refuses what the kernel would refuse, because with PACKET_LOSS on a refused frame looks
     /// just like a sent one (kernel-contract TX-3). Panics if the slot is shorter than `length`.
-    #[inline]
+    #[inline(always)]
     pub fn commit(mut self, length: usize) -> Result<(), SendRefusal> {
         let bytes = &self.bytes()[..length];
         let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);

@@ -182,7 +182,7 @@ impl XskSlot<'_> {
     /// Refuses what a packet socket would refuse, although AF_XDP leaves the check to the driver: what
     /// can be sent must not depend on the half that sends it. Panics if the slot is shorter than
     /// `length`.
-    #[inline]
+    #[inline(always)]
     pub fn commit(mut self, length: usize) -> Result<(), SendRefusal> {
         let bytes = &self.bytes()[..length];
         let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
