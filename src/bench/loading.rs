@@ -186,8 +186,8 @@ impl LoadRequest {
 
     /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
     pub fn queues(&self) -> u32 {
-        match self.transmit.unwrap_or(TxChoice::BEST) {
-            TxChoice::Xsk => self.threads.senders() as u32,
+        match self.transmit {
+            Some(TxChoice::Xsk) => self.threads.senders() as u32,
             _ => 1,
         }
     }
@@ -261,7 +261,9 @@ pub(super) fn measure(
         warm_up: request.warm_up,
         drain: request.drain,
         late_after: request.late_after,
-        transmit: request.transmit,
+        transmit: Some(
+            request.transmit.unwrap_or_else(|| TxChoice::best_on(&here.link, threads.senders())),
+        ),
         receive: request.receive,
         qdisc_bypass: request.qdisc_bypass,
         threads,

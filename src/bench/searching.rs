@@ -24,6 +24,7 @@ use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
 use crate::load::run::{Load, LoadOutcome, LoadPlan};
 use crate::load::sizes::Sizes;
+use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::latency::LatencySummary;
 use crate::sys::clock;
@@ -293,6 +294,7 @@ impl Device<'_> {
             warm_up: WARM_UP,
             drain: DRAIN,
             cpus: vec![self.subject.cpus.0],
+            transmit: Some(TxChoice::best_on(&self.testbed.generator.link, 1)),
             ..LoadPlan::paced(config, rate, Limits::lasting(duration))
         };
         Load::run(&plan, &self.subject.ring_memory, &mut |_| {})

@@ -197,7 +197,11 @@ impl Turn<'_> {
         let plan = LoadPlan {
             drain: EMPTIED,
             quiet: Some(SILENCE),
-            transmit: self.plan.transmit,
+            transmit: Some(
+                self.plan
+                    .transmit
+                    .unwrap_or_else(|| TxChoice::best_on(&self.testbed.generator.link, 1)),
+            ),
             cpus: vec![self.plan.cpus.0],
             ..LoadPlan::new(frames, drive, Limits::lasting(duration))
         };

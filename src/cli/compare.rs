@@ -96,7 +96,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
-    /// The generator's TX half: xsk, ring, mmsg or send [default: ring]
+    /// The generator's TX half: xsk, ring, mmsg or send [default: xsk over veth, else
+    /// ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 

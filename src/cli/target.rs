@@ -65,7 +65,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
-    /// TX half: xsk, ring, mmsg, send [default: ring]
+    /// TX half: xsk, ring, mmsg, send [default: xsk over veth, else ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 

@@ -145,9 +145,9 @@ impl LoadPlan {
         rate.frame_rate(mean, self.line_bits_per_second).map_err(Error::Usage)
     }
 
-    /// The TX half that is used.
+    /// The TX half that is used; [`TxChoice::best_on`] is for who knows the interface.
     pub fn transmit_half(&self) -> TxChoice {
-        self.transmit.unwrap_or(TxChoice::BEST)
+        self.transmit.unwrap_or(TxChoice::ANYWHERE)
     }
 
     /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(with_mtu(1500).chunk_bytes(0, 1).unwrap(), 2048);
         assert_eq!(with_mtu(1500).chunk_bytes(256, 2).unwrap(), 2048);
         assert_eq!(with_mtu(1771).chunk_bytes(256, 2).unwrap(), 4096);
-        assert_eq!(with_mtu(4078).chunk_bytes(0, 1).unwrap(), 4096);
+        assert_eq!(with_mtu(TRANSMIT_MTU_MAX).chunk_bytes(0, 1).unwrap(), 4096);
         let refused = with_mtu(4079).chunk_bytes(0, 1).unwrap_err();
         assert_eq!(refused.exit_code(), 2);
         assert!(refused.to_string().contains("at most 4078"), "{refused}");
