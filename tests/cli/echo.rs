@@ -112,7 +112,7 @@ fn frames_are_counted_by_name_until_the_limit() {
     ended.says(&["rollover: ", "worker  CPU", "kernel drops"]);
     let document = schema::document(&ended.out);
     // What the default profile chooses.
-    echo_document(&document, "v2+mmsg", 2);
+    echo_document(&document, "ring-v2", 2);
     assert_eq!(
         (&document["profile"], &document["wait"]["how"]),
         (&"balanced".into(), &"adaptive".into())
