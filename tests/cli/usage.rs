@@ -170,10 +170,10 @@ fn rings_that_the_kernel_would_refuse_name_the_rule_and_the_nearest_value() {
 #[test]
 fn the_cap_on_ring_memory_names_what_is_asked_and_what_is_left() {
     refused(&[
-        ("echo -i lo --force --path ring --blocks 4096", &["513 MiB", "256 MiB", "--ring-memory"]),
+        ("echo -i lo --force --path ring --blocks 4096", &["512 MiB", "256 MiB", "--ring-memory"]),
         (
             "echo -i lo --force --path ring --ring-memory 1MiB",
-            &["5 MiB", "of 1 MiB", "--ring-memory"],
+            &["4 MiB", "of 1 MiB", "--ring-memory"],
         ),
     ]);
 }
