@@ -71,7 +71,7 @@ pub struct CompareArgs {
     #[arg(
         long,
         value_name = "LIST",
-        default_value = "syscall,mmsg,ring,ring-v2,ring-mmsg,ring-xsk,ring-v2-xsk"
+        default_value = "syscall,mmsg,ring,ring-v2,ring-xsk,latency,balanced"
     )]
     paths: Contestants,
 

@@ -112,7 +112,7 @@ fn frames_are_counted_by_name_until_the_limit() {
     ended.says(&["rollover: ", "worker  CPU", "kernel drops"]);
     let document = schema::document(&ended.out);
     // What the default profile chooses.
-    echo_document(&document, "v2+mmsg", 2);
+    echo_document(&document, "ring-v2", 2);
     assert_eq!(
         (&document["profile"], &document["wait"]["how"]),
         (&"balanced".into(), &"adaptive".into())
@@ -189,7 +189,7 @@ fn a_ring_that_cannot_be_made_is_an_error_that_names_the_cause() {
     if namespaces_allowed() {
         let _alone = alone();
         let ended = run_cramped(&[]);
-        ended.expect(1).says(&["packet rings", "ENOMEM", "193 MiB"]);
+        ended.expect(1).says(&["packet rings", "ENOMEM", "192 MiB"]);
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) struct Outbox {
     /// Descriptors in view of the kernel at a time.
     window: u32,
     zero_copy: bool,
-    queued: u64,
+    in_flight: u64,
     /// Husks that the kernel has not passed.
     husks: u32,
     taken: Settled,
@@ -71,7 +71,7 @@ impl Outbox {
             consumed: 0,
             window: if zero_copy { entries } else { KICK_FRAMES_MAX.min(entries) },
             zero_copy,
-            queued: 0,
+            in_flight: 0,
             husks: 0,
             taken: Settled::default(),
             dropped: Dropped::default(),
@@ -102,20 +102,18 @@ impl Outbox {
         let slot = self.slot(self.ring.next());
         self.posted[slot] = Posted { address, length, fate: Fate::Sent };
         self.ring.push(Descriptor { address, length, options: 0 });
-        self.queued += 1;
+        self.in_flight += 1;
+    }
+
+    /// Posted frames that were neither settled nor dropped nor withdrawn.
+    #[inline]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight + self.taken.frames
     }
 
     /// Posted frames that the kernel is not known to have consumed, nor withdrawn.
-    #[inline]
-    pub fn queued(&self) -> u64 {
-        self.queued
-    }
-
-    /// The same and those of which [`Outbox::settle`] has not told yet that they were sent: a look for
-    /// room may have found that out.
-    #[inline]
-    pub fn in_flight(&self) -> u64 {
-        self.queued + self.taken.frames
+    pub fn unconsumed(&self) -> u64 {
+        self.in_flight
     }
 
     /// Has the kernel send what was posted: `wake` is the system call. Ends when all is taken, or with
@@ -126,7 +124,7 @@ impl Outbox {
             self.ring.publish();
             // Without the flag the driver is at work and finds the descriptors by itself.
             let sleeps = self.ring.flags() & NEED_WAKEUP != 0;
-            return if sleeps && self.queued > 0 { wake() } else { Ok(()) };
+            return if sleeps && self.in_flight > 0 { wake() } else { Ok(()) };
         }
         // A husk is passed without a sign: the kernel tells of it only when it has come to the end.
         let mut silent = 0;
@@ -218,12 +216,12 @@ impl Outbox {
                 Fate::Sent => {
                     self.taken.frames += 1;
                     self.taken.bytes += bytes;
-                    self.queued -= 1;
+                    self.in_flight -= 1;
                 }
                 Fate::Dropped => {
                     self.dropped.frames += 1;
                     self.dropped.bytes += bytes;
-                    self.queued -= 1;
+                    self.in_flight -= 1;
                 }
                 Fate::Withdrawn => self.husks -= 1,
             }
@@ -267,7 +265,7 @@ impl Outbox {
             position = position.wrapping_add(1);
         }
         self.ring.take_back_unpublished();
-        self.queued -= withdrawn;
+        self.in_flight -= withdrawn;
         self.count();
         withdrawn
     }

@@ -76,7 +76,7 @@ impl XskTransmit {
 
     /// Frames that the kernel has consumed and not given back yet.
     pub fn uncompleted(&self) -> u64 {
-        (self.umem.frames() - self.free.len()) as u64 - self.outbox.queued()
+        (self.umem.frames() - self.free.len()) as u64 - self.outbox.unconsumed()
     }
 
     /// Addresses that the kernel gave back and could not have had.
