@@ -24,22 +24,28 @@ use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
-  linerate stress --lab -d 20s                     no root needed: against our own engine
-  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json result.json
-  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on,vlan-off
-  sudo linerate stress -i eth1 --dut-interface eth2    two ports cabled together, our own engine
-  sudo linerate echo -i eth2 --echo-unchanged unlimited     on the other host, or the other port
+  linerate stress --lab -d 20s             no root needed: our own engine
+  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json nic.json
+  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on
+  sudo linerate stress -i eth1 --dut-interface eth2
+                                           two cabled ports, our own engine
+  sudo linerate echo -i eth2 --echo-unchanged unlimited
+                                           on the other host, or the other port
 
-Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and large-bursts (256
-frames back to back, then a gap), zeros, ones, alternating, walking-bit, random (payloads, at random
-sizes), vlan-on, vlan-off, one-flow, many-flows. Every echo is verified byte by byte. A phase fails
-on frames that are lost (more than --max-loss), corrupted, not transformed, truncated, duplicated or
-reordered, and on error counters of an interface that moved; drivers' own counters (as `ethtool -S`
-names them) are shown beside it. Echoes that the generator's own ring dropped are not held against
-the device, nor are losses in a phase that the generator could not keep up with; both are said.
+Engines (--lab, --path): see `linerate load --help`.
 
-Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed, 77 missing privilege,
-130 interrupted (after the summary).";
+Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and
+large-bursts (256 frames back to back, then a gap), zeros, ones, alternating,
+walking-bit, random (payloads, at random sizes), vlan-on, vlan-off, one-flow,
+many-flows. Every echo is verified byte by byte. A phase fails on frames that
+are lost (more than --max-loss), corrupted, not transformed, truncated,
+duplicated or reordered, and on error counters of an interface that moved;
+drivers' own counters (as `ethtool -S` names them) are shown beside it. Echoes
+that the generator's own ring dropped are not held against the device, nor are
+losses in a phase that the generator could not keep up with; both are said.
+
+Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed,
+77 missing privilege, 130 interrupted (after the summary).";
 
 /// Walk a link through what breaks drivers, a verdict for each phase
 #[derive(Args, Debug)]
