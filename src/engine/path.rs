@@ -28,6 +28,7 @@ use crate::ring::tx::TxRing;
 use crate::ring::xsk::setup::{TRANSMIT_FRAMES, XskChoice, XskSocket, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
+use crate::sys::interface::called;
 use crate::sys::packet::{
     ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion, SocketType,
 };
@@ -191,7 +192,7 @@ fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet
     notes.extend(set_send_options(plan, socket)?);
     let interface = plan.interface;
     socket.bind(interface, 0).map_err(|error| {
-        failed(format!("bind a packet socket that sends to interface {interface}"), &error, "")
+        failed(format!("bind a packet socket that sends to {}", called(interface)), &error, "")
     })?;
     Ok(outlet)
 }
