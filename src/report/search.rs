@@ -88,10 +88,11 @@ impl SearchReport {
             seconds @ 0..180 => format!("{seconds} s"),
             seconds => format!("{} min", seconds.div_ceil(60)),
         };
-        self.text.say(format!(
-            "  {searches} searches of at most {} s: {time} in all; Ctrl-C ends with what there is",
-            each.as_secs_f64(),
-        ));
+        let many = match searches {
+            1 => format!("one search of at most {time}"),
+            _ => format!("{searches} searches of at most {} s: {time} in all", each.as_secs_f64()),
+        };
+        self.text.say(format!("  {many}; Ctrl-C ends with what there is"));
     }
 
     /// The link's speed, where it has one.
