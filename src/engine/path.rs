@@ -164,7 +164,8 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
     let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu);
     let opened = XskSocket::open(&choice, plan.batch, &plan.budget)?;
     let XskSocket { socket, receive, forward, zero_copy } = opened;
-    let mut notes = vec![xsk_note("receives and sends", plan.queue, zero_copy)];
+    let does = if plan.path.tx == TxName::Xsk { "receives and sends" } else { "receives" };
+    let mut notes = vec![xsk_note(does, plan.queue, zero_copy)];
     let rx = RxXsk::new(Arc::clone(&socket), receive, plan.stamped);
     let run = if plan.path.tx == TxName::Xsk {
         loop_over(rx, TxForward::new(Arc::clone(&socket), forward))
@@ -215,7 +216,8 @@ const FRAMES_MAX: usize = 1024;
 
 fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
     let how = if zero_copy { "zero-copy" } else { "the kernel copies" };
-    format!("an AF_XDP socket {does} on queue {queue}: {how}, past the queueing discipline")
+    let past = if does == "receives" { "" } else { ", past the queueing discipline" };
+    format!("an AF_XDP socket {does} on queue {queue}: {how}{past}")
 }
 
 /// Opens the socket that frames are received by, with its ring if it has one.

@@ -32,6 +32,7 @@ use crate::ring::layout::block;
 use crate::ring::xsk::setup::TRANSMIT_MTU_MAX;
 use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
+use crate::sys::offload::Ethtool;
 use crate::sys::packet::{Direction, RingVersion};
 use crate::sys::xdp::XdpSocket;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
@@ -114,7 +115,7 @@ pub struct Facts {
     pub mtu: usize,
     /// Why this process can have no AF_XDP socket, if so.
     pub no_xdp: Option<String>,
-    /// TX queues of the interface: each has room for one AF_XDP socket.
+    /// TX queues of the interface that are in use: each has room for one AF_XDP socket.
     pub transmit_queues: usize,
     /// Whether the interface is of the kind that was measured: a veth pair.
     pub is_veth: bool,
@@ -135,7 +136,7 @@ impl Facts {
             longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
             mtu,
             no_xdp: XdpSocket::open().err().map(|error| error.to_string()),
-            transmit_queues: link.transmit_queues as usize,
+            transmit_queues: Ethtool::open()?.transmit_queues_in_use(&link) as usize,
             is_veth: link.is_veth(),
             cpus: choose_cpus(&[])?.len(),
             workers: config.workers,
@@ -191,10 +192,30 @@ impl Choice {
 /// Makes `config` what `profile` asks for on its interface, with the halves that are `asked` for. Of
 /// its receive ring what is given stays; wait and batch are overwritten.
 pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Asked) -> Result<()> {
-    let facts = match &config.namespace {
+    tune_with(config, profile, asked, None)
+}
+
+/// [`tune`], where an engine that was started has shown why there is no AF_XDP socket to be had.
+pub fn tune_without_xdp(
+    config: &mut EngineConfig,
+    profile: Profile,
+    asked: Asked,
+    reason: String,
+) -> Result<()> {
+    tune_with(config, profile, asked, Some(reason))
+}
+
+fn tune_with(
+    config: &mut EngineConfig,
+    profile: Profile,
+    asked: Asked,
+    no_xdp: Option<String>,
+) -> Result<()> {
+    let mut facts = match &config.namespace {
         Some(namespace) => namespace.run(|| Facts::here(config))??,
         None => Facts::here(config)?,
     };
+    facts.no_xdp = no_xdp.or(facts.no_xdp);
     choose(profile, asked, &facts).apply(config);
     config.profile = Some(profile);
     Ok(())

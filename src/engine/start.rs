@@ -28,6 +28,7 @@ use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
 use crate::sys::link::Link;
+use crate::sys::offload::Ethtool;
 use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
@@ -92,13 +93,20 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<()> {
     let path = config.path;
     let (workers, name) = (config.workers, &link.name);
     let uses_xdp = path.tx == TxName::Xsk || path.rx == RxName::Xsk;
-    let queues = link.transmit_queues as usize;
-    if !uses_xdp || workers <= queues {
+    if !uses_xdp {
         return Ok(());
     }
+    let queues = Ethtool::open()?.transmit_queues_in_use(link) as usize;
+    if workers <= queues {
+        return Ok(());
+    }
+    let more = match link.is_veth() {
+        true => format!("tx {workers} rx {workers}"),
+        false => format!("combined {workers}"),
+    };
     Err(Error::Usage(format!(
         "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP socket, and \
-         it has {queues}: take fewer --workers, or `ethtool -L {name} combined {workers}`"
+         it uses {queues}: take fewer --workers, or `ethtool -L {name} {more}`"
     )))
 }
 

@@ -354,7 +354,7 @@ fn bind_advice(error: &io::Error, queue: u32) -> String {
     match error.raw_os_error() {
         Some(libc::EBUSY) => format!(
             "another AF_XDP socket has queue {queue}, and each queue serves one: stop the other \
-             program, or send with another TX half than xsk (--tx ring)"
+             program, or do without AF_XDP here (echo --path ring-v2, load --tx ring)"
         ),
         Some(libc::EINVAL) => format!(
             "the interface has no queue {queue} in use: `ethtool -l` shows how many it has, \
