@@ -1,7 +1,7 @@
 //! `linerate load`: its options and what they mean.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,6 +196,7 @@ impl LoadArgs {
     /// Runs the load, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
+        self.check_files()?;
         let mut voice = LoadVoice::open(&LoadReportFiles {
             json: self.json.as_deref(),
             csv: self.csv.as_deref(),
@@ -216,6 +217,33 @@ impl LoadArgs {
             (false, true) => exit::THRESHOLD,
             (false, false) => exit::OK,
         })
+    }
+
+    /// Refuses a file that two would write to, and stdout for what is no JSON.
+    fn check_files(&self) -> Result<()> {
+        let named = [
+            ("--json", &self.json),
+            ("--csv", &self.csv),
+            ("--hdr-log", &self.hdr_log),
+            ("--pcap", &self.pcap),
+        ];
+        let files: Vec<(&str, &Path)> =
+            named.iter().filter_map(|(option, file)| Some((*option, file.as_deref()?))).collect();
+        for (at, (option, file)) in files.iter().enumerate() {
+            if *option != "--json" && *file == Path::new("-") {
+                return Err(Error::Usage(format!(
+                    "{option} -: only --json goes to stdout; name a file"
+                )));
+            }
+            let other = files[..at].iter().find(|(_, other)| other == file);
+            if let Some((other, _)) = other.filter(|_| !file.starts_with("/dev")) {
+                return Err(Error::Usage(format!(
+                    "{other} and {option} are both {}: each needs a file of its own",
+                    file.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn request(&self) -> Result<LoadRequest> {

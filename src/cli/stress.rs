@@ -49,18 +49,18 @@ Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed,
 
 /// Walk a link through what breaks drivers, a verdict for each phase
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct StressArgs {
     #[command(flatten)]
     target: TargetArgs,
 
     /// How long all phases together send
-    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Duration,
 
     /// Rate of every phase: 100k, 2.5gbit, 10%, max (bursts keep the default, to have gaps)
     /// [default: 50k a second, or half of the line rate where that is less]
-    #[arg(short, long, value_name = "RATE")]
+    #[arg(short, long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<Rate>,
 
     /// Only these phases, with commas [default: all]
@@ -76,7 +76,7 @@ pub struct StressArgs {
     flows: u32,
 
     /// The part of a phase's frames that may be lost (0, 0.1%)
-    #[arg(long, value_name = "RATIO", default_value = "0", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", default_value = "0", value_parser = parse_ratio, allow_hyphen_values = true)]
     max_loss: f64,
 
     /// Let frames of one flow overtake each other, as behind several queues
