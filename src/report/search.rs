@@ -346,6 +346,9 @@ impl SearchReport {
                 nanoseconds((1e9 * buffer.corrected_s) as u64),
                 nanoseconds((1e9 * buffer.implied_s) as u64),
             ),
+            None if run.result.longest_frames.is_empty() => {
+                "  no buffer time: no repetition was finished".into()
+            }
             None if run.burst_pps.is_none() => "  no buffer time: no burst without loss".into(),
             None if has_throughput => {
                 "  no buffer time: the path forwards as fast as bursts come in".into()
