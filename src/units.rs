@@ -94,6 +94,9 @@ pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
 /// A count as typed: `1000`, `10k`, `1.5M`, `2G` (decimal multiples).
 pub fn parse_count(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
+    if number.is_empty() {
+        return Err(format!("'{text}' is not a count (1000, 10k, 1.5M)"));
+    }
     let scale = match unit {
         "" => 1.0,
         "k" | "K" => 1e3,

@@ -24,6 +24,7 @@ use crate::load::sizes::Sizes;
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::waterfall::{GeneratorCounts, Waterfall};
+use crate::sys::failure::EBUSY;
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;
 use crate::units::FrameSize;
@@ -256,7 +257,7 @@ pub(super) fn measure(
 ) -> Result<Finding> {
     let cpus = choose_cpus(&request.cpus)?;
     let threads = request.threads;
-    let plan = LoadPlan {
+    let mut plan = LoadPlan {
         line_bits_per_second: line_bits_per_second(&here.link)?,
         warm_up: request.warm_up,
         drain: request.drain,
@@ -278,7 +279,22 @@ pub(super) fn measure(
     let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let before = CounterSnapshot::read(&ends)?;
-    let outcome = Load::run(&plan, &budget, &mut |progress| audience.progress(progress))?;
+    let mut run =
+        |plan: &LoadPlan| Load::run(plan, &budget, &mut |progress: &_| audience.progress(progress));
+    let outcome = match run(&plan) {
+        // What nobody asked for is not insisted on. Nothing was sent yet.
+        Err(error) if request.transmit.is_none() && error.errno() == Some(EBUSY) => {
+            plan.transmit = Some(TxChoice::ANYWHERE);
+            let mut outcome = run(&plan)?;
+            outcome.notes.push(format!(
+                "another program has the queue of {} that an AF_XDP socket needs: sent by --tx {}",
+                here.link.name,
+                TxChoice::ANYWHERE,
+            ));
+            outcome
+        }
+        ran => ran?,
+    };
     let engine = far.and_then(|far| far.engine).map(Engine::stop);
     let counters = CounterSnapshot::read(&ends)?.since(&before);
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);

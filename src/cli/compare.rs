@@ -22,8 +22,9 @@ use crate::units::{FrameSize, parse_positive_duration};
 
 const EXAMPLES: &str = "\
 Paths, pairs of a receive half and a TX half:
-  syscall      epoll_wait, one recvfrom, one sendto a frame, as the tutorial does. recvfrom shows
-               no VLAN tag, no checksum state and no kernel stamp
+  syscall      epoll_wait, one recvfrom, one sendto a frame, as the tutorial
+               does. recvfrom shows no VLAN tag, no checksum state and no
+               kernel stamp
   mmsg         recvmmsg and sendmmsg, a batch of frames a call
   ring         TPACKET_V3 receive ring, blocks of frames, and a TX ring
   ring-v2      TPACKET_V2 receive ring, frame by frame, and a TX ring
@@ -31,36 +32,49 @@ Paths, pairs of a receive half and a TX half:
   ring-xsk     TPACKET_V3 receive ring, and AF_XDP for sending only
   ring-v2-xsk  TPACKET_V2 receive ring, and AF_XDP for sending only
   xdp          AF_XDP both ways; needs privileges
-  v2+mmsg      any other pair of v3, v2, recv, recvmsg, mmsg, xsk and ring, mmsg, send, xsk
-  PATH@WAIT    how the worker waits: @epoll (the default), @spin, @adaptive, @adaptive=100us
-  PROFILE      throughput, latency or balanced: chooses path, receive ring, wait and batch; with
-               @WAIT if asked for. PATH@PROFILE: the same for a path of your own choice
+  v2+mmsg      any other pair of v3, v2, recv, recvmsg, mmsg, xsk and
+               ring, mmsg, send, xsk
+  PATH@WAIT    how the worker waits: @epoll (the default: asleep when nothing
+               is left), @spin (never asleep), @adaptive (spins 50 us, then
+               sleeps), @adaptive=100us
+  PROFILE      throughput, latency or balanced: chooses path, receive ring,
+               wait and batch; with @WAIT if asked for. PATH@PROFILE: the same
+               for a path of your own choice
 One that cannot run here is named with the reason, and does not stop the others.
 
 Loads, in this order within each trial:
   flood   the generator sends as fast as it can: verified echoes per second
-  drain   the engine's own ceiling: its ring or buffer is filled while it is paused, the generator
-          stops, and the echoes are timed by the kernel's stamps
-  ping    one frame in flight: round trip p50 and p99, and the engine's CPU time for each. The client
-          looks without sleeping, so this is the engine's latency and the kernel's
+  drain   the engine's own ceiling: its ring or buffer is filled while it is
+          paused, the generator stops, and the echoes are timed by the kernel's
+          stamps
+  ping    one frame in flight: round trip p50 and p99, and the engine's CPU
+          time for each. The client looks without sleeping, so this is the
+          engine's latency and the kernel's
   window  64 frames in flight: echoes per second
   light   1000 frames/s on a schedule, the same for all: response time
-  half    half of what the path itself forwarded at flood, on a schedule: response time
-  scale   two workers drain together, and each alone; on the generator's CPU and the engine's
-CPU is CPU time of the engine's thread for each echo, user and kernel. On a veth pair the sender's
-thread also does the receiver's work in the kernel, so it is included.
+  half    half of what the path itself forwarded at flood, on a schedule:
+          response time
+  scale   two workers drain together, and each alone; on the generator's CPU
+          and the engine's
+CPU is CPU time of the engine's thread for each echo, user and kernel. On a veth
+pair the sender's thread also does the receiver's work in the kernel, so it is
+included.
 
 Examples:
-  linerate compare                                  no root needed: makes its own veth testbed
+  linerate compare                       no root needed: its own veth testbed
   linerate compare --paths all --trials 9 --json result.json
-  linerate compare --paths syscall,ring-v2,ring-v2@spin -s 64 --loads ping,light,half
+  linerate compare --paths syscall,ring-v2,ring-v2@spin --loads ping,light,half
   linerate compare --paths syscall,throughput,latency,balanced
   linerate compare --paths syscall,ring,mmsg --loads scale -s 64
-  sudo linerate compare -i eth1 --dut-interface eth2    two ports of this machine, cabled together
+  sudo linerate compare -i eth1 --dut-interface eth2
+                                         two ports of this machine, cabled
 
-All take turns, trial by trial; ratios are to `syscall`, formed within a round. A V3 block waits for
-its retire timeout (1 ms): `ring` is for throughput, ring-v2 and syscall answer a lone frame at once.
-Exit code 130 after Ctrl-C.";
+All take turns, trial by trial; ratios are to `syscall`, formed within a round.
+A V3 block waits for its retire timeout (1 ms): `ring` is for throughput,
+ring-v2 and syscall answer a lone frame at once.
+
+Exit codes: 0 done, 1 could not run, or an echo was wrong, 2 usage, 77 missing
+privilege, 130 interrupted (after the summary).";
 
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]

@@ -11,14 +11,15 @@ use self::workers::WorkerArgs;
 use super::waiting::WaitArgs;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
+use crate::engine::names::TxName;
 use crate::engine::pool::{Engine, EngineEvent};
-use crate::engine::profile::{self, Profile};
+use crate::engine::profile::{self, Asked, Profile};
 use crate::engine::token_bucket::Allowance;
 use crate::engine::turn::{LatencyMode, WhenFull};
 use crate::error::{Error, Result, exit};
 use crate::report::echo::EchoReport;
 use crate::ring::budget::MemoryBudget;
-use crate::sys::failure::failed;
+use crate::sys::failure::{EBUSY, failed};
 use crate::sys::privilege::drop_capabilities;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
@@ -284,13 +285,32 @@ impl EchoArgs {
         Ok(())
     }
 
+    /// Starts the engine. Where another program has the queue that an AF_XDP socket needs which nobody
+    /// asked for, another TX half is chosen.
+    fn start(&self, config: &mut EngineConfig) -> Result<Engine> {
+        let error = match Engine::start(config) {
+            Err(error) if error.errno() == Some(EBUSY) => error,
+            started => return started,
+        };
+        match (self.profile(), self.path.asked()) {
+            (Some(profile), asked @ Asked { tx: None, .. }) if config.path.tx == TxName::Xsk => {
+                let reason = error.to_string().lines().next().unwrap_or_default().to_string();
+                let (wait, batch) = (config.wait, config.batch);
+                profile::tune_without_xdp(config, profile, asked, reason)?;
+                (config.wait, config.batch) = (wait, batch);
+                Engine::start(config)
+            }
+            _ => Err(error),
+        }
+    }
+
     /// Serves until Ctrl-C, the duration, the count or the end of the interface.
     pub fn run(self) -> Result<u8> {
         let mut config = self.config()?;
         self.tune(&mut config)?;
         let interrupt = Interrupt::catch().map_err(|e| failed("catch signals", &e, ""))?;
         let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
-        let started = Engine::start(&config);
+        let started = self.start(&mut config);
         let mut engine = match started {
             Err(error @ Error::Ring(_)) if self.fallback => {
                 report.fallback(config.path, &error)?;

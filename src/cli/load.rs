@@ -1,7 +1,7 @@
 //! `linerate load`: its options and what they mean.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,21 +24,34 @@ use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
-  linerate load --lab -r 100k -d 10s               no root needed: against our own engine
+  linerate load --lab -r 100k -d 10s               no root: our own engine
   linerate load --lab latency --ping -d 2s         round trips of lone frames
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 -r 1.5M -d 30s -s imix
-  sudo linerate load -i eth1 --to 192.0.2.7:7777 -r 10% -d 10s --flows 64 --json -
-  sudo linerate load -i eth1 --to 02:00:00:00:00:02 --expect any     foreign reflectors (testpmd macswap)
-  sudo linerate load -i eth1 --dut-interface eth2    our own engine on a second port, cabled to it
+  sudo linerate load -i eth1 --to 192.0.2.7:7777 -r 10% --flows 64 --json -
+  sudo linerate load -i eth1 --to 02:00:00:00:00:02 --expect any
+                                                   foreign reflectors
+  sudo linerate load -i eth1 --dut-interface eth2  our own engine on a second
+                                                   port, cabled to it
 
-Rates: 1.5M, 800kpps (frames a second), 2.5gbit (layer 2, FCS counted), 2.5gbit-l1 (20 bytes a frame
-more), 10% of the link's line rate, max. Sizes include the 4-byte FCS, as RFC 2544 counts them.
+Engines (--lab, --path): a path of `linerate compare --help`, as ring-v2, or a
+profile: throughput, latency or balanced, which chooses path, receive ring,
+wait and batch. Behind it @epoll, @spin, @adaptive or @adaptive=100us says how
+the engine waits for frames.
 
-Latency is taken of every frame: response from the time at which the schedule had it due, so that a
-generator that stalls hides nothing; service from the kick that sent it.
+TX halves: xsk is AF_XDP for sending only, straight to the driver (packet
+captures do not see such frames), and takes a queue of the interface for each
+sender. ring is a packet TX ring, mmsg is sendmmsg, send is one call a frame.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 3 a threshold was missed, 77 missing privilege,
-130 interrupted (after the summary).";
+Rates: 1.5M, 800kpps (frames a second), 2.5gbit (layer 2, FCS counted),
+2.5gbit-l1 (20 bytes a frame more), 10% of the link's line rate, max. Sizes
+include the 4-byte FCS, as RFC 2544 counts them.
+
+Latency is taken of every frame: response from the time at which the schedule
+had it due, so that a generator that stalls hides nothing; service from the
+kick that sent it.
+
+Exit codes: 0 done, 1 could not run, 2 usage, 3 a threshold was missed,
+77 missing privilege, 130 interrupted (after the summary).";
 
 /// Send frames at a rate, verify every echoed byte, account for every frame
 #[derive(Args, Debug)]
@@ -183,6 +196,7 @@ impl LoadArgs {
     /// Runs the load, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
+        self.check_files()?;
         let mut voice = LoadVoice::open(&LoadReportFiles {
             json: self.json.as_deref(),
             csv: self.csv.as_deref(),
@@ -203,6 +217,33 @@ impl LoadArgs {
             (false, true) => exit::THRESHOLD,
             (false, false) => exit::OK,
         })
+    }
+
+    /// Refuses a file that two would write to, and stdout for what is no JSON.
+    fn check_files(&self) -> Result<()> {
+        let named = [
+            ("--json", &self.json),
+            ("--csv", &self.csv),
+            ("--hdr-log", &self.hdr_log),
+            ("--pcap", &self.pcap),
+        ];
+        let files: Vec<(&str, &Path)> =
+            named.iter().filter_map(|(option, file)| Some((*option, file.as_deref()?))).collect();
+        for (at, (option, file)) in files.iter().enumerate() {
+            if *option != "--json" && *file == Path::new("-") {
+                return Err(Error::Usage(format!(
+                    "{option} -: only --json goes to stdout; name a file"
+                )));
+            }
+            let other = files[..at].iter().find(|(_, other)| other == file);
+            if let Some((other, _)) = other.filter(|_| !file.starts_with("/dev")) {
+                return Err(Error::Usage(format!(
+                    "{other} and {option} are both {}: each needs a file of its own",
+                    file.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn request(&self) -> Result<LoadRequest> {

@@ -31,38 +31,41 @@ use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 
 const SEARCH_EXAMPLES: &str = "\
 Examples:
-  linerate search                                   NDR and PDR in a testbed of its own, no root
-  linerate search --sizes 64,1518                   two sizes, two paths: under three minutes
-  linerate search --sizes 64,imix --paths ring-v2 --loss 0,0.1%,0.5% --json result.json
-  linerate search --sizes 64 --repeat 3             do repeated searches agree within 10 %?
+  linerate search                          NDR and PDR in a testbed of its own
+  linerate search --sizes 64,1518          two sizes, two paths: under 3 minutes
+  linerate search --sizes 64,imix --paths ring-v2 --loss 0,0.1% --json nic.json
+  linerate search --sizes 64 --repeat 3    do searches agree within 10 %?
   sudo linerate search -i eth1 --dut-interface eth2 --rfc2544
 
-Several short trials decide a load (MLRsearch, RFC 9971): it counts as a lower bound when at most
---exceed of their time lost more than --loss. Trials in which the generator could not offer the load
-are void and repeated; if it cannot offer more than the device stands, the result says \"at least\".
-Where trials at one load disagree, the bounds are wider than --width, and the result says why. If the
-long trial of --confirm loses more than the goal allows, the bound is searched anew where more than
-the width is lost, and else called not confirmed.
+Several short trials decide a load (MLRsearch, RFC 9971): it counts as a lower
+bound when at most --exceed of their time lost more than --loss. Trials in which
+the generator could not offer the load are void and repeated; if it cannot offer
+more than the device stands, the result says \"at least\". Where trials at one
+load disagree, the bounds are wider than --width, and the result says why. If
+the long trial of --confirm loses more than the goal allows, the bound is
+searched anew where more than the width is lost, and else called not confirmed.
 Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
-summary).";
+Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
+130 interrupted (after the summary).";
 
 const CURVE_NOTES: &str = "\
-100 % is what the generator alone sends into a sink. A load that the generator could not offer is
-void: it says nothing of the device. RFC 2544 section 26.3 asks for steps of at most 10 %.
+100 % is what the generator alone sends into a sink. A load that the generator
+could not offer is void: it says nothing of the device. RFC 2544 section 26.3
+asks for steps of at most 10 %.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
-summary).";
+Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
+130 interrupted (after the summary).";
 
 const BURST_NOTES: &str = "\
-Frames back to back, as fast as the generator sends: the longest burst of which every frame comes
-back intact. If that is --max-frames, the result says \"at least\". A short search for the throughput
-comes before it: the buffer time of RFC 9004 is that of the mean burst at the rate at which bursts
-come in, less what the path forwarded meanwhile.
+Frames back to back, as fast as the generator sends: the longest burst of which
+every frame comes back intact. If that is --max-frames, the result says
+\"at least\". A short search for the throughput comes before it: the buffer time
+of RFC 9004 is that of the mean burst at the rate at which bursts come in, less
+what the path forwarded meanwhile.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege, 130 interrupted (after the
-summary).";
+Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
+130 interrupted (after the summary).";
 
 /// What all three work on.
 #[derive(Args, Debug)]

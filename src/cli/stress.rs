@@ -24,37 +24,43 @@ use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
-  linerate stress --lab -d 20s                     no root needed: against our own engine
-  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json result.json
-  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on,vlan-off
-  sudo linerate stress -i eth1 --dut-interface eth2    two ports cabled together, our own engine
-  sudo linerate echo -i eth2 --echo-unchanged unlimited     on the other host, or the other port
+  linerate stress --lab -d 20s             no root needed: our own engine
+  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json nic.json
+  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on
+  sudo linerate stress -i eth1 --dut-interface eth2
+                                           two cabled ports, our own engine
+  sudo linerate echo -i eth2 --echo-unchanged unlimited
+                                           on the other host, or the other port
 
-Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and large-bursts (256
-frames back to back, then a gap), zeros, ones, alternating, walking-bit, random (payloads, at random
-sizes), vlan-on, vlan-off, one-flow, many-flows. Every echo is verified byte by byte. A phase fails
-on frames that are lost (more than --max-loss), corrupted, not transformed, truncated, duplicated or
-reordered, and on error counters of an interface that moved; drivers' own counters (as `ethtool -S`
-names them) are shown beside it. Echoes that the generator's own ring dropped are not held against
-the device, nor are losses in a phase that the generator could not keep up with; both are said.
+Engines (--lab, --path): see `linerate load --help`.
 
-Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed, 77 missing privilege,
-130 interrupted (after the summary).";
+Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and
+large-bursts (256 frames back to back, then a gap), zeros, ones, alternating,
+walking-bit, random (payloads, at random sizes), vlan-on, vlan-off, one-flow,
+many-flows. Every echo is verified byte by byte. A phase fails on frames that
+are lost (more than --max-loss), corrupted, not transformed, truncated,
+duplicated or reordered, and on error counters of an interface that moved;
+drivers' own counters (as `ethtool -S` names them) are shown beside it. Echoes
+that the generator's own ring dropped are not held against the device, nor are
+losses in a phase that the generator could not keep up with; both are said.
+
+Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed,
+77 missing privilege, 130 interrupted (after the summary).";
 
 /// Walk a link through what breaks drivers, a verdict for each phase
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct StressArgs {
     #[command(flatten)]
     target: TargetArgs,
 
     /// How long all phases together send
-    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Duration,
 
     /// Rate of every phase: 100k, 2.5gbit, 10%, max (bursts keep the default, to have gaps)
     /// [default: 50k a second, or half of the line rate where that is less]
-    #[arg(short, long, value_name = "RATE")]
+    #[arg(short, long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<Rate>,
 
     /// Only these phases, with commas [default: all]
@@ -70,7 +76,7 @@ pub struct StressArgs {
     flows: u32,
 
     /// The part of a phase's frames that may be lost (0, 0.1%)
-    #[arg(long, value_name = "RATIO", default_value = "0", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", default_value = "0", value_parser = parse_ratio, allow_hyphen_values = true)]
     max_loss: f64,
 
     /// Let frames of one flow overtake each other, as behind several queues

@@ -28,6 +28,7 @@ use crate::ring::tx::TxRing;
 use crate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
+use crate::sys::interface::called;
 use crate::sys::packet::{
     ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion, SocketType,
 };
@@ -163,7 +164,8 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
     let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu);
     let opened = XskSocket::open(&choice, plan.batch, &plan.budget)?;
     let XskSocket { socket, receive, forward, zero_copy } = opened;
-    let mut notes = vec![xsk_note("receives and sends", plan.queue, zero_copy)];
+    let does = if plan.path.tx == TxName::Xsk { "receives and sends" } else { "receives" };
+    let mut notes = vec![xsk_note(does, plan.queue, zero_copy)];
     let rx = RxXsk::new(Arc::clone(&socket), receive, plan.stamped);
     let run = if plan.path.tx == TxName::Xsk {
         loop_over(rx, TxForward::new(Arc::clone(&socket), forward))
@@ -191,7 +193,7 @@ fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet
     notes.extend(set_send_options(plan, socket)?);
     let interface = plan.interface;
     socket.bind(interface, 0).map_err(|error| {
-        failed(format!("bind a packet socket that sends to interface {interface}"), &error, "")
+        failed(format!("bind a packet socket that sends to {}", called(interface)), &error, "")
     })?;
     Ok(outlet)
 }
@@ -206,7 +208,8 @@ fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<XskTransmit
 
 fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
     let how = if zero_copy { "zero-copy" } else { "the kernel copies" };
-    format!("an AF_XDP socket {does} on queue {queue}: {how}, past the queueing discipline")
+    let past = if does == "receives" { "" } else { ", past the queueing discipline" };
+    format!("an AF_XDP socket {does} on queue {queue}: {how}{past}")
 }
 
 /// Opens the socket that frames are received by, with its ring if it has one.

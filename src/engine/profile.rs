@@ -193,10 +193,30 @@ impl Choice {
 /// Makes `config` what `profile` asks for on its interface, with the halves that are `asked` for. Of
 /// its receive ring what is given stays; wait and batch are overwritten.
 pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Asked) -> Result<()> {
-    let facts = match &config.namespace {
+    tune_with(config, profile, asked, None)
+}
+
+/// [`tune`], where an engine that was started has shown why there is no AF_XDP socket to be had.
+pub fn tune_without_xdp(
+    config: &mut EngineConfig,
+    profile: Profile,
+    asked: Asked,
+    reason: String,
+) -> Result<()> {
+    tune_with(config, profile, asked, Some(reason))
+}
+
+fn tune_with(
+    config: &mut EngineConfig,
+    profile: Profile,
+    asked: Asked,
+    no_xdp: Option<String>,
+) -> Result<()> {
+    let mut facts = match &config.namespace {
         Some(namespace) => namespace.run(|| Facts::here(config))??,
         None => Facts::here(config)?,
     };
+    facts.no_xdp = no_xdp.or(facts.no_xdp);
     choose(profile, asked, &facts).apply(config);
     config.profile = Some(profile);
     Ok(())

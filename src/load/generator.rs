@@ -22,6 +22,7 @@ use crate::stats::counters::KernelCounters;
 use crate::sys::clock;
 use crate::sys::failure::{failed, is_refused_for_now};
 use crate::sys::filter::Wanted;
+use crate::sys::interface::called;
 use crate::sys::packet::{ALL_PROTOCOLS, RingVersion};
 
 mod runs;
@@ -100,7 +101,7 @@ impl Generator {
         let _ = transmit.socket.set_send_buffer(SEND_BUFFER_BYTES);
         for (socket, protocol) in [(&*receive.socket, ALL_PROTOCOLS), (&transmit.socket, 0)] {
             socket.bind(interface, protocol).map_err(|error| {
-                failed(format!("bind the generator's socket to interface {interface}"), &error, "")
+                failed(format!("bind the generator's socket to {}", called(interface)), &error, "")
             })?;
         }
         let retire = Duration::from_millis(receive.geometry.retire_ms().into());

@@ -17,6 +17,7 @@ use crate::ring::setup::{RxRing, RxRingSocket};
 use crate::stats::counters::KernelCounters;
 use crate::sys::failure::failed;
 use crate::sys::filter::Wanted;
+use crate::sys::interface::called;
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 
 /// A receive half by name, as the engine's paths have them.
@@ -179,7 +180,7 @@ fn bind(socket: &PacketSocket, config: &LoadConfig, promiscuous: bool) -> Result
     socket.ignore_outgoing()?;
     let interface = config.interface;
     socket.bind(interface, ALL_PROTOCOLS).map_err(|error| {
-        failed(format!("bind the generator's receive socket to interface {interface}"), &error, "")
+        failed(format!("bind the generator's receive socket to {}", called(interface)), &error, "")
     })?;
     if promiscuous {
         socket.join_promiscuous(interface)?;

@@ -12,6 +12,7 @@ use crate::ring::setup::TxRingSocket;
 use crate::ring::tx::{Settled, TxRing};
 use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::failure::failed;
+use crate::sys::interface::called;
 use crate::sys::link::Link;
 use crate::sys::packet::{PacketSocket, RingVersion, SendBatch, SocketType};
 
@@ -265,6 +266,6 @@ fn prepare(socket: &PacketSocket, config: &LoadConfig, bypass: bool) -> Result<(
     let _ = socket.set_send_buffer(SEND_BUFFER_BYTES);
     let interface = config.interface;
     socket.bind(interface, 0).map_err(|error| {
-        failed(format!("bind the generator's TX socket to interface {interface}"), &error, "")
+        failed(format!("bind the generator's TX socket to {}", called(interface)), &error, "")
     })
 }

@@ -92,7 +92,7 @@ impl CompareReport {
             self.size(comparison, size);
         }
         if comparison.results.is_empty() {
-            self.text.say("\nno trial was finished");
+            self.text.say("\ninterrupted: no trial was finished");
         } else {
             self.text.say("\nVerdict");
             for sentence in verdict::sentences(comparison) {
@@ -100,7 +100,7 @@ impl CompareReport {
             }
             self.text.say(verification(comparison));
         }
-        if comparison.interrupted {
+        if comparison.interrupted && !comparison.results.is_empty() {
             self.text.say("interrupted: the numbers are of the trials that were finished");
         }
         self.json.write(&document(&self.host, testbed, comparison))

@@ -262,6 +262,7 @@ impl EchoReport {
             .collect();
         self.json.write(&json!({
             "schema": "linerate.echo/1",
+            "version": env!("CARGO_PKG_VERSION"),
             "host": json::host(&Host::detect()),
             "link": self.link.as_ref().map(json::link),
             "path": config.path,
@@ -346,9 +347,11 @@ fn what_is_echoed(config: &EngineConfig) -> String {
         let names: Vec<String> = config.ether_types.iter().map(ToString::to_string).collect();
         format!("EtherType {}", names.join(", "))
     };
-    let reply = match config.udp_port {
-        Some(port) => format!("UDP port {port}"),
-        None => "payload behind the Ethernet header".into(),
+    let behind = "payload behind the Ethernet header";
+    let reply = match (config.udp_port, config.link_layer) {
+        (Some(port), false) => format!("UDP port {port}"),
+        (Some(port), true) => format!("UDP port {port} over IP, else {behind}"),
+        (None, _) => behind.into(),
     };
     let transform = match config.transform {
         Transform::Uppercase => "in upper case",

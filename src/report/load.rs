@@ -169,7 +169,11 @@ impl LoadVoice {
         for note in &outcome.notes {
             self.text.say(format!("  {note}"));
         }
-        self.say_rate(outcome);
+        if outcome.offered == 0 && outcome.stopped {
+            self.text.say("\nNOTHING WAS MEASURED: it was ended during the warm-up");
+        } else {
+            self.say_rate(outcome);
+        }
         self.say_frames(outcome);
         self.text.say(format!(
             "  waited {} of at most {} for the last echoes",
@@ -181,6 +185,9 @@ impl LoadVoice {
             self.say_jitter(outcome);
         }
         self.say_waterfall(&finding.waterfall);
+        if outcome.stopped && outcome.offered > 0 {
+            self.text.say("interrupted: this is what was measured until then");
+        }
         for bad in &outcome.evidence {
             if let Some(pcap) = &mut self.pcap {
                 pcap.write(bad.stamp_ns, bad.wire_bytes, &bad.bytes)?;
@@ -238,9 +245,6 @@ impl LoadVoice {
             grouped(outcome.unsent_late),
             grouped(outcome.unsent_refused),
         ));
-        if outcome.offered == 0 && outcome.stopped {
-            self.text.say("NOTHING WAS MEASURED: it was ended during the warm-up");
-        }
         // Every number is one of these; those of which there is none would only make it long.
         let wrong: String = [
             (tally.corrupted, "corrupted"),

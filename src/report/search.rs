@@ -88,10 +88,11 @@ impl SearchReport {
             seconds @ 0..180 => format!("{seconds} s"),
             seconds => format!("{} min", seconds.div_ceil(60)),
         };
-        self.text.say(format!(
-            "  {searches} searches of at most {} s: {time} in all; Ctrl-C ends with what there is",
-            each.as_secs_f64(),
-        ));
+        let many = match searches {
+            1 => format!("one search of at most {time}"),
+            _ => format!("{searches} searches of at most {} s: {time} in all", each.as_secs_f64()),
+        };
+        self.text.say(format!("  {many}; Ctrl-C ends with what there is"));
     }
 
     /// The link's speed, where it has one.
@@ -345,6 +346,9 @@ impl SearchReport {
                 nanoseconds((1e9 * buffer.corrected_s) as u64),
                 nanoseconds((1e9 * buffer.implied_s) as u64),
             ),
+            None if run.result.longest_frames.is_empty() => {
+                "  no buffer time: no repetition was finished".into()
+            }
             None if run.burst_pps.is_none() => "  no buffer time: no burst without loss".into(),
             None if has_throughput => {
                 "  no buffer time: the path forwards as fast as bursts come in".into()

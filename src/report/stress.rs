@@ -1,6 +1,7 @@
 //! What `linerate stress` says: a line a phase, and a table at the end.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -84,6 +85,9 @@ impl StressVoice {
                 self.text.say(format!("  {}: {}", result.phase.name, sentence(found)));
             }
         }
+        if request.base.stop.load(Ordering::Relaxed) {
+            self.text.say("interrupted: phases that were not reached say nothing");
+        }
         let document = self.document(request, run);
         self.json.write(&document)
     }
@@ -100,6 +104,7 @@ impl StressVoice {
             "max_loss_ratio": request.tolerance.loss_ratio,
             "reordering_allowed": request.tolerance.reordered,
             "seed": request.base.seed,
+            "interrupted": request.base.stop.load(Ordering::Relaxed),
             "failed": run.has_failed(),
             "broken": run.broken.as_ref().map(ToString::to_string),
             "phases": run.results.iter().map(phase_json).collect::<Vec<_>>(),

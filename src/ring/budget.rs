@@ -29,8 +29,8 @@ impl MemoryBudget {
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve) {
             Ok(_) => Ok(Reservation { budget: Arc::clone(self), bytes }),
             Err(used) => Err(Error::Usage(format!(
-                "rings of {} would exceed the cap on ring memory: {} of {} are taken; the nearest \
-                 valid value is {}. Raise it with --ring-memory, or take fewer workers or blocks",
+                "rings of {} would exceed the cap on ring memory: {} of {} are taken, {} is left. \
+                 Raise it with --ring-memory, or take fewer workers or blocks",
                 memory(bytes as u64),
                 memory(used as u64),
                 memory(self.limit as u64),
@@ -62,7 +62,7 @@ mod tests {
         let budget = MemoryBudget::new(10 << 20);
         let first = budget.reserve(8 << 20).unwrap();
         let text = budget.reserve(4 << 20).unwrap_err().to_string();
-        assert!(text.contains("8 MiB of 10 MiB") && text.contains("is 2 MiB"), "{text}");
+        assert!(text.contains("8 MiB of 10 MiB") && text.contains("2 MiB is left"), "{text}");
         drop(first);
         assert!(budget.reserve(4 << 20).is_ok());
     }

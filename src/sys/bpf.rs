@@ -9,6 +9,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::failure::failed;
+use super::interface::called;
 use super::xdp::XdpSocket;
 use crate::error::Result;
 
@@ -148,7 +149,7 @@ impl Program {
             }
         };
         Err(failed(
-            format!("attach an XDP program to interface {interface}"),
+            format!("attach an XDP program to {}", called(interface)),
             &error,
             attach_advice(&error),
         ))

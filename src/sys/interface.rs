@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use nix::net::if_::{if_nameindex, if_nametoindex};
+use nix::net::if_::{if_indextoname, if_nameindex, if_nametoindex};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::failure::failed;
@@ -19,6 +19,15 @@ pub fn index_of(name: &str) -> Result<u32> {
         };
         failed(format!("find the interface '{}'", name.escape_debug()), &code.into(), advice)
     })
+}
+
+/// What a message calls the interface with `index`: its name in the calling thread's network
+/// namespace (`SIOCGIFNAME`), or the number where nothing has it any more.
+pub fn called(index: u32) -> String {
+    match if_indextoname(index) {
+        Ok(name) => name.to_string_lossy().into_owned(),
+        Err(_) => format!("interface {index}"),
+    }
 }
 
 /// The names of all interfaces of the calling thread's network namespace, in index order.
@@ -78,6 +87,12 @@ mod tests {
     #[test]
     fn every_network_namespace_has_a_loopback() {
         assert!(index_of("lo").unwrap() > 0);
+    }
+
+    #[test]
+    fn messages_name_interfaces_and_give_the_number_of_one_that_is_gone() {
+        assert_eq!(called(index_of("lo").unwrap()), "lo");
+        assert_eq!(called(u32::MAX >> 1), "interface 2147483647");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use libc::{c_int, socklen_t};
 
 use super::failure::{NEEDS_NET_RAW, failed};
+use super::interface::called;
 use super::mapping::Mapping;
 use super::socket::{self, check};
 use crate::error::Result;
@@ -227,7 +228,7 @@ impl XdpSocket {
                 continue;
             }
             let attempted =
-                format!("bind an AF_XDP socket to queue {queue} of interface {interface}");
+                format!("bind an AF_XDP socket to queue {queue} of {}", called(interface));
             return Err(failed(attempted, &error, bind_advice(&error, queue)));
         }
     }
@@ -352,8 +353,8 @@ fn umem_advice(error: &io::Error) -> &'static str {
 fn bind_advice(error: &io::Error, queue: u32) -> String {
     match error.raw_os_error() {
         Some(libc::EBUSY) => format!(
-            "another AF_XDP socket has queue {queue}: each queue serves one; stop the other one, or \
-             take another queue"
+            "another AF_XDP socket has queue {queue}, and each queue serves one: stop the other \
+             program, or do without AF_XDP here (echo --path ring-v2, load --tx ring)"
         ),
         Some(libc::EINVAL) => format!(
             "the interface has no queue {queue} in use: `ethtool -l` shows how many it has, \

@@ -30,8 +30,13 @@ fn unknown_words_are_named() {
         ("stress -i lo", &["--to"]),
         ("stress --lab --to 02:00:00:00:00:02", &["--to", "--lab"]),
         ("stress --lab --phases sweep,sleep", &["'sleep'", "many-flows"]),
+        ("load --lab --csv -", &["--csv -", "only --json"]),
+        ("load --lab --json x.out --pcap x.out", &["--json and --pcap", "x.out"]),
         ("stress --lab --flows 1", &["--flows"]),
         ("stress --lab --max-loss 2", &["--max-loss"]),
+        ("stress --lab --max-loss -1", &["'-1'", "from 0"]),
+        ("stress --lab --rate -5", &["'-5'", "frames per second"]),
+        ("stress --lab -d -5s", &["'-5s'", "ns, us, ms, s, m, h"]),
     ]);
 }
 
@@ -80,7 +85,7 @@ fn durations_and_counts() {
         ("echo -i lo -n 0", &["'0'", "from 1"]),
         ("echo -i lo -n 0.5", &["'0.5'", "whole number"]),
         ("echo -i lo -n 1e3", &["'1e3'", "k, M, G"]),
-        ("echo -i lo --echo-unchanged -3", &["'-3'"]),
+        ("echo -i lo --echo-unchanged -3", &["'-3'", "10k"]),
         ("tutorial client --interval 0s", &["'0s'", "longer than zero"]),
     ]);
 }
