@@ -32,7 +32,6 @@ use crate::ring::layout::block;
 use crate::ring::xsk::setup::TRANSMIT_MTU_MAX;
 use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
-use crate::sys::offload::Ethtool;
 use crate::sys::packet::{Direction, RingVersion};
 use crate::sys::xdp::XdpSocket;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
@@ -115,7 +114,7 @@ pub struct Facts {
     pub mtu: usize,
     /// Why this process can have no AF_XDP socket, if so.
     pub no_xdp: Option<String>,
-    /// TX queues of the interface that are in use: each has room for one AF_XDP socket.
+    /// TX queues of the interface: each has room for one AF_XDP socket.
     pub transmit_queues: usize,
     /// Whether the interface is of the kind that was measured: a veth pair.
     pub is_veth: bool,
@@ -136,7 +135,7 @@ impl Facts {
             longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
             mtu,
             no_xdp: XdpSocket::open().err().map(|error| error.to_string()),
-            transmit_queues: Ethtool::open()?.transmit_queues_in_use(&link) as usize,
+            transmit_queues: link.transmit_queues as usize,
             is_veth: link.is_veth(),
             cpus: choose_cpus(&[])?.len(),
             workers: config.workers,

@@ -28,7 +28,6 @@ use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
 use crate::sys::link::Link;
-use crate::sys::offload::Ethtool;
 use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
@@ -93,20 +92,13 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<()> {
     let path = config.path;
     let (workers, name) = (config.workers, &link.name);
     let uses_xdp = path.tx == TxName::Xsk || path.rx == RxName::Xsk;
-    if !uses_xdp {
+    let queues = link.transmit_queues as usize;
+    if !uses_xdp || workers <= queues {
         return Ok(());
     }
-    let queues = Ethtool::open()?.transmit_queues_in_use(link) as usize;
-    if workers <= queues {
-        return Ok(());
-    }
-    let more = match link.is_veth() {
-        true => format!("tx {workers} rx {workers}"),
-        false => format!("combined {workers}"),
-    };
     Err(Error::Usage(format!(
         "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP socket, and \
-         it uses {queues}: take fewer --workers, or `ethtool -L {name} {more}`"
+         it has {queues}: take fewer --workers, or `ethtool -L {name} combined {workers}`"
     )))
 }
 

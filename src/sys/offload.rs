@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::failure::failed;
-use super::link::{Link, NAME_BYTES_MAX, NEEDS_NET_ADMIN};
+use super::link::{NAME_BYTES_MAX, NEEDS_NET_ADMIN};
 use crate::error::Result;
 
 /// Commands of uapi/linux/ethtool.h: for each switch, how to ask and how to set.
@@ -25,13 +25,6 @@ const GET_LINK_SETTINGS: u32 = 0x4c;
 const SPEED_UNKNOWN: u32 = u32::MAX;
 
 const GET_DRIVER_INFO: u32 = 0x03;
-const GET_CHANNELS: u32 = 0x3c;
-
-/// 32-bit words of `struct ethtool_channels`, and those that count the queues in use which send: of
-/// their own, and in common with reception.
-const CHANNELS_WORDS: usize = 9;
-const TRANSMIT_COUNT: usize = 6;
-const COMBINED_COUNT: usize = 8;
 
 /// 32-bit words of `struct ethtool_drvinfo`, and the bytes of its `bus_info`.
 const DRIVER_INFO_WORDS: usize = 49;
@@ -173,17 +166,6 @@ impl Ethtool {
         Ok(String::from_utf8_lossy(place).into_owned())
     }
 
-    /// Transmit queues of `link` that are in use: a veth end is made with one for each CPU that there
-    /// could be and uses one of them. Where the driver does not tell, those that it was made with.
-    pub fn transmit_queues_in_use(&self, link: &Link) -> u32 {
-        let mut channels = [0u32; CHANNELS_WORDS];
-        channels[0] = GET_CHANNELS;
-        match self.request(&link.name, &mut channels) {
-            Ok(()) => (channels[TRANSMIT_COUNT] + channels[COMBINED_COUNT]).max(1),
-            Err(_) => link.transmit_queues,
-        }
-    }
-
     /// A request of the form `struct ethtool_value`: command and value in, value out.
     fn value(&self, name: &str, command: u32, value: u32) -> io::Result<u32> {
         let mut words = [command, value];
@@ -196,10 +178,9 @@ impl Ethtool {
     fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
         let start = NonNull::from(words).cast();
         // SAFETY: the commands of this file use `struct ethtool_value` (two words), `struct
-        // ethtool_drvinfo` (49 words: 196 bytes in uapi/linux/ethtool.h), `struct ethtool_channels`
-        // (nine words) or `struct ethtool_link_settings` with three masks of at most 127 words, and
-        // every caller passes an array of at least that length, which lives and is not otherwise
-        // borrowed until return.
+        // ethtool_drvinfo` (49 words: 196 bytes in uapi/linux/ethtool.h) or `struct
+        // ethtool_link_settings` with three masks of at most 127 words, and every caller passes an
+        // array of at least that length, which lives and is not otherwise borrowed until return.
         unsafe { self.request_at(name, start) }
     }
 
