@@ -185,6 +185,11 @@ pub fn nanoseconds(ns: u64) -> String {
     }
 }
 
+/// A duration for people, as [`nanoseconds`].
+pub fn duration(duration: Duration) -> String {
+    nanoseconds(duration.as_nanos().try_into().unwrap_or(u64::MAX))
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -79,19 +79,22 @@ impl ContestantResult {
         Spread::of(rounds.filter_map(|(own, other)| Some(value(own)? / value(other)?)))
     }
 
-    /// The part of `load`'s frames that did not come back intact, over all trials.
+    /// The part of `load`'s frames that did not come back intact: the median over the trials, as for
+    /// the metrics beside it.
     pub fn loss_ratio(&self, load: LoadKind) -> f64 {
-        let sent: u64 = self.of(load).map(|found| found.sent).sum();
-        let intact: u64 = self.of(load).map(|found| found.tally.intact).sum();
-        if sent == 0 { 0.0 } else { 1.0 - intact as f64 / sent as f64 }
+        let losses = self.of(load).map(Observation::loss_ratio);
+        Spread::of(losses).map_or(0.0, |spread| spread.median)
     }
 
-    /// Whether the generator was the limit of the flood in most trials.
+    /// Trials in which the generator was the limit of the flood.
+    pub fn generator_limited_trials(&self) -> usize {
+        self.of(LoadKind::Flood).filter(|found| found.is_generator_limited()).count()
+    }
+
+    /// Whether the generator was the limit of the flood in most trials. Then the median loss is below
+    /// [`KEPT_UP_LOSS`](super::observation::KEPT_UP_LOSS).
     pub fn is_generator_limited(&self) -> bool {
-        let limited = self.trials.iter().filter(|trial| {
-            trial.of(LoadKind::Flood).is_some_and(Observation::is_generator_limited)
-        });
-        2 * limited.count() > self.trials.len()
+        2 * self.generator_limited_trials() > self.trials.len()
     }
 
     /// Frames verified under all loads of all trials.

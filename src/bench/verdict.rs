@@ -189,7 +189,7 @@ fn decides(advantage: Spread) -> bool {
 mod tests {
     use super::*;
     use crate::bench::contestant::Contestant;
-    use crate::bench::observation::Observation;
+    use crate::bench::observation::{KEPT_UP_LOSS, Observation};
     use crate::bench::trial::Trial;
     use crate::engine::config::PathName;
     use crate::engine::wait::Wait;
@@ -306,6 +306,23 @@ mod tests {
         let words = "ring with 900.0 k/s, 3.00 times syscall's (3.00 to 3.00) (by drain, the \
                      generator limits the flood)";
         assert!(text.contains(words), "{text}");
+    }
+
+    #[test]
+    fn where_the_generator_was_the_limit_in_most_trials_the_loss_says_the_same() {
+        // Of 600 thousand sent none is lost, or a quarter.
+        let (kept_up, lost) = ((600, 600), (600, 450));
+        for (flood, is_limited) in [
+            (vec![kept_up, lost, kept_up, lost, kept_up], true),
+            (vec![lost, kept_up, lost, kept_up, lost], false),
+            (vec![kept_up, lost], false),
+            (vec![kept_up, kept_up, lost, kept_up], true),
+        ] {
+            let result = result("ring", &flood, 900, &[9_000]);
+            assert_eq!(result.is_generator_limited(), is_limited, "{flood:?}");
+            let loss = result.loss_ratio(LoadKind::Flood);
+            assert_eq!(loss < KEPT_UP_LOSS, is_limited, "{flood:?}: {loss}");
+        }
     }
 
     #[test]

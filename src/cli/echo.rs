@@ -46,6 +46,9 @@ Paths, each a receive half and a TX half; any two halves make one, as v2+mmsg or
   ring         v3+ring     blocks of frames in, one system call a block out: throughput
   ring-v2      v2+ring     a wake-up a frame: low latency
   ring-mmsg    v3+mmsg     answers sent out of the receive ring itself
+  ring-xsk     v3+xsk      blocks of frames in, AF_XDP for sending only
+  ring-v2-xsk  v2+xsk      a wake-up a frame, AF_XDP for sending only
+  xdp          xsk+xsk     AF_XDP both ways, the received frame itself sent back
 Receive halves:
   v3       TPACKET_V3 ring. A frame waits in its block until the block is full or --block-timeout
            is over
@@ -55,10 +58,15 @@ Receive halves:
            starts when recvfrom returns
   recvmsg  recvmsg, one frame a call, with all of these
   mmsg     recvmmsg, up to --batch frames a call, with all of these
+  xsk      AF_XDP: an XDP program takes what is to be echoed out of the kernel's way, which needs
+           CAP_BPF and CAP_NET_ADMIN; one worker a receive queue, and other queues' frames are not
+           echoed. Checksum state and stamp as with recv; tags are seen
 TX halves:
   ring     TX ring: one copy, upper-cased on the way; one system call a batch
   mmsg     sendmmsg from where the frame was received, upper-cased there; one call a batch
   send     sendto from there, one call a frame
+  xsk      AF_XDP, straight to the driver, past queueing discipline and taps: one copy, none behind
+           the receive half xsk; one call for 32 frames. One worker a TX queue; needs no program
 
 Dropped frames are counted by name; received = forwarded + drops. Ends with exit code 0 on Ctrl-C.";
 
@@ -271,6 +279,7 @@ impl EchoArgs {
             (None, path) => config.path = path.unwrap_or(config.path),
         }
         self.ring.check(config.path)?;
+        self.batching.check(config.path)?;
         config.wait = self.wait.wait(config.wait)?;
         config.batch = self.batching.batch.unwrap_or(config.batch);
         Ok(())
@@ -331,6 +340,19 @@ impl EchoArgs {
         report.summary(&config, &summary)?;
         let failed = !summary.failures.is_empty() || summary.interface_gone;
         Ok(if failed { exit::FAILED } else { exit::OK })
+    }
+}
+
+/// An option, whether it was given, whether the path makes use of it, and which halves do.
+type Use = (&'static str, bool, bool, &'static str);
+
+/// Refuses what `path` would ignore, be it chosen by name or by a profile.
+fn refuse_ignored(options: &[Use], path: PathName) -> Result<()> {
+    match options.iter().find(|(_, given, used, _)| *given && !used) {
+        None => Ok(()),
+        Some((option, _, _, of)) => {
+            Err(Error::Usage(format!("{option} is for {of}, and the path is {path}")))
+        }
     }
 }
 

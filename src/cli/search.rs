@@ -70,8 +70,8 @@ Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
 /// What all three work on.
 #[derive(Args, Debug)]
 pub struct SubjectArgs {
-    /// Packet paths as in `compare`, each with @spin or @adaptive if asked for, with commas; `all`
-    /// for every preset. The default: the path for throughput, and the plain one
+    /// Packet paths or profiles as in `compare`, each with @WAIT or @PROFILE if asked for, with
+    /// commas; `all` for every preset. The default: the path for throughput, and the plain one
     #[arg(long, value_name = "LIST", default_value = "ring,syscall")]
     paths: Contestants,
 

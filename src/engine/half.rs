@@ -36,6 +36,12 @@ pub trait RxHalf {
 
     /// Most frames of one batch.
     fn batch_frames_max(&self) -> usize;
+
+    /// Whether nothing can arrive before the half was looked at again, so that no arrival ends a sleep.
+    #[inline]
+    fn is_starved(&self) -> bool {
+        false
+    }
 }
 
 /// Frames on loan.

@@ -25,7 +25,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::Geometry;
 use crate::ring::setup::{RingChoice, Rings, RxRing, TxRingSocket};
 use crate::ring::tx::TxRing;
-use crate::ring::xsk::setup::{TRANSMIT_FRAMES, XskChoice, XskSocket, XskTransmitSocket};
+use crate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::interface::called;
@@ -200,19 +200,11 @@ fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet
 
 /// Opens an AF_XDP socket that only sends.
 fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<XskTransmitSocket> {
-    // One batch is filled while the kernel still has the one before it.
-    let frames = (2 * plan.batch).next_power_of_two().clamp(TRANSMIT_FRAMES, FRAMES_MAX);
-    let choice = XskChoice {
-        frames: Some(frames),
-        ..XskChoice::new(plan.interface, plan.queue, plan.rings.mtu)
-    };
+    let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu).for_batches(plan.batch);
     let opened = XskTransmitSocket::open(&choice, &plan.budget)?;
     notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
     Ok(opened)
 }
-
-/// 2 MiB for a socket that only sends: locked memory is limited for ordinary users.
-const FRAMES_MAX: usize = 1024;
 
 fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
     let how = if zero_copy { "zero-copy" } else { "the kernel copies" };

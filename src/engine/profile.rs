@@ -29,11 +29,11 @@ use super::wait::{SPIN, Wait};
 use crate::error::Result;
 use crate::ring::geometry::{GeometryChoice, slot_for};
 use crate::ring::layout::block;
-use crate::ring::xsk::setup::TRANSMIT_MTU_MAX;
+use crate::ring::xsk::setup::{TRANSMIT_MTU_MAX, XskChoice, XskTransmitSocket};
 use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
+use crate::sys::offload::Ethtool;
 use crate::sys::packet::{Direction, RingVersion};
-use crate::sys::xdp::XdpSocket;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
@@ -112,9 +112,9 @@ pub struct Facts {
     pub longest: usize,
     /// The interface's MTU in bytes.
     pub mtu: usize,
-    /// Why this process can have no AF_XDP socket, if so.
+    /// Why this process can have no AF_XDP socket that sends, if so: privilege, or locked memory.
     pub no_xdp: Option<String>,
-    /// TX queues of the interface: each has room for one AF_XDP socket.
+    /// TX queues of the interface that are in use: each has room for one AF_XDP socket.
     pub transmit_queues: usize,
     /// Whether the interface is of the kind that was measured: a veth pair.
     pub is_veth: bool,
@@ -131,11 +131,13 @@ impl Facts {
         let link = Links::open()?.by_name(&config.interface)?;
         let mtu = link.mtu as usize;
         let of_mtu = mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
+        let socket =
+            XskChoice::new(link.index, 0, mtu.min(TRANSMIT_MTU_MAX)).for_batches(BATCH_FRAMES);
         Ok(Facts {
             longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
             mtu,
-            no_xdp: XdpSocket::open().err().map(|error| error.to_string()),
-            transmit_queues: link.transmit_queues as usize,
+            no_xdp: XskTransmitSocket::try_out(&socket).err().map(|error| error.to_string()),
+            transmit_queues: Ethtool::open()?.queues(&link)?.transmit as usize,
             is_veth: link.is_veth(),
             cpus: choose_cpus(&[])?.len(),
             workers: config.workers,

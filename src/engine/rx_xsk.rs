@@ -67,6 +67,11 @@ impl RxHalf for RxXsk {
     fn batch_frames_max(&self) -> usize {
         self.ring.batch_frames_max()
     }
+
+    #[inline]
+    fn is_starved(&self) -> bool {
+        self.ring.is_starved()
+    }
 }
 
 /// Frames of the UMEM on loan.

@@ -28,6 +28,7 @@ use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
 use crate::sys::link::Link;
+use crate::sys::offload::{Ethtool, Queues};
 use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
@@ -87,31 +88,46 @@ fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>>
     Ok(Some(Arc::new(redirect)))
 }
 
-/// An AF_XDP socket has a queue for itself, so that many workers need that many queues.
-fn check_queues(config: &EngineConfig, link: &Link) -> Result<()> {
+/// An AF_XDP socket has a queue for itself, so that many workers need that many queues. Returns what
+/// there is to say of queues that no worker has.
+fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
     let path = config.path;
     let (workers, name) = (config.workers, &link.name);
-    let uses_xdp = path.tx == TxName::Xsk || path.rx == RxName::Xsk;
-    let queues = link.transmit_queues as usize;
-    if !uses_xdp || workers <= queues {
-        return Ok(());
+    if path.tx != TxName::Xsk && path.rx != RxName::Xsk {
+        return Ok(None);
     }
-    Err(Error::Usage(format!(
-        "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP socket, and \
-         it has {queues}: take fewer --workers, or `ethtool -L {name} combined {workers}`"
-    )))
+    let Queues { receive, transmit } = Ethtool::open()?.queues(link)?;
+    let used = [(path.rx == RxName::Xsk, receive), (path.tx == TxName::Xsk, transmit)];
+    for (_, queues) in used.into_iter().filter(|(is_used, _)| *is_used) {
+        if workers > queues as usize {
+            return Err(Error::Usage(format!(
+                "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP \
+                 socket, and it has {queues}: take fewer --workers, or `ethtool -L {name} combined \
+                 {workers}`"
+            )));
+        }
+    }
+    let left_over = path.rx == RxName::Xsk && receive as usize > workers;
+    Ok(left_over.then(|| {
+        format!(
+            "WARNING: {name} has {receive} receive queues and {workers} of them a worker: what arrives \
+             on the others goes to the kernel and is not answered; `ethtool -L {name} combined \
+             {workers}` leaves none, or take more --workers"
+        )
+    }))
 }
 
 impl Starter<'_> {
     /// Starts all workers on `cpus` in turn; on an error none is left running.
     pub fn start_all(&self, cpus: &[usize]) -> Result<(Vec<Worker>, Vec<String>)> {
-        check_queues(self.config, self.link)?;
+        let queues = check_queues(self.config, self.link)?;
         let redirect = redirect(self.config, self.link)?;
         let mut workers = Vec::new();
         let mut notes = self.config.reasons.clone();
         if let Some(redirect) = &redirect {
             notes.push(format!("XDP program attached, mode {}", redirect.mode().name()));
         }
+        notes.extend(queues);
         notes.push(self.config.wait.note());
         if self.config.wait == Wait::Spin && self.config.workers > cpus.len() {
             notes.push(format!(
@@ -211,8 +227,7 @@ impl Starter<'_> {
                 receive: with_longest(config.receive_ring),
                 transmit: with_longest(config.transmit_ring),
                 mtu,
-                // Both halves share a socket.
-                copy_hints: false,
+                ..RingChoice::default()
             },
             budget: Arc::clone(&self.budget),
             frame_bytes_max: longest.unwrap_or(mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES),

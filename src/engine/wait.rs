@@ -38,6 +38,7 @@
 use std::time::Duration;
 
 use crate::sys::epoll::Epoll;
+use crate::units::duration;
 
 /// How a worker waits for frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +71,8 @@ impl Wait {
             Wait::Epoll => "wait epoll: sleeps as soon as nothing is left".into(),
             Wait::Spin => "wait spin: never sleeps, takes a whole CPU for each worker".into(),
             Wait::Adaptive(spin) => {
-                format!("wait adaptive: spins for {spin:?} after the last frame, then sleeps")
+                let spin = duration(spin);
+                format!("wait adaptive: spins for {spin} after the last frame, then sleeps")
             }
         }
     }

@@ -59,6 +59,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// limit while the kernel takes none of them, as when the link is down.
 const SLEEP_WITH_QUEUE: Duration = Duration::from_millis(1);
 const SLEEP_WITH_STUCK_QUEUE_MAX: Duration = Duration::from_millis(64);
+/// How long a sleep lasts at most that no arrival can end.
+const SLEEP_STARVED: Duration = Duration::from_millis(1);
 /// How long the end of a run waits for the kernel to take the last answers.
 const FLUSH_MAX: Duration = Duration::from_millis(100);
 
@@ -95,7 +97,11 @@ fn serve<R: RxHalf, T: TxHalf>(
     while !control.stopping() {
         let has_error = match step {
             Step::Sleep => {
-                let longest = if tx.in_flight() > 0 { sleep_with_queue } else { SLEEP_MAX };
+                let longest = match tx.in_flight() {
+                    _ if rx.is_starved() => SLEEP_STARVED,
+                    0 => SLEEP_MAX,
+                    _ => sleep_with_queue,
+                };
                 let woken = epoll.wait(longest.min(reporter.interval))?;
                 state.counters.wakeups += 1;
                 woken.error

@@ -173,6 +173,9 @@ pub struct LoadConfig {
     pub stop: Arc<AtomicBool>,
 }
 
+/// Frames sent with one kick, if nothing else is asked for.
+pub const BATCH_FRAMES: usize = 64;
+
 impl LoadConfig {
     /// 64-byte frames of the local experimental EtherType over a V3 ring, upper-cased in return.
     pub fn new(
@@ -197,7 +200,7 @@ impl LoadConfig {
             version: RingVersion::V3,
             receive: GeometryChoice::default(),
             transmit: GeometryChoice::default(),
-            batch: 64,
+            batch: BATCH_FRAMES,
             spin: Duration::from_millis(2),
             pause_max: Duration::ZERO,
             answer_timeout: Duration::from_millis(100),

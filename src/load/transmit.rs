@@ -5,17 +5,16 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::plan::LoadConfig;
+use super::plan::{BATCH_FRAMES, LoadConfig};
 use crate::error::Result;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::setup::TxRingSocket;
 use crate::ring::tx::{Settled, TxRing};
-use crate::ring::xsk::setup::TRANSMIT_MTU_MAX;
+use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::interface::called;
 use crate::sys::link::Link;
 use crate::sys::packet::{PacketSocket, RingVersion, SendBatch, SocketType};
-use crate::sys::xdp::XdpSocket;
 
 mod umem;
 
@@ -43,11 +42,13 @@ impl TxChoice {
 
     /// The fastest one for `senders` on an interface, of those that were measured there. Over a veth pair
     /// an AF_XDP socket sends 1.2 times what a TX ring does (docs/performance.md); it takes a queue for
-    /// itself, so it is chosen for one sender only, where the frames of the MTU fit its UMEM. On a NIC
-    /// nothing was measured, and a driver with zero-copy would reconfigure its queue for it.
+    /// itself, so it is chosen for one sender only, where the frames of the MTU fit its UMEM and the
+    /// process may lock the memory for it. On a NIC nothing was measured.
     pub fn best_on(link: &Link, senders: usize) -> TxChoice {
-        let fits = link.is_veth() && senders == 1 && link.mtu as usize <= TRANSMIT_MTU_MAX;
-        if fits && XdpSocket::open().is_ok() { TxChoice::Xsk } else { TxChoice::ANYWHERE }
+        let is_measured = link.is_veth() && senders == 1;
+        let choice = XskChoice::new(link.index, 0, link.mtu as usize).for_batches(BATCH_FRAMES);
+        let may_be_had = || XskTransmitSocket::try_out(&choice).is_ok();
+        if is_measured && may_be_had() { TxChoice::Xsk } else { TxChoice::ANYWHERE }
     }
 
     /// The name on the command line and in reports.

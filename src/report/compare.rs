@@ -121,7 +121,7 @@ impl CompareReport {
             self.text.say(load_table(comparison, &results, load).to_string());
             if load == LoadKind::Flood && results.iter().any(|r| r.is_generator_limited()) {
                 self.text.say(
-                    "  >= the generator was the limit: the engine kept up with it, and can do more",
+                    "  >= the generator was the limit, in most trials: the engine kept up with it",
                 );
             }
         }
@@ -280,11 +280,15 @@ fn micros_spread(Spread { median, min, max, .. }: Spread) -> String {
 }
 
 /// What should not have been: frames lost where nothing was to overflow, a generator that was the limit
-/// without being asked to, frames that the engine dropped by name.
+/// without being asked to, or of some floods only, frames that the engine dropped by name.
 fn oddities(result: &ContestantResult) -> String {
     let sum =
         |load: LoadKind, count: fn(&Observation) -> u64| result.of(load).map(count).sum::<u64>();
     let mut parts = Vec::new();
+    let (limited, of) = (result.generator_limited_trials(), result.trials.len());
+    if (1..of).contains(&limited) {
+        parts.push(format!("the generator was the limit of the flood in {limited} of {of} trials"));
+    }
     for load in [LoadKind::Ping, LoadKind::Window, LoadKind::Light, LoadKind::Half] {
         let lost = sum(load, |found| found.lost);
         if lost > 0 {
@@ -292,7 +296,6 @@ fn oddities(result: &ContestantResult) -> String {
         }
         let behind = sum(load, |found| found.behind_schedule.into());
         if behind > 0 {
-            let of = result.trials.len();
             parts.push(format!("at {load} the generator was late in {behind} of {of} trials"));
         }
     }

@@ -26,7 +26,7 @@ use crate::stats::latency::{LADDER, Latency};
 use crate::stats::waterfall::Waterfall;
 use crate::sys::host::Host;
 use crate::sys::link::Link;
-use crate::units::{nanoseconds, rate};
+use crate::units::{self, nanoseconds, rate};
 
 /// Files that a load writes, all opened before it runs.
 #[derive(Debug, Default)]
@@ -177,8 +177,8 @@ impl LoadVoice {
         self.say_frames(outcome);
         self.text.say(format!(
             "  waited {} of at most {} for the last echoes",
-            time(outcome.drained),
-            time(request.drain),
+            units::duration(outcome.drained),
+            units::duration(request.drain),
         ));
         if outcome.latencies.service.count() > 0 {
             self.text.say(latency_table(outcome, request.breakdown));
@@ -377,12 +377,16 @@ impl Audience for LoadVoice {
         self.text.say(format!("linerate load: {} to {}{station}", here.link.name, request.reach));
         self.text.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
         let measured = match (request.limits.duration, request.limits.count) {
-            (Some(most), Some(count)) => format!("{} frames or {}", grouped(count), time(most)),
+            (Some(most), Some(count)) => {
+                format!("{} frames or {}", grouped(count), units::duration(most))
+            }
             (None, Some(count)) => format!("{} frames", grouped(count)),
-            (duration, None) => time(duration.unwrap_or_default()),
+            (duration, None) => units::duration(duration.unwrap_or_default()),
         };
-        self.text
-            .say(format!("  measured for {measured} after a warm-up of {}", time(request.warm_up)));
+        self.text.say(format!(
+            "  measured for {measured} after a warm-up of {}",
+            units::duration(request.warm_up)
+        ));
         match (request.flows, request.reach.is_udp()) {
             (1, _) => {}
             (flows, true) => self.text.say(format!("  {flows} flows by UDP source port")),
@@ -493,10 +497,6 @@ fn sizes(sizes: &Sizes) -> String {
         }
         _ => format!("{sizes} B (4 B less at the socket)"),
     }
-}
-
-fn time(duration: Duration) -> String {
-    nanoseconds(duration.as_nanos().try_into().unwrap_or(u64::MAX))
 }
 
 fn bits(per_second: f64) -> String {

@@ -111,7 +111,8 @@ impl Program {
         // The same again, with an ear for the reasons; nothing is gained if it passes now.
         let _ = load(instructions, &mut words);
         let words = String::from_utf8_lossy(&words);
-        let last = words.trim_end_matches('\0').lines().rev().take(3).collect::<Vec<_>>();
+        let words: Vec<&str> = words.trim_end_matches('\0').lines().collect();
+        let last = &words[words.len().saturating_sub(3)..];
         let mut advice = advice(&error).to_string();
         if advice.is_empty() && !last.is_empty() {
             advice = format!("the kernel's verifier says: {}", last.join("; "));

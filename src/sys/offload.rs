@@ -1,4 +1,4 @@
-//! What an interface computes or cuts for the kernel, by the ethtool ioctls.
+//! What an interface computes or cuts for the kernel, and its queues, by the ethtool ioctls.
 //!
 //! Offloads decide what a packet socket sees: with them a UDP frame over veth carries only half of
 //! its checksum, and a TCP stream arrives as frames of up to 64 KiB.
@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::failure::failed;
-use super::link::{NAME_BYTES_MAX, NEEDS_NET_ADMIN};
+use super::link::{Link, NAME_BYTES_MAX, NEEDS_NET_ADMIN};
 use crate::error::Result;
 
 /// Commands of uapi/linux/ethtool.h: for each switch, how to ask and how to set.
@@ -20,6 +20,11 @@ const TCP_SEGMENTATION: (u32, u32) = (0x1e, 0x1f);
 const GENERIC_SEGMENTATION: (u32, u32) = (0x23, 0x24);
 const GENERIC_RECEIVE: (u32, u32) = (0x2b, 0x2c);
 const GET_LINK_SETTINGS: u32 = 0x4c;
+
+const GET_CHANNELS: u32 = 0x3c;
+
+/// 32-bit words of `struct ethtool_channels`: command, four maxima, four counts.
+const CHANNELS_WORDS: usize = 9;
 
 /// The speed that means that nobody knows (`SPEED_UNKNOWN`).
 const SPEED_UNKNOWN: u32 = u32::MAX;
@@ -60,6 +65,15 @@ impl Offloads {
         generic_segmentation: false,
         generic_receive: false,
     };
+}
+
+/// Queues of an interface that are in use; it may have been made with more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// Those that receive.
+    pub receive: u32,
+    /// Those that transmit.
+    pub transmit: u32,
 }
 
 /// The ethtool ioctls in the network namespace of the thread that opened this.
@@ -156,6 +170,26 @@ impl Ethtool {
         Ok(Some(settings[1]).filter(|&speed| speed != SPEED_UNKNOWN && speed != 0))
     }
 
+    /// The queues of `link` that are in use, which `ethtool -L` changes. Where the driver does not tell
+    /// (veth before Linux 5.13), those that it was made with.
+    pub fn queues(&self, link: &Link) -> Result<Queues> {
+        let mut words = [0u32; CHANNELS_WORDS];
+        words[0] = GET_CHANNELS;
+        match self.request(&link.name, &mut words) {
+            Ok(()) => {
+                let [.., receive, transmit, _other, combined] = words;
+                Ok(Queues { receive: receive + combined, transmit: transmit + combined })
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Ok(Queues { receive: link.receive_queues, transmit: link.transmit_queues })
+            }
+            Err(error) => {
+                let attempted = format!("read how many queues {} uses", link.name);
+                Err(failed(attempted, &error, advice(&error)))
+            }
+        }
+    }
+
     /// Where the interface `name` is on its bus, as in `0000:03:00.0`; empty for virtual ones.
     pub fn bus_place(&self, name: &str) -> io::Result<String> {
         let mut info = [0u32; DRIVER_INFO_WORDS];
@@ -178,9 +212,10 @@ impl Ethtool {
     fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
         let start = NonNull::from(words).cast();
         // SAFETY: the commands of this file use `struct ethtool_value` (two words), `struct
-        // ethtool_drvinfo` (49 words: 196 bytes in uapi/linux/ethtool.h) or `struct
-        // ethtool_link_settings` with three masks of at most 127 words, and every caller passes an
-        // array of at least that length, which lives and is not otherwise borrowed until return.
+        // ethtool_channels` (nine), `struct ethtool_drvinfo` (49 words: 196 bytes in
+        // uapi/linux/ethtool.h) or `struct ethtool_link_settings` with three masks of at most 127
+        // words, and every caller passes an array of at least that length, which lives and is not
+        // otherwise borrowed until return.
         unsafe { self.request_at(name, start) }
     }
 

@@ -189,7 +189,7 @@ fn a_ring_that_cannot_be_made_is_an_error_that_names_the_cause() {
     if namespaces_allowed() {
         let _alone = alone();
         let ended = run_cramped(&[]);
-        ended.expect(1).says(&["packet rings", "ENOMEM", "193 MiB"]);
+        ended.expect(1).says(&["packet rings", "ENOMEM", "192 MiB"]);
     }
 }
 

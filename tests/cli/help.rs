@@ -2,6 +2,7 @@
 
 use clap::{Command, CommandFactory};
 use linerate::cli::Cli;
+use linerate::engine::names::{PathName, RxName, TxName};
 
 use crate::program::{linerate, run};
 
@@ -55,6 +56,12 @@ fn help_explains_the_paths_and_what_syscall_cannot_see() {
         }
         for limit in ["VLAN tag", "checksum state", "kernel stamp"] {
             assert!(text.contains(limit), "{command}: no '{limit}' in {text}");
+        }
+        let presets = PathName::PRESETS.map(|(name, _)| name);
+        let halves = RxName::ALL.map(RxName::name).into_iter().chain(TxName::ALL.map(TxName::name));
+        for name in presets.into_iter().chain(halves) {
+            let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '-'));
+            assert!(words.any(|word| word == name), "{command}: no '{name}' in {text}");
         }
     }
     let echo = help(&["echo".to_string()]);

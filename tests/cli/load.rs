@@ -49,7 +49,7 @@ fn a_load_is_one_document_on_stdout_and_text_on_stderr() {
     assert_eq!(document["asked_pps"], 5000.0);
     assert_eq!(document["stopped"], false);
     assert_eq!(count(field(&document, "frames"), "foreign"), 0, "{document:#}");
-    assert_eq!((text(&document, "tx"), text(&document, "rx")), ("ring", "v2"));
+    assert_eq!((text(&document, "tx"), text(&document, "rx")), ("xsk", "v2"));
     assert!(field(&document, "until_kernel_stamp_ns").is_null());
 }
 

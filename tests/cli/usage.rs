@@ -143,6 +143,14 @@ fn contradictions_are_explained() {
         ("echo -i lo --force --ethertype ip,arp", &["arp", "neighbours"]),
         ("echo -i lo --force --reply udp --ethertype pae", &["--reply udp", "ip, ipv6 or all"]),
         ("echo -i lo --force --path syscall --blocks 4", &["--blocks", "--rx v3", "syscall"]),
+        (
+            "echo -i lo --force --path ring-xsk --sndbuf 1MiB",
+            &["--sndbuf", "--tx ring, mmsg and send", "ring-xsk"],
+        ),
+        (
+            "echo -i lo --force --path v2+xsk --qdisc-bypass on",
+            &["--qdisc-bypass", "past the queueing discipline", "ring-v2-xsk"],
+        ),
         ("echo -i lo --force --block-timeout 2ms", &["--block-timeout", "--rx v3", "v2+mmsg"]),
         ("compare -i lo --dut-interface lo", &["both lo", "two are needed"]),
     ]);
@@ -175,10 +183,10 @@ fn rings_that_the_kernel_would_refuse_name_the_rule_and_the_nearest_value() {
 #[test]
 fn the_cap_on_ring_memory_names_what_is_asked_and_what_is_left() {
     refused(&[
-        ("echo -i lo --force --path ring --blocks 4096", &["513 MiB", "256 MiB", "--ring-memory"]),
+        ("echo -i lo --force --path ring --blocks 4096", &["512 MiB", "256 MiB", "--ring-memory"]),
         (
             "echo -i lo --force --path ring --ring-memory 1MiB",
-            &["5 MiB", "of 1 MiB", "--ring-memory"],
+            &["4 MiB", "of 1 MiB", "--ring-memory"],
         ),
     ]);
 }

@@ -260,6 +260,27 @@ fn frames_that_nobody_takes_go_back_and_a_starved_fill_ring_shows() {
 }
 
 #[test]
+fn who_sends_all_frames_is_starved_until_one_is_completed() {
+    let (mut receive, mut forward, mut kernel) = FakeXsk::receiving(8, 2048, 8);
+    (0..8).for_each(|n| assert!(kernel.deliver(&frame(n))));
+    assert!(!receive.is_starved(), "what has arrived can be lent");
+    let mut batch = receive.lend().unwrap();
+    for one in batch.frames() {
+        let length = one.bytes().len();
+        forward.post(one.take(), 256, length);
+    }
+    drop(batch);
+    forward.kick(|| kernel.kick(&mut Vec::new(), |_| XskFate::InDriver)).unwrap();
+    assert_eq!((forward.settle().frames, forward.in_flight()), (8, 0), "nothing is queued");
+    assert!(receive.lend().is_none() && receive.is_starved());
+    assert!(!kernel.deliver(&frame(8)), "there is no frame for it");
+    kernel.complete(1, false);
+    assert!(receive.lend().is_none() && !receive.is_starved());
+    assert!(kernel.deliver(&frame(9)));
+    assert_eq!(receive.lend().unwrap().len(), 1);
+}
+
+#[test]
 fn addresses_that_cannot_be_are_never_lent() {
     let (mut receive, _forward, mut kernel) = FakeXsk::receiving(8, 2048, 8);
     kernel.deliver_hostile(u64::MAX, 60);
@@ -272,4 +293,21 @@ fn addresses_that_cannot_be_are_never_lent() {
     assert_eq!(lengths, [60, 0], "a frame once, and one that would run over its chunk is empty");
     drop(batch);
     assert_eq!(receive.strays(), 3);
+}
+
+#[test]
+fn what_a_look_for_room_finds_sent_is_in_flight_until_it_is_settled() {
+    let (mut ring, mut kernel) = FakeXsk::sending(32, 2048, 1500);
+    let mut sent = Vec::new();
+    commit_all(&mut ring, 0..8);
+    let mut fates = [XskFate::Complete, XskFate::Full, XskFate::Full].into_iter();
+    let (result, _) = kick(&mut ring, &mut kernel, &mut sent, |_| fates.next().unwrap());
+    assert_eq!(result.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    // The last one finds its place only because the first one was sent.
+    commit_all(&mut ring, 8..33);
+    assert_eq!((ring.in_flight(), ring.uncompleted()), (33, 0));
+    assert_eq!((ring.settle().frames, ring.in_flight()), (1, 32));
+    kick(&mut ring, &mut kernel, &mut sent, |_| XskFate::Complete).0.unwrap();
+    assert_eq!((ring.settle().frames, ring.in_flight()), (32, 0));
+    assert_eq!(sent, frames(0..33));
 }

@@ -61,9 +61,11 @@ fn set_mtu(served: &mut Served, mtu: u32) -> Result<(), Failed> {
     let told =
         |event: &EngineEvent| matches!(event, EngineEvent::MtuChanged { mtu: now } if *now == mtu);
     served.poll_until("the MTU changes", told)?;
-    // A worker that spins or is never out of frames looks up every millisecond.
-    std::thread::sleep(Duration::from_millis(20));
-    Ok(())
+    // A worker that spins or is never out of frames looks up every millisecond that it gets a CPU for.
+    // Of its reports from now on, the second is of after a look.
+    let is_report = |event: &EngineEvent| matches!(event, EngineEvent::Snapshot { .. });
+    while served.engine.poll(Duration::ZERO)?.iter().any(is_report) {}
+    (0..2).try_for_each(|_| served.poll_until("a worker reports", is_report))
 }
 
 fn lowered(path: PathName) -> Result<(), Failed> {
@@ -73,7 +75,10 @@ fn lowered(path: PathName) -> Result<(), Failed> {
 }
 
 fn lowered_with(path: PathName, wait: Wait) -> Result<(), Failed> {
-    let mut served = serve(path, |config| config.wait = wait)?;
+    let mut served = serve(path, |config| {
+        config.wait = wait;
+        config.interval = Duration::from_millis(10);
+    })?;
     let long = numbered(1, 1514);
     served.client.exchange(&[&long], &[answer(&long)])?;
     // A veth takes frames of its MTU and a tag; the kernel sends none beyond the MTU.

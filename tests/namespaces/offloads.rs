@@ -1,7 +1,8 @@
 //! Offloads and speed by ethtool.
 
 use libtest_mimic::Failed;
-use linerate::sys::offload::{Ethtool, Offloads};
+use linerate::sys::link::Links;
+use linerate::sys::offload::{Ethtool, Offloads, Queues};
 
 use crate::check::{Test, test};
 use crate::links::pair_with_mtu;
@@ -12,6 +13,7 @@ pub fn tests() -> Vec<Test> {
         test("offloads: without checksums there is no segmentation", dependence),
         test("offloads: an unknown interface is an error that says so", unknown),
         test("offloads: speed of veth is 10 Gb/s, of loopback nothing", speed),
+        test("offloads: queues in use are told, or those that there are", queues),
     ]
 }
 
@@ -68,6 +70,20 @@ fn speed() -> Result<(), Failed> {
         let ethtool = Ethtool::open()?;
         assert_eq!(ethtool.megabits_per_second("near0")?, Some(10_000));
         assert_eq!(ethtool.megabits_per_second("lo")?, None);
+        Ok(())
+    })??;
+    Ok(())
+}
+
+fn queues() -> Result<(), Failed> {
+    let pair = pair_with_mtu(1500)?;
+    pair.near_namespace.run(|| -> Result<(), Failed> {
+        let ethtool = Ethtool::open()?;
+        assert_eq!(ethtool.queues(&pair.near)?, Queues { receive: 2, transmit: 2 });
+        // Loopback does not tell.
+        let loopback = Links::open()?.by_name("lo")?;
+        assert_eq!(ethtool.queues(&loopback)?, Queues { receive: 1, transmit: 1 });
+        assert!(ethtool.queues(&pair.far).is_err(), "it is in another namespace");
         Ok(())
     })??;
     Ok(())

@@ -4,8 +4,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use linerate::engine::names::PathName;
+use linerate::engine::pool::Engine;
+use linerate::engine::profile::{Asked, Profile, tune};
 use linerate::error::Error;
 use linerate::lab::{Lab, LabConfig, Side};
+use linerate::load::transmit::TxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::tx::Settled;
 use linerate::ring::xsk::Dropped;
@@ -19,6 +23,7 @@ use linerate::sys::xdp::{CopyMode, XdpSocket};
 use crate::check::{Test, eventually, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
 use crate::parts::Part;
+use crate::served::config;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -28,6 +33,10 @@ pub fn tests() -> Vec<Test> {
         test("xsk: a link that is down refuses, and sending goes on when it is up", link),
         test("xsk: what was withdrawn is never sent", withdrawn),
         test("xsk: each queue serves one socket, and is soon free again", queues),
+        test(
+            "xsk: too many workers are refused, and queues without one are named",
+            queues_and_workers,
+        ),
         test("xsk: zero-copy is refused where the driver has none", zero_copy),
         test("xsk: an ordinary user sends, and hears what is not for them", || {
             Part::OrdinaryXsk.run()
@@ -272,6 +281,36 @@ pub fn as_an_ordinary_user() -> Result<(), Failed> {
     open(&lab.generator)?;
     refused_as_unprivileged(SocketMap::create(1).err().ok_or("a map without privilege")?);
     refused_as_unprivileged(Program::load(&pass_all()).err().ok_or("a program without it")?);
+    let chosen = || -> Result<_, Failed> {
+        let mut config = config(&lab, PathName::RING, |_| {});
+        tune(&mut config, Profile::Balanced, Asked::default())?;
+        Ok((TxChoice::best_on(&lab.generator.link, 1), config.path, config.reasons.join("\n")))
+    };
+    let (half, path, said) = chosen()?;
+    assert_eq!((half, path), (TxChoice::Xsk, PathName::RING_V2_XSK), "{said}");
+    // What was usual before Linux 5.16: too little for a batch in flight and one being filled.
+    rlimit_memlock(64 << 10)?;
+    let (half, path, said) = chosen()?;
+    assert_eq!((half, path), (TxChoice::Ring, PathName::RING_V2), "{said}");
+    assert!(said.contains("not ring-v2-xsk") && said.contains("RLIMIT_MEMLOCK"), "{said}");
+    Ok(())
+}
+
+fn queues_and_workers() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig { queues: 2, ..LabConfig::default() })?;
+    for path in [PathName::RING_XSK, PathName::XDP] {
+        let crowd = config(&lab, path, |config| config.workers = 3);
+        let refused = Engine::start(&crowd).err().ok_or("three sockets on two queues")?;
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("and it has 2"), "{refused}");
+    }
+    let few = |path| Engine::start(&config(&lab, path, |_| {}));
+    let warned = |engine: &Engine| engine.notes().iter().any(|note| note.contains("WARNING"));
+    assert!(!warned(&few(PathName::RING_XSK)?), "it receives from all queues");
+    if let Some(engine) = privileged(few(PathName::XDP))? {
+        let notes = engine.notes().join("\n");
+        assert!(notes.contains("has 2 receive queues and 1 of them a worker"), "{notes}");
+    }
     Ok(())
 }
 

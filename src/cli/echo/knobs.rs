@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::refuse_ignored;
 use crate::engine::config::PathName;
 use crate::engine::names::{RxName, TxName};
 use crate::engine::profile::Asked;
@@ -13,16 +14,16 @@ use crate::units::{FrameSize, parse_memory};
 /// Which path: a preset or a pair, and either half by itself.
 #[derive(Args, Debug)]
 pub struct PathArgs {
-    /// Packet path: auto, syscall, mmsg, ring, ring-v2, ring-mmsg, or a pair such as v2+mmsg (see
-    /// below); auto takes what suits the profile and says why
+    /// Packet path: auto, syscall, mmsg, ring, ring-v2, ring-mmsg, ring-xsk, ring-v2-xsk, xdp, or a
+    /// pair such as v2+mmsg (see below); auto takes what suits the profile and says why
     #[arg(long, value_name = "PATH", default_value = "auto")]
     path: PathArg,
 
-    /// Receive half instead of the path's: v3, v2, recv, recvmsg or mmsg
+    /// Receive half instead of the path's: v3, v2, recv, recvmsg, mmsg or xsk
     #[arg(long, value_name = "HALF")]
     rx: Option<RxName>,
 
-    /// TX half instead of the path's: ring, mmsg or send
+    /// TX half instead of the path's: ring, mmsg, send or xsk
     #[arg(long, value_name = "HALF")]
     tx: Option<TxName>,
 }
@@ -57,8 +58,8 @@ impl FromStr for PathArg {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Batches, buffers and sending")]
 pub struct BatchArgs {
-    /// Most frames taken at once: by v2 from its ring, by mmsg in one call. (v3 takes a block)
-    /// [default: 64; with --profile latency: 16]
+    /// Most frames taken at once: by v2 and xsk from their rings, by mmsg in one call. (v3 takes a
+    /// block, recv and recvmsg a frame) [default: 64; with --profile latency: 16]
     #[arg(long, value_name = "N", value_parser = parse_batch)]
     pub batch: Option<usize>,
 
@@ -67,11 +68,13 @@ pub struct BatchArgs {
     #[arg(long, value_name = "BYTES", value_parser = parse_max_frame)]
     pub max_frame: Option<FrameSize>,
 
-    /// on: send past the queueing discipline, straight to the driver, which no tap sees
-    #[arg(long, value_enum, value_name = "on|off", default_value_t = Switch::Off)]
-    qdisc_bypass: Switch,
+    /// on: send past the queueing discipline, straight to the driver, which no tap sees; the TX half
+    /// xsk always does [default: off]
+    #[arg(long, value_enum, value_name = "on|off")]
+    qdisc_bypass: Option<Switch>,
 
-    /// Send buffer to ask for; the kernel doubles it and caps it [default: the system's]
+    /// Send buffer to ask for; the kernel doubles it and caps it. Not for the TX half xsk, which asks
+    /// for what its frames need [default: the system's]
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     sndbuf: Option<u64>,
 }
@@ -79,12 +82,25 @@ pub struct BatchArgs {
 impl BatchArgs {
     /// Whether to send past the queueing discipline.
     pub fn qdisc_bypass(&self) -> bool {
-        self.qdisc_bypass == Switch::On
+        self.qdisc_bypass == Some(Switch::On)
     }
 
     /// Bytes of send buffer to ask for.
     pub fn send_buffer(&self) -> Option<usize> {
         self.sndbuf.map(|bytes| bytes as usize)
+    }
+
+    /// Refuses what `path` would ignore.
+    pub fn check(&self, path: PathName) -> crate::error::Result<()> {
+        let is_packet_socket = path.tx != TxName::Xsk;
+        let bypass =
+            "--tx ring, mmsg and send, while xsk always sends past the queueing discipline";
+        let buffer = "--tx ring, mmsg and send, while xsk asks for what its frames need";
+        let options = [
+            ("--qdisc-bypass", self.qdisc_bypass.is_some(), is_packet_socket, bypass),
+            ("--sndbuf", self.sndbuf.is_some(), is_packet_socket, buffer),
+        ];
+        refuse_ignored(&options, path)
     }
 }
 
@@ -142,6 +158,23 @@ mod tests {
         assert_eq!(path("--rx mmsg --tx mmsg"), "mmsg");
         assert_eq!(path("--path recvmsg+send --rx v3"), "v3+send");
         assert!(parse("--rx ring").is_err());
+    }
+
+    #[test]
+    fn what_a_path_would_ignore_is_refused() {
+        let check = |line, path: PathName| parse(line).unwrap().batching.check(path);
+        for knob in ["--qdisc-bypass on", "--qdisc-bypass off", "--sndbuf 4MiB"] {
+            for path in [PathName::RING_XSK, PathName::XDP] {
+                let refusal = check(knob, path).unwrap_err();
+                assert_eq!(refusal.exit_code(), 2);
+                let text = refusal.to_string();
+                assert!(text.contains("--tx ring, mmsg and send, while xsk"), "{text}");
+                assert!(text.contains(&path.to_string()), "{text}");
+            }
+            assert!(check(knob, "xsk+ring".parse().unwrap()).is_ok());
+            assert!(check(knob, PathName::RING_MMSG).is_ok());
+        }
+        assert!(check("--batch 8 --max-frame 512", PathName::XDP).is_ok());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
+use super::refuse_ignored;
 use crate::engine::config::PathName;
 use crate::engine::names::{RxName, TxName};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ring::geometry::GeometryChoice;
 use crate::units::{parse_duration, parse_memory};
 
@@ -65,10 +66,10 @@ impl RingArgs {
         self.ring_memory as usize
     }
 
-    /// Refuses what `path` would ignore, be it chosen by name or by a profile.
+    /// Refuses what `path` would ignore.
     pub fn check(&self, path: PathName) -> Result<()> {
         let receives = matches!(path.rx, RxName::V3 | RxName::V2);
-        let given = [
+        let options = [
             ("--block-size", self.block_size.is_some(), receives, "--rx v3 and v2"),
             ("--blocks", self.blocks.is_some(), receives, "--rx v3 and v2"),
             ("--frame-size", self.frame_size.is_some(), receives, "--rx v3 and v2"),
@@ -76,12 +77,7 @@ impl RingArgs {
             ("--tx-blocks", self.tx_blocks.is_some(), path.tx == TxName::Ring, "--tx ring"),
             ("--tx-slots", self.tx_slots.is_some(), path.tx == TxName::Ring, "--tx ring"),
         ];
-        match given.into_iter().find(|(_, given, used, _)| *given && !used) {
-            None => Ok(()),
-            Some((option, _, _, of)) => {
-                Err(Error::Usage(format!("{option} is for {of}, and the path is {path}")))
-            }
-        }
+        refuse_ignored(&options, path)
     }
 }
 

@@ -8,10 +8,7 @@ use crate::error::Result;
 use crate::load::plan::LoadConfig;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::tx::Settled;
-use crate::ring::xsk::setup::{TRANSMIT_FRAMES, XskChoice, XskTransmitSocket};
-
-/// 2 MiB: locked memory is limited for ordinary users.
-const FRAMES_MAX: usize = 1024;
+use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 
 /// An AF_XDP socket that only sends, on one queue of the interface.
 #[derive(Debug)]
@@ -28,13 +25,7 @@ impl UmemTransmit {
         queue: u32,
         budget: &Arc<MemoryBudget>,
     ) -> Result<UmemTransmit> {
-        // A batch is filled while the one before it is still in the kernel's hands, which on a busy
-        // machine gives frames back only when the receiving end's softirq has had its turn.
-        let frames = (2 * config.batch).next_power_of_two().clamp(TRANSMIT_FRAMES, FRAMES_MAX);
-        let choice = XskChoice {
-            frames: Some(frames),
-            ..XskChoice::new(config.interface, queue, config.mtu)
-        };
+        let choice = XskChoice::new(config.interface, queue, config.mtu).for_batches(config.batch);
         Ok(UmemTransmit { socket: XskTransmitSocket::open(&choice, budget)? })
     }
 }

@@ -105,9 +105,14 @@ impl Outbox {
         self.in_flight += 1;
     }
 
-    /// Posted frames that the kernel is not known to have consumed, nor withdrawn.
+    /// Posted frames that were neither settled nor dropped nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
+        self.in_flight + self.taken.frames
+    }
+
+    /// Posted frames that the kernel is not known to have consumed, nor withdrawn.
+    pub fn unconsumed(&self) -> u64 {
         self.in_flight
     }
 

@@ -26,6 +26,8 @@ pub struct XskReceive {
     withdrawn: Arc<Withdrawn>,
     /// What is on loan; never grows beyond its first capacity.
     lent: Vec<Lent>,
+    /// Frames in the fill ring, with the driver, or in the receive ring.
+    receivable: usize,
     strays: Strays,
 }
 
@@ -75,6 +77,7 @@ impl XskReceive {
             sent,
             withdrawn,
             lent: Vec::with_capacity(batch),
+            receivable: 0,
             strays,
         };
         receive.refill();
@@ -99,6 +102,7 @@ impl XskReceive {
                     continue;
                 }
             };
+            self.receivable -= 1;
             // The kernel never lets a frame run over its chunk; if it says so, nothing is there.
             let room = self.umem.chunk_bytes() - start;
             let length = if length as usize > room { 0 } else { length };
@@ -120,6 +124,13 @@ impl XskReceive {
         self.fill.flags() & crate::sys::xdp::NEED_WAKEUP != 0
     }
 
+    /// Whether the kernel has no frame to receive into, because all are being sent: nothing arrives until
+    /// some were completed and taken back, and a completion wakes nobody (`xsk_poll`).
+    #[inline]
+    pub fn is_starved(&self) -> bool {
+        self.receivable == 0
+    }
+
     /// Addresses that the kernel gave back and could not have had.
     pub fn strays(&self) -> u64 {
         self.strays.count
@@ -137,6 +148,7 @@ impl XskReceive {
         while self.fill.has_room() {
             let Some(frame) = self.free.pop() else { break };
             self.fill.push(self.umem.hand_over(frame, Way::Receive));
+            self.receivable += 1;
         }
         self.fill.publish();
     }
@@ -286,7 +298,7 @@ impl XskForward {
         self.umem.chunk_bytes() - crate::sys::xdp::RECEIVE_HEADROOM_BYTES
     }
 
-    /// Posted frames that the kernel is not known to have taken or dropped.
+    /// Posted frames that were neither settled nor dropped nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
         self.outbox.in_flight()

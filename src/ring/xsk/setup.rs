@@ -19,6 +19,9 @@ use crate::units::{ETHERNET_HEADER_BYTES, memory};
 /// makes it hardly faster, and locked memory is limited for ordinary users.
 pub const TRANSMIT_FRAMES: usize = 32;
 
+/// 2 MiB for a socket that only sends, however large its batches are.
+const TRANSMIT_FRAMES_MAX: usize = 1024;
+
 /// Frames of a socket that receives, if nothing else is asked for: 4 MiB.
 pub const RECEIVE_FRAMES: usize = 2048;
 
@@ -41,7 +44,7 @@ pub struct XskChoice {
     pub frames: Option<usize>,
     /// Longest frames to expect are those of this MTU, with tags.
     pub mtu: usize,
-    /// Who moves the bytes.
+    /// Who moves the bytes. A socket that only sends takes [`CopyMode::Auto`] for [`CopyMode::Copy`].
     pub copy: CopyMode,
 }
 
@@ -49,6 +52,14 @@ impl XskChoice {
     /// Queue `queue` of `interface`, whose MTU is `mtu`; the rest as it is best.
     pub fn new(interface: u32, queue: u32, mtu: usize) -> XskChoice {
         XskChoice { interface, queue, frames: None, mtu, copy: CopyMode::Auto }
+    }
+
+    /// The same with frames for a socket that only sends, `batch` of them at a time. One batch is filled
+    /// while the kernel still has the one before it: on a busy machine it gives frames back only when
+    /// the receiving end's softirq has had its turn.
+    pub fn for_batches(self, batch: usize) -> XskChoice {
+        let frames = (2 * batch).next_power_of_two().clamp(TRANSMIT_FRAMES, TRANSMIT_FRAMES_MAX);
+        XskChoice { frames: Some(frames), ..self }
     }
 
     fn frames(&self, default: usize) -> Result<usize> {
@@ -97,10 +108,21 @@ impl XskTransmitSocket {
         opening.socket.create_ring(XdpRing::Fill, 1)?;
         let queues = opening.send_queues(frames)?;
         let Opening { socket, umem, .. } = opening;
-        let zero_copy = bind(&socket, choice)?;
+        // Drivers with zero-copy take the queue over at the bind, and then refuse every kick as long as
+        // no program is attached (kernel-contract XDP-12).
+        let copy = if choice.copy == CopyMode::Auto { CopyMode::Copy } else { choice.copy };
+        let zero_copy = bind(&socket, &XskChoice { copy, ..*choice })?;
         let (umem, free, [_, returns]) = Umem::new(umem, chunk_bytes);
         let ring = XskTransmit::new(umem, free, returns, queues, zero_copy, choice.mtu);
         Ok(XskTransmitSocket { socket, ring, zero_copy })
+    }
+
+    /// Tries whether this process may have such a socket and the locked memory for its frames; the
+    /// queue is left alone, so that it may still be busy.
+    pub fn try_out(choice: &XskChoice) -> Result<()> {
+        let frames = choice.frames(TRANSMIT_FRAMES)?;
+        let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+        Opening::begin(frames, choice.chunk_bytes(0, 1)?, &budget).map(drop)
     }
 
     /// Has the kernel send what was committed ([`XskTransmit::kick`]).
@@ -225,6 +247,13 @@ mod tests {
         let refused = with_mtu(4079).chunk_bytes(0, 1).unwrap_err();
         assert_eq!(refused.exit_code(), 2);
         assert!(refused.to_string().contains("at most 4078"), "{refused}");
+    }
+
+    #[test]
+    fn a_socket_that_sends_has_frames_for_two_batches() {
+        for (batch, frames) in [(1, 32), (16, 32), (50, 128), (64, 128), (1024, 1024)] {
+            assert_eq!(with_mtu(1500).for_batches(batch).frames, Some(frames), "{batch}");
+        }
     }
 
     #[test]

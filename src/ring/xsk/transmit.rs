@@ -68,7 +68,7 @@ impl XskTransmit {
         self.umem.chunk_bytes()
     }
 
-    /// Committed frames that the kernel is not known to have taken or dropped.
+    /// Committed frames that were neither settled nor dropped nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
         self.outbox.in_flight()
@@ -76,7 +76,7 @@ impl XskTransmit {
 
     /// Frames that the kernel has consumed and not given back yet.
     pub fn uncompleted(&self) -> u64 {
-        (self.umem.frames() - self.free.len()) as u64 - self.in_flight()
+        (self.umem.frames() - self.free.len()) as u64 - self.outbox.unconsumed()
     }
 
     /// Addresses that the kernel gave back and could not have had.
