@@ -25,8 +25,8 @@ pub fn index_of(name: &str) -> Result<u32> {
 /// namespace (`SIOCGIFNAME`), or the number where nothing has it any more.
 pub fn called(index: u32) -> String {
     match if_indextoname(index) {
-        Ok(name) => name.to_string_lossy().into_owned(),
-        Err(_) => format!("interface {index}"),
+        Ok(name) if !name.is_empty() => name.to_string_lossy().into_owned(),
+        _ => format!("interface {index}"),
     }
 }
 

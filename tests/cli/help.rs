@@ -84,3 +84,13 @@ fn the_version_is_that_of_the_package() {
     ended.expect(0);
     assert_eq!(ended.out, format!("linerate {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn notes_below_the_options_fit_the_narrowest_common_terminal() {
+    for (path, command) in commands() {
+        let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in notes.lines() {
+            assert!(line.chars().count() <= 80, "{path:?}: more than 80 columns: {line}");
+        }
+    }
+}
