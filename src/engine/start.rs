@@ -97,17 +97,17 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
         return Ok(None);
     }
     let Queues { receive, transmit } = Ethtool::open()?.queues(link)?;
-    // A veth end has no queues for both directions.
-    let as_many = match link.is_veth() {
-        true => format!("rx {workers} tx {workers}"),
-        false => format!("combined {workers}"),
+    let channels = |queues: usize| match link.is_veth() {
+        true => format!("ethtool -L {name} rx {queues} tx {queues}"),
+        false => format!("ethtool -L {name} combined {queues}"),
     };
     let used = [(path.rx == RxName::Xsk, receive), (path.tx == TxName::Xsk, transmit)];
     for (_, queues) in used.into_iter().filter(|(is_used, _)| *is_used) {
         if workers > queues as usize {
             return Err(Error::Usage(format!(
                 "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP \
-                 socket, and it has {queues}: take fewer --workers, or `ethtool -L {name} {as_many}`"
+                 socket, and it uses {queues}: take fewer --workers, or `{}`",
+                channels(workers),
             )));
         }
     }
@@ -115,8 +115,9 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
     Ok(left_over.then(|| {
         format!(
             "WARNING: {name} has {receive} receive queues and {workers} of them a worker: what arrives \
-             on the others goes to the kernel and is not answered; `ethtool -L {name} {as_many}` \
-             leaves none, or take more --workers"
+             on the others goes to the kernel and is not answered; `{}` leaves none, or take more \
+             --workers",
+            channels(workers),
         )
     }))
 }

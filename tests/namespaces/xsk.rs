@@ -302,7 +302,7 @@ fn queues_and_workers() -> Result<(), Failed> {
         let crowd = config(&lab, path, |config| config.workers = 3);
         let refused = Engine::start(&crowd).err().ok_or("three sockets on two queues")?;
         assert_eq!(refused.exit_code(), 2);
-        assert!(refused.to_string().contains("and it has 2"), "{refused}");
+        assert!(refused.to_string().contains("and it uses 2"), "{refused}");
     }
     let few = |path| Engine::start(&config(&lab, path, |_| {}));
     let warned = |engine: &Engine| engine.notes().iter().any(|note| note.contains("WARNING"));
