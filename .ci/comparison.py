@@ -11,7 +11,7 @@ assert document["baseline"] == "syscall"
 loads = ["flood", "drain", "ping", "window"]
 assert document["loads"] == loads, document["loads"]
 found = {(result["contestant"], result["frame_bytes"]) for result in document["results"]}
-default = {"syscall", "mmsg", "ring", "ring-v2", "ring-mmsg", "ring-xsk", "ring-v2-xsk"}
+default = {"syscall", "mmsg", "ring", "ring-v2", "ring-xsk", "latency", "balanced"}
 excluded = {one["contestant"]: one["reason"] for one in document["excluded"]}
 able = default - set(excluded)
 # What needs no more than packet sockets runs everywhere.
