@@ -151,7 +151,7 @@ fn contradictions_are_explained() {
             "echo -i lo --force --path v2+xsk --qdisc-bypass on",
             &["--qdisc-bypass", "past the queueing discipline", "ring-v2-xsk"],
         ),
-        ("echo -i lo --force --block-timeout 2ms", &["--block-timeout", "--rx v3", "v2+mmsg"]),
+        ("echo -i lo --force --block-timeout 2ms", &["--block-timeout", "--rx v3", "ring-v2"]),
         ("compare -i lo --dut-interface lo", &["both lo", "two are needed"]),
     ]);
 }
