@@ -33,42 +33,54 @@ pub use self::workers::CpuList;
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo linerate echo -i eth1                          echo EtherType 0x88b5 with one worker
-  sudo linerate echo -i eth1 --profile latency        answer lone frames as soon as possible
-  sudo linerate echo -i eth1 --reply udp --port 7777  answer UDP datagrams over IPv4 and IPv6
-  sudo linerate echo -i eth1 --path syscall           the same work by recvfrom and sendto
-  sudo linerate echo -i eth1 --path ring-v2 --wait adaptive    spin a while before sleeping
-  sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json - four workers; the result as JSON on stdout
+  sudo linerate echo -i eth1                    EtherType 0x88b5, one worker
+  sudo linerate echo -i eth1 --profile latency  lone frames as soon as possible
+  sudo linerate echo -i eth1 --reply udp --port 7777
+                                                UDP over IPv4 and IPv6
+  sudo linerate echo -i eth1 --path syscall     by recvfrom and sendto
+  sudo linerate echo -i eth1 --path ring-v2 --wait adaptive
+                                                spin a while before sleeping
+  sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json -
+                                                four workers; JSON on stdout
 
-Paths, each a receive half and a TX half; any two halves make one, as v2+mmsg or by --rx and --tx:
-  syscall      recv+send   the tutorial's path: a wake-up, a recvfrom and a sendto for each frame
+Paths, each a receive half and a TX half; any two halves make one, as v2+mmsg or
+by --rx and --tx:
+  syscall      recv+send   the tutorial's path: a wake-up, a recvfrom and a
+                           sendto for each frame
   mmsg         mmsg+mmsg   many frames a system call, both ways
-  ring         v3+ring     blocks of frames in, one system call a block out: throughput
+  ring         v3+ring     blocks of frames in, one system call a block out:
+                           throughput
   ring-v2      v2+ring     a wake-up a frame: low latency
   ring-mmsg    v3+mmsg     answers sent out of the receive ring itself
   ring-xsk     v3+xsk      blocks of frames in, AF_XDP for sending only
   ring-v2-xsk  v2+xsk      a wake-up a frame, AF_XDP for sending only
   xdp          xsk+xsk     AF_XDP both ways, the received frame itself sent back
 Receive halves:
-  v3       TPACKET_V3 ring. A frame waits in its block until the block is full or --block-timeout
-           is over
+  v3       TPACKET_V3 ring. A frame waits in its block until the block is full
+           or --block-timeout is over
   v2       TPACKET_V2 ring, a status word and a wake-up for each frame
-  recv     recvfrom, one frame a wake-up. It shows no VLAN tag, checksum state or kernel stamp:
-           tagged frames are never answered, UDP checksums are always made anew, and latency
-           starts when recvfrom returns
+  recv     recvfrom, one frame a wake-up. It shows no VLAN tag, checksum state
+           or kernel stamp: tagged frames are never answered, UDP checksums are
+           always made anew, and latency starts when recvfrom returns
   recvmsg  recvmsg, one frame a call, with all of these
   mmsg     recvmmsg, up to --batch frames a call, with all of these
-  xsk      AF_XDP: an XDP program takes what is to be echoed out of the kernel's way, which needs
-           CAP_BPF and CAP_NET_ADMIN; one worker a receive queue, and other queues' frames are not
-           echoed. Checksum state and stamp as with recv; tags are seen
+  xsk      AF_XDP: an XDP program takes what is to be echoed out of the kernel's
+           way, which needs CAP_BPF and CAP_NET_ADMIN; one worker a receive
+           queue, and other queues' frames are not echoed. Checksum state and
+           stamp as with recv; tags are seen
 TX halves:
   ring     TX ring: one copy, upper-cased on the way; one system call a batch
-  mmsg     sendmmsg from where the frame was received, upper-cased there; one call a batch
+  mmsg     sendmmsg from where the frame was received, upper-cased there; one
+           call a batch
   send     sendto from there, one call a frame
-  xsk      AF_XDP, straight to the driver, past queueing discipline and taps: one copy, none behind
-           the receive half xsk; one call for 32 frames. One worker a TX queue; needs no program
+  xsk      AF_XDP, straight to the driver, past queueing discipline and taps:
+           one copy, none behind the receive half xsk; one call for 32 frames.
+           One worker a TX queue; needs no program
 
-Dropped frames are counted by name; received = forwarded + drops. Ends with exit code 0 on Ctrl-C.";
+Dropped frames are counted by name; received = forwarded + drops.
+
+Exit codes: 0 done, also by Ctrl-C, 1 could not run, or the interface was
+deleted, 2 usage, 77 missing privilege.";
 
 /// Echo frames back to their senders, payload in upper case
 #[derive(Args, Debug)]

@@ -31,7 +31,7 @@ use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 
 const SEARCH_EXAMPLES: &str = "\
 Examples:
-  linerate search                          no root: NDR and PDR in a veth testbed
+  linerate search                          no root: NDR and PDR over veth
   linerate search --sizes 64,1518          two sizes, two paths: under 3 minutes
   linerate search --sizes 64,imix --paths ring-v2 --loss 0,0.1% --json nic.json
   linerate search --sizes 64 --repeat 3    do searches agree within 10 %?

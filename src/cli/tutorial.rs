@@ -41,15 +41,17 @@ Try it (packet sockets need root or CAP_NET_RAW):
 
 Without root, in a network namespace of your own that ends with its shell:
   unshare --map-root-user --net sh -c 'ip link set lo up
-    linerate tutorial server -d 5s & sleep 0.5; linerate tutorial client -n 3; wait'";
+    linerate tutorial server -d 5s & sleep 0.5
+    linerate tutorial client -n 3; wait'";
 
 const CLIENT_EXAMPLES: &str = "\
 Try it (packet sockets need root or CAP_NET_RAW):
   sudo linerate tutorial client -n 3 --interval 200ms
-  sudo linerate tutorial client -i eth1 --to 02:00:00:00:00:01 --message 'good morning'
+  sudo linerate tutorial client -i eth1 --to 02:00:00:00:00:01 -m 'good morning'
 
-On lo every message comes back to its own sender, and with --protocol all the answer is seen
-twice, going out and coming in: the words in brackets tell them apart.";
+On lo every message comes back to its own sender, and with --protocol all the
+answer is seen twice, going out and coming in: the words in brackets tell them
+apart.";
 
 /// The socket and what it is bound to.
 #[derive(Args, Debug)]

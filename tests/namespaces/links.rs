@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use libtest_mimic::Failed;
 use linerate::sys::link::{Link, Links, VethPair};
 use linerate::sys::namespace::Namespace;
+use linerate::sys::offload::Ethtool;
 
 use crate::check::{Test, eventually, test};
 
@@ -53,7 +54,7 @@ fn request(far_namespace: &Namespace, mtu: u32) -> VethPair {
         peer_mac: None,
         mtu,
         transmit_queues: 2,
-        receive_queues: 2,
+        receive_queues: 3,
     }
 }
 
@@ -64,8 +65,12 @@ fn pair() -> Result<(), Failed> {
     for link in [&pair.near, &pair.far] {
         assert!(link.is_veth() && link.ethernet && !link.loopback, "{link:?}");
         assert!(!link.up && !link.running, "{link:?}");
-        assert_eq!((link.mtu, link.transmit_queues, link.receive_queues), (1600, 2, 2));
+        assert_eq!((link.mtu, link.transmit_queues, link.receive_queues), (1600, 2, 3));
     }
+    // The driver is asked, not what the interface was made with.
+    let ethtool = pair.near_namespace.run(Ethtool::open)??;
+    let queues = ethtool.queues(&Link { transmit_queues: 9, ..pair.near.clone() })?;
+    assert_eq!((queues.receive, queues.transmit), (3, 2));
     assert_eq!(pair.here.by_index(pair.near.index)?, pair.near);
     assert!(pair.here.list()?.contains(&pair.near));
     assert!(pair.here.by_name("far0").is_err());

@@ -79,7 +79,7 @@ fn queues() -> Result<(), Failed> {
     let pair = pair_with_mtu(1500)?;
     pair.near_namespace.run(|| -> Result<(), Failed> {
         let ethtool = Ethtool::open()?;
-        assert_eq!(ethtool.queues(&pair.near)?, Queues { receive: 2, transmit: 2 });
+        assert_eq!(ethtool.queues(&pair.near)?, Queues { receive: 3, transmit: 2 });
         // Loopback does not tell.
         let loopback = Links::open()?.by_name("lo")?;
         assert_eq!(ethtool.queues(&loopback)?, Queues { receive: 1, transmit: 1 });
