@@ -178,24 +178,25 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
 
 /// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
 fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet> {
-    let outlet = if plan.path.tx == TxName::Ring {
+    let (ring, socket) = if plan.path.tx == TxName::Ring {
         let RingChoice { transmit, mtu, .. } = plan.rings;
         let opened = TxRingSocket::open(RingVersion::V2, transmit, mtu, &plan.budget)?;
         notes.extend(opened.notes);
         notes.push(ring_note("TX", &opened.geometry));
-        Outlet::Ring(opened.ring, Arc::new(opened.socket))
+        (Some(opened.ring), opened.socket)
     } else {
-        Outlet::Plain(Arc::new(PacketSocket::open(SocketType::Raw)?))
+        (None, PacketSocket::open(SocketType::Raw)?)
     };
-    let (Outlet::Ring(_, socket) | Outlet::Plain(socket)) = &outlet else {
-        unreachable!("a packet socket was opened")
-    };
-    notes.extend(set_send_options(plan, socket)?);
+    notes.extend(set_send_options(plan, &socket)?);
     let interface = plan.interface;
     socket.bind(interface, 0).map_err(|error| {
         failed(format!("bind a packet socket that sends to {}", called(interface)), &error, "")
     })?;
-    Ok(outlet)
+    let socket = Arc::new(socket);
+    Ok(match ring {
+        Some(ring) => Outlet::Ring(ring, socket),
+        None => Outlet::Plain(socket),
+    })
 }
 
 /// Opens an AF_XDP socket that only sends.

@@ -1,7 +1,8 @@
 //! Receiving over an AF_XDP socket, and sending what was received from the very frame.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::outbox::{Dropped, Outbox};
 use super::{QueuePair, Strays};
@@ -31,9 +32,20 @@ pub struct XskReceive {
     strays: Strays,
 }
 
-/// Addresses of frames that [`XskForward`] took back: seldom, so a lock will do.
+/// Addresses of frames that [`XskForward`] took back: seldom, so a lock will do, which nobody takes while
+/// there are none.
 #[derive(Debug, Default)]
-struct Withdrawn(Mutex<Vec<u64>>);
+struct Withdrawn {
+    /// Whether there are any; written with the lock held.
+    some: AtomicBool,
+    list: Mutex<Vec<u64>>,
+}
+
+impl Withdrawn {
+    fn addresses(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A received frame on loan.
 #[derive(Debug)]
@@ -88,7 +100,9 @@ impl XskReceive {
     /// sent meanwhile go back to the kernel first.
     #[inline]
     pub fn lend(&mut self) -> Option<XskBatch<'_>> {
-        self.take_back_withdrawn();
+        if self.withdrawn.some.load(Ordering::Acquire) {
+            self.take_back_withdrawn();
+        }
         self.refill();
         if self.arrivals.available() == 0 {
             return None;
@@ -153,13 +167,14 @@ impl XskReceive {
         self.fill.publish();
     }
 
-    #[inline]
+    #[cold]
     fn take_back_withdrawn(&mut self) {
         let withdrawn = Arc::clone(&self.withdrawn);
-        let mut withdrawn = withdrawn.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(address) = withdrawn.pop() {
+        let mut addresses = withdrawn.addresses();
+        while let Some(address) = addresses.pop() {
             self.take_back_sent(address);
         }
+        withdrawn.some.store(false, Ordering::Release);
     }
 
     #[inline]
@@ -325,8 +340,9 @@ impl XskForward {
     /// Takes back every frame that the kernel has not taken and returns how many they were, and what
     /// the kernel had taken before. The receiving side has them again.
     pub fn withdraw(&mut self) -> (u64, Settled) {
-        let mut list = self.withdrawn.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let withdrawn = self.outbox.withdraw(|address| list.push(address));
+        let mut addresses = self.withdrawn.addresses();
+        let withdrawn = self.outbox.withdraw(|address| addresses.push(address));
+        self.withdrawn.some.store(!addresses.is_empty(), Ordering::Release);
         (withdrawn, self.outbox.settle())
     }
 }
