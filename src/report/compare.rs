@@ -302,6 +302,8 @@ fn oddities(result: &ContestantResult) -> String {
     let over_all = |count: fn(&Observation) -> u64| -> u64 {
         LoadKind::ALL.into_iter().map(|load| sum(load, count)).sum()
     };
+    let beyond = over_all(|found| found.rtt.map_or(0, |rtt| rtt.beyond));
+    parts.extend(text::beyond(beyond).map(|line| line.trim().to_string()));
     let own_drops = over_all(|found| found.generator_drops);
     if own_drops > 0 {
         parts.push(format!("{} lost for want of room in the generator's ring", grouped(own_drops)));

@@ -246,7 +246,7 @@ impl EchoReport {
                 "definition": config.path.latency_definition(),
                 "summary": latency.summary(),
                 "mean": latency.mean(),
-                "saturated": latency.saturated(),
+                "saturated": latency.beyond(),
                 "clock_ran_backwards": latency.backwards(),
             })
         });
@@ -369,12 +369,10 @@ fn ladder(latency: &Latency) -> String {
         })
         .collect();
     lines.push(format!("  {:<8} {:>10}", "max", nanoseconds(latency.max())));
-    let edges = [
-        (latency.saturated(), "longer than 10 s, counted as that"),
-        (latency.backwards(), "ran backwards because the clock was set, counted as 1 ns"),
-    ];
-    for (count, what) in edges.iter().filter(|(count, _)| *count > 0) {
-        lines.push(format!("  {count} {what}"));
+    lines.extend(text::beyond(latency.beyond()));
+    if latency.backwards() > 0 {
+        let count = grouped(latency.backwards());
+        lines.push(format!("  {count} ran backwards because the clock was set, counted as 1 ns"));
     }
     lines.join("\n")
 }

@@ -12,7 +12,7 @@ use super::hdr_log::HdrLog;
 use super::json::JsonFile;
 use super::load_document::{Around, document};
 use super::pcap::PcapFile;
-use super::text::{Text, grouped};
+use super::text::{self, Text, grouped};
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Audience, Finding, LoadRequest, Reach};
 use crate::bench::testbed::End;
@@ -182,7 +182,16 @@ impl LoadVoice {
         ));
         if outcome.latencies.service.count() > 0 {
             self.text.say(latency_table(outcome, request.breakdown));
+            if let Some(line) = text::beyond(outcome.latencies.response.beyond()) {
+                self.text.say(line);
+            }
             self.say_jitter(outcome);
+        }
+        if outcome.untimed > 0 {
+            let untimed = grouped(outcome.untimed);
+            self.text.say(format!(
+                "{untimed} intact frames came back so late that they are in no latency above"
+            ));
         }
         self.say_waterfall(&finding.waterfall);
         if outcome.stopped && outcome.offered > 0 {

@@ -10,7 +10,7 @@ use super::advance::Advance;
 use super::compare::table;
 use super::json::{self, JsonFile};
 use super::search_document as document;
-use super::text::{Text, grouped};
+use super::text::{self, Text, grouped};
 use crate::bench::contestant::Contestant;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstResult;
@@ -179,6 +179,9 @@ impl SearchReport {
                 nanoseconds(latency.p99),
                 nanoseconds(latency.max),
             ));
+            if let Some(line) = text::beyond(latency.beyond) {
+                self.text.say(line);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::compare::table;
 use super::json::{self, JsonFile};
 use super::load_document::tally_json;
-use super::text::{Text, grouped};
+use super::text::{self, Text, grouped};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stressing::phases::Phase;
 use crate::bench::stressing::verdict::{Conclusion, Fault};
@@ -182,8 +182,9 @@ fn word(conclusion: Conclusion) -> &'static str {
 /// What the phase found, in a sentence.
 fn sentence(found: &PhaseFinding) -> String {
     let verdict = &found.verdict;
+    let outcome = &found.finding.outcome;
     let mut parts: Vec<String> = verdict.faults.iter().map(Fault::to_string).collect();
-    if parts.is_empty() && found.finding.outcome.is_clean() {
+    if parts.is_empty() && outcome.is_clean() {
         parts.push("all intact".into());
     }
     if let Some(limit) = verdict.limit {
@@ -191,6 +192,11 @@ fn sentence(found: &PhaseFinding) -> String {
     }
     if parts.is_empty() {
         parts.push("nothing that is not allowed".into());
+    }
+    let beyond = text::beyond(outcome.latencies.response.beyond());
+    parts.extend(beyond.map(|line| line.trim().to_string()));
+    if outcome.untimed > 0 {
+        parts.push(format!("{} intact but too late to be timed", grouped(outcome.untimed)));
     }
     parts.join("; ")
 }
@@ -269,6 +275,7 @@ fn found_json(found: &PhaseFinding) -> Value {
         "own_ring_drops": outcome.kernel.drops,
         "reorder_extent_max": outcome.reorder_extent_max,
         "response_ns": outcome.latencies.response.summary(),
+        "untimed": outcome.untimed,
         "engine": engine,
         "waterfall": finding.waterfall,
         "interfaces": ends.map(interface_json).collect::<Vec<_>>(),

@@ -1,9 +1,12 @@
 //! Text for people: where it goes, and how numbers look in it.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::stats::drops::Drops;
+use crate::stats::latency::LATENCY_NS_MAX;
+use crate::units;
 
 /// Lines for people on stdout, or on stderr where stdout carries a document.
 #[derive(Debug)]
@@ -54,6 +57,13 @@ pub fn drops(drops: &Drops) -> String {
     let named: Vec<String> =
         drops.named().map(|(reason, count)| format!("{} {count}", reason.name())).collect();
     named.join(", ")
+}
+
+/// Says how many latencies were longer than a histogram records; `None` if none was.
+pub fn beyond(count: u64) -> Option<String> {
+    let most = units::duration(Duration::from_nanos(LATENCY_NS_MAX));
+    let count = Some(count).filter(|count| *count > 0).map(grouped)?;
+    Some(format!("  {count} latencies were longer than {most}: they count as that"))
 }
 
 /// Digits in groups of three: `1 234 567`.

@@ -2,20 +2,20 @@
 
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart: 10 s.
-pub const LATENCY_NS_MAX: u64 = 10_000_000_000;
+/// The longest latency that is recorded as what it is: 4 hours.
+pub const LATENCY_NS_MAX: u64 = 4 * 3600 * 1_000_000_000;
 
 /// Significant decimal digits: values are kept to 0.1 %.
 const DIGITS: u8 = 3;
 
-/// A histogram of nanoseconds from 1 to [`LATENCY_NS_MAX`], about 190 KiB; it never grows.
+/// A histogram of nanoseconds from 1 to [`LATENCY_NS_MAX`], 280 KiB; it never grows.
 ///
 /// It has cache lines to itself, so that those of two threads never meet on one.
 #[derive(Clone, Debug)]
 #[repr(align(128))]
 pub struct Latency {
     histogram: Histogram<u64>,
-    saturated: u64,
+    beyond: u64,
     backwards: u64,
 }
 
@@ -44,6 +44,8 @@ pub struct LatencySummary {
     pub mean: u64,
     /// Standard deviation of the values (not of their mean), rounded.
     pub stdev: u64,
+    /// Values longer than [`LATENCY_NS_MAX`], which count as that.
+    pub beyond: u64,
 }
 
 impl LatencySummary {
@@ -61,14 +63,13 @@ impl Default for Latency {
     fn default() -> Latency {
         let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
             .expect("constant bounds are valid");
-        Latency { histogram, saturated: 0, backwards: 0 }
+        Latency { histogram, beyond: 0, backwards: 0 }
     }
 }
 
 impl Latency {
-    /// Records the time from `start_ns` to `end_ns`. A longer one than [`LATENCY_NS_MAX`] counts
-    /// as that and is counted as saturated; one that runs backwards, because somebody set the
-    /// clock, counts as 1 ns and is counted as such.
+    /// Records the time from `start_ns` to `end_ns`. One that runs backwards, because somebody set
+    /// the clock, counts as 1 ns and is counted as such.
     #[inline]
     pub fn record_between(&mut self, start_ns: u64, end_ns: u64) {
         match end_ns.checked_sub(start_ns) {
@@ -80,31 +81,32 @@ impl Latency {
         }
     }
 
-    /// Records a latency.
+    /// Records a latency. A longer one than [`LATENCY_NS_MAX`] counts as that, and is counted as
+    /// beyond it.
     #[inline]
     pub fn record(&mut self, latency_ns: u64) {
-        self.saturated += u64::from(latency_ns > LATENCY_NS_MAX);
-        self.histogram.saturating_record(latency_ns.max(1));
+        self.record_many(latency_ns, 1);
     }
 
     /// Records a latency `count` times.
     #[inline]
     pub fn record_many(&mut self, latency_ns: u64, count: u64) {
-        self.saturated += u64::from(latency_ns > LATENCY_NS_MAX) * count;
-        self.histogram.saturating_record_n(latency_ns.max(1), count);
+        self.beyond += u64::from(latency_ns > LATENCY_NS_MAX) * count;
+        // The histogram's own limit is the end of its array, far beyond its bound.
+        self.histogram.saturating_record_n(latency_ns.clamp(1, LATENCY_NS_MAX), count);
     }
 
     /// Adds what another one recorded.
     pub fn merge(&mut self, other: &Latency) {
         self.histogram.add(&other.histogram).expect("all latency histograms have the same bounds");
-        self.saturated += other.saturated;
+        self.beyond += other.beyond;
         self.backwards += other.backwards;
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.histogram.reset();
-        (self.saturated, self.backwards) = (0, 0);
+        (self.beyond, self.backwards) = (0, 0);
     }
 
     /// Values recorded.
@@ -113,8 +115,8 @@ impl Latency {
     }
 
     /// Values beyond [`LATENCY_NS_MAX`].
-    pub fn saturated(&self) -> u64 {
-        self.saturated
+    pub fn beyond(&self) -> u64 {
+        self.beyond
     }
 
     /// Values that ran backwards.
@@ -169,6 +171,7 @@ impl Latency {
             max: self.max(),
             mean: self.mean().round() as u64,
             stdev: self.stdev().round() as u64,
+            beyond: self.beyond,
         }
     }
 }
@@ -184,13 +187,44 @@ mod tests {
         latency.record_between(0, LATENCY_NS_MAX + 1);
         latency.record_between(100, 100);
         latency.record(1000);
-        assert_eq!((latency.count(), latency.saturated(), latency.backwards()), (4, 1, 1));
+        assert_eq!((latency.count(), latency.beyond(), latency.backwards()), (4, 1, 1));
         let mut sum = Latency::default();
         sum.merge(&latency);
         sum.merge(&latency);
-        assert_eq!((sum.count(), sum.saturated(), sum.backwards()), (8, 2, 2));
+        assert_eq!((sum.count(), sum.beyond(), sum.backwards()), (8, 2, 2));
         sum.reset();
         assert_eq!(sum.summary(), LatencySummary::default());
+    }
+
+    #[test]
+    fn seconds_and_hours_are_what_they_are_and_more_is_said() {
+        const SECOND: u64 = 1_000_000_000;
+        let within = |found: u64, given: u64| found.abs_diff(given) <= given / 1000;
+        for seconds in [1, 10, 17, 18, 40, 3600, 4 * 3600] {
+            let mut latency = Latency::default();
+            latency.record(seconds * SECOND);
+            latency.record_many(seconds * SECOND, 2);
+            let LatencySummary { p50, max, mean, beyond, .. } = latency.summary();
+            for found in [p50, max, mean] {
+                assert!(within(found, seconds * SECOND), "{seconds} s as {found} ns");
+            }
+            assert_eq!(beyond, 0, "{seconds} s");
+        }
+        // More than the bound, and more than the histogram's array has room for.
+        for seconds in [4 * 3600 + 20, 6 * 3600, 1 << 33] {
+            let mut latency = Latency::default();
+            latency.record(seconds * SECOND);
+            latency.record_many(seconds * SECOND, 2);
+            let LatencySummary { count, p50, max, beyond, .. } = latency.summary();
+            assert!(within(p50, LATENCY_NS_MAX) && within(max, LATENCY_NS_MAX), "{seconds} s");
+            assert_eq!((count, beyond), (3, 3));
+        }
+    }
+
+    #[test]
+    fn a_histogram_takes_less_than_300_kib() {
+        let cells = Latency::default().histogram.distinct_values();
+        assert!(cells * size_of::<u64>() < 300 << 10, "{cells}");
     }
 
     #[test]
