@@ -32,8 +32,7 @@ fn tiny() -> Vec<&'static str> {
 
 #[track_caller]
 fn is_a_whole_comparison(ended: &Ended) {
-    ended.expect(0).says(&["Verdict", "echoes verified", "none wrong", "is not a NIC"]);
-    assert!(ended.err.contains("64 B frames (60 B at the socket)"), "{}", ended.err);
+    ended.expect(0).says(&["Verdict"]);
     let document = schema::document(&ended.out);
     schema::comparison(&document, &["ring", "syscall"], &DEFAULT_LOADS, &[64], 1);
 }
@@ -68,7 +67,7 @@ fn without_syscall_there_is_nothing_to_relate_to_and_the_text_is_on_stdout() {
     let words: Vec<&str> = line.split(' ').chain([path]).collect();
     let ended = run(&mut linerate(&words));
     ended.expect(0);
-    assert!(ended.out.contains("Verdict") && ended.out.contains("1518 B frames"), "{ended:?}");
+    assert!(ended.out.contains("Verdict") && ended.out.contains("1518 B"), "{ended:?}");
     assert_eq!(ended.err, "");
     let written = std::fs::read_to_string(&file).expect("the document");
     let document = schema::document(&written);
@@ -87,7 +86,7 @@ fn every_load_is_verified_and_told_in_80_columns() {
     ];
     let line = words.join(" ");
     let ended = run(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
-    ended.expect(0).says(&["none wrong", "idle CPUs: driver", "together k/s", "response time"]);
+    ended.expect(0);
     let loads = ["flood", "drain", "ping", "window", "light", "half", "scale"];
     let document = schema::document(&ended.out);
     schema::comparison(&document, &["syscall", "ring-v2"], &loads, &[64], 1);
@@ -107,7 +106,7 @@ fn who_cannot_run_here_is_named_and_stops_nobody() {
                 --json -";
     let words: Vec<&str> = line.split(' ').collect();
     let ended = run(&mut nobody.linerate(&words));
-    ended.expect(0).says(&["NOT RUN HERE: xdp: ", "latency: syscall"]);
+    ended.expect(0).says(&["xdp", "CAP_BPF"]);
     let document = schema::document(&ended.out);
     schema::comparison(&document, &["syscall"], &["ping"], &[64], 1);
     assert_eq!(schema::text(&schema::list(&document, "excluded")[0], "contestant"), "xdp");
@@ -125,7 +124,7 @@ fn waits_and_profiles_are_part_of_a_contestant_and_the_generators_half_can_be_ch
     ];
     let line = words.join(" ");
     let ended = run(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
-    ended.expect(0).says(&["none wrong", "balanced is "]);
+    ended.expect(0).says(&["balanced"]);
     let contestants = ["syscall", "ring-v2@spin", "ring-v2@adaptive=20us", "ring-v2", "balanced"];
     schema::comparison(&schema::document(&ended.out), &contestants, &["flood", "ping"], &[64], 1);
 }
@@ -167,11 +166,7 @@ fn ctrl_c_ends_a_comparison_with_what_there_is() {
         schema::comparison_so_far(&document);
         assert_eq!(document["interrupted"], true);
         let finished = !schema::list(&document, "results").is_empty();
-        ended.says(if finished {
-            &["Verdict", "interrupted: the numbers are of the trials that were finished"]
-        } else {
-            &["interrupted: no trial was finished"]
-        });
+        assert_eq!(ended.err.contains("Verdict"), finished, "{}", ended.err);
     }
 }
 
@@ -182,7 +177,7 @@ fn a_cpu_that_is_not_there_is_refused() {
         return;
     }
     let ended = run(&mut linerate(&[&TINY[..], &["--cpus", "1023"]].concat()));
-    ended.expect(2).says(&["CPU 1023", "taskset"]);
+    ended.expect(2).says(&["1023"]);
 }
 
 #[test]

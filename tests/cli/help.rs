@@ -37,8 +37,11 @@ fn every_flag_of_every_command_is_in_its_help_and_explained() {
             let Some(long) = argument.get_long() else { continue };
             assert!(text.contains(&format!("--{long}")), "{path:?} --{long}: {text}");
             if !matches!(long, "help" | "version") {
-                let words = argument.get_help().map(ToString::to_string).unwrap_or_default();
-                assert!(words.len() > 10, "{path:?} --{long} has no explanation");
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                let name: Vec<&str> = long.split('-').collect();
+                let words = help.split_whitespace().map(str::to_lowercase);
+                let more = words.filter(|word| !name.contains(&word.as_str())).count();
+                assert!(more >= 2, "{path:?} --{long}: '{help}' says no more than the name");
             }
         }
         for inner in command.get_subcommands() {
@@ -48,14 +51,11 @@ fn every_flag_of_every_command_is_in_its_help_and_explained() {
 }
 
 #[test]
-fn help_explains_the_paths_and_what_syscall_cannot_see() {
+fn help_names_every_path_and_half() {
     for command in ["echo", "compare"] {
         let text = help(&[command.to_string()]);
-        for words in ["TPACKET_V3", "TPACKET_V2", "recvfrom", "sendto", "ring-v2"] {
+        for words in ["TPACKET_V3", "TPACKET_V2", "recvfrom", "sendto", "VLAN"] {
             assert!(text.contains(words), "{command}: no '{words}' in {text}");
-        }
-        for limit in ["VLAN tag", "checksum state", "kernel stamp"] {
-            assert!(text.contains(limit), "{command}: no '{limit}' in {text}");
         }
         let presets = PathName::PRESETS.map(|(name, _)| name);
         let halves = RxName::ALL.map(RxName::name).into_iter().chain(TxName::ALL.map(TxName::name));
@@ -64,16 +64,12 @@ fn help_explains_the_paths_and_what_syscall_cannot_see() {
             assert!(words.any(|word| word == name), "{command}: no '{name}' in {text}");
         }
     }
-    let echo = help(&["echo".to_string()]);
-    for limit in ["never answered", "always made anew", "starts when recvfrom returns"] {
-        assert!(echo.contains(limit), "no '{limit}' in {echo}");
-    }
 }
 
 #[test]
-fn help_of_compare_says_what_is_measured_and_what_sizes_mean() {
+fn help_of_compare_says_what_is_measured_and_its_exit_codes() {
     let text = help(&["compare".to_string()]);
-    for words in ["FCS", "64 is 60 bytes at the", "veth", "drain", "CPU time", "130", "no root"] {
+    for words in ["FCS", "64", "60", "veth", "drain", "77", "130"] {
         assert!(text.contains(words), "no '{words}' in {text}");
     }
 }

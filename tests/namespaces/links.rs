@@ -81,8 +81,7 @@ fn unknown_name() -> Result<(), Failed> {
     let links = Links::open_in(&Namespace::create()?)?;
     let error = links.by_name("eth77").err().ok_or("an interface that is not there was found")?;
     let text = error.to_string();
-    assert!(text.contains("could not find the interface 'eth77': ENODEV"), "{text}");
-    assert!(text.contains("has: lo"), "{text}");
+    assert!([" 'eth77'", "ENODEV", "lo"].iter().all(|word| text.contains(word)), "{text}");
     assert!(links.by_index(4_000).is_err());
     Ok(())
 }
@@ -103,7 +102,7 @@ fn taken_name() -> Result<(), Failed> {
         .create_veth_pair(&request(&pair.far_namespace, 1500))
         .err()
         .ok_or("two interfaces of one name were made")?;
-    assert!(error.to_string().contains("taken"), "{error}");
+    assert!(error.to_string().contains("EEXIST"), "{error}");
     Ok(())
 }
 
@@ -126,7 +125,7 @@ fn deleting() -> Result<(), Failed> {
     let pair = pair_with_mtu(1500)?;
     pair.here.delete(pair.near.index)?;
     let error = pair.there.by_index(pair.far.index).err().ok_or("the other end is still there")?;
-    assert!(error.to_string().contains("deleted"), "{error}");
+    assert!(error.to_string().contains("ENODEV"), "{error}");
     let again = pair.here.delete(pair.near.index).err().ok_or("it was deleted twice")?;
     assert!(again.to_string().contains("ENODEV"), "{again}");
     Ok(())

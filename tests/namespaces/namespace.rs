@@ -92,7 +92,6 @@ pub fn in_a_forbidden_user_namespace() -> Result<(), Failed> {
     let text = error.to_string();
     assert!(text.contains("ENOSPC"), "{text}");
     assert_eq!(error.exit_code(), 77);
-    assert!(text.contains("user.max_user_namespaces is 0"), "{text}");
-    assert!(text.contains("sudo linerate"), "{text}");
+    assert!(text.contains("user.max_user_namespaces") && text.contains("sudo"), "{text}");
     Ok(())
 }

@@ -76,9 +76,7 @@ fn jumbo(path: PathName) -> Result<(), Failed> {
     if path.tx == TxName::Xsk || path.rx == RxName::Xsk {
         let refused =
             serve_in(&lab, path, |_| {}).err().and_then(|error| error.message().map(String::from));
-        assert!(
-            refused.is_some_and(|words| words.contains("an MTU of 9000 is too large for AF_XDP"))
-        );
+        assert!(refused.is_some_and(|words| words.contains("9000") && words.contains("AF_XDP")));
         return Ok(());
     }
     // Blocks into which one frame goes, but not two: the kernel retires some of them early.
