@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use linerate::load::plan::{Carriage, LoadConfig, Sizes};
+use linerate::load::run_id::RunId;
 use linerate::load::template::{Judgement, Template};
 use linerate::load::verify::{Taken, Verifier};
 use linerate::ring::frame::{ChecksumState, FrameMeta, PacketType};
@@ -20,6 +21,8 @@ const THERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 
 /// Frames that are written and verified over and over: more than one beginning of the filler.
 const FRAMES: u64 = 64;
+
+const ID: RunId = RunId::new(1, 0);
 
 struct Case {
     name: &'static str,
@@ -40,7 +43,7 @@ impl Case {
         let frames: Vec<Vec<u8>> = (0..FRAMES)
             .map(|number| {
                 let mut frame = vec![0; bytes - 4];
-                assert_eq!(template.write(&mut frame, 1, number), bytes - 4);
+                assert_eq!(template.write(&mut frame, ID, number), bytes - 4);
                 frame
             })
             .collect();
@@ -106,8 +109,9 @@ fn load(criterion: &mut Criterion) {
 
 fn one(criterion: &mut Criterion, case: &Case) {
     for (number, echo) in case.echoes.iter().enumerate() {
-        let probe = Probe::new(1, number as u64);
-        assert_eq!(case.template.judge(&meta(echo), echo, probe), Judgement::Intact);
+        let number = number as u64;
+        let found = case.template.judge(&meta(echo), echo, ID.probe(number), number);
+        assert_eq!(found, Judgement::Intact);
     }
     let mut group = criterion.benchmark_group(format!("load, {}", case.name));
     group.throughput(Throughput::Elements(FRAMES));
@@ -115,7 +119,7 @@ fn one(criterion: &mut Criterion, case: &Case) {
     group.bench_function("write a frame", |bencher| {
         bencher.iter(|| {
             for number in 0..FRAMES {
-                black_box(case.template.write(black_box(&mut room), 1, number));
+                black_box(case.template.write(black_box(&mut room), ID, number));
             }
         });
     });
@@ -133,7 +137,7 @@ fn one(criterion: &mut Criterion, case: &Case) {
 
 /// All echoes of a run that sent just their frames.
 fn verify(verifier: &mut Verifier, metas: &[FrameMeta], echoes: &[Vec<u8>]) {
-    verifier.begin(1);
+    verifier.begin(ID);
     verifier.ledger().hand_out_until(FRAMES);
     for (meta, echo) in metas.iter().zip(echoes) {
         black_box(verifier.take(meta, echo));

@@ -23,6 +23,7 @@ use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan, Progress, Threads};
 use crate::load::sizes::Sizes;
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
+use crate::stats::counters::KernelCounters;
 use crate::stats::waterfall::{GeneratorCounts, Waterfall};
 use crate::sys::failure::EBUSY;
 use crate::sys::link::Link;
@@ -312,7 +313,11 @@ fn generator_counts(outcome: &LoadOutcome) -> GeneratorCounts {
         behind_schedule: outcome.unsent_late,
         refused: outcome.unsent_refused,
         sent: outcome.sent + warm_up.sent,
-        kernel: Some(outcome.kernel),
+        // Echoes of other loads are no part of this one's way.
+        kernel: Some(KernelCounters {
+            packets: outcome.kernel.packets.saturating_sub(sum(|tally| tally.other_loads)),
+            ..outcome.kernel
+        }),
         malformed: sum(|tally| tally.malformed),
         foreign: sum(|tally| tally.foreign),
         duplicated: sum(|tally| tally.duplicated),

@@ -309,6 +309,8 @@ impl Measurer for Device<'_> {
         let unsent = outcome.unsent_late + outcome.unsent_refused;
         let void = if outcome.kernel.drops > 0 {
             Some(VoidReason::OwnDrops { frames: outcome.kernel.drops })
+        } else if outcome.tally.other_loads > 0 {
+            Some(VoidReason::OtherLoad { frames: outcome.tally.other_loads })
         } else {
             let short = unsent as f64 > UNSENT_MAX * outcome.offered as f64
                 || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);

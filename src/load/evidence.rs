@@ -22,8 +22,10 @@ pub enum Fault {
     Duplicated,
     /// The number is so old that nobody knows whether it had come back.
     Forgotten,
-    /// It carries no number of this run.
+    /// It carries no number, or a damaged one.
     Foreign,
+    /// It carries the number of another load.
+    OtherLoad,
 }
 
 impl Fault {
@@ -36,6 +38,7 @@ impl Fault {
             Fault::Duplicated => "duplicated",
             Fault::Forgotten => "forgotten",
             Fault::Foreign => "foreign",
+            Fault::OtherLoad => "of another load",
         }
     }
 }

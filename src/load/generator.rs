@@ -10,6 +10,7 @@ use super::line::{Line, SocketLine};
 use super::plan::LoadConfig;
 use super::report::LoadReport;
 use super::round_trips::RoundTrips;
+use super::run_id::RunId;
 use super::template::Template;
 use super::verify::{Taken, Verifier};
 use crate::error::{Error, Result};
@@ -61,7 +62,6 @@ pub struct Generator<L = SocketLine> {
     round_trips: RoundTrips,
     /// Whether round trips are recorded in this run.
     timed: bool,
-    next_run: u16,
     /// How long after the last frame an open V3 block is still the kernel's.
     retire: Duration,
     refusals: u64,
@@ -142,7 +142,6 @@ impl<L: Line> Generator<L> {
             template,
             round_trips: RoundTrips::new(ANSWERS_AT_ONCE),
             timed: false,
-            next_run: config.first_run,
             retire: Duration::ZERO,
             refusals: 0,
             unsent: 0,
@@ -179,8 +178,7 @@ impl<L: Line> Generator<L> {
         }
         self.take_counters()?;
         self.kernel = KernelCounters::default();
-        self.verifier.begin(self.next_run);
-        self.next_run = self.next_run.wrapping_add(1);
+        self.verifier.begin(RunId::random());
         self.round_trips.latency.reset();
         self.timed = timed;
         (self.refusals, self.unsent) = (0, 0);
@@ -203,11 +201,11 @@ impl<L: Line> Generator<L> {
     #[inline]
     fn fill(&mut self, wanted: usize) -> Range<u64> {
         let first = self.verifier.ledger().handed_out();
-        let run = self.verifier.run();
+        let id = self.verifier.id();
         for _ in 0..wanted {
             let Some(mut slot) = self.transmit.reserve() else { break };
             let sequence = self.verifier.ledger().hand_out();
-            let length = self.template.write(slot.bytes(), run, sequence);
+            let length = self.template.write(slot.bytes(), id, sequence);
             // LoadConfig::check asked the same rule about every size.
             slot.commit(length).expect("a frame that the kernel takes");
         }

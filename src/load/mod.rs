@@ -28,6 +28,7 @@ pub mod reorder;
 pub mod report;
 pub mod round_trips;
 pub mod run;
+pub mod run_id;
 pub mod sizes;
 pub mod template;
 pub mod transmit;

@@ -143,8 +143,6 @@ pub struct LoadConfig {
     pub seed: u64,
     /// How payloads should come back.
     pub expectation: Expectation,
-    /// Number of the first run; each run takes the next, modulo 4096.
-    pub first_run: u16,
     /// The CPU to pin the calling thread to.
     pub cpu: Option<usize>,
     /// Receive ring: V3 hands over blocks, which is cheaper for floods; V2 hands over each frame as
@@ -195,7 +193,6 @@ impl LoadConfig {
             flows: 1,
             seed: 0,
             expectation: Expectation::Uppercased,
-            first_run: 0,
             cpu: None,
             version: RingVersion::V3,
             receive: GeometryChoice::default(),

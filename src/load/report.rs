@@ -22,8 +22,10 @@ pub struct Tally {
     /// Beside the sums: first returns that took longer than the plan allows; each also counts in
     /// one of the sums.
     pub late: u64,
-    /// Beside the sums: frames that carry no number of this run, damaged ones included.
+    /// Beside the sums: frames that carry no number, or a damaged one.
     pub foreign: u64,
+    /// Beside the sums: frames of other linerate loads on this link, or of an earlier one here.
+    pub other_loads: u64,
     /// Beside the sums: frames whose number the ledger had forgotten
     /// ([`NUMBERS_REMEMBERED`](super::ledger::NUMBERS_REMEMBERED)) and counted as lost or returned.
     pub forgotten: u64,
@@ -48,6 +50,7 @@ impl std::ops::AddAssign<&Tally> for Tally {
         self.reordered += other.reordered;
         self.late += other.late;
         self.foreign += other.foreign;
+        self.other_loads += other.other_loads;
         self.forgotten += other.forgotten;
         self.malformed += other.malformed;
     }

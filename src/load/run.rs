@@ -13,7 +13,7 @@
 //! reading a kick, arrivals one a batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::load::pace::{Schedule, Share};
 use crate::load::plan::LoadConfig;
 use crate::load::rate::FrameRate;
 use crate::load::report::{LoadReport, Tally};
+use crate::load::run_id::{FRAMES_MAX, RunId};
 use crate::load::template::Template;
 use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice, UmemTransmit};
 use crate::load::verify::Verifier;
@@ -87,9 +88,6 @@ const DEPARTURES: std::ops::RangeInclusive<usize> = 1 << 18..=1 << 21;
 /// From the end of the preparations to the first departure.
 const LEAD_NS: u64 = 2_000_000;
 
-/// Each run of the process has another number, so that a straggler of the one before is foreign.
-static NEXT_RUN: AtomicU16 = AtomicU16::new(0);
-
 /// A load.
 #[derive(Debug)]
 pub struct Load;
@@ -111,14 +109,14 @@ impl Load {
         let senders = plan.threads.senders();
         let board = Arc::new(Board::new(senders, departures(plan, rate) / senders));
         let mut notes = Vec::new();
-        let run = plan.config.first_run.wrapping_add(NEXT_RUN.fetch_add(1, Ordering::Relaxed));
+        let id = RunId::random();
         let mut verifier = Verifier::of_senders(
             Arc::clone(&template),
             senders,
             NUMBERS_REMEMBERED,
             plan.evidence_max,
         );
-        verifier.begin(run);
+        verifier.begin(id);
         let promiscuous = template.flows().need_promiscuous();
         let intake =
             intake::open(plan.receive_half(), &plan.config, promiscuous, budget, &mut notes)?;
@@ -128,7 +126,7 @@ impl Load {
         }
         notes.dedup();
         let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
-        let job = Job { plan, rate, run, template, board };
+        let job = Job { plan, rate, id, template, board };
         let mut worked = threads::work(&job, transmits, intake, books, progress)?;
         let outcome = job.outcome(&mut worked, notes);
         outcome.assert_conserved();
@@ -192,7 +190,7 @@ impl AnyTransmit {
 struct Job<'a> {
     plan: &'a LoadPlan,
     rate: Option<FrameRate>,
-    run: u16,
+    id: RunId,
     template: Arc<Template>,
     board: Arc<Board>,
 }
@@ -221,11 +219,12 @@ impl Job<'_> {
         // So many frames in all, whoever sends them.
         let count = limits.count.unwrap_or(u64::MAX);
         let count = if count == u64::MAX { count } else { share.of(count) };
-        let (run, batch) = (self.run, config.batch);
-        SenderPlan { trigger, share, run, batch, start_ns, measure_ns, end_ns, count }
+        let (id, batch) = (self.id, config.batch);
+        let numbers = share.of(FRAMES_MAX);
+        SenderPlan { trigger, share, id, batch, start_ns, measure_ns, end_ns, count, numbers }
     }
 
-    fn outcome(&self, worked: &mut Worked, notes: Vec<String>) -> LoadOutcome {
+    fn outcome(&self, worked: &mut Worked, mut notes: Vec<String>) -> LoadOutcome {
         let Worked { books, senders, latencies, kernel, drained, start_ns } = worked;
         latencies.merge(&books.latencies);
         let mut departures = Departures::default();
@@ -245,8 +244,11 @@ impl Job<'_> {
         let mut jitter = Jitter::default();
         books.jitters.iter().for_each(|one| jitter.merge(one));
         let latencies = std::mem::take(latencies);
+        if sent + warm_up + unsent_refused >= FRAMES_MAX {
+            notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
+        }
         LoadOutcome {
-            run: self.run,
+            run: self.id.run(),
             asked: self.rate,
             offered: sent + unsent_late + unsent_refused,
             sent,

@@ -11,6 +11,7 @@ use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
 
 use super::flows::Flows;
 use super::plan::{Content, LoadConfig};
+use super::run_id::RunId;
 use super::sizes::SizeOrder;
 
 /// The longest header in front of a probe: Ethernet, two tags, IPv6, UDP.
@@ -108,20 +109,20 @@ impl Template {
         self.outer_tag
     }
 
-    /// Writes frame number `sequence` of `run` to the front of `room`, which must hold the
+    /// Writes frame `number` of the load `id` to the front of `room`, which must hold the
     /// [longest](Template::longest), and returns its length.
     #[inline]
-    pub fn write(&self, room: &mut [u8], run: u16, sequence: u64) -> usize {
-        let shape = self.shape(sequence);
+    pub fn write(&self, room: &mut [u8], id: RunId, number: u64) -> usize {
+        let shape = self.shape(number);
         let frame = &mut room[..shape.sent_bytes];
         let (header, payload) = frame.split_at_mut(self.sent_header_bytes);
         header.copy_from_slice(&shape.sent[..self.sent_header_bytes]);
         if self.flows.count() > 1 {
-            self.flows.mark_sent(header, self.flows.of(sequence));
+            self.flows.mark_sent(header, self.flows.of(number));
         }
-        let probe = Probe::new(run, sequence);
+        let probe = id.probe(number);
         match &self.text {
-            Some(text) => probe.write_with(payload, text),
+            Some(text) => probe.write_with(payload, text, number),
             None => {
                 let written = probe.write(payload);
                 debug_assert!(written.is_ok(), "LoadConfig::check saw to room for the probe");
@@ -139,10 +140,11 @@ impl Template {
         Probe::read(frame.get(self.echo_header_bytes..)?)
     }
 
-    /// Compares a received frame, which carries `probe`, with the echo that it should be.
+    /// Compares a received frame with the echo that it should be: that of frame `number`, which
+    /// carries `probe`.
     #[inline]
-    pub fn judge(&self, meta: &FrameMeta, frame: &[u8], probe: Probe) -> Judgement {
-        let shape = self.shape(probe.sequence());
+    pub fn judge(&self, meta: &FrameMeta, frame: &[u8], probe: Probe, number: u64) -> Judgement {
+        let shape = self.shape(number);
         let taken_off = self.sent_header_bytes - self.echo_header_bytes;
         let expected_bytes = shape.sent_bytes - taken_off;
         if frame.len() < expected_bytes || frame.len() < meta.wire_bytes as usize {
@@ -152,7 +154,7 @@ impl Template {
         if self.expectation == Expectation::Any {
             // Foreign reflectors may do as they like with everything but the payload.
             let payload = &payload[..expected_bytes - header.len()];
-            return match self.verdict(payload, probe) {
+            return match self.verdict(payload, probe, number) {
                 Verdict::Corrupted { first_offset } => {
                     Judgement::Corrupted { first_offset: header.len() + first_offset }
                 }
@@ -171,14 +173,14 @@ impl Template {
         let mut echo = &shape.echo;
         if self.flows.count() > 1 {
             marked = shape.echo;
-            self.flows.mark_echo(&mut marked, self.flows.of(probe.sequence()), taken_off);
+            self.flows.mark_echo(&mut marked, self.flows.of(number), taken_off);
             echo = &marked;
         }
         if header[..compared] != echo[..compared] {
             let first_offset = header.iter().zip(echo).position(|(found, wanted)| found != wanted);
             return Judgement::Corrupted { first_offset: first_offset.unwrap_or(compared) };
         }
-        let verdict = self.verdict(&payload[..expected_bytes - header.len()], probe);
+        let verdict = self.verdict(&payload[..expected_bytes - header.len()], probe, number);
         if let Verdict::Corrupted { first_offset } = verdict {
             return Judgement::Corrupted { first_offset: header.len() + first_offset };
         }
@@ -209,16 +211,16 @@ impl Template {
     }
 
     #[inline]
-    fn verdict(&self, payload: &[u8], probe: Probe) -> Verdict {
+    fn verdict(&self, payload: &[u8], probe: Probe, number: u64) -> Verdict {
         match &self.text {
-            Some(text) => probe.verify_with(payload, text, self.expectation),
+            Some(text) => probe.verify_with(payload, text, number, self.expectation),
             None => probe.verify(payload, self.expectation),
         }
     }
 
     #[inline]
-    fn shape(&self, sequence: u64) -> &Shape {
-        &self.shapes[self.order.index(sequence)]
+    fn shape(&self, number: u64) -> &Shape {
+        &self.shapes[self.order.index(number)]
     }
 }
 

@@ -6,12 +6,16 @@ use super::evidence::{Evidence, Fault};
 use super::ledger::{Ledger, Return};
 use super::reorder::Reorder;
 use super::report::{Damage, Tally};
+use super::run_id::RunId;
 use super::template::{Judgement, Template};
 use crate::ring::frame::FrameMeta;
-use crate::wire::probe::RUN_MAX;
 
 /// Corrupted frames that are kept as evidence.
 pub const DAMAGE_KEPT: usize = 8;
+
+/// A number that was handed out longer ago than this, counted in frames, is another load's: 72 minutes
+/// at a million frames a second.
+pub const AGE_MAX: u64 = 1 << 32;
 
 /// What a received frame meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ struct Stream {
 pub struct Verifier {
     template: Arc<Template>,
     streams: Box<[Stream]>,
-    run: u16,
+    id: RunId,
     tally: Tally,
     /// Frames of the warm-up.
     warm_up: Tally,
@@ -78,7 +82,7 @@ impl Verifier {
         Verifier {
             template,
             streams: (0..senders).map(stream).collect(),
-            run: 0,
+            id: RunId::new(0, 0),
             tally: Tally::default(),
             warm_up: Tally::default(),
             damage: Vec::with_capacity(DAMAGE_KEPT),
@@ -91,13 +95,13 @@ impl Verifier {
         }
     }
 
-    /// Forgets everything and begins run number `run` (modulo 4096).
-    pub fn begin(&mut self, run: u16) {
+    /// Forgets everything and begins the load `id`.
+    pub fn begin(&mut self, id: RunId) {
         for Stream { ledger, reorder } in &mut self.streams {
             ledger.reset();
             reorder.reset();
         }
-        self.run = run & RUN_MAX;
+        self.id = id;
         (self.tally, self.warm_up) = (Tally::default(), Tally::default());
         self.damage.clear();
         self.evidence.clear();
@@ -126,10 +130,10 @@ impl Verifier {
         }
     }
 
-    /// The run's number.
+    /// What tells the load's frames from others.
     #[inline]
-    pub fn run(&self) -> u16 {
-        self.run
+    pub fn id(&self) -> RunId {
+        self.id
     }
 
     /// The sending ended at `realtime_ns`, on the clock of the kernel's stamps.
@@ -141,7 +145,7 @@ impl Verifier {
     #[inline]
     pub fn take(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
         match self.take_if_sent(meta, frame) {
-            Taken::NeverSent => self.take_foreign(meta, frame),
+            Taken::NeverSent => self.take_of_other_load(meta, frame),
             taken => taken,
         }
     }
@@ -150,11 +154,12 @@ impl Verifier {
     /// frame is to be given again.
     #[inline]
     pub fn take_if_sent(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
-        let probe = match self.template.probe_of(frame) {
-            Some(probe) if probe.run() == self.run => probe,
-            _ => return self.take_foreign(meta, frame),
+        let Some(probe) = self.template.probe_of(frame) else {
+            return self.take_foreign(meta, frame);
         };
-        let number = probe.sequence();
+        let Some(number) = self.id.number_of(probe) else {
+            return self.take_of_other_load(meta, frame);
+        };
         let (sender, own) = self.place_of(number);
         let Stream { ledger, reorder } = &mut self.streams[sender];
         let tally = match own < ledger.measured_from() {
@@ -168,6 +173,9 @@ impl Verifier {
                 self.keep(Fault::Duplicated, Some(number), meta, frame);
                 return Taken::Beside;
             }
+            Return::Forgotten if ledger.handed_out() - own > AGE_MAX => {
+                return self.take_of_other_load(meta, frame);
+            }
             Return::Forgotten => {
                 tally.forgotten += 1;
                 self.keep(Fault::Forgotten, Some(number), meta, frame);
@@ -176,7 +184,7 @@ impl Verifier {
             Return::NeverSent => return Taken::NeverSent,
         }
         tally.reordered += u64::from(reorder.take(own));
-        let fault = match self.template.judge(meta, frame, probe) {
+        let fault = match self.template.judge(meta, frame, probe, number) {
             Judgement::Intact => {
                 tally.intact += 1;
                 self.note_stamp(meta.stamp_ns);
@@ -201,6 +209,14 @@ impl Verifier {
         };
         self.keep(fault, Some(number), meta, frame);
         Taken::Damaged(number)
+    }
+
+    /// A sound number that is not of this load: another one's, or that of the load before.
+    #[cold]
+    fn take_of_other_load(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
+        self.tally.other_loads += 1;
+        self.keep(Fault::OtherLoad, None, meta, frame);
+        Taken::Beside
     }
 
     #[cold]
@@ -284,7 +300,7 @@ impl Verifier {
 
     /// Puts what is known into `report`; numbers that are not back count as lost.
     pub fn conclude(&self, report: &mut super::report::LoadReport) {
-        report.run = self.run;
+        report.run = self.id.run();
         report.sent = self.streams.iter().map(|stream| stream.ledger.handed_out()).sum();
         report.lost = self.missing().0;
         report.tally = self.tally;

@@ -312,6 +312,10 @@ fn oddities(result: &ContestantResult) -> String {
     if foreign > 0 {
         parts.push(format!("{} foreign", grouped(foreign)));
     }
+    let other_loads = over_all(|found| found.tally.other_loads);
+    if other_loads > 0 {
+        parts.push(format!("{} frames of another linerate load", grouped(other_loads)));
+    }
     let drops = result.engine().drops;
     if drops.total() > 0 {
         parts.push(format!("engine dropped {}", text::drops(&drops)));

@@ -107,6 +107,7 @@ fn trial(found: &Observation) -> Value {
         "not_transformed": tally.not_transformed,
         "truncated": tally.truncated,
         "foreign": tally.foreign,
+        "other_loads": tally.other_loads,
         "generator_ring_drops": found.generator_drops,
         "generator_limited": found.is_generator_limited(),
         "generator_behind_schedule": found.behind_schedule,

@@ -276,6 +276,7 @@ impl LoadVoice {
             (tally.reordered, format!("reordered (extent {})", outcome.reorder_extent_max)),
             (tally.late, "late".into()),
             (tally.foreign, "foreign".into()),
+            (tally.other_loads, "of another linerate load".into()),
             (tally.malformed, "malformed".into()),
             (tally.forgotten, "forgotten".into()),
         ];
@@ -286,6 +287,13 @@ impl LoadVoice {
             .collect();
         if !named.is_empty() {
             self.text.say(format!("beside these: {}", named.join(", ")));
+        }
+        if tally.other_loads > 0 {
+            self.text.say(format!(
+                "WARNING: {} frames of another linerate load arrived: it shares the link and the device. \
+                 None was counted as ours",
+                grouped(tally.other_loads)
+            ));
         }
         for damage in outcome.damage.iter().take(DAMAGE_SHOWN) {
             self.text.say(format!(

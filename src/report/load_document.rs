@@ -146,6 +146,7 @@ pub(super) fn tally_json(tally: &Tally, lost: u64) -> Value {
         "reordered": tally.reordered,
         "late": tally.late,
         "foreign": tally.foreign,
+        "other_loads": tally.other_loads,
         "malformed": tally.malformed,
         "forgotten": tally.forgotten,
     })

@@ -12,8 +12,8 @@
 //!
 //! | bits | field | reach |
 //! |---|---|---|
-//! | 12 | run | tells frames of another run or stream apart: 4096 of them |
-//! | 42 | sequence | 4.4 × 10^12 frames: 82 hours at 14.88 M/s, the line rate of 10 Gbit/s |
+//! | 12 | run | random: tells frames of other loads apart |
+//! | 42 | sequence | from a random one on, modulo 2^42: 82 hours at 14.88 M/s, the line rate of 10 Gbit/s |
 //! | 16 | check | CRC-16 (polynomial 0x1021) over run and sequence |
 //!
 //! The check finds every damage that stays within two neighbouring bytes, every damage of up to

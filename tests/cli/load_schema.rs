@@ -147,7 +147,9 @@ fn tally(sent: u64, frames: &Value) -> u64 {
     let classes = ["intact", "corrupted", "not_transformed", "truncated", "lost"];
     let sum: u64 = classes.iter().map(|name| count(frames, name)).sum();
     assert_eq!(sent, sum, "{frames:#}");
-    for beside in ["duplicated", "reordered", "late", "foreign", "malformed", "forgotten"] {
+    for beside in
+        ["duplicated", "reordered", "late", "foreign", "other_loads", "malformed", "forgotten"]
+    {
         count(frames, beside);
     }
     count(frames, "intact")

@@ -40,6 +40,7 @@ mod strangers;
 mod stress;
 mod super_frames;
 mod tutorial;
+mod two_loads;
 mod udp;
 mod vanish;
 mod vlan;
@@ -83,6 +84,7 @@ fn all() -> Vec<Test> {
         faulty::tests(),
         stress::tests(),
         tutorial::tests(),
+        two_loads::tests(),
         echo::tests(),
         vlan::tests(),
         udp::tests(),

@@ -47,6 +47,11 @@ pub enum VoidReason {
         /// How many.
         frames: u64,
     },
+    /// Another linerate load shared the link and the device.
+    OtherLoad {
+        /// Frames of it.
+        frames: u64,
+    },
     /// Something else: a link that went down, a clock that was set.
     Disturbed(String),
 }
@@ -77,6 +82,9 @@ impl fmt::Display for VoidReason {
             VoidReason::BehindSchedule => f.write_str("the generator could not offer the load"),
             VoidReason::OwnDrops { frames } => {
                 write!(f, "the generator's own ring dropped {frames} frames")
+            }
+            VoidReason::OtherLoad { frames } => {
+                write!(f, "{frames} frames of another linerate load arrived")
             }
             VoidReason::Disturbed(what) => f.write_str(what),
         }

@@ -178,6 +178,7 @@ impl Verdict {
         }
         verdict.note_if(tally.late, "late");
         verdict.note_if(tally.foreign, "foreign: numbers that were damaged, or somebody else's");
+        verdict.note_if(tally.other_loads, "of another linerate load on this link");
         verdict.note_if(tally.malformed, "malformed in our own ring");
         verdict.note_if(tally.forgotten, "so late that nobody knows what became of them");
         verdict.note_coverage(given.phase, outcome);

@@ -196,7 +196,7 @@ fn a_burst_is_collected_later_and_a_straggler_is_foreign_to_the_next_run() {
         assert_eq!(generator.send_burst(3).unwrap(), 3);
         assert_eq!(generator.send_burst(2).unwrap(), 2);
         let report = generator.collect(Duration::from_millis(1)).unwrap();
-        assert_eq!((report.tally.foreign, report.tally.intact, report.lost), (3, 2, 0));
+        assert_eq!((report.tally.other_loads, report.tally.intact, report.lost), (3, 2, 0));
     }
 }
 

@@ -7,6 +7,7 @@ use crate::load::intake::RxChoice;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::{FrameRate, Rate};
+use crate::load::run_id::FRAMES_MAX;
 use crate::load::transmit::TxChoice;
 use crate::wire::encapsulation::Encapsulation;
 
@@ -145,6 +146,16 @@ impl LoadPlan {
         rate.frame_rate(mean, self.line_bits_per_second).map_err(Error::Usage)
     }
 
+    /// Frames that are due by schedule and count, those of the warm-up included; 0 where neither says.
+    fn frames_most(&self) -> Result<f64> {
+        let count = self.limits.count.map(|count| count as f64);
+        let Some(rate) = self.frame_rate()?.map(FrameRate::as_f64) else {
+            return Ok(count.unwrap_or(0.0));
+        };
+        let due = self.limits.duration.map_or(f64::INFINITY, |time| time.as_secs_f64() * rate);
+        Ok(self.warm_up.as_secs_f64() * rate + count.unwrap_or(f64::INFINITY).min(due))
+    }
+
     /// The TX half that is used; [`TxChoice::best_on`] is for who knows the interface.
     pub fn transmit_half(&self) -> TxChoice {
         self.transmit.unwrap_or(TxChoice::ANYWHERE)
@@ -183,6 +194,12 @@ impl LoadPlan {
             }
             _ => {}
         }
+        if self.frames_most()? > FRAMES_MAX as f64 {
+            return usage(&format!(
+                "so many frames have no numbers of their own: a load has at most {FRAMES_MAX}. Ask for a \
+                 shorter time or a lower rate"
+            ));
+        }
         if let Threads::Apart { senders: 0 | 65.. } = self.threads {
             return usage("1 to 64 threads can send");
         }
@@ -195,5 +212,29 @@ impl LoadPlan {
             );
         }
         self.config.carriage.encapsulation()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ethernet::MacAddress;
+
+    #[test]
+    fn a_schedule_with_more_frames_than_numbers_is_refused() {
+        let (here, there) = (MacAddress([2, 0, 0, 0, 0, 1]), MacAddress([2, 0, 0, 0, 0, 2]));
+        let config = LoadConfig::new(1, 1500, here, there);
+        let hours = |hours: u64| Limits::lasting(Duration::from_secs(3600 * hours));
+        let line = Rate::frames(14_880_952);
+        let check = |rate, limits| LoadPlan::paced(config.clone(), rate, limits).check();
+        assert!(check(line, hours(82)).is_ok());
+        assert_eq!(check(line, hours(83)).unwrap_err().exit_code(), 2);
+        assert!(check(Rate::Max, hours(83)).is_ok(), "nobody knows how many it sends");
+        for rate in [line, Rate::Max] {
+            assert!(check(rate, Limits::frames(FRAMES_MAX)).is_ok());
+            assert_eq!(check(rate, Limits::frames(FRAMES_MAX + 1)).unwrap_err().exit_code(), 2);
+        }
+        let most = Limits { duration: Some(Duration::from_secs(60)), count: Some(u64::MAX) };
+        assert!(check(line, most).is_ok(), "the time ends it");
     }
 }

@@ -201,7 +201,7 @@ impl<I: Intake> Receiver<I> {
         longest: Duration,
         quiet: Duration,
         retire: Duration,
-        mut go_on: impl FnMut(&mut Books, u64) -> bool,
+        mut go_on: impl FnMut(&mut Self, u64) -> Result<bool>,
     ) -> Result<Duration> {
         self.books.look_at_the_board();
         for sender in 0..self.books.board.senders.len() {
@@ -216,7 +216,7 @@ impl<I: Intake> Receiver<I> {
             let took = self.step()?;
             let now_ns = monotonic_ns();
             let elapsed = Duration::from_nanos(now_ns.saturating_sub(begin_ns));
-            if !go_on(&mut self.books, now_ns) {
+            if !go_on(self, now_ns)? {
                 return Ok(elapsed);
             }
             if took {
@@ -236,8 +236,9 @@ impl<I: Intake> Receiver<I> {
         }
     }
 
-    /// What the kernel has counted for the socket until now.
-    pub fn take_counters(&mut self) -> Result<()> {
+    /// Adds what the kernel counted for the socket, and measures the offset between the clocks again.
+    pub fn check(&mut self) -> Result<()> {
+        self.books.check_clocks();
         self.intake
             .accumulate(&mut self.kernel)
             .map_err(|error| failed("read the generator's socket statistics", &error, ""))

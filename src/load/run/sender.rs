@@ -8,6 +8,7 @@ use super::board::{Board, SenderBoard};
 use super::departures::Departures;
 use crate::error::Result;
 use crate::load::pace::{Schedule, Share};
+use crate::load::run_id::RunId;
 use crate::load::template::Template;
 use crate::load::transmit::Transmit;
 use crate::sys::clock::monotonic_ns;
@@ -39,7 +40,7 @@ pub(super) struct SenderPlan {
     pub trigger: Trigger,
     /// Which frames of the run it sends.
     pub share: Share,
-    pub run: u16,
+    pub id: RunId,
     /// Most frames of one kick.
     pub batch: usize,
     /// When the schedule begins that is being followed: the warm-up's, then the measurement's, which
@@ -52,6 +53,8 @@ pub(super) struct SenderPlan {
     pub end_ns: u64,
     /// Frames of the measurement that this sender sends at most.
     pub count: u64,
+    /// Frames that it sends at most, those of the warm-up included: then there are no more numbers.
+    pub numbers: u64,
 }
 
 /// What a step came to.
@@ -121,12 +124,13 @@ impl<T: Transmit> Sender<T> {
         let plan = SenderPlan {
             trigger,
             share: Share::WHOLE,
-            run: 0,
+            id: RunId::new(0, 0),
             batch: 1,
             start_ns: 0,
             measure_ns: 0,
             end_ns: 0,
             count: 0,
+            numbers: 0,
         };
         Sender {
             transmit,
@@ -228,7 +232,7 @@ impl<T: Transmit> Sender<T> {
         let Share { first, every } = self.plan.share;
         let number = own * every + first;
         let Sender { transmit, template, plan, .. } = self;
-        if !transmit.put(|room| template.write(room, plan.run, number)) {
+        if !transmit.put(|room| template.write(room, plan.id, number)) {
             return false;
         }
         // Before the departure, which displaces an older one: see SenderBoard::departure_of.
@@ -324,6 +328,7 @@ impl<T: Transmit> Sender<T> {
 
     fn count_reached(&self) -> bool {
         self.handed_out.saturating_sub(self.measured_from) >= self.plan.count
+            || self.handed_out >= self.plan.numbers
     }
 
     /// Whether the sending is over at `now_ns`.

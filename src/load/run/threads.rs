@@ -15,6 +15,10 @@ const WAKE_EARLY_NS: u64 = 50_000;
 /// The longest sleep: the stop flag is looked at in between.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 
+/// Time between two looks at the socket's counters, which have 32 bits and begin again with each look:
+/// they would overflow after 28 s at the line rate of 100 Gbit/s.
+const CHECK_NS: u64 = 1_000_000_000;
+
 /// Progress reports that may wait for the caller, and histograms that go round with them.
 const REPORTS_WAITING: usize = 2;
 
@@ -45,6 +49,7 @@ pub(super) struct Reporter {
     interval_ns: u64,
     start_ns: u64,
     next_ns: u64,
+    next_check_ns: u64,
     reports: ChannelSender<Progress>,
     empty: ChannelReceiver<Box<Latencies>>,
 }
@@ -77,12 +82,22 @@ impl Due {
 }
 
 impl Reporter {
-    /// Reports if it is time to.
+    /// Reports if it is time to, and has the receiver check its socket and its clocks once a second.
     #[inline]
-    fn tick(&mut self, books: &mut Books, board: &Board, now_ns: u64) {
-        if now_ns >= self.next_ns {
-            self.report(books, board, now_ns);
+    fn tick<I: Intake>(
+        &mut self,
+        receiver: &mut Receiver<I>,
+        board: &Board,
+        now_ns: u64,
+    ) -> Result<()> {
+        if now_ns >= self.next_check_ns {
+            self.next_check_ns = now_ns + CHECK_NS;
+            receiver.check()?;
         }
+        if now_ns >= self.next_ns {
+            self.report(&mut receiver.books, board, now_ns);
+        }
+        Ok(())
     }
 
     #[cold]
@@ -90,7 +105,6 @@ impl Reporter {
         while self.next_ns <= now_ns {
             self.next_ns += self.interval_ns;
         }
-        books.check_clocks();
         if let Some(due) = &self.due
             && !board.all_done()
         {
@@ -127,8 +141,10 @@ pub(super) fn work(
     let interval_ns = ns(job.plan.interval).max(1_000_000);
     let next_ns = start_ns + interval_ns;
     let due = Due::of(job, start_ns);
+    let next_check_ns = start_ns + CHECK_NS;
+    let is_behind = false;
     let reporter =
-        Reporter { due, is_behind: false, interval_ns, start_ns, next_ns, reports, empty };
+        Reporter { due, is_behind, interval_ns, start_ns, next_ns, next_check_ns, reports, empty };
     let mut latencies = Latencies::default();
     thread::scope(|scope| {
         let cpu_of = |number: usize| {
@@ -259,7 +275,7 @@ fn by_turns<T: Transmit, I: Intake>(
         let now_ns = monotonic_ns();
         let step = sender.step(now_ns)?;
         let received = receiver.step()?;
-        reporter.tick(&mut receiver.books, &job.board, now_ns);
+        reporter.tick(&mut receiver, &job.board, now_ns)?;
         let idle_until_ns = match step {
             Step::Done => break,
             Step::Sent => continue,
@@ -335,7 +351,7 @@ fn receive_alone<I: Intake>(
     while !job.board.all_done() {
         let received = receiver.step()?;
         let now_ns = monotonic_ns();
-        reporter.tick(&mut receiver.books, &job.board, now_ns);
+        reporter.tick(&mut receiver, &job.board, now_ns)?;
         if received {
             last_ns = now_ns;
         } else if now_ns.saturating_sub(last_ns) < spin_ns {
@@ -363,11 +379,11 @@ fn finish<I: Intake>(
     // not want to wait.
     let was_stopped = stop.load(Ordering::Relaxed);
     let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
-    let drained = receiver.drain(job.plan.drain, quiet, retire, |books, now_ns| {
-        reporter.tick(books, &job.board, now_ns);
-        was_stopped || !stop.load(Ordering::Relaxed)
+    let drained = receiver.drain(job.plan.drain, quiet, retire, |receiver, now_ns| {
+        reporter.tick(receiver, &job.board, now_ns)?;
+        Ok(was_stopped || !stop.load(Ordering::Relaxed))
     })?;
-    receiver.take_counters()?;
+    receiver.check()?;
     let Receiver { books, kernel, .. } = receiver;
     Ok(Received { books, kernel, drained, sender: None })
 }

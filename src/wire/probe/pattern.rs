@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Expectation, Probe, Verdict, settled};
+use super::{Expectation, NUMBER_BYTES, Probe, Verdict, settled};
 use crate::wire::random::Random;
 use crate::wire::transform::uppercase;
 
@@ -115,22 +115,21 @@ impl PatternText {
         Some(PatternText { sent, uppercased, period: period.len() as u64, stride })
     }
 
-    /// Where the stretch of frame `sequence` begins.
+    /// Where the stretch of frame `number` begins.
     #[inline]
-    fn beginning(&self, sequence: u64) -> usize {
-        (sequence % self.period * self.stride % self.period) as usize
+    fn beginning(&self, number: u64) -> usize {
+        (number % self.period * self.stride % self.period) as usize
     }
 }
 
 impl Probe {
     /// Fills the whole payload, which holds at least a probe: the number, then a stretch of `text`,
-    /// which was made for payloads of this length.
+    /// which was made for payloads of this length, from the place of frame `number` on.
     #[inline]
-    pub fn write_with(self, payload: &mut [u8], text: &PatternText) {
-        let number = self.number();
-        let (front, rest) = payload.split_at_mut(number.len());
-        front.copy_from_slice(&number);
-        let begin = text.beginning(self.sequence);
+    pub fn write_with(self, payload: &mut [u8], text: &PatternText, number: u64) {
+        let (front, rest) = payload.split_at_mut(NUMBER_BYTES);
+        front.copy_from_slice(&self.number());
+        let begin = text.beginning(number);
         rest.copy_from_slice(&text.sent[begin..begin + rest.len()]);
     }
 
@@ -139,13 +138,14 @@ impl Probe {
         self,
         payload: &[u8],
         text: &PatternText,
+        number: u64,
         expectation: Expectation,
     ) -> Verdict {
         let rest = match self.split_number(payload) {
             Ok(rest) => rest,
             Err(verdict) => return verdict,
         };
-        let begin = text.beginning(self.sequence);
+        let begin = text.beginning(number);
         let stretch = begin..begin + rest.len();
         let (Some(sent), Some(uppercased)) =
             (text.sent.get(stretch.clone()), text.uppercased.get(stretch))
@@ -190,17 +190,17 @@ mod tests {
             let text = PatternText::new(pattern, 2000, 9).unwrap();
             let probe = Probe::new(3, sequence);
             let mut payload = vec![0; bytes];
-            probe.write_with(&mut payload, &text);
+            probe.write_with(&mut payload, &text, 7);
             prop_assert_eq!(Probe::read(&payload), Some(probe));
-            let unchanged = probe.verify_with(&payload, &text, Expectation::Uppercased);
+            let unchanged = probe.verify_with(&payload, &text, 7, Expectation::Uppercased);
             prop_assert_eq!(
-                probe.verify_with(&payload, &text, Expectation::Same),
+                probe.verify_with(&payload, &text, 7, Expectation::Same),
                 Verdict::Intact
             );
             let mut echo = payload.clone();
             uppercase(&mut echo);
             for expectation in [Expectation::Uppercased, Expectation::Any] {
-                prop_assert_eq!(probe.verify_with(&echo, &text, expectation), Verdict::Intact);
+                prop_assert_eq!(probe.verify_with(&echo, &text, 7, expectation), Verdict::Intact);
             }
             let expected =
                 if echo == payload { Verdict::Intact } else { Verdict::NotTransformed };
@@ -210,7 +210,7 @@ mod tests {
             echo[at] ^= flip;
             if echo != payload {
                 prop_assert_eq!(
-                    probe.verify_with(&echo, &text, Expectation::Uppercased),
+                    probe.verify_with(&echo, &text, 7, Expectation::Uppercased),
                     Verdict::Corrupted { first_offset: at }
                 );
             }

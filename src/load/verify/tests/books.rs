@@ -1,7 +1,7 @@
 //! Flows, foreign reflectors, evidence, and books for each sender and the warm-up.
 
 use super::super::{Fault, Taken, Tally, Verifier};
-use super::{Bench, HERE, RUN, THERE, carriages, size, udp};
+use super::{Bench, HERE, ID, THERE, carriages, size, udp};
 use crate::load::plan::{Carriage, LoadConfig, Sizes};
 use crate::load::template::Template;
 use crate::wire::ethernet::{EtherType, VlanTag};
@@ -14,7 +14,7 @@ fn bench(adjust: impl FnOnce(&mut LoadConfig)) -> Bench {
     adjust(&mut config);
     let template = Arc::new(Template::new(&config).unwrap());
     let mut verifier = Verifier::of_senders(Arc::clone(&template), 1, 256, 2);
-    verifier.begin(RUN);
+    verifier.begin(ID);
     Bench { template, verifier, stamp_ns: 1000 }
 }
 
@@ -87,7 +87,7 @@ fn senders_and_the_warm_up_have_books_of_their_own() {
     let config = LoadConfig::new(1, 1500, HERE, THERE);
     let template = Arc::new(Template::new(&config).unwrap());
     let mut verifier = Verifier::of_senders(Arc::clone(&template), 3, 768, 0);
-    verifier.begin(RUN);
+    verifier.begin(ID);
     for sender in 0..3 {
         let ledger = verifier.ledger_of(sender);
         ledger.set_measured_from(10);
@@ -99,17 +99,17 @@ fn senders_and_the_warm_up_have_books_of_their_own() {
     let numbers = (0..20).map(|own| own * 3);
     let numbers = numbers.chain((0..20).rev().map(|own| own * 3 + 1));
     for number in numbers.chain((0..20).step_by(2).flat_map(|own| [own * 3 + 2; 2])) {
-        bench.template.write(&mut frame, RUN, number);
+        bench.template.write(&mut frame, ID, number);
         let echo = bench.receive(&frame, true);
         bench.take(&echo);
     }
-    bench.template.write(&mut frame, RUN, 60);
+    bench.template.write(&mut frame, ID, 60);
     let echo = bench.receive(&frame, true);
     assert_eq!(bench.verifier.take_if_sent(&echo.meta, &echo.bytes), Taken::NeverSent);
     assert_eq!(bench.take(&echo), Taken::Beside);
     let (tally, warm_up) = (*bench.verifier.tally(), *bench.verifier.warm_up());
     let half = Tally { intact: 25, duplicated: 5, ..Tally::default() };
-    assert_eq!(tally, Tally { reordered: 9, foreign: 1, ..half });
+    assert_eq!(tally, Tally { reordered: 9, other_loads: 1, ..half });
     assert_eq!(warm_up, Tally { reordered: 10, ..half });
     assert_eq!(bench.verifier.missing(), (5, 5));
     assert_eq!(bench.verifier.reorder_extent_max(), 19);
