@@ -229,6 +229,7 @@ fn trial(trial: &Value) {
     }
     // On a machine with other work to do, stragglers of the load before are foreign to this one.
     count(trial, "foreign");
+    count(trial, "other_loads");
     count(trial, "reordered");
     count(trial, "generator_ring_drops");
     let rtt = field(trial, "rtt_ns");
