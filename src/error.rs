@@ -62,6 +62,32 @@ impl fmt::Display for Errno {
     }
 }
 
+/// Text from elsewhere (a name, a path, what the kernel says), with everything escaped that could
+/// command a terminal or make text look like another: control characters, invisible ones, and those
+/// that turn the direction of writing.
+pub fn escaped<T: fmt::Display>(text: T) -> Escaped<T> {
+    Escaped(text)
+}
+
+/// See [`escaped`].
+#[derive(Debug)]
+pub struct Escaped<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_string().chars().try_for_each(|character| match is_unsafe(character) {
+            true => write!(f, "{}", character.escape_unicode()),
+            false => write!(f, "{character}"),
+        })
+    }
+}
+
+/// Whether a character commands a terminal, or is neither seen nor a blank.
+pub fn is_unsafe(character: char) -> bool {
+    let invisible = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    character.is_control() || invisible.iter().any(|range| range.contains(&character))
+}
+
 /// Exit codes of the program. Interruption (130) is not an error and is decided by the commands.
 pub mod exit {
     /// It worked.
@@ -102,5 +128,17 @@ impl Error {
             Error::System(error) | Error::Ring(error) => Some(error.errno.code),
             Error::Usage(_) | Error::Run(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_command_a_terminal_is_escaped() {
+        assert_eq!(escaped("\x1b]0;x\x07").to_string(), r"\u{1b}]0;x\u{7}");
+        assert_eq!(escaped("a\u{9b}b\u{202e}c\nd").to_string(), r"a\u{9b}b\u{202e}c\u{a}d");
+        assert_eq!(escaped("eth0 – grün").to_string(), "eth0 – grün");
     }
 }

@@ -150,6 +150,9 @@ pub fn rate(per_second: f64) -> String {
         format!("{:.2} M/s", per_second / 1e6)
     } else if per_second >= 1e3 {
         format!("{:.1} k/s", per_second / 1e3)
+    } else if per_second > 0.0 && per_second < 10.0 {
+        // One frame in a little more than a second is not none.
+        format!("{per_second:.1} /s")
     } else {
         format!("{per_second:.0} /s")
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Result;
-use crate::report::text::complain;
+use crate::report::text::{complain, lost};
 
 pub mod compare;
 pub mod echo;
@@ -58,6 +58,8 @@ impl Cli {
 }
 
 fn exit_code(result: Result<u8>) -> ExitCode {
+    // A run whose text was lost did not do what was asked, whatever else it did.
+    let result = result.and_then(|code| lost().map_or(Ok(code), Err));
     match result {
         Ok(code) => code.into(),
         Err(error) => {

@@ -5,8 +5,6 @@
 //! Values are nanoseconds; only the column `Interval_Max`, which is for people and which readers
 //! ignore, is in milliseconds, as in the logs of the Java original.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,9 +13,9 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
+use super::output::Output;
 use crate::error::{Error, Result};
 use crate::stats::latency::Latency;
-use crate::sys::failure::failed;
 
 /// What `Interval_Max` is divided by: nanoseconds in a millisecond.
 const MAX_DIVISOR: f64 = 1e6;
@@ -28,7 +26,7 @@ const LEGEND: &str =
 
 /// A histogram log in the making.
 pub struct HdrLog {
-    file: File,
+    output: Output,
     path: PathBuf,
     started: SystemTime,
     serializer: V2DeflateSerializer,
@@ -36,14 +34,10 @@ pub struct HdrLog {
 }
 
 impl HdrLog {
-    /// Creates the file, or empties it, with its header. The log's clock starts now. Call it before
-    /// the run, so that a bad path fails early.
+    /// Opens the file, as [`Output::create`] says, and writes its header. The log's clock starts now.
     pub fn create(path: &Path) -> Result<HdrLog> {
-        let file = File::create(path).map_err(|error| {
-            failed(format!("create {}", path.display()), &error, "nothing was run")
-        })?;
         let mut log = HdrLog {
-            file,
+            output: Output::create(path)?,
             path: path.to_owned(),
             started: SystemTime::now(),
             serializer: V2DeflateSerializer::new(),
@@ -107,13 +101,16 @@ impl HdrLog {
         self.hand_on()
     }
 
+    /// Puts the file in its place.
+    pub fn publish(&mut self) -> Result<()> {
+        self.output.publish()
+    }
+
     /// Puts the composed lines into the file, in one piece.
     fn hand_on(&mut self) -> Result<()> {
-        let written = self.file.write_all(&self.line);
+        let written = self.output.append(&self.line);
         self.line.clear();
-        written.map_err(|error: io::Error| {
-            failed(format!("write to {}", self.path.display()), &error, "")
-        })
+        written
     }
 
     fn failed<E: std::fmt::Debug + std::fmt::Display>(
@@ -154,7 +151,7 @@ mod tests {
         log.write_interval(None, second_long, second_long / 2, &second).unwrap();
         let bad = log.write_interval(Some("a b"), second_long, second_long, &second);
         assert!(matches!(bad, Err(Error::Usage(_))));
-        // Read while the log is still open.
+        log.publish().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(text.contains("#[Histogram log format version 1.3]\n#[StartTime: "), "{text}");

@@ -1,12 +1,12 @@
-//! JSON documents, opened before a run so that a bad path fails early.
+//! JSON documents.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::output::Output;
 use crate::error::Result;
 use crate::stats::drops::Drops;
 use crate::sys::failure::failed;
@@ -22,19 +22,17 @@ pub enum JsonFile {
     /// Standard output.
     Stdout,
     /// A file.
-    File(File),
+    File(Output),
 }
 
 impl JsonFile {
-    /// Opens the file; `-` is standard output.
+    /// Opens the file, as [`Output::create`] says; `-` is standard output.
     pub fn open(path: Option<&Path>) -> Result<JsonFile> {
-        let Some(path) = path else { return Ok(JsonFile::None) };
-        if path == Path::new("-") {
-            return Ok(JsonFile::Stdout);
+        match path {
+            None => Ok(JsonFile::None),
+            Some(path) if path == Path::new("-") => Ok(JsonFile::Stdout),
+            Some(path) => Output::create(path).map(JsonFile::File),
         }
-        File::create(path).map(JsonFile::File).map_err(|error| {
-            failed(format!("create {}", path.display()), &error, "nothing was run")
-        })
     }
 
     /// Whether text for people must keep off standard output.
@@ -42,18 +40,27 @@ impl JsonFile {
         matches!(self, JsonFile::Stdout)
     }
 
-    /// Writes the whole document.
+    /// Writes the whole document and puts the file in its place.
     pub fn write(&mut self, document: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(document).map_err(io::Error::from);
-        let written = text.and_then(|text| match self {
+        let text = serde_json::to_string_pretty(document)
+            .map_err(|error| failed("compose the JSON result", &error.into(), ""))?;
+        match self {
             JsonFile::None => Ok(()),
-            JsonFile::Stdout => writeln!(io::stdout().lock(), "{text}"),
-            JsonFile::File(file) => writeln!(file, "{text}"),
-        });
-        match written {
-            // Nobody reads it any more, which is their decision.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|error| failed("write the JSON result", &error, "")),
+            JsonFile::File(output) => {
+                output.append(format!("{text}\n").as_bytes())?;
+                output.publish()
+            }
+            JsonFile::Stdout => {
+                let mut stdout = io::stdout().lock();
+                let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+                match written {
+                    // Nobody reads it any more, which is their decision.
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                    written => written.map_err(|error| {
+                        failed("write the JSON result to standard output", &error, "")
+                    }),
+                }
+            }
         }
     }
 }

@@ -12,11 +12,11 @@ use super::hdr_log::HdrLog;
 use super::json::JsonFile;
 use super::load_document::{Around, document};
 use super::pcap::PcapFile;
-use super::text::{self, Text, grouped};
+use super::text::{self, Text, complain, grouped};
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Audience, Finding, LoadRequest, Reach};
 use crate::bench::testbed::End;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
 use crate::load::plan::LoadConfig;
 use crate::load::report::Tally;
@@ -56,8 +56,8 @@ pub struct LoadVoice {
     last: Seen,
     /// Response and service times of the intervals that are in the files.
     logged: (Latency, Latency),
-    /// What went wrong with a file during the run; said at the end.
-    trouble: Option<crate::error::Error>,
+    /// What went wrong with files; said at the end.
+    trouble: Vec<Error>,
 }
 
 /// What the last live line had seen.
@@ -97,7 +97,7 @@ impl LoadVoice {
             bar: ProgressBar::hidden(),
             last: Seen::default(),
             logged: Default::default(),
-            trouble: None,
+            trouble: Vec::new(),
         })
     }
 
@@ -164,7 +164,7 @@ impl LoadVoice {
         self.bar.finish_and_clear();
         let outcome = &finding.outcome;
         if let Err(error) = self.record_rest(request, outcome) {
-            self.trouble.get_or_insert(error);
+            self.trouble.push(error);
         }
         for note in &outcome.notes {
             self.text.say(format!("  {note}"));
@@ -197,18 +197,27 @@ impl LoadVoice {
         if outcome.stopped && outcome.offered > 0 {
             self.text.say("interrupted: this is what was measured until then");
         }
-        for bad in &outcome.evidence {
-            if let Some(pcap) = &mut self.pcap {
-                pcap.write(bad.stamp_ns, bad.wire_bytes, &bad.bytes)?;
-            }
-        }
-        if let Some(trouble) = self.trouble.take() {
-            return Err(trouble);
-        }
         let around =
             Around { host: &self.host, floor: self.floor.as_ref(), link: self.link.as_ref() };
         let document = document(request, finding, &around);
-        self.json.write(&document)
+        let written = [self.publish(outcome), self.json.write(&document)];
+        self.trouble.extend(written.into_iter().filter_map(Result::err));
+        // Each of them is said: one file that cannot be written does not stop the others.
+        let last = self.trouble.pop();
+        self.trouble.iter().for_each(complain);
+        last.map_or(Ok(()), Err)
+    }
+
+    /// Puts the files beside the document in their places.
+    fn publish(&mut self, outcome: &LoadOutcome) -> Result<()> {
+        let csv = self.csv.as_mut().map_or(Ok(()), CsvFile::publish);
+        let hdr_log = self.hdr_log.as_mut().map_or(Ok(()), HdrLog::publish);
+        let pcap = self.pcap.as_mut().map_or(Ok(()), |pcap| {
+            let mut bad = outcome.evidence.iter();
+            bad.try_for_each(|bad| pcap.write(bad.stamp_ns, bad.wire_bytes, &bad.bytes))
+                .and(pcap.publish())
+        });
+        csv.and(hdr_log).and(pcap)
     }
 
     fn say_rate(&mut self, outcome: &LoadOutcome) {
@@ -455,7 +464,7 @@ impl Audience for LoadVoice {
             progress.unanswered(),
         );
         if let Err(error) = self.record(progress) {
-            self.trouble.get_or_insert(error);
+            self.trouble.push(error);
         }
         self.bar.suspend(|| self.text.say(line));
         self.bar.set_position(progress.elapsed.as_millis() as u64);

@@ -9,6 +9,7 @@ pub mod hdr_log;
 pub mod json;
 pub mod load;
 pub mod load_document;
+pub mod output;
 pub mod pcap;
 pub mod search;
 mod search_document;

@@ -1,46 +1,32 @@
 //! Frames as evidence: a pcap file with nanosecond stamps, which Wireshark and tcpdump open.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
-use pcap_file::{DataLink, Endianness, PcapError, TsResolution};
-
+use super::output::Output;
 use crate::error::{Error, Result};
-use crate::sys::failure::failed;
 
 /// The longest frame that a file may hold, in bytes: what tcpdump uses, more than any MTU.
 const SNAP_BYTES: u32 = 262_144;
+/// `LINKTYPE_ETHERNET`.
+const LINK_ETHERNET: u32 = 1;
+const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+const NS_PER_S: u64 = 1_000_000_000;
 
-/// A pcap file in the making: Ethernet frames without FCS, stamps in nanoseconds (magic number
-/// 0xa1b23c4d, draft-ietf-opsawg-pcap section 4).
-///
-/// Nothing is buffered: after each frame the file is complete, however the program ends.
+/// A pcap file in the making: Ethernet frames without FCS, stamps in nanoseconds, in the byte order of
+/// this machine (draft-ietf-opsawg-pcap section 4).
 #[derive(Debug)]
 pub struct PcapFile {
-    writer: PcapWriter<File>,
-    path: PathBuf,
-    frames: u64,
+    output: Output,
 }
 
 impl PcapFile {
-    /// Creates the file, or empties it, with its header. Call it before the run, so that a bad path
-    /// fails early.
+    /// Opens the file, as [`Output::create`] says, and writes its header.
     pub fn create(path: &Path) -> Result<PcapFile> {
-        let file = File::create(path).map_err(|error| {
-            failed(format!("create {}", path.display()), &error, "nothing was run")
-        })?;
-        let header = PcapHeader {
-            snaplen: SNAP_BYTES,
-            datalink: DataLink::ETHERNET,
-            ts_resolution: TsResolution::NanoSecond,
-            endianness: Endianness::native(),
-            ..PcapHeader::default()
-        };
-        let writer = PcapWriter::with_header(file, header);
-        let writer = writer.map_err(|error| writing_failed(path, error))?;
-        Ok(PcapFile { writer, path: path.to_owned(), frames: 0 })
+        let mut output = Output::create(path)?;
+        let [major, minor] = [2u16, 4].map(u16::to_ne_bytes);
+        let version = u32::from_ne_bytes([major[0], major[1], minor[0], minor[1]]);
+        output.append(&words([MAGIC_NANOSECONDS, version, 0, 0, SNAP_BYTES, LINK_ETHERNET]))?;
+        Ok(PcapFile { output })
     }
 
     /// Writes a frame that the kernel stamped at `stamp_realtime_ns` (nanoseconds since the Unix
@@ -50,31 +36,29 @@ impl PcapFile {
         let there = &bytes[..bytes.len().min(SNAP_BYTES as usize)];
         // A frame cannot be shorter than what there is of it; readers refuse more than SNAP_BYTES.
         let wire_bytes = wire_bytes.clamp(there.len(), SNAP_BYTES as usize) as u32;
-        let packet = PcapPacket::new(Duration::from_nanos(stamp_realtime_ns), wire_bytes, there);
-        self.writer.write_packet(&packet).map_err(|error| writing_failed(&self.path, error))?;
-        self.frames += 1;
-        Ok(())
+        let seconds = u32::try_from(stamp_realtime_ns / NS_PER_S).map_err(|_| {
+            Error::Run(format!("no pcap file can hold a frame of {stamp_realtime_ns} ns"))
+        })?;
+        let nanoseconds = (stamp_realtime_ns % NS_PER_S) as u32;
+        let mut record = words([seconds, nanoseconds, there.len() as u32, wire_bytes]);
+        record.extend_from_slice(there);
+        self.output.append(&record)
     }
 
-    /// Frames written.
-    pub fn frames(&self) -> u64 {
-        self.frames
+    /// Puts the file in its place.
+    pub fn publish(&mut self) -> Result<()> {
+        self.output.publish()
     }
 }
 
-fn writing_failed(path: &Path, error: PcapError) -> Error {
-    let attempted = format!("write to {}", path.display());
-    match error {
-        PcapError::IoError(error) => failed(attempted, &error, ""),
-        error => Error::Run(format!("could not {attempted}: {error}")),
-    }
+fn words<const N: usize>(words: [u32; N]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::process::Command;
-
-    use pcap_file::pcap::PcapReader;
 
     use super::*;
 
@@ -88,54 +72,45 @@ mod tests {
         }
     }
 
-    fn temporary(name: &str) -> Temporary {
-        Temporary(std::env::temp_dir().join(format!("linerate-{}-{name}", std::process::id())))
-    }
-
-    fn written(path: &Path) -> PcapFile {
-        let mut pcap = PcapFile::create(path).unwrap();
+    fn written(name: &str) -> Temporary {
+        let path = std::env::temp_dir().join(format!("linerate-{}-{name}", std::process::id()));
+        let mut pcap = PcapFile::create(&path).unwrap();
         pcap.write(STAMP_NS, 60, &[7; 60]).unwrap();
         pcap.write(STAMP_NS + 1, 1514, &[8; 100]).unwrap();
         // What is there is never longer than the frame.
         pcap.write(STAMP_NS + 2, 0, &[9; 65_553]).unwrap();
-        pcap
+        assert!(pcap.write(u64::MAX, 60, &[0; 60]).is_err());
+        pcap.publish().unwrap();
+        Temporary(path)
     }
 
     #[test]
-    fn what_is_written_is_there_at_once_to_the_nanosecond() {
-        let file = temporary("read-back.pcap");
-        let pcap = written(&file.0);
-        assert_eq!(pcap.frames(), 3);
-        let mut reader = PcapReader::new(File::open(&file.0).unwrap()).unwrap();
-        assert_eq!(reader.header().datalink, DataLink::ETHERNET);
-        let mut frames = Vec::new();
-        while let Some(packet) = reader.next_packet() {
-            let packet = packet.unwrap();
-            frames.push((packet.timestamp.as_nanos() as u64, packet.orig_len, packet.data.len()));
-        }
-        let expected =
-            [(STAMP_NS, 60, 60), (STAMP_NS + 1, 1514, 100), (STAMP_NS + 2, 65_553, 65_553)];
-        assert_eq!(frames, expected);
-    }
-
-    #[test]
-    fn the_header_is_the_formats() {
-        let file = temporary("header.pcap");
-        PcapFile::create(&file.0).unwrap();
+    fn the_bytes_are_the_formats() {
+        let file = written("bytes.pcap");
         let bytes = std::fs::read(&file.0).unwrap();
-        let words: Vec<u32> =
-            bytes.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
-        let version = u32::from_ne_bytes({
-            let [major, minor] = [2u16, 4].map(u16::to_ne_bytes);
-            [major[0], major[1], minor[0], minor[1]]
-        });
-        assert_eq!(words, [0xa1b2_3c4d, version, 0, 0, SNAP_BYTES, 1]);
+        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+        assert_eq!(word(0), 0xa1b2_3c4d);
+        assert_eq!(
+            (&bytes[4..6], &bytes[6..8]),
+            (&2u16.to_ne_bytes()[..], &4u16.to_ne_bytes()[..])
+        );
+        assert_eq!([8, 12, 16, 20].map(word), [0, 0, SNAP_BYTES, 1]);
+        let mut at = 24;
+        for (nanoseconds, there, wire, fill) in
+            [(789, 60, 60, 7), (790, 100, 1514, 8), (791, 65_553, 65_553, 9)]
+        {
+            let record = [at, at + 4, at + 8, at + 12].map(word);
+            assert_eq!(record, [1_700_000_000, 123_456_000 + nanoseconds, there, wire]);
+            at += 16;
+            assert!(bytes[at..at + there as usize].iter().all(|byte| *byte == fill));
+            at += there as usize;
+        }
+        assert_eq!(at, bytes.len());
     }
 
     #[test]
     fn tcpdump_reads_it() {
-        let file = temporary("tcpdump.pcap");
-        written(&file.0);
+        let file = written("tcpdump.pcap");
         let mut tcpdump = Command::new("tcpdump");
         tcpdump.args(["--nano", "-tt", "-n", "-r"]).arg(&file.0);
         let Ok(output) = tcpdump.output() else {
@@ -145,14 +120,5 @@ mod tests {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("1700000000.123456789"), "{text}");
         assert!(text.contains("1700000000.123456791"), "{text}");
-    }
-
-    #[test]
-    fn a_bad_path_or_stamp_is_an_error_with_words() {
-        let error = PcapFile::create(Path::new("/no/such/folder/x.pcap")).unwrap_err();
-        assert!(error.to_string().contains("ENOENT"), "{error}");
-        let file = temporary("stamp.pcap");
-        let mut pcap = PcapFile::create(&file.0).unwrap();
-        assert!(pcap.write(u64::MAX, 60, &[0; 60]).is_err());
     }
 }

@@ -1,11 +1,13 @@
 //! Text for people: where it goes, and how numbers look in it.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, escaped, is_unsafe};
 use crate::stats::drops::Drops;
 use crate::stats::latency::LATENCY_NS_MAX;
+use crate::sys::failure::failed;
 use crate::units;
 
 /// Lines for people on stdout, or on stderr where stdout carries a document.
@@ -22,16 +24,20 @@ impl Text {
     }
 
     /// Writes one or more whole lines at once, so that no other writer's lines get in between. A
-    /// reader who has gone is remembered and is no error.
+    /// reader who has gone is remembered and is no error; what cannot be written for another reason is
+    /// said at the end of the program ([`lost`]).
     pub fn say(&mut self, lines: impl AsRef<str>) {
-        let text = format!("{}\n", lines.as_ref());
-        let written = if self.to_stderr {
-            io::stderr().lock().write_all(text.as_bytes())
-        } else {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-        };
-        self.reader_gone |= written.is_err();
+        let text = format!("{}\n", printable(lines.as_ref()));
+        if self.to_stderr {
+            self.reader_gone |= io::stderr().lock().write_all(text.as_bytes()).is_err();
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.reader_gone = true,
+            Err(error) => drop(LOST.set(error)),
+        }
     }
 
     /// Whether nobody reads any more.
@@ -40,10 +46,28 @@ impl Text {
     }
 }
 
+/// Why lines on standard output were lost first, if some were.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// The error for lines on standard output that were lost (ENOSPC, EIO), if some were.
+pub fn lost() -> Option<Error> {
+    LOST.get().map(|error| failed("write to standard output", error, "some of the text is lost"))
+}
+
 /// Says on stderr why the program ends. Nobody may be reading it, and that is no reason to panic:
 /// the exit code tells as well.
 pub fn complain(error: &Error) {
-    let _ = writeln!(io::stderr().lock(), "linerate: {error}");
+    let _ = writeln!(io::stderr().lock(), "linerate: {}", printable(&error.to_string()));
+}
+
+/// Lines that command no terminal, whatever the names in them are.
+fn printable(lines: &str) -> String {
+    match lines.contains(|character| character != '\n' && is_unsafe(character)) {
+        true => {
+            lines.split('\n').map(|line| escaped(line).to_string()).collect::<Vec<_>>().join("\n")
+        }
+        false => lines.to_owned(),
+    }
 }
 
 /// Columns that tables and sentences may take: those of the terminal, and 100 where there is none.

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM as a flag that loops look at, so that nothing is lost on Ctrl-C.
+//! SIGINT, SIGTERM and SIGHUP as a flag that loops look at, so that nothing is lost on Ctrl-C.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// Whether the user asked the program to end.
@@ -12,8 +12,9 @@ use signal_hook::flag;
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Catches SIGINT and SIGTERM from now on. The first sets the flag; a second one, for a
-    /// program that does not come to its end, ends it at once with code 130.
+    /// Catches SIGINT, SIGTERM and SIGHUP from now on. The first sets the flag; a second SIGINT or
+    /// SIGTERM, for a program that does not come to its end, ends it at once with code 130. A SIGHUP
+    /// that was ignored before (`nohup`) stays ignored.
     pub fn catch() -> io::Result<Interrupt> {
         Interrupt::catch_with(Arc::default())
     }
@@ -21,10 +22,16 @@ impl Interrupt {
     /// [`Interrupt::catch`] with a flag that others look at too.
     pub fn catch_with(flag: Arc<AtomicBool>) -> io::Result<Interrupt> {
         let interrupt = Interrupt(flag);
+        let asked = Arc::default();
         for signal in [SIGINT, SIGTERM] {
             // Order matters: the shutdown looks at the flag before this signal sets it.
-            flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt.0))?;
+            flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))?;
+            flag::register(signal, Arc::clone(&asked))?;
             flag::register(signal, Arc::clone(&interrupt.0))?;
+        }
+        // A terminal that closes may send several of these, and none is meant to cut the summary off.
+        if !is_ignored(SIGHUP)? {
+            flag::register(SIGHUP, Arc::clone(&interrupt.0))?;
         }
         Ok(interrupt)
     }
@@ -38,4 +45,12 @@ impl Interrupt {
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: a sigaction is made of integers and a pointer, for which zeros are a value.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set; the kernel writes one sigaction into a live local.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(now.sa_sigaction == libc::SIG_IGN) }
 }

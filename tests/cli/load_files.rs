@@ -1,7 +1,7 @@
 //! The files of `linerate load`, and how it ends before its time.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
@@ -38,6 +38,13 @@ impl Files {
         command.arg("--json").arg(&self.json).arg("--csv").arg(&self.csv);
         command.arg("--hdr-log").arg(&self.hdr).arg("--pcap").arg(&self.pcap);
         command
+    }
+
+    /// Nothing is beside them.
+    #[track_caller]
+    fn are_alone(&self) {
+        let entries = std::fs::read_dir(self.json.parent().expect("a directory"));
+        assert_eq!(entries.expect("a directory").count(), 4);
     }
 
     /// All of them are whole and agree.
@@ -150,23 +157,25 @@ fn ctrl_c_ends_a_load_with_its_summary_and_whole_files() {
         return;
     }
     let _alone = alone();
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let files = Files::new();
         let line = "load --lab -r 5k -d 50s --warmup 50ms --drain 5s --interval 100ms";
+        std::fs::write(&files.json, "old").expect("a file");
         let mut child = start(&mut files.command(line)).expect("the program starts");
-        // It is under way when the second interval is in the file.
-        for _ in 0..1000 {
-            let csv = std::fs::read_to_string(&files.csv).unwrap_or_default();
-            if csv.lines().count() > 2 {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        // It is under way when there are lines of two intervals.
+        let mut said = String::new();
+        while said.matches(" s  sent ").count() < 2 {
+            assert!(out.read_line(&mut said).expect("text") > 0, "it ended by itself: {said}");
         }
+        assert_eq!(std::fs::read_to_string(&files.json).expect("a file"), "old");
+        assert!(!files.csv.exists());
         send(signal, &child);
         assert_eq!(wait(&mut child).code(), Some(130));
-        let out = std::io::read_to_string(child.stdout.take().expect("a pipe")).expect("text");
-        assert!(out.contains("achieved"), "{out}");
+        let rest = std::io::read_to_string(out).expect("text");
+        assert!(rest.contains("achieved"), "{rest}");
         assert_eq!(files.agree()["stopped"], true);
+        files.are_alone();
     }
 }
 
@@ -194,4 +203,49 @@ fn files_that_cannot_be_made_are_said_before_anything_runs() {
         ended.expect(1).says(&[path, "ENOENT"]);
         assert_eq!(ended.out, "", "{option}: nothing was begun");
     }
+}
+
+/// Results of before are destroyed by nothing but other results.
+#[test]
+fn a_run_that_cannot_begin_leaves_old_results_alone() {
+    let scratch = Scratch::new();
+    let (old, link) = (scratch.file("old.json"), scratch.file("link.json"));
+    std::fs::write(&old, "old").expect("a file");
+    std::os::unix::fs::symlink(&old, &link).expect("a link");
+    let to = ["--to", "02:00:00:00:00:02"];
+    for path in [&old, &link] {
+        let path = path.to_str().expect("plain letters");
+        for line in [
+            &["load", "-i", "nosuch", to[0], to[1], "--json", path][..],
+            &["load", "-i", "nosuch", to[0], to[1], "--csv", path],
+            &["stress", "-i", "nosuch", to[0], to[1], "--json", path],
+            &["echo", "-i", "nosuch", "--json", path],
+            &["compare", "-i", "nosuch", "--dut-interface", "nosuch2", "--json", path],
+            &["search", "-i", "nosuch", "--dut-interface", "nosuch2", "--json", path],
+        ] {
+            run(&mut linerate(line)).expect(1);
+            assert_eq!(std::fs::read_to_string(&old).expect("a file"), "old", "{line:?}");
+        }
+    }
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read_dir(old.parent().expect("a directory")).expect("one").count(), 2);
+}
+
+/// One file that cannot be written does not stop the others, and is named.
+#[test]
+fn a_full_disk_takes_nothing_but_its_own_file() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let files = Files::new();
+    let line = words("load --lab -r 5k -d 200ms --warmup 50ms --csv /dev/full --json");
+    let ended = run(linerate(&line).arg(&files.json));
+    ended.expect(1).says(&["/dev/full", "ENOSPC"]);
+    load_schema::load(&document(&std::fs::read_to_string(&files.json).expect("a file")));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let line = words("load --lab -r 5k -d 200ms --warmup 50ms --json");
+    let ended = run(linerate(&line).arg(&files.json).stdout(full));
+    ended.expect(1).says(&["standard output", "ENOSPC"]);
+    load_schema::load(&document(&std::fs::read_to_string(&files.json).expect("a file")));
 }

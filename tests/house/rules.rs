@@ -41,7 +41,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("comfy_table", &["report"]),
     ("indicatif", &["report"]),
     ("hdrhistogram", &["stats", "report"]),
-    ("pcap_file", &["report"]),
 ];
 
 const PRINTING: [&str; 5] = ["println", "eprintln", "print", "eprint", "dbg"];
