@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_bad_path_is_named_with_its_errno() {
-        for (path, errno) in [("/no/such/x.json", "ENOENT"), ("/", "EISDIR"), ("/tmp/x/", "EISDIR")]
+        for (path, errno) in [("/no/such/x.json", "ENOENT"), ("/", "EISDIR"), ("/tmp/x/", "ENOENT")]
         {
             let error = Output::create(Path::new(path)).unwrap_err().to_string();
             assert!(error.contains(path) && error.contains(errno), "{error}");
