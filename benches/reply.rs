@@ -32,6 +32,7 @@ fn rules(udp: bool) -> ReplyRules {
         transform: Transform::Uppercase,
         promiscuous: false,
         echo_group: false,
+        echo_services: false,
     }
 }
 

@@ -16,7 +16,7 @@ use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::edit::Transform;
 use linerate::engine::placement::choose_cpus;
 use linerate::engine::pool::Engine;
-use linerate::engine::token_bucket::Allowance;
+use linerate::engine::storm::Allowance;
 use linerate::error::{Error, Result};
 use linerate::load::intake::RxChoice;
 use linerate::load::plan::{Limits, LoadConfig, Sizes};

@@ -13,7 +13,7 @@ use crate::engine::edit::Transform;
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
 use crate::engine::pool::Engine;
-use crate::engine::token_bucket::Allowance;
+use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
@@ -162,6 +162,7 @@ fn engine_for(
             Expectation::Uppercased | Expectation::Any => Transform::Uppercase,
         },
         unchanged: Allowance::Unlimited,
+        per_peer: Allowance::Unlimited,
         ..engine
     })
 }

@@ -14,7 +14,7 @@ use crate::engine::edit::Transform;
 use crate::engine::names::TxName;
 use crate::engine::pool::{Engine, EngineEvent};
 use crate::engine::profile::{self, Asked, Profile};
-use crate::engine::token_bucket::Allowance;
+use crate::engine::storm::Allowance;
 use crate::engine::turn::{LatencyMode, WhenFull};
 use crate::error::{Error, Result, exit};
 use crate::report::echo::EchoReport;
@@ -136,6 +136,16 @@ pub struct EchoArgs {
     /// may be echoes of echoes. `unlimited` for --transform none on a network that cannot loop
     #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_unchanged: Allowance,
+
+    /// Rate limit per peer and worker, in answers a second, for frames that are no linerate probes
+    /// (ends loops with services that answer anything). A peer is a source MAC address, or an IP
+    /// address and port. `unlimited` for other load generators
+    #[arg(long, value_name = "N|unlimited", default_value = "1000", value_parser = parse_allowance, allow_hyphen_values = true)]
+    echo_peer: Allowance,
+
+    /// Answer datagrams from ports below 1024 and other well-known service ports too
+    #[arg(long)]
+    echo_services: bool,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -262,7 +272,9 @@ impl EchoArgs {
             },
             promiscuous: self.promisc,
             echo_group: self.echo_broadcast,
+            echo_services: self.echo_services,
             unchanged: self.echo_unchanged,
+            per_peer: self.echo_peer,
             when_full: self.tx_full,
             latency: self.latency.into(),
             max_frame: self.batching.max_frame,

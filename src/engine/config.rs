@@ -7,7 +7,7 @@ use super::edit::Transform;
 pub use super::names::PathName;
 use super::names::RxName;
 use super::profile::Profile;
-use super::token_bucket::Allowance;
+use super::storm::{self, Allowance};
 use super::turn::{LatencyMode, WhenFull};
 use super::wait::Wait;
 use crate::ring::budget::MemoryBudget;
@@ -54,8 +54,12 @@ pub struct EngineConfig {
     pub promiscuous: bool,
     /// Answer frames to group addresses too.
     pub echo_group: bool,
+    /// Answer datagrams from well-known service ports too.
+    pub echo_services: bool,
     /// How many frames a second and worker pass that the transform does not change.
     pub unchanged: Allowance,
+    /// How many answers a second and worker go to one peer that sends no probes.
+    pub per_peer: Allowance,
     /// What happens when the TX half is full.
     pub when_full: WhenFull,
     /// Of which frames the latency is kept.
@@ -108,7 +112,9 @@ impl EngineConfig {
             transform: Transform::Uppercase,
             promiscuous: false,
             echo_group: false,
+            echo_services: false,
             unchanged: Allowance::PerSecond(10),
+            per_peer: storm::PER_PEER,
             when_full: WhenFull::Wait(Duration::from_millis(10)),
             latency: LatencyMode::On,
             wait: Wait::Epoll,

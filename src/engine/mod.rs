@@ -22,7 +22,7 @@ pub mod rx_v2;
 pub mod rx_v3;
 pub mod rx_xsk;
 mod start;
-pub mod token_bucket;
+pub mod storm;
 pub mod turn;
 pub mod tx_forward;
 pub mod tx_mmsg;

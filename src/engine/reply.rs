@@ -30,6 +30,8 @@ pub struct ReplyRules {
     pub promiscuous: bool,
     /// Answer frames to group addresses, from our own address.
     pub echo_group: bool,
+    /// Answer datagrams from the ports of services that may answer anything.
+    pub echo_services: bool,
 }
 
 /// What becomes of a frame.
@@ -42,7 +44,7 @@ pub enum Reply {
         /// The edit.
         edit: Edit,
         /// Whether the transform changes any byte of the payload. If not, the frame may be an echo
-        /// of an echo, and only a bucketful of those passes.
+        /// of an echo, and only a few of those pass.
         changed: bool,
     },
 }
@@ -174,6 +176,9 @@ impl ReplyRules {
         if view.source_port == port || view.source_port == 0 {
             return Err(DropReason::ReflectedPort);
         }
+        if !self.echo_services && is_service(view.source_port) {
+            return Err(DropReason::ServicePort);
+        }
         let source = &packet[view.source_address()];
         let destination = &packet[view.destination_address()];
         // The question's destination is the answer's source: a group there is as bad, and our own
@@ -190,6 +195,15 @@ impl ReplyRules {
         let checksum = carries_checksum(meta, &view);
         Ok(UdpEdit { packet_start, view, checksum })
     }
+}
+
+/// Whether a port is that of a service which may answer whatever it is sent. One forged datagram from
+/// there would make it and us answer each other without end.
+fn is_service(port: u16) -> bool {
+    // Below 1024: echo, discard, daytime, qotd, chargen, DNS, TFTP, NTP, SNMP, CLDAP, RIP and others.
+    // Above: L2TP, SSDP, STUN, SIP, WS-Discovery, mDNS, CoAP, memcached, Quake.
+    const ABOVE: [u16; 9] = [1701, 1900, 3478, 3702, 5060, 5353, 5683, 11211, 27960];
+    port < 1024 || ABOVE.contains(&port)
 }
 
 /// A half-done checksum field may hold 0 by chance; else 0 over IPv4 means none.

@@ -12,6 +12,7 @@ use super::names::{RxName, TxName};
 use super::path::{Inlet, PathPlan, PreparedPath, bind, prepare};
 use super::placement::pin;
 use super::reply::ReplyRules;
+use super::storm::StormGuard;
 use super::turn::{LatencyMode, TurnState};
 use super::wait::{Rest, Wait};
 use super::worker::{Reporter, Snapshot, WorkerReport};
@@ -23,7 +24,7 @@ use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::bpf::Redirect;
 use crate::sys::bpf::select::Selection;
-use crate::sys::clock::ThreadCpuClock;
+use crate::sys::clock::{ThreadCpuClock, monotonic_ns};
 use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
@@ -254,8 +255,10 @@ impl Starter<'_> {
             transform: config.transform,
             promiscuous: config.promiscuous,
             echo_group: config.echo_group,
+            echo_services: config.echo_services,
         };
-        TurnState::new(rules, config.when_full, config.unchanged, config.latency)
+        let storm = StormGuard::new(config.unchanged, config.per_peer, monotonic_ns());
+        TurnState::new(rules, config.when_full, storm, config.latency)
     }
 }
 

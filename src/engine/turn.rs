@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::half::{RxBatch, RxHalf, Settled, TxBatch, TxHalf};
 use super::reply::{Reply, ReplyRules};
-use super::token_bucket::{Allowance, TokenBucket};
+use super::storm::StormGuard;
 use crate::ring::block::Malformed;
 use crate::stats::counters::EngineCounters;
 use crate::stats::drops::DropReason;
@@ -33,8 +33,8 @@ pub struct TurnState {
     pub rules: ReplyRules,
     /// What happens when the TX half is full.
     pub when_full: WhenFull,
-    /// Lets a few frames pass that the transform does not change.
-    pub unchanged: TokenBucket,
+    /// Limits answers that may be part of a loop.
+    pub storm: StormGuard,
     /// What happened so far.
     pub counters: EngineCounters,
     /// Latencies since the last snapshot; `None` if they are not measured.
@@ -77,13 +77,13 @@ impl TurnState {
     pub fn new(
         rules: ReplyRules,
         when_full: WhenFull,
-        unchanged: Allowance,
+        storm: StormGuard,
         latency: LatencyMode,
     ) -> TurnState {
         TurnState {
             rules,
             when_full,
-            unchanged: TokenBucket::new(unchanged),
+            storm,
             counters: EngineCounters::default(),
             latency: latency.every().map(|_| Box::default()),
             every: latency.every().unwrap_or(1),
@@ -105,10 +105,10 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     tx: &mut T,
     state: &mut TurnState,
 ) -> io::Result<Option<u64>> {
-    let TurnState { rules, when_full, unchanged, counters, latency, every, until_next, stamps } =
-        state;
+    let TurnState { rules, when_full, storm, counters, latency, every, until_next, stamps } = state;
     let Some(mut batch) = rx.lend()? else { return Ok(None) };
     stamps.clear();
+    storm.begin_batch();
     let first_kept = *until_next as usize;
     let mut answers = 0;
     let answer_bytes_max = tx.answer_bytes_max();
@@ -136,8 +136,8 @@ pub fn turn<R: RxHalf, T: TxHalf>(
             counters.drops.add(DropReason::TooLong, 1);
             continue;
         }
-        if !changed && !unchanged.take(monotonic_ns) {
-            counters.drops.add(DropReason::Unchanged, 1);
+        if let Err(reason) = storm.check(frame.bytes(), &edit, changed, monotonic_ns) {
+            counters.drops.add(reason, 1);
             continue;
         }
         if !out.has_room() && !patience.make_room(&mut out, counters) {

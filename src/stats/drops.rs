@@ -56,6 +56,8 @@ drop_reasons! {
     OtherPort => "other_port",
     /// From the port that we answer on: an answer, not a question.
     ReflectedPort => "reflected_port",
+    /// From the port of a service that may answer anything, so that the two would not stop.
+    ServicePort => "service_port",
     /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's), or
     /// to one from which nobody may answer: a packet with a group as its source is dropped by all.
     BadIpSource => "bad_ip_source",
@@ -63,8 +65,10 @@ drop_reasons! {
     BadUdpLength => "bad_udp_length",
     /// A UDP checksum that was wrong on arrival.
     BadChecksum => "bad_checksum",
-    /// The transform changes nothing, so it may be an echo of an echo, and the bucket is empty.
+    /// The transform changes nothing, so it may be an echo of an echo, and this second has had its share of those.
     Unchanged => "unchanged",
+    /// The peer has had its answers of this second, and the frame is no probe: it may be part of a loop.
+    Storm => "storm",
     /// With its tag put back it would be longer than the kernel sends, or than the TX slots, which
     /// were sized before the MTU was raised.
     TooLong => "too_long",

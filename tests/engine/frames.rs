@@ -26,6 +26,7 @@ pub fn rules() -> ReplyRules {
         transform: Transform::Uppercase,
         promiscuous: false,
         echo_group: false,
+        echo_services: false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use linerate::engine::edit::Transform;
 use linerate::engine::half::TxHalf;
-use linerate::engine::token_bucket::Allowance;
+use linerate::engine::storm::StormGuard;
 use linerate::engine::turn::{LatencyMode, TurnState, WhenFull, settle, turn};
 use linerate::ring::fake::{Arrival, FakeTx};
 use linerate::ring::geometry::{Geometry, GeometryChoice};
@@ -47,7 +47,7 @@ struct Bench<R: FakeHalf> {
 impl<R: FakeHalf> Bench<R> {
     fn new(when_full: WhenFull, frames_per_kick: usize) -> Bench<R> {
         let (rx, kernel) = R::pair(&geometry(R::VERSION, Direction::Receive));
-        let mut state = TurnState::new(rules(), when_full, Allowance::Unlimited, LatencyMode::On);
+        let mut state = TurnState::new(rules(), when_full, StormGuard::off(), LatencyMode::On);
         state.reserve(64);
         let wire = SharedWire::default();
         *wire.borrow_mut() = Wire { frames_per_kick, ..Wire::default() };

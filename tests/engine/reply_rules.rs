@@ -208,6 +208,32 @@ fn datagrams_to_another_port_or_from_ours_are_no_questions() {
 }
 
 #[test]
+fn datagrams_from_service_ports_are_answered_only_if_asked_for() {
+    let generous = ReplyRules { echo_services: true, ..rules() };
+    for (port, refused) in [
+        (1, true),
+        (19, true),
+        (53, true),
+        (123, true),
+        (1023, true),
+        (1900, true),
+        (11211, true),
+        (1024, false),
+        (11212, false),
+        (u16::MAX, false),
+    ] {
+        for known in [
+            udp().with_ip(20, &u16::to_be_bytes(port)),
+            udp6().with_ip(40, &u16::to_be_bytes(port)),
+        ] {
+            let expected = refused.then_some(DropReason::ServicePort);
+            assert_eq!(dropped(&rules(), &known), expected, "{port}");
+            assert_eq!(dropped(&generous, &known), None, "{port}");
+        }
+    }
+}
+
+#[test]
 fn datagrams_from_addresses_that_name_no_single_host_are_dropped() {
     let target = [10, 97, 98, 2];
     for source in [[224, 0, 0, 1], [255; 4], [0; 4], [127, 0, 0, 1], target] {

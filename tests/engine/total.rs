@@ -29,6 +29,7 @@ fn any_rules() -> impl Strategy<Value = ReplyRules> {
             transform: if upper { Transform::Uppercase } else { Transform::None },
             promiscuous,
             echo_group,
+            echo_services: false,
         },
     )
 }

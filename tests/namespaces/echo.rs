@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::edit::Transform;
-use linerate::engine::token_bucket::Allowance;
+use linerate::engine::storm::Allowance;
 use linerate::engine::turn::LatencyMode;
 use linerate::lab::{ENGINE, GENERATOR};
 use linerate::stats::drops::DropReason;
@@ -29,7 +29,7 @@ pub fn tests() -> Vec<Test> {
             ("promiscuous, foreign unicast is answered from the address it was for", promiscuous),
             ("group frames are answered from our own address where asked for", groups),
             ("without a transform only the addresses are swapped", no_transform),
-            ("what the transform does not change passes by the bucketful", unchanged),
+            ("what the transform does not change passes a few times a second", unchanged),
         ],
     ));
     tests.extend(over_every_path_behind_the_stack(
@@ -155,7 +155,7 @@ fn unchanged(path: PathName) -> Result<(), Failed> {
     let upper = frame(EXPERIMENTAL, b"NOTHING HERE IS A LOWER-CASE LETTER: 0123456789{}");
     served.client.send_all(&vec![upper; 100])?;
     let answers = served.client.collect_rest()?;
-    // Ten at once; a slow machine takes long enough for the bucket to fill a little.
+    // Ten a second; a slow machine takes more than one.
     assert!((10..=20).contains(&answers.len()), "{} answers", answers.len());
     let (summary, _) = served.finish()?;
     assert_eq!(summary.counters.drops[DropReason::Unchanged], 100 - answers.len() as u64);

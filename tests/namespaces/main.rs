@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Trial};
 use linerate::sys::privilege::ensure_namespaces_allowed;
 
 mod accounting;
+mod chargen;
 mod check;
 mod client;
 mod drain;
@@ -88,6 +89,7 @@ fn all() -> Vec<Test> {
         echo::tests(),
         vlan::tests(),
         udp::tests(),
+        chargen::tests(),
         accounting::tests(),
         running::tests(),
         waits::tests(),

@@ -228,7 +228,7 @@ fn patterns() -> Result<(), Failed> {
 fn payloads() -> Result<(), Failed> {
     for payload in PayloadPattern::ALL {
         let outcome = run(
-            |config| config.unchanged = linerate::engine::token_bucket::Allowance::Unlimited,
+            |config| config.unchanged = linerate::engine::storm::Allowance::Unlimited,
             |plan| {
                 plan.config.payload = payload;
                 plan.config.sizes = "random:64-1518".parse().expect("sizes");
@@ -360,7 +360,7 @@ fn any() -> Result<(), Failed> {
     for transform in ["uppercase", "none"] {
         let outcome = run(
             |config| {
-                config.unchanged = linerate::engine::token_bucket::Allowance::Unlimited;
+                config.unchanged = linerate::engine::storm::Allowance::Unlimited;
                 if transform == "none" {
                     config.transform = linerate::engine::edit::Transform::None;
                 }

@@ -6,6 +6,7 @@ use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::names::{RxName, TxName};
 use linerate::engine::pool::{Engine, EngineEvent, EngineSummary};
+use linerate::engine::storm::Allowance;
 use linerate::lab::{ENGINE, Lab, LabConfig};
 use linerate::sys::link::LinkCounters;
 
@@ -44,6 +45,8 @@ pub fn lab_for(
     let mut config = EngineConfig::new(ENGINE.interface);
     config.path = path;
     config.interval = Duration::from_millis(100);
+    // The clients here send no probes.
+    config.per_peer = Allowance::Unlimited;
     adjust(&mut config);
     let own_queues = path.rx == RxName::Xsk || path.tx == TxName::Xsk;
     let queues = if own_queues { lab.queues.max(config.workers as u32) } else { lab.queues };
@@ -58,6 +61,8 @@ pub fn config(lab: &Lab, path: PathName, adjust: impl FnOnce(&mut EngineConfig))
     config.namespace = Some(lab.engine.namespace.clone());
     config.path = path;
     config.interval = Duration::from_millis(100);
+    // The clients here send no probes.
+    config.per_peer = Allowance::Unlimited;
     adjust(&mut config);
     config
 }

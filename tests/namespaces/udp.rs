@@ -44,9 +44,9 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-const PORT: u16 = 7007;
+pub const PORT: u16 = 7007;
 
-fn serve_udp(config: &mut EngineConfig) {
+pub fn serve_udp(config: &mut EngineConfig) {
     config.ether_types = vec![EtherType::IPV4, EtherType::IPV6];
     config.link_layer = false;
     config.udp_port = Some(PORT);
@@ -168,12 +168,12 @@ fn fragments(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
-fn addresses((source, destination): (IpAddr, IpAddr)) -> Result<IpAddresses, Failed> {
+pub fn addresses((source, destination): (IpAddr, IpAddr)) -> Result<IpAddresses, Failed> {
     Ok(IpAddresses::pair(source, destination).ok_or("of two versions")?)
 }
 
 /// A frame with a datagram and `padding` bytes behind it.
-fn datagram(
+pub fn datagram(
     addresses: IpAddresses,
     (source_port, destination_port): (u16, u16),
     payload: &[u8],
