@@ -5,14 +5,12 @@
 
 use std::fmt;
 use std::io;
+use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
-
 use super::namespace::Namespace;
-use super::netlink::{Refusal, RouteSocket};
+use super::netlink::{Message, Refusal, RouteSocket, attribute, find, text};
 use crate::error::{Error, Result};
 
 mod addresses;
@@ -34,6 +32,9 @@ pub(super) const NEEDS_NET_ADMIN: &str = "needs CAP_NET_ADMIN in the user namesp
 
 /// The longest name of an interface in bytes (`IFNAMSIZ` in uapi/linux/if.h, less the final NUL).
 pub const NAME_BYTES_MAX: usize = 15;
+
+/// Where `struct ifinfomsg` has the flags (`IFF_*`).
+const FLAGS: usize = offset_of!(libc::ifinfomsg, ifi_flags);
 
 /// A network interface at the moment when it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,39 +84,28 @@ impl Link {
         joined(self, other) && joined(other, self)
     }
 
-    fn from_message(message: &LinkMessage) -> Link {
-        let flags = message.header.flags;
-        let mut link = Link {
-            index: message.header.index,
-            name: String::new(),
-            mac: [0; 6],
-            mtu: 0,
-            kind: None,
-            up: flags.contains(LinkFlags::Up),
-            running: flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
-            loopback: flags.contains(LinkFlags::Loopback),
-            ethernet: message.header.link_layer_type == LinkLayerType::Ether,
-            promiscuous: flags.contains(LinkFlags::Promisc),
-            transmit_queues: 1,
-            receive_queues: 1,
-            joined_to: None,
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name.clone_from(name),
-                LinkAttribute::Address(bytes) => {
-                    link.mac = bytes.as_slice().try_into().unwrap_or([0; 6]);
-                }
-                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-                LinkAttribute::NumTxQueues(queues) => link.transmit_queues = *queues,
-                LinkAttribute::NumRxQueues(queues) => link.receive_queues = *queues,
-                LinkAttribute::Link(index) => link.joined_to = Some(*index),
-                LinkAttribute::Promiscuity(users) => link.promiscuous = *users > 0,
-                LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
-                _ => {}
-            }
+    fn from_message(message: &Message) -> Link {
+        let flags = message.word(FLAGS);
+        let flag = |flag: i32| flags & flag as u32 == flag as u32;
+        let mac = message.find(libc::IFLA_ADDRESS);
+        let info = message.find(libc::IFLA_LINKINFO);
+        let number = |kind| message.number(kind);
+        Link {
+            index: message.interface(),
+            name: message.find(libc::IFLA_IFNAME).map(text).unwrap_or_default(),
+            mac: mac.and_then(|mac| mac.try_into().ok()).unwrap_or([0; 6]),
+            mtu: number(libc::IFLA_MTU).unwrap_or(0),
+            kind: info.and_then(|info| find(info, libc::IFLA_INFO_KIND)).map(text),
+            up: flag(libc::IFF_UP),
+            running: flag(libc::IFF_RUNNING | libc::IFF_LOWER_UP),
+            loopback: flag(libc::IFF_LOOPBACK),
+            ethernet: message.word(0) >> 16 == u32::from(libc::ARPHRD_ETHER),
+            promiscuous: number(libc::IFLA_PROMISCUITY)
+                .map_or(flag(libc::IFF_PROMISC), |users| users > 0),
+            transmit_queues: number(libc::IFLA_NUM_TX_QUEUES).unwrap_or(1),
+            receive_queues: number(libc::IFLA_NUM_RX_QUEUES).unwrap_or(1),
+            joined_to: number(libc::IFLA_LINK),
         }
-        link
     }
 }
 
@@ -135,13 +125,6 @@ impl fmt::Display for Link {
             }
         )
     }
-}
-
-fn kind(infos: &[LinkInfo]) -> Option<String> {
-    infos.iter().find_map(|info| match info {
-        LinkInfo::Kind(kind) => Some(kind.to_string()),
-        _ => None,
-    })
 }
 
 /// The links of one network namespace.
@@ -165,9 +148,9 @@ impl Links {
     pub fn by_name(&self, name: &str) -> Result<Link> {
         let answer = match is_possible_name(name) {
             true => {
-                let mut request = LinkMessage::default();
-                request.attributes.push(LinkAttribute::IfName(name.to_owned()));
-                self.query_link(request)
+                let mut request = header(0, 0, 0);
+                request.extend(attribute(libc::IFLA_IFNAME, name.as_bytes()));
+                self.query_link(&request)
             }
             false => Err(Refusal::from(io::Error::from_raw_os_error(libc::ENODEV))),
         };
@@ -184,18 +167,12 @@ impl Links {
 
     /// All interfaces of the namespace, by number.
     pub fn list(&self) -> Result<Vec<Link>> {
-        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
         let answers = self
             .socket()
-            .dump(&request)
+            .dump(libc::RTM_GETLINK, &header(0, 0, 0))
             .map_err(|refusal| refusal.into_error("list the network interfaces", ""))?;
-        let mut links: Vec<Link> = answers
-            .iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewLink(message) => Some(Link::from_message(message)),
-                _ => None,
-            })
-            .collect();
+        let answers = answers.iter().filter(|answer| answer.kind == libc::RTM_NEWLINK);
+        let mut links: Vec<Link> = answers.map(Link::from_message).collect();
         links.sort_by_key(|link| link.index);
         Ok(links)
     }
@@ -211,44 +188,44 @@ impl Links {
     /// Switches an interface on or off. With `true` the carrier follows a moment later, on veth
     /// only once the other end is on, too.
     pub fn set_up(&self, index: u32, up: bool) -> Result<()> {
-        let mut request = by_index(index);
-        request.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
-        request.header.change_mask = LinkFlags::Up;
+        let flags = if up { libc::IFF_UP as u32 } else { 0 };
         let switch = if up { "on" } else { "off" };
-        self.set(request, || format!("switch {switch} interface number {index}"))
+        self.set(header(index, flags, libc::IFF_UP as u32), || {
+            format!("switch {switch} interface number {index}")
+        })
     }
 
     /// Sets the MTU in bytes (the largest payload of a frame, without the Ethernet header).
     pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
-        let mut request = by_index(index);
-        request.attributes.push(LinkAttribute::Mtu(mtu));
+        let mut request = header(index, 0, 0);
+        request.extend(attribute(libc::IFLA_MTU, &mtu.to_ne_bytes()));
         self.set(request, || format!("set the MTU of interface number {index} to {mtu}"))
     }
 
     /// Sets the hardware address.
     pub fn set_mac(&self, index: u32, mac: [u8; 6]) -> Result<()> {
-        let mut request = by_index(index);
-        request.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        let mut request = header(index, 0, 0);
+        request.extend(attribute(libc::IFLA_ADDRESS, &mac));
         self.set(request, || format!("set the hardware address of interface number {index}"))
     }
 
     /// Deletes an interface; with one end of a veth pair the other goes as well.
     pub fn delete(&self, index: u32) -> Result<()> {
-        self.socket().change(RouteNetlinkMessage::DelLink(by_index(index)), 0).map_err(|refusal| {
+        self.socket().change(libc::RTM_DELLINK, &header(index, 0, 0), 0).map_err(|refusal| {
             let advice = advice_for_change(&refusal);
             refusal.into_error(format!("delete interface number {index}"), advice)
         })
     }
 
-    fn set(&self, request: LinkMessage, attempted: impl FnOnce() -> String) -> Result<()> {
-        self.socket().change(RouteNetlinkMessage::SetLink(request), 0).map_err(|refusal| {
+    fn set(&self, request: Vec<u8>, attempted: impl FnOnce() -> String) -> Result<()> {
+        self.socket().change(libc::RTM_SETLINK, &request, 0).map_err(|refusal| {
             let advice = advice_for_change(&refusal);
             refusal.into_error(attempted(), advice)
         })
     }
 
-    fn message_by_index(&self, index: u32) -> Result<LinkMessage> {
-        self.query_link(by_index(index)).map_err(|refusal| {
+    fn message_by_index(&self, index: u32) -> Result<Message> {
+        self.query_link(&header(index, 0, 0)).map_err(|refusal| {
             let advice = match refusal.code() {
                 libc::ENODEV => "it has been deleted, or lives in another network namespace",
                 _ => "",
@@ -257,9 +234,10 @@ impl Links {
         })
     }
 
-    fn query_link(&self, request: LinkMessage) -> std::result::Result<LinkMessage, Refusal> {
-        match self.socket().query(RouteNetlinkMessage::GetLink(request))? {
-            RouteNetlinkMessage::NewLink(message) => Ok(message),
+    fn query_link(&self, request: &[u8]) -> std::result::Result<Message, Refusal> {
+        let answer = self.socket().query(libc::RTM_GETLINK, request)?;
+        match answer.kind {
+            libc::RTM_NEWLINK => Ok(answer),
             _ => Err(Refusal::Unreadable("something other than a link".into())),
         }
     }
@@ -288,10 +266,9 @@ fn is_possible_name(name: &str) -> bool {
         && !name.contains(|c: char| matches!(c, '/' | ':' | '\0') || c.is_ascii_whitespace())
 }
 
-fn by_index(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
+/// `struct ifinfomsg`: family and type (none), the interface, its flags, and which of them to change.
+fn header(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    [0, index, flags, change].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
 fn advice_for_change(refusal: &Refusal) -> &'static str {

@@ -1,4 +1,4 @@
-//! The only room that names libc, nix or netlink: every system call of the crate, typed.
+//! The only room that names libc or nix: every system call of the crate, typed.
 //!
 //! Hot-path calls return [`std::io::Result`] and build no text; set-up calls return
 //! [`crate::error::Result`] with what was attempted and what to do.

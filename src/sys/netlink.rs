@@ -4,18 +4,23 @@
 //! thread uses it later (the kernel stores the namespace in `struct sock`).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NlasIterator,
+use libc::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, recv,
+    send, socket,
 };
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
 
 use super::failure::failed;
+use super::socket::set_option;
 use crate::error::{Error, Result};
+
+mod message;
+
+#[cfg(test)]
+pub(super) use message::request;
+pub(super) use message::{Message, attribute, attributes, find, messages, octets, text, word};
 
 /// Bytes of the receive buffer. A part of a dump is at most 32 KiB (`netlink_dump` in
 /// net/netlink/af_netlink.c); a single link with many virtual functions may be longer.
@@ -23,9 +28,6 @@ const RECEIVE_BYTES: usize = 256 * 1024;
 
 /// How often a dump is asked for again that the kernel marked as torn by a change meanwhile.
 const DUMP_ATTEMPTS: usize = 8;
-
-/// Bytes of `struct nlmsghdr`.
-const MESSAGE_HEADER_BYTES: usize = 16;
 
 /// The attribute of an extended acknowledgement that holds the kernel's own words
 /// (`NLMSGERR_ATTR_MSG` in uapi/linux/netlink.h), a string.
@@ -77,10 +79,11 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A NETLINK_ROUTE socket for one request at a time.
+/// A NETLINK_ROUTE socket for one request at a time. A request is its kind (`RTM_*`) and its body, the
+/// header of that kind with attributes.
 #[derive(Debug)]
 pub(super) struct RouteSocket {
-    socket: Socket,
+    socket: OwnedFd,
     buffer: Vec<u8>,
     sequence: u32,
 }
@@ -96,27 +99,26 @@ impl RouteSocket {
             )
         })?;
         // Options that add the kernel's own words to an error; without them we only say less.
-        let _ = socket.set_ext_ack(true);
-        let _ = socket.set_cap_ack(true);
+        for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+            let _ = set_option(socket.as_fd(), libc::SOL_NETLINK, option, &1i32);
+        }
         Ok(RouteSocket { socket, buffer: vec![0; RECEIVE_BYTES], sequence: 0 })
     }
 
     /// Asks for a change and waits for the kernel's acknowledgement. `flags` are further `NLM_F_*`.
     pub fn change(
         &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
+        kind: u16,
+        body: &[u8],
+        flags: i32,
     ) -> std::result::Result<(), Refusal> {
-        self.send(message, NLM_F_ACK | flags)?;
+        self.send(kind, body, NLM_F_ACK | flags)?;
         self.collect().map(|_| ())
     }
 
     /// Asks for one thing and gives the one answer.
-    pub fn query(
-        &mut self,
-        message: RouteNetlinkMessage,
-    ) -> std::result::Result<RouteNetlinkMessage, Refusal> {
-        self.send(message, NLM_F_ACK)?;
+    pub fn query(&mut self, kind: u16, body: &[u8]) -> std::result::Result<Message, Refusal> {
+        self.send(kind, body, NLM_F_ACK)?;
         let answers = self.collect()?;
         answers.messages.into_iter().next().ok_or_else(|| {
             Refusal::Unreadable("an acknowledgement without the answer before it".into())
@@ -125,13 +127,10 @@ impl RouteSocket {
 
     /// Asks for everything of a kind. A dump that was torn by a change meanwhile is repeated; after
     /// a few attempts the last one is given, which then may lack or repeat an entry.
-    pub fn dump(
-        &mut self,
-        message: &RouteNetlinkMessage,
-    ) -> std::result::Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub fn dump(&mut self, kind: u16, body: &[u8]) -> std::result::Result<Vec<Message>, Refusal> {
         let mut attempt = 1;
         loop {
-            self.send(message.clone(), NLM_F_DUMP)?;
+            self.send(kind, body, NLM_F_DUMP)?;
             let answers = self.collect()?;
             if !answers.torn || attempt == DUMP_ATTEMPTS {
                 return Ok(answers.messages);
@@ -140,41 +139,36 @@ impl RouteSocket {
         }
     }
 
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    fn send(&mut self, kind: u16, body: &[u8], flags: i32) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map(|_| ())
+        let flags = (NLM_F_REQUEST | flags) as u16;
+        let bytes = message::request(kind, flags, self.sequence, body);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        Ok(())
     }
 
     /// Receives until the acknowledgement, the error or the end of the dump.
     fn collect(&mut self) -> std::result::Result<Answers, Refusal> {
         let mut answers = Answers { messages: Vec::new(), torn: false };
         loop {
-            let length = receive(&self.socket, &mut self.buffer, 0)?;
-            for part in parts(&self.buffer[..length]) {
-                let packet = part.map_err(Refusal::Unreadable)?;
-                if packet.header.sequence_number != self.sequence {
+            let length = receive(&self.socket, &mut self.buffer, MsgFlags::empty())?;
+            for message in messages(&self.buffer[..length]) {
+                let message = message.map_err(Refusal::Unreadable)?;
+                if message.sequence != self.sequence {
                     continue; // The rest of an earlier request that ended in an error.
                 }
-                answers.torn |= packet.header.flags & NLM_F_DUMP_INTR != 0;
-                match packet.payload {
-                    NetlinkPayload::InnerMessage(message) => answers.messages.push(message),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                    NetlinkPayload::Error(error) => {
-                        let words = kernel_words(&error.header);
-                        return Err(Refusal::Errno(error.to_io(), words));
-                    }
-                    NetlinkPayload::Done(done) if done.code >= 0 => return Ok(answers),
-                    NetlinkPayload::Done(done) => {
-                        return Err(io::Error::from_raw_os_error(-done.code).into());
-                    }
-                    _ => {}
+                answers.torn |= i32::from(message.flags) & NLM_F_DUMP_INTR != 0;
+                match i32::from(message.kind) {
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => match message.word(0) as i32 {
+                        0.. => return Ok(answers),
+                        code => {
+                            let error = io::Error::from_raw_os_error(code.saturating_neg());
+                            let words = message.find(ACKNOWLEDGEMENT_TEXT).map(text);
+                            return Err(Refusal::Errno(error, words.unwrap_or_default()));
+                        }
+                    },
+                    libc::NLMSG_NOOP | libc::NLMSG_OVERRUN => {}
+                    _ => answers.messages.push(message),
                 }
             }
         }
@@ -182,91 +176,32 @@ impl RouteSocket {
 }
 
 struct Answers {
-    messages: Vec<RouteNetlinkMessage>,
+    messages: Vec<Message>,
     torn: bool,
 }
 
 /// A NETLINK_ROUTE socket of the calling thread's namespace, subscribed to the multicast `groups`
 /// (a bit mask, group 1 is bit 0) and connected to the kernel, so that no other process can put
 /// messages into it (`netlink_getsockbyportid` refuses them with ECONNREFUSED).
-pub(super) fn open_socket(groups: u32) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind(&SocketAddr::new(0, groups))?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+pub(super) fn open_socket(groups: u32) -> io::Result<OwnedFd> {
+    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
+    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(socket)
 }
 
 /// Receives one datagram into `buffer` and gives its length in bytes. A datagram that is longer
 /// than the buffer is EMSGSIZE. Interruptions by a signal are taken as not having happened.
-pub(super) fn receive(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8], flags: MsgFlags) -> io::Result<usize> {
     loop {
         // With MSG_TRUNC the kernel gives the whole length, also of what did not fit.
-        match socket.recv(&mut &mut *buffer, flags | libc::MSG_TRUNC) {
+        match recv(socket.as_raw_fd(), buffer, flags | MsgFlags::MSG_TRUNC) {
             Ok(length) if length > buffer.len() => {
                 return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return result.map_err(io::Error::from),
         }
-    }
-}
-
-/// The messages of one datagram. A message that cannot be parsed is an error text in its place and
-/// does not hide those that follow; a length that cannot be true ends the datagram.
-pub(super) fn parts(
-    datagram: &[u8],
-) -> impl Iterator<Item = std::result::Result<NetlinkMessage<RouteNetlinkMessage>, String>> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-        if length < MESSAGE_HEADER_BYTES || length > rest.len() {
-            rest = &[];
-            return Some(Err(format!("a message that claims to have {length} bytes")));
-        }
-        let message = &rest[..length];
-        // Messages are aligned to 4 bytes (NLMSG_ALIGNTO); the last one may lack its padding.
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-        Some(NetlinkMessage::deserialize(message).map_err(|error| error.to_string()))
-    })
-}
-
-/// The descriptor to wait on.
-pub(super) fn descriptor(socket: &Socket) -> BorrowedFd<'_> {
-    socket.as_fd()
-}
-
-/// The kernel's words in the rest of an error message: with NETLINK_CAP_ACK the header of our
-/// request, then attributes.
-fn kernel_words(rest: &[u8]) -> String {
-    let attributes = rest.get(MESSAGE_HEADER_BYTES..).unwrap_or(&[]);
-    NlasIterator::new(attributes)
-        .map_while(std::result::Result::ok)
-        .find(|attribute| attribute.kind() == ACKNOWLEDGEMENT_TEXT)
-        .map(|attribute| {
-            let bytes = attribute.value();
-            let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-            String::from_utf8_lossy(bytes).into_owned()
-        })
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_datagram_with_impossible_lengths_ends() {
-        for datagram in [&[0u8; 32][..], &[255; 32], &[16, 0, 0], &[200, 0, 0, 0, 0, 0]] {
-            assert!(parts(datagram).count() <= 1);
-            assert!(parts(datagram).all(|part| part.is_err()));
-        }
-    }
-
-    #[test]
-    fn the_kernels_words_are_found_after_our_own_header() {
-        let mut rest = vec![0u8; MESSAGE_HEADER_BYTES];
-        rest.extend_from_slice(&[7, 0, 1, 0, b'n', b'o', 0, 0]);
-        assert_eq!(kernel_words(&rest), "no");
-        assert_eq!(kernel_words(&[]), "");
     }
 }

@@ -31,9 +31,6 @@ const FOR_ALL: [&str; 2] = ["units", "error"];
 const CRATES: &[(&str, &[&str])] = &[
     ("libc", &["sys"]),
     ("nix", &["sys"]),
-    ("netlink_packet_core", &["sys"]),
-    ("netlink_packet_route", &["sys"]),
-    ("netlink_sys", &["sys"]),
     ("signal_hook", &["sys"]),
     ("clap", &["cli", "main"]),
     ("crossbeam_channel", &["engine", "load"]),

@@ -77,7 +77,7 @@ fn crates_outside_of_their_rooms_are_found() {
         ("src/engine/a.rs", "fn f() -> libc::c_int { 0 }"),
         ("src/engine/a.rs", "fn f() -> ::libc::c_int { 0 }"),
         ("src/ring/a.rs", "use nix::sys::mman;"),
-        ("src/lab/a.rs", "use netlink_sys::Socket;"),
+        ("src/lab/a.rs", "use signal_hook::flag;"),
         ("src/bench/a.rs", "use clap::ValueEnum;"),
         ("src/bench/a.rs", "use crossbeam_channel::bounded;"),
         ("src/ring/a.rs", "use core_affinity;"),

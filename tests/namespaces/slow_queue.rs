@@ -1,10 +1,14 @@
 //! A slow queueing discipline (`tbf`) on an interface, set by netlink as `tc` does.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
 use libtest_mimic::Failed;
 use linerate::lab::Side;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
+    socket,
+};
 
 const RTM_NEWQDISC: u16 = 36;
 /// Request, acknowledge, create, replace.
@@ -57,11 +61,12 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 
 /// Sends a request and gives the error number of the acknowledgement.
 fn ask(message: &[u8]) -> io::Result<i32> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(message, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
+    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
+    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    send(socket.as_raw_fd(), message, MsgFlags::empty())?;
+    let mut answer = [0; 4096];
+    recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     let code = answer.get(16..20).and_then(|bytes| bytes.first_chunk().copied());
     Ok(-i32::from_ne_bytes(code.ok_or(io::ErrorKind::UnexpectedEof)?))
 }

@@ -1,36 +1,30 @@
 //! IP addresses, neighbours and default routes of the links.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use libc::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::{Links, NEEDS_NET_ADMIN, described};
 use crate::error::Result;
+use crate::sys::netlink::{Message, attribute, attributes, octets, word};
+
+/// Offsets within `struct rtmsg` (uapi/linux/rtnetlink.h).
+const ROUTE_DESTINATION_BITS: usize = 1;
+const ROUTE_TABLE: usize = 4;
+const ROUTE_TYPE: usize = 7;
 
 impl Links {
     /// Gives an interface an address, with a route to its subnet of `prefix_length` bits. An IPv6
     /// address is usable at once: duplicate address detection is off for it (`IFA_F_NODAD`).
     pub fn add_address(&self, index: u32, address: IpAddr, prefix_length: u8) -> Result<()> {
-        let mut request = AddressMessage::default();
-        request.header.family = family(address);
-        request.header.prefix_len = prefix_length;
-        request.header.index = index;
-        if address.is_ipv6() {
-            request.header.flags = AddressHeaderFlags::Nodad;
-        }
-        request.attributes =
-            vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-        self.socket()
-            .change(RouteNetlinkMessage::NewAddress(request), NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|refusal| {
+        let flags = if address.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
+        // struct ifaddrmsg: family, bits of the prefix, flags, scope, interface.
+        let mut request = vec![family(address), prefix_length, flags, 0];
+        request.extend(index.to_ne_bytes());
+        request.extend(attribute(libc::IFA_LOCAL, &octets(address)));
+        request.extend(attribute(libc::IFA_ADDRESS, &octets(address)));
+        self.socket().change(libc::RTM_NEWADDR, &request, NLM_F_CREATE | NLM_F_EXCL).map_err(
+            |refusal| {
                 let advice = match refusal.code() {
                     libc::EPERM => NEEDS_NET_ADMIN,
                     libc::EEXIST => "the interface has this address already",
@@ -48,24 +42,19 @@ impl Links {
                     format!("add the {what}/{prefix_length} to interface number {index}"),
                     advice,
                 )
-            })
+            },
+        )
     }
 
     /// The addresses of an interface, in the kernel's order, IPv4 first.
     pub fn addresses(&self, index: u32) -> Result<Vec<IpAddr>> {
-        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let answers = self.socket().dump(&request).map_err(|refusal| {
+        let answers = self.socket().dump(libc::RTM_GETADDR, &[0; 8]).map_err(|refusal| {
             refusal.into_error(format!("list the addresses of interface number {index}"), "")
         })?;
-        let mut addresses: Vec<IpAddr> = answers
+        let of_interface = answers
             .iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                    own_address(message)
-                }
-                _ => None,
-            })
-            .collect();
+            .filter(|answer| answer.kind == libc::RTM_NEWADDR && answer.interface() == index);
+        let mut addresses: Vec<IpAddr> = of_interface.filter_map(own_address).collect();
         addresses.sort_by_key(IpAddr::is_ipv6);
         Ok(addresses)
     }
@@ -73,22 +62,11 @@ impl Links {
     /// Tells the interface which hardware address a neighbour has, for good: no ARP and no
     /// neighbour solicitation will ask for it. Switching the interface off forgets it.
     pub fn set_neighbour(&self, index: u32, address: IpAddr, mac: [u8; 6]) -> Result<()> {
-        let mut request = NeighbourMessage::default();
-        request.header.family = family(address);
-        request.header.ifindex = index;
-        request.header.state = NeighbourState::Permanent;
-        request.header.kind = RouteType::Unicast;
-        let destination = match address {
-            IpAddr::V4(address) => NeighbourAddress::Inet(address),
-            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
-        };
-        request.attributes = vec![
-            NeighbourAttribute::Destination(destination),
-            NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
-        ];
-        self.socket()
-            .change(RouteNetlinkMessage::NewNeighbour(request), NLM_F_CREATE | NLM_F_REPLACE)
-            .map_err(|refusal| {
+        let mut request = neighbour_header(address, index);
+        request.extend(attribute(libc::NDA_DST, &octets(address)));
+        request.extend(attribute(libc::NDA_LLADDR, &mac));
+        self.socket().change(libc::RTM_NEWNEIGH, &request, NLM_F_CREATE | NLM_F_REPLACE).map_err(
+            |refusal| {
                 let advice = match refusal.code() {
                     libc::EPERM => NEEDS_NET_ADMIN,
                     libc::ENETDOWN => "switch the interface on first",
@@ -99,25 +77,18 @@ impl Links {
                     format!("set the neighbour {what} of interface number {index}"),
                     advice,
                 )
-            })
+            },
+        )
     }
 
     /// Adds a default route of the main table through an interface, by way of `gateway`, an
     /// address within a subnet of the interface.
     pub fn add_default_route(&self, index: u32, gateway: IpAddr) -> Result<()> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = family(gateway);
-        request.header.table = RouteHeader::RT_TABLE_MAIN;
-        request.header.protocol = RouteProtocol::Static;
-        request.header.kind = RouteType::Unicast;
-        let address = match gateway {
-            IpAddr::V4(address) => RouteAddress::Inet(address),
-            IpAddr::V6(address) => RouteAddress::Inet6(address),
-        };
-        request.attributes = vec![RouteAttribute::Oif(index), RouteAttribute::Gateway(address)];
-        self.socket()
-            .change(RouteNetlinkMessage::NewRoute(request), NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|refusal| {
+        let mut request = route_header(gateway, 0, libc::RT_TABLE_MAIN);
+        request.extend(attribute(libc::RTA_OIF, &index.to_ne_bytes()));
+        request.extend(attribute(libc::RTA_GATEWAY, &octets(gateway)));
+        self.socket().change(libc::RTM_NEWROUTE, &request, NLM_F_CREATE | NLM_F_EXCL).map_err(
+            |refusal| {
                 let advice = match refusal.code() {
                     libc::EPERM => NEEDS_NET_ADMIN,
                     libc::EEXIST => "there is a default route already",
@@ -131,28 +102,22 @@ impl Links {
                     format!("route by default to {gateway} through interface number {index}"),
                     advice,
                 )
-            })
+            },
+        )
     }
 
     /// Whether packets to `address` are taken for our own. An IPv6 address is listed before that: the
     /// kernel adds its route of kind "local" later, in a work queue (`addrconf_dad_work`), and until
     /// then drops what comes.
     pub fn is_local(&self, address: IpAddr) -> Result<bool> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = family(address);
         let answers = self
             .socket()
-            .dump(&RouteNetlinkMessage::GetRoute(request))
+            .dump(libc::RTM_GETROUTE, &route_header(address, 0, 0))
             .map_err(|refusal| refusal.into_error("list the local routes", ""))?;
-        let destination = RouteAttribute::Destination(match address {
-            IpAddr::V4(address) => RouteAddress::Inet(address),
-            IpAddr::V6(address) => RouteAddress::Inet6(address),
-        });
-        Ok(answers.iter().any(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => {
-                route.header.kind == RouteType::Local && route.attributes.contains(&destination)
-            }
-            _ => false,
+        Ok(answers.iter().any(|route| {
+            route.kind == libc::RTM_NEWROUTE
+                && route.byte(ROUTE_TYPE) == libc::RTN_LOCAL
+                && route.address(libc::RTA_DST) == Some(address)
         }))
     }
 
@@ -160,20 +125,14 @@ impl Links {
     /// table, each once, ascending; the paths of a multipath route count each.
     pub fn default_route_interfaces(&self) -> Result<Vec<u32>> {
         let mut interfaces = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family;
-            let answers = match self.socket().dump(&RouteNetlinkMessage::GetRoute(request)) {
+        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            let answers = match self.socket().dump(libc::RTM_GETROUTE, &route_header(any, 0, 0)) {
                 Ok(answers) => answers,
                 // A kernel without IPv6.
                 Err(refusal) if refusal.code() == libc::EOPNOTSUPP => continue,
                 Err(refusal) => return Err(refusal.into_error("list the default routes", "")),
             };
-            for answer in &answers {
-                if let RouteNetlinkMessage::NewRoute(route) = answer {
-                    collect_interfaces(route, &mut interfaces);
-                }
-            }
+            answers.iter().for_each(|route| collect_interfaces(route, &mut interfaces));
         }
         interfaces.sort_unstable();
         interfaces.dedup();
@@ -181,47 +140,70 @@ impl Links {
     }
 }
 
-pub(super) fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+fn family(address: IpAddr) -> u8 {
+    (if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
+}
+
+/// `struct ndmsg` for a permanent entry: family, padding, interface, state, flags, type.
+pub(super) fn neighbour_header(address: IpAddr, index: u32) -> Vec<u8> {
+    let mut header = vec![family(address), 0, 0, 0];
+    header.extend(index.to_ne_bytes());
+    header.extend(libc::NUD_PERMANENT.to_ne_bytes());
+    header.extend([0, libc::RTN_UNICAST]);
+    header
+}
+
+/// `struct rtmsg`: family, bits of destination and source, TOS, table, protocol, scope, type, flags.
+pub(super) fn route_header(address: IpAddr, destination_bits: u8, table: u8) -> Vec<u8> {
+    let (protocol, kind) = (libc::RTPROT_STATIC, libc::RTN_UNICAST);
+    vec![family(address), destination_bits, 0, 0, table, protocol, 0, kind, 0, 0, 0, 0]
 }
 
 /// The interface's own address: on a point-to-point link IFA_ADDRESS is the other end's, and
 /// IFA_LOCAL the own one; IPv6 without a peer has IFA_ADDRESS only (rtnetlink(7)).
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    local.or_else(|| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })
+fn own_address(message: &Message) -> Option<IpAddr> {
+    message.address(libc::IFA_LOCAL).or_else(|| message.address(libc::IFA_ADDRESS))
 }
 
-fn collect_interfaces(route: &RouteMessage, interfaces: &mut Vec<u32>) {
-    let table = route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Table(table) => Some(*table),
-            _ => None,
-        })
-        .unwrap_or(u32::from(route.header.table));
-    if route.header.destination_prefix_length != 0
-        || route.header.kind != RouteType::Unicast
-        || table != u32::from(RouteHeader::RT_TABLE_MAIN)
+fn collect_interfaces(route: &Message, interfaces: &mut Vec<u32>) {
+    let table = route.number(libc::RTA_TABLE).unwrap_or(u32::from(route.byte(ROUTE_TABLE)));
+    if route.kind != libc::RTM_NEWROUTE
+        || route.byte(ROUTE_DESTINATION_BITS) != 0
+        || route.byte(ROUTE_TYPE) != libc::RTN_UNICAST
+        || table != u32::from(libc::RT_TABLE_MAIN)
     {
         return;
     }
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => interfaces.push(*index),
-            RouteAttribute::MultiPath(hops) => {
-                interfaces.extend(hops.iter().map(|hop| hop.interface_index));
-            }
-            _ => {}
-        }
+    interfaces.extend(route.number(libc::RTA_OIF));
+    // struct rtnexthop begins as an attribute does, with its length, flags and weight; the interface
+    // follows.
+    let hops = route.find(libc::RTA_MULTIPATH).unwrap_or_default();
+    interfaces.extend(attributes(hops).filter_map(|(_, hop)| word(hop)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netlink::{messages, request};
+
+    #[test]
+    fn each_hop_of_a_default_route_of_the_main_table_counts() {
+        let found = |kind, table, hops: &[u8]| {
+            let mut body = route_header(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, table);
+            body[ROUTE_TYPE] = kind;
+            body.extend(attribute(libc::RTA_MULTIPATH, hops));
+            let bytes = request(libc::RTM_NEWROUTE, 0, 0, &body);
+            let mut interfaces = Vec::new();
+            messages(&bytes)
+                .flatten()
+                .for_each(|route| collect_interfaces(&route, &mut interfaces));
+            interfaces
+        };
+        let hop = |interface: u32| [&[8, 0, 0, 0], &interface.to_ne_bytes()[..]].concat();
+        let hops = [hop(3), hop(70_000)].concat();
+        assert_eq!(found(libc::RTN_UNICAST, libc::RT_TABLE_MAIN, &hops), [3, 70_000]);
+        assert_eq!(found(libc::RTN_UNICAST, libc::RT_TABLE_MAIN, &hops[..12]), [3]);
+        assert_eq!(found(libc::RTN_UNICAST, libc::RT_TABLE_MAIN + 1, &hops), [0; 0]);
+        assert_eq!(found(libc::RTN_LOCAL, libc::RT_TABLE_MAIN, &hops), [0; 0]);
     }
 }

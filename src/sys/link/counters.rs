@@ -1,9 +1,9 @@
 //! What a network interface counts.
 
-use netlink_packet_route::link::{LinkAttribute, LinkMessage, Stats64};
+use crate::sys::netlink::Message;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident = $kernel:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $at:literal;)*) => {
         /// The counters of an interface since it was made (`struct rtnl_link_stats64`, whose fields
         /// Documentation/networking/statistics.rst defines). Bytes are without FCS.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,8 +16,10 @@ macro_rules! counters {
                 LinkCounters { $($name: self.$name.saturating_sub(earlier.$name),)* }
             }
 
-            fn from_kernel(kernel: &Stats64) -> LinkCounters {
-                LinkCounters { $($name: kernel.$kernel,)* }
+            /// From the kernel's structure, each counter by its place in it; an old kernel's is
+            /// shorter and lacks the last.
+            fn from_kernel(words: &[[u8; 8]]) -> LinkCounters {
+                LinkCounters { $($name: words.get($at).map_or(0, |word| u64::from_ne_bytes(*word)),)* }
             }
         }
     };
@@ -25,61 +27,59 @@ macro_rules! counters {
 
 counters! {
     /// Frames received and given to the kernel's stack, before packet sockets' own losses.
-    received_frames = rx_packets;
+    received_frames = 0;
     /// Frames transmitted. On veth: frames that the other end has taken.
-    transmitted_frames = tx_packets;
+    transmitted_frames = 1;
     /// Bytes of the received frames.
-    received_bytes = rx_bytes;
+    received_bytes = 2;
     /// Bytes of the transmitted frames.
-    transmitted_bytes = tx_bytes;
+    transmitted_bytes = 3;
     /// Received frames with any error.
-    receive_errors = rx_errors;
+    receive_errors = 4;
     /// Frames that could not be transmitted for any error.
-    transmit_errors = tx_errors;
+    transmit_errors = 5;
     /// Received frames dropped for want of room or of a taker. On veth this includes frames that
     /// the sending end could not hand over because this end's CPU had no room for them.
-    receive_dropped = rx_dropped;
+    receive_dropped = 6;
     /// Frames dropped on their way out. On veth: the other end could not take them.
-    transmit_dropped = tx_dropped;
+    transmit_dropped = 7;
     /// Multicast frames received.
-    multicast = multicast;
+    multicast = 8;
     /// Collisions.
-    collisions = collisions;
+    collisions = 9;
     /// Received frames of a wrong length.
-    receive_length_errors = rx_length_errors;
+    receive_length_errors = 10;
     /// Received frames that the device's ring had no room for (drivers differ).
-    receive_over_errors = rx_over_errors;
+    receive_over_errors = 11;
     /// Received frames with a wrong FCS.
-    receive_crc_errors = rx_crc_errors;
+    receive_crc_errors = 12;
     /// Received frames with a wrong alignment.
-    receive_frame_errors = rx_frame_errors;
+    receive_frame_errors = 13;
     /// Overruns of the device's receive FIFO.
-    receive_fifo_errors = rx_fifo_errors;
+    receive_fifo_errors = 14;
     /// Frames that the host was too slow to take from the device.
-    receive_missed = rx_missed_errors;
+    receive_missed = 15;
     /// Aborted transmissions.
-    transmit_aborted = tx_aborted_errors;
+    transmit_aborted = 16;
     /// Transmissions that lost the carrier.
-    transmit_carrier_errors = tx_carrier_errors;
+    transmit_carrier_errors = 17;
     /// Underruns of the device's transmit FIFO.
-    transmit_fifo_errors = tx_fifo_errors;
+    transmit_fifo_errors = 18;
     /// Missing heartbeats (10 Mb/s half duplex).
-    transmit_heartbeat_errors = tx_heartbeat_errors;
+    transmit_heartbeat_errors = 19;
     /// Late collisions.
-    transmit_window_errors = tx_window_errors;
+    transmit_window_errors = 20;
     /// Received frames that nobody in the kernel wanted: no protocol, no socket (since 4.6).
-    receive_no_handler = rx_nohandler;
+    receive_no_handler = 23;
     /// Received frames for another MAC address that were dropped for it (since 5.19).
-    receive_other_host = rx_otherhost_dropped;
+    receive_other_host = 24;
 }
 
 impl LinkCounters {
     /// The counters in the kernel's description of a link.
-    pub(super) fn from_message(message: &LinkMessage) -> Option<LinkCounters> {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Stats64(kernel) => Some(LinkCounters::from_kernel(kernel)),
-            _ => None,
-        })
+    pub(super) fn from_message(message: &Message) -> Option<LinkCounters> {
+        let counters = message.find(libc::IFLA_STATS64)?;
+        Some(LinkCounters::from_kernel(counters.as_chunks().0))
     }
 }
 

@@ -1,10 +1,17 @@
 //! What the queue discipline of an interface counts, as `tc -s qdisc` shows it.
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcStats2};
-
 use super::Links;
 use crate::error::Result;
+use crate::sys::netlink::{Message, find, text, word};
+
+/// Bytes of `struct tcmsg`.
+const HEADER_BYTES: usize = 20;
+/// Where `struct tcmsg` names the parent, and the root's (`TC_H_ROOT` in uapi/linux/pkt_sched.h).
+const PARENT: usize = 12;
+const ROOT: u32 = u32::MAX;
+/// Attributes within `TCA_STATS2` (uapi/linux/gen_stats.h).
+const STATS_BASIC: u32 = 1;
+const STATS_QUEUE: u32 = 3;
 
 /// The counters of an interface's root queue discipline since it was attached (`TCA_STATS2`,
 /// `struct gnet_stats_basic` and `struct gnet_stats_queue` in uapi/linux/gen_stats.h).
@@ -52,31 +59,22 @@ impl QueueingCounters {
 
     /// The counters in the kernel's description; `None` for `noqueue`, which has no queue and
     /// counts nothing.
-    fn from_message(message: &TcMessage) -> Option<QueueingCounters> {
-        let mut counters = QueueingCounters::default();
-        for attribute in &message.attributes {
-            match attribute {
-                TcAttribute::Kind(kind) => counters.kind.clone_from(kind),
-                TcAttribute::Stats2(parts) => parts.iter().for_each(|part| counters.take(part)),
-                _ => {}
-            }
-        }
+    fn from_message(message: &Message) -> Option<QueueingCounters> {
+        let kind = message.find(libc::TCA_KIND).map(text).unwrap_or_default();
+        let statistics = message.find(libc::TCA_STATS2).unwrap_or_default();
+        let basic = find(statistics, STATS_BASIC).unwrap_or_default();
+        let queue = find(statistics, STATS_QUEUE).unwrap_or_default();
+        let number = |from: &[u8], at: usize| from.get(4 * at..).and_then(word).unwrap_or(0);
+        let counters = QueueingCounters {
+            sent_bytes: basic.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)),
+            sent_frames: number(basic, 2),
+            waiting_frames: number(queue, 0),
+            dropped_frames: number(queue, 2),
+            requeues: number(queue, 3),
+            overlimits: number(queue, 4),
+            kind,
+        };
         Some(counters).filter(|counters| counters.kind != "noqueue")
-    }
-
-    fn take(&mut self, part: &TcStats2) {
-        match part {
-            TcStats2::Basic(basic) => {
-                (self.sent_bytes, self.sent_frames) = (basic.bytes, basic.packets);
-            }
-            TcStats2::Queue(queue) => {
-                self.dropped_frames = queue.drops;
-                self.overlimits = queue.overlimits;
-                self.requeues = queue.requeues;
-                self.waiting_frames = queue.qlen;
-            }
-            _ => {}
-        }
     }
 }
 
@@ -86,19 +84,12 @@ impl Links {
     pub fn queueing(&self, index: u32) -> Result<Option<QueueingCounters>> {
         // The kernel dumps the disciplines of all interfaces, whatever the request names
         // (tc_dump_qdisc in net/sched/sch_api.c).
-        let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-        let answers = self.socket().dump(&request).map_err(|refusal| {
+        let answers = self.socket().dump(libc::RTM_GETQDISC, &[0; HEADER_BYTES]);
+        let answers = answers.map_err(|refusal| {
             refusal.into_error(format!("read the queue discipline of interface number {index}"), "")
         })?;
-        let root = answers.iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewQueueDiscipline(message)
-                if u32::try_from(message.header.index) == Ok(index)
-                    && message.header.parent == TcHandle::ROOT =>
-            {
-                Some(message)
-            }
-            _ => None,
-        });
+        let mut answers = answers.iter().filter(|answer| answer.kind == libc::RTM_NEWQDISC);
+        let root = answers.find(|one| one.interface() == index && one.word(PARENT) == ROOT);
         Ok(root.and_then(QueueingCounters::from_message))
     }
 }

@@ -3,14 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
-
 use super::Links;
-use super::addresses::family;
+use super::addresses::{neighbour_header, route_header};
 use crate::error::{Error, Result};
 use crate::sys::clock::sleep;
+use crate::sys::netlink::{Message, attribute, octets};
 
 /// How packets to an address leave this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,52 +29,37 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Links {
     /// How packets to `address` leave this host (`RTM_GETROUTE`).
     pub fn next_hop(&self, address: IpAddr) -> Result<NextHop> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = family(address);
-        request.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
-        request.attributes = vec![RouteAttribute::Destination(route_address(address))];
-        let answer =
-            self.socket().query(RouteNetlinkMessage::GetRoute(request)).map_err(|refusal| {
-                let advice = match refusal.code() {
-                    libc::ENETUNREACH | libc::EHOSTUNREACH => {
-                        "no route leads there: give the interface an address in that network, say \
-                         with --from where to send from, or name the target by its MAC"
-                    }
-                    _ => "",
-                };
-                refusal.into_error(format!("find the route to {address}"), advice)
-            })?;
-        let RouteNetlinkMessage::NewRoute(route) = answer else {
-            return Err(Error::Run(format!("the kernel gave no route to {address}")));
-        };
-        let mut hop = NextHop { interface: 0, neighbour: address, source: None };
-        for attribute in &route.attributes {
-            match attribute {
-                RouteAttribute::Oif(index) => hop.interface = *index,
-                RouteAttribute::Gateway(gateway) => {
-                    hop.neighbour = plain_address(gateway).unwrap_or(address);
+        let mut request = route_header(address, if address.is_ipv4() { 32 } else { 128 }, 0);
+        request.extend(attribute(libc::RTA_DST, &octets(address)));
+        let route = self.socket().query(libc::RTM_GETROUTE, &request).map_err(|refusal| {
+            let advice = match refusal.code() {
+                libc::ENETUNREACH | libc::EHOSTUNREACH => {
+                    "no route leads there: give the interface an address in that network, say \
+                     with --from where to send from, or name the target by its MAC"
                 }
-                RouteAttribute::PrefSource(source) => hop.source = plain_address(source),
-                _ => {}
-            }
+                _ => "",
+            };
+            refusal.into_error(format!("find the route to {address}"), advice)
+        })?;
+        if route.kind != libc::RTM_NEWROUTE {
+            return Err(Error::Run(format!("the kernel gave no route to {address}")));
         }
-        Ok(hop)
+        Ok(NextHop {
+            interface: route.number(libc::RTA_OIF).unwrap_or(0),
+            neighbour: route.address(libc::RTA_GATEWAY).unwrap_or(address),
+            source: route.address(libc::RTA_PREFSRC),
+        })
     }
 
     /// What the kernel knows of a neighbour's hardware address, if anything.
     pub fn neighbour(&self, index: u32, address: IpAddr) -> Result<Option<[u8; 6]>> {
-        let mut request = NeighbourMessage::default();
-        request.header.family = family(address);
+        let request = neighbour_header(address, 0);
         let answers = self
             .socket()
-            .dump(&RouteNetlinkMessage::GetNeighbour(request))
+            .dump(libc::RTM_GETNEIGH, &request)
             .map_err(|refusal| refusal.into_error("list the neighbours", ""))?;
-        Ok(answers.iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewNeighbour(message) if message.header.ifindex == index => {
-                hardware_address(message, address)
-            }
-            _ => None,
-        }))
+        let mut answers = answers.iter().filter(|answer| answer.kind == libc::RTM_NEWNEIGH);
+        Ok(answers.find_map(|answer| hardware_address(answer, index, address)))
     }
 
     /// The hardware address of a neighbour on an interface; the kernel asks the link for it if it
@@ -113,35 +95,8 @@ fn ask(address: IpAddr) -> bool {
     socket.and_then(|socket| socket.send_to(&[], (address, DISCARD_PORT))).is_ok()
 }
 
-fn hardware_address(message: &NeighbourMessage, wanted: IpAddr) -> Option<[u8; 6]> {
-    let mut mac = None;
-    let mut matches = false;
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
-                matches |= IpAddr::V4(*v4) == wanted;
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
-                matches |= IpAddr::V6(*v6) == wanted;
-            }
-            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
-            _ => {}
-        }
-    }
-    mac.filter(|mac| matches && *mac != [0; 6])
-}
-
-fn route_address(address: IpAddr) -> RouteAddress {
-    match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }
-}
-
-fn plain_address(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
-        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
-        _ => None,
-    }
+fn hardware_address(message: &Message, index: u32, wanted: IpAddr) -> Option<[u8; 6]> {
+    let mac = message.find(libc::NDA_LLADDR)?.try_into().ok()?;
+    let matches = message.interface() == index && message.address(libc::NDA_DST) == Some(wanted);
+    Some(mac).filter(|mac| matches && *mac != [0; 6])
 }

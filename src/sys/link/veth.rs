@@ -2,21 +2,24 @@
 
 use std::os::fd::AsRawFd;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkInfo, LinkMessage,
-};
+use libc::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Link, Links, NEEDS_NET_ADMIN, advice_for_change, by_index, is_possible_name};
+use super::{Link, Links, NEEDS_NET_ADMIN, advice_for_change, header, is_possible_name};
 use crate::error::{Error, Result};
 use crate::sys::namespace::Namespace;
+use crate::sys::netlink::attribute;
 
 const NAME_RULE: &str = "the name of an interface has 1 to 15 bytes, without '/', ':' and blanks";
 
 /// The smallest MTU in bytes with which the kernel gives an interface IPv6 (`IPV6_MIN_MTU`).
 pub const IPV6_MTU_MIN: u32 = 1280;
+
+/// The other end, within `IFLA_INFO_DATA` (uapi/linux/veth.h).
+const VETH_INFO_PEER: u32 = 1;
+/// No IPv6 addresses of the kernel's own accord (`IN6_ADDR_GEN_MODE_NONE` of the attribute
+/// `IFLA_INET6_ADDR_GEN_MODE` in uapi/linux/if_link.h).
+const INET6_ADDR_GEN_MODE: u32 = 8;
+const ADDR_GEN_MODE_NONE: u8 = 1;
 
 /// What a veth pair shall be.
 #[derive(Clone, Debug)]
@@ -40,15 +43,13 @@ pub struct VethPair {
 }
 
 impl VethPair {
-    fn end(&self, name: &str, mac: Option<[u8; 6]>) -> LinkMessage {
-        let mut end = LinkMessage::default();
-        end.attributes = vec![
-            LinkAttribute::IfName(name.to_owned()),
-            LinkAttribute::Mtu(self.mtu),
-            LinkAttribute::NumTxQueues(self.transmit_queues),
-            LinkAttribute::NumRxQueues(self.receive_queues),
-        ];
-        end.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
+    fn end(&self, name: &str, mac: Option<[u8; 6]>) -> Vec<u8> {
+        let mut end = header(0, 0, 0);
+        end.extend(attribute(libc::IFLA_IFNAME, name.as_bytes()));
+        end.extend(attribute(libc::IFLA_MTU, &self.mtu.to_ne_bytes()));
+        end.extend(attribute(libc::IFLA_NUM_TX_QUEUES, &self.transmit_queues.to_ne_bytes()));
+        end.extend(attribute(libc::IFLA_NUM_RX_QUEUES, &self.receive_queues.to_ne_bytes()));
+        end.extend(mac.into_iter().flat_map(|mac| attribute(libc::IFLA_ADDRESS, &mac)));
         end
     }
 }
@@ -62,15 +63,15 @@ impl Links {
             return Err(Error::Usage(format!("could not {attempted}: {NAME_RULE}")));
         }
         let mut peer = pair.end(&pair.peer_name, pair.peer_mac);
-        peer.attributes.push(LinkAttribute::NetNsFd(pair.peer_namespace.descriptor().as_raw_fd()));
+        let namespace = pair.peer_namespace.descriptor().as_raw_fd();
+        peer.extend(attribute(libc::IFLA_NET_NS_FD, &namespace.to_ne_bytes()));
+        let peer = attribute(VETH_INFO_PEER, &peer);
+        let mut info = attribute(libc::IFLA_INFO_KIND, b"veth");
+        info.extend(attribute(libc::IFLA_INFO_DATA, &peer));
         let mut request = pair.end(&pair.name, pair.mac);
-        request.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        self.socket()
-            .change(RouteNetlinkMessage::NewLink(request), NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|refusal| {
+        request.extend(attribute(libc::IFLA_LINKINFO, &info));
+        self.socket().change(libc::RTM_NEWLINK, &request, NLM_F_CREATE | NLM_F_EXCL).map_err(
+            |refusal| {
                 let advice = match refusal.code() {
                     libc::EPERM => NEEDS_NET_ADMIN,
                     libc::EEXIST => "one of the names is taken already",
@@ -83,7 +84,8 @@ impl Links {
                     _ => "",
                 };
                 refusal.into_error(attempted, advice)
-            })?;
+            },
+        )?;
         let link = self.by_name(&pair.name)?;
         let peers = Links::open_in(&pair.peer_namespace)?;
         // In the creating request the kernel refuses the mode with EAFNOSUPPORT (VERIFIED on 6.18:
@@ -96,10 +98,11 @@ impl Links {
     /// Stops the kernel from giving the interface IPv6 addresses of its own accord. Below an MTU
     /// of [`IPV6_MTU_MIN`] there is no IPv6 on it to be silenced.
     fn silence_ipv6(&self, link: &Link) -> Result<()> {
-        let mut request = by_index(link.index);
-        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        request.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
-        match self.socket().change(RouteNetlinkMessage::SetLink(request), 0) {
+        let mode = attribute(INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE]);
+        let mode = attribute(libc::AF_INET6 as u32, &mode);
+        let mut request = header(link.index, 0, 0);
+        request.extend(attribute(libc::IFLA_AF_SPEC, &mode));
+        match self.socket().change(libc::RTM_SETLINK, &request, 0) {
             Ok(()) => Ok(()),
             // No IPv6 in this kernel, or not on this interface.
             Err(refusal) if refusal.code() == libc::EAFNOSUPPORT => Ok(()),

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink_packet_core::NetlinkPayload;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::Socket;
+use nix::sys::socket::MsgFlags;
 
 use super::{Link, Links};
 use crate::error::{Error, Result};
 use crate::sys::failure::failed;
-use crate::sys::netlink::{descriptor, open_socket, parts, receive};
+use crate::sys::netlink::{Message, messages, open_socket, receive};
 
 /// The bit of the multicast group RTNLGRP_LINK (group 1) in the mask of a netlink address.
 const GROUP_LINK: u32 = 1 << 0;
@@ -38,7 +35,7 @@ pub enum LinkEvent {
 /// The descriptor ([`AsFd`]) is readable when there may be events, for use with epoll.
 #[derive(Debug)]
 pub struct LinkWatch {
-    socket: Socket,
+    socket: OwnedFd,
     links: Links,
     known: BTreeSet<u32>,
     buffer: Vec<u8>,
@@ -62,7 +59,7 @@ impl LinkWatch {
     pub fn drain(&mut self) -> Result<Vec<LinkEvent>> {
         let mut events = Vec::new();
         loop {
-            match receive(&self.socket, &mut self.buffer, libc::MSG_DONTWAIT) {
+            match receive(&self.socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => self.read(length, &mut events),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
                 Err(error) if lost_some(&error) => {
@@ -79,7 +76,7 @@ impl LinkWatch {
     /// in net/netlink/af_netlink.c): only after that a list of all links misses nothing.
     fn discard(&mut self) -> Result<()> {
         loop {
-            match receive(&self.socket, &mut self.buffer, libc::MSG_DONTWAIT) {
+            match receive(&self.socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if lost_some(&error) => {}
@@ -100,20 +97,18 @@ impl LinkWatch {
     }
 
     fn read(&mut self, length: usize, events: &mut Vec<LinkEvent>) {
-        // A message that cannot be parsed is about a link too exotic to be one of ours.
-        for packet in parts(&self.buffer[..length]).filter_map(std::result::Result::ok) {
-            match packet.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
-                    if about_the_link_itself(&message) =>
-                {
-                    self.known.insert(message.header.index);
+        // A message that cannot be read is about a link too exotic to be one of ours.
+        let read = messages(&self.buffer[..length]).filter_map(std::result::Result::ok);
+        for message in read.filter(about_the_link_itself) {
+            let index = message.interface();
+            match message.kind {
+                libc::RTM_NEWLINK => {
+                    self.known.insert(index);
                     events.push(LinkEvent::Changed(Link::from_message(&message)));
                 }
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
-                    if about_the_link_itself(&message) =>
-                {
-                    self.known.remove(&message.header.index);
-                    events.push(LinkEvent::Deleted { index: message.header.index });
+                libc::RTM_DELLINK => {
+                    self.known.remove(&index);
+                    events.push(LinkEvent::Deleted { index });
                 }
                 _ => {}
             }
@@ -123,7 +118,7 @@ impl LinkWatch {
 
 impl AsFd for LinkWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        descriptor(&self.socket)
+        self.socket.as_fd()
     }
 }
 
@@ -139,7 +134,6 @@ fn lost_some(error: &io::Error) -> bool {
 /// A bridge port that leaves its bridge is reported by RTM_DELLINK of family AF_BRIDGE, although
 /// the link stays; only messages of family AF_UNSPEC are about the link itself. Wireless events
 /// are such messages, too, but without the link's description.
-fn about_the_link_itself(message: &LinkMessage) -> bool {
-    message.header.interface_family == AddressFamily::Unspec
-        && !message.attributes.iter().any(|one| matches!(one, LinkAttribute::Wireless(_)))
+fn about_the_link_itself(message: &Message) -> bool {
+    i32::from(message.byte(0)) == libc::AF_UNSPEC && message.find(libc::IFLA_WIRELESS).is_none()
 }
