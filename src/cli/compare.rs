@@ -1,4 +1,4 @@
-//! `linerate compare`: its options and what they mean.
+//! Options of `linerate compare`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,43 +22,39 @@ use crate::units::{FrameSize, parse_positive_duration};
 
 const EXAMPLES: &str = "\
 Paths, pairs of a receive half and a TX half:
-  syscall      epoll_wait, one recvfrom, one sendto a frame, as the tutorial
-               does. recvfrom shows no VLAN tag, no checksum state and no
+  syscall      epoll_wait, one recvfrom and one sendto per frame, as in the
+               tutorial. recvfrom shows no VLAN tag, no checksum state and no
                kernel stamp
-  mmsg         recvmmsg and sendmmsg, a batch of frames a call
-  ring         TPACKET_V3 receive ring, blocks of frames, and a TX ring
-  ring-v2      TPACKET_V2 receive ring, frame by frame, and a TX ring
-  ring-mmsg    TPACKET_V3 receive ring, answers sent from there by sendmmsg
-  ring-xsk     TPACKET_V3 receive ring, and AF_XDP for sending only
-  ring-v2-xsk  TPACKET_V2 receive ring, and AF_XDP for sending only
+  mmsg         recvmmsg and sendmmsg, a batch of frames per call
+  ring         TPACKET_V3 receive ring (blocks of frames) and TX ring
+  ring-v2      TPACKET_V2 receive ring (frame by frame) and TX ring
+  ring-mmsg    TPACKET_V3 receive ring, sendmmsg out of its memory
+  ring-xsk     TPACKET_V3 receive ring, AF_XDP for sending
+  ring-v2-xsk  TPACKET_V2 receive ring, AF_XDP for sending
   xdp          AF_XDP both ways; needs privileges
   v2+mmsg      any other pair of v3, v2, recv, recvmsg, mmsg, xsk and
                ring, mmsg, send, xsk
-  PATH@WAIT    how the worker waits: @epoll (the default: asleep when nothing
-               is left), @spin (never asleep), @adaptive (spins 50 us, then
+  PATH@WAIT    sets the worker's wait: @epoll (default: sleeps when idle),
+               @spin (never sleeps), @adaptive (polls for 50 us, then
                sleeps), @adaptive=100us
   PROFILE      throughput, latency or balanced: chooses path, receive ring,
-               wait and batch; with @WAIT if asked for. PATH@PROFILE: the same
-               for a path of your own choice
-One that cannot run here is named with the reason, and does not stop the others.
+               wait and batch; @WAIT may follow. PATH@PROFILE applies the
+               profile to PATH
+A contestant that cannot run here is named with the reason; the others run.
 
 Loads, in this order within each trial:
-  flood   the generator sends as fast as it can: verified echoes per second
+  flood   the generator sends as fast as it can: verified echoes/s
   drain   the engine's own ceiling: its ring or buffer is filled while it is
-          paused, the generator stops, and the echoes are timed by the kernel's
-          stamps
-  ping    one frame in flight: round trip p50 and p99, and the engine's CPU
-          time for each. The client looks without sleeping, so this is the
-          engine's latency and the kernel's
-  window  64 frames in flight: echoes per second
-  light   1000 frames/s on a schedule, the same for all: response time
-  half    half of what the path itself forwarded at flood, on a schedule:
-          response time
-  scale   two workers drain together, and each alone; on the generator's CPU
-          and the engine's
-CPU is CPU time of the engine's thread for each echo, user and kernel. On a veth
-pair the sender's thread also does the receiver's work in the kernel, so it is
-included.
+          paused, the generator stops, and the kernel's stamps time the echoes
+  ping    one frame in flight: round trip p50 and p99, and CPU time per round
+          trip. The client polls, so this is the latency of engine and kernel
+  window  64 frames in flight: echoes/s
+  light   1000 frames/s on a schedule: response time
+  half    half of the path's own flood rate, on a schedule: response time
+  scale   two workers drain, together and each alone, on the CPUs of generator
+          and engine
+CPU is CPU time of the engine's thread per echo, user and kernel. On a veth pair
+the sender's thread also does the receiver's kernel work; that is included.
 
 Examples:
   linerate compare                       no root needed: its own veth testbed
@@ -69,19 +65,19 @@ Examples:
   sudo linerate compare -i eth1 --dut-interface eth2
                                          two ports of this machine, cabled
 
-All take turns, trial by trial; ratios are to `syscall`, formed within a round.
-A V3 block waits for its retire timeout (1 ms): `ring` is for throughput,
-ring-v2 and syscall answer a lone frame at once.
+Contestants take turns, trial by trial; ratios are to `syscall`, formed within a
+round. A lone frame waits for the retire timeout (1 ms) in a V3 block: use ring
+for throughput, ring-v2 or syscall for a lone frame.
 
-Exit codes: 0 done, 1 could not run, or an echo was wrong, 2 usage, 77 missing
+Exit codes: 0 done, 1 could not run or an echo was wrong, 2 usage, 77 missing
 privilege, 130 interrupted (after the summary).";
 
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct CompareArgs {
-    /// Packet paths or profiles, each with @WAIT or @PROFILE if asked for, with commas; `all` for
-    /// every preset
+    /// Packet paths or profiles, comma-separated, each with optional @WAIT or @PROFILE; `all` stands
+    /// for every preset
     #[arg(
         long,
         value_name = "LIST",
@@ -89,7 +85,7 @@ pub struct CompareArgs {
     )]
     paths: Contestants,
 
-    /// Loads, with commas: flood, drain, ping, window, light, half, scale
+    /// Loads, comma-separated: flood, drain, ping, window, light, half, scale
     #[arg(
         long,
         value_name = "LIST",
@@ -98,27 +94,26 @@ pub struct CompareArgs {
     )]
     loads: Vec<LoadKind>,
 
-    /// Frame sizes with FCS, as RFC 2544 counts them (64 is 60 bytes at the socket), with commas
+    /// Frame sizes with FCS, comma-separated (RFC 2544; 64 is 60 bytes at the socket)
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
     sizes: Vec<FrameSize>,
 
-    /// Trials for each path and size
+    /// Trials per path and size
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_trials, allow_hyphen_values = true)]
     trials: usize,
 
-    /// How long each load of a trial lasts (a drain ends by itself)
+    /// Duration of each load in a trial (a drain ends by itself)
     #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
-    /// The generator's TX half: xsk, ring, mmsg or send [default: xsk over veth, else
-    /// ring]
+    /// The generator's TX half: xsk, ring, mmsg or send [default: xsk over veth, else ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
     #[command(flatten)]
     testbed: TestbedArgs,
 
-    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    /// Write the result as JSON to FILE; `-` writes it to stdout, and the text to stderr
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
 }
@@ -163,13 +158,13 @@ impl CompareArgs {
     }
 }
 
-/// What a trial takes beside its loads: an engine made and unmade, warm-up.
+/// Time of a trial beside its loads: engine start and stop, warm-up.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(200);
-/// What a load takes beside its duration: sockets and rings made and unmade, and the last echoes.
+/// Time of a load beside its duration: sockets and rings opened and closed, last echoes.
 const LOAD_OVERHEAD: Duration = Duration::from_millis(50);
-/// What a drain takes.
+/// Time of a drain.
 const DRAIN: Duration = Duration::from_millis(150);
-/// What four drains by two workers take, each waited for.
+/// Time of four drains by two workers, one after the other.
 const SCALE: Duration = Duration::from_millis(1000);
 
 fn expected(config: &CompareConfig) -> Duration {
@@ -194,7 +189,7 @@ pub(super) fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
 }
 
 fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
-    // What is valid is said here, where a number was not even read; what is too short says it too.
+    // Names the valid sizes if the text is not a number; a size that is too small says so itself.
     let whole = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     if whole { text.parse() } else { Err("whole bytes from 64, FCS included".into()) }
 }

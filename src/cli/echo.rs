@@ -1,4 +1,4 @@
-//! `linerate echo`: its options and what they mean.
+//! Options of `linerate echo`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,52 +34,51 @@ pub use self::workers::CpuList;
 const EXAMPLES: &str = "\
 Examples:
   sudo linerate echo -i eth1                    EtherType 0x88b5, one worker
-  sudo linerate echo -i eth1 --profile latency  lone frames as soon as possible
+  sudo linerate echo -i eth1 --profile latency  shortest latency of a lone frame
   sudo linerate echo -i eth1 --reply udp --port 7777
                                                 UDP over IPv4 and IPv6
-  sudo linerate echo -i eth1 --path syscall     by recvfrom and sendto
+  sudo linerate echo -i eth1 --path syscall     recvfrom and sendto
   sudo linerate echo -i eth1 --path ring-v2 --wait adaptive
-                                                spin a while before sleeping
+                                                polls for 50 us before it sleeps
   sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json -
                                                 four workers; JSON on stdout
 
-Paths, each a receive half and a TX half; any two halves make one, as v2+mmsg or
-by --rx and --tx:
-  syscall      recv+send   the tutorial's path: a wake-up, a recvfrom and a
-                           sendto for each frame
-  mmsg         mmsg+mmsg   many frames a system call, both ways
-  ring         v3+ring     blocks of frames in, one system call a block out:
-                           throughput
-  ring-v2      v2+ring     a wake-up a frame: low latency
-  ring-mmsg    v3+mmsg     answers sent out of the receive ring itself
-  ring-xsk     v3+xsk      blocks of frames in, AF_XDP for sending only
-  ring-v2-xsk  v2+xsk      a wake-up a frame, AF_XDP for sending only
-  xdp          xsk+xsk     AF_XDP both ways, the received frame itself sent back
+A path is a receive half and a TX half. Any two combine, as in v2+mmsg, or by
+--rx and --tx:
+  syscall      recv+send   the tutorial's path: one wake-up, one recvfrom and
+                           one sendto per frame
+  mmsg         mmsg+mmsg   many frames per system call, both ways
+  ring         v3+ring     receives blocks, one system call sends a batch:
+                           for throughput
+  ring-v2      v2+ring     one wake-up per frame: for low latency
+  ring-mmsg    v3+mmsg     sends out of the receive ring's memory
+  ring-xsk     v3+xsk      receives blocks, sends by AF_XDP
+  ring-v2-xsk  v2+xsk      receives frame by frame, sends by AF_XDP
+  xdp          xsk+xsk     AF_XDP both ways; sends the received frame itself
 Receive halves:
   v3       TPACKET_V3 ring. A frame waits in its block until the block is full
-           or --block-timeout is over
-  v2       TPACKET_V2 ring, a status word and a wake-up for each frame
-  recv     recvfrom, one frame a wake-up. It shows no VLAN tag, checksum state
+           or --block-timeout expires
+  v2       TPACKET_V2 ring: one status word and one wake-up per frame
+  recv     recvfrom, one frame per wake-up. It shows no VLAN tag, checksum state
            or kernel stamp: tagged frames are never answered, UDP checksums are
            always made anew, and latency starts when recvfrom returns
-  recvmsg  recvmsg, one frame a call, with all of these
-  mmsg     recvmmsg, up to --batch frames a call, with all of these
-  xsk      AF_XDP: an XDP program takes what is to be echoed out of the kernel's
-           way, which needs CAP_BPF and CAP_NET_ADMIN; one worker a receive
-           queue, and other queues' frames are not echoed. Checksum state and
-           stamp as with recv; tags are seen
+  recvmsg  recvmsg, one frame per call; shows tag, checksum state and stamp
+  mmsg     recvmmsg, up to --batch frames per call; shows the same
+  xsk      AF_XDP. An XDP program redirects the frames to echo; it needs CAP_BPF
+           and CAP_NET_ADMIN. One worker per receive queue; frames of other
+           queues are not echoed. Shows tags, but no checksum state or stamp
 TX halves:
-  ring     TX ring: one copy, upper-cased on the way; one system call a batch
-  mmsg     sendmmsg from where the frame was received, upper-cased there; one
-           call a batch
-  send     sendto from there, one call a frame
-  xsk      AF_XDP, straight to the driver, past queueing discipline and taps:
-           one copy, none behind the receive half xsk; one call for 32 frames.
-           One worker a TX queue; needs no program
+  ring     TX ring: one copy, upper-cased on the way; one system call per batch
+  mmsg     sendmmsg from the receive buffer, upper-cased there; one call per
+           batch
+  send     sendto from the receive buffer; one call per frame
+  xsk      AF_XDP, straight to the driver; bypasses queueing discipline and
+           packet captures. One copy (none if the receive half is xsk), one
+           call per 32 frames. One worker per TX queue; needs no program
 
-Dropped frames are counted by name; received = forwarded + drops.
+Drops are counted by name: received = forwarded + drops.
 
-Exit codes: 0 done, also by Ctrl-C, 1 could not run, or the interface was
+Exit codes: 0 done (also by Ctrl-C), 1 could not run or the interface was
 deleted, 2 usage, 77 missing privilege.";
 
 /// Echo frames back to their senders, payload in upper case
@@ -90,50 +89,50 @@ pub struct EchoArgs {
     #[arg(short, long, alias = "dev", value_name = "NAME")]
     interface: String,
 
-    /// What to be good at: chooses path, receive ring, wait and batch as far as they are left open
-    /// [default: balanced, where the path is auto]
+    /// Optimise for PROFILE: it chooses path, receive ring, wait and batch unless they are given
+    /// [default: balanced if --path is auto]
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<ProfileArg>,
 
     #[command(flatten)]
     path: PathArgs,
 
-    /// Go on with --path syscall if the ring cannot be set up
+    /// Use --path syscall if the ring cannot be set up
     #[arg(long)]
     fallback: bool,
 
     #[command(flatten)]
     workers: WorkerArgs,
 
-    /// What to echo: names (ip, ipv6, pae), numbers (0x88b5), or all; several
-    /// with commas. Behind VLAN tags the inner type counts. With all, IP is answered only with
-    /// --reply udp, and ARP never [default: 0x88b5, local experimental; with --reply udp: ip,ipv6]
+    /// EtherTypes to echo, comma-separated: names (ip, ipv6, pae), numbers (0x88b5), or all. Behind
+    /// VLAN tags the inner type counts. With all, IP is answered only with --reply udp, and ARP
+    /// never [default: 0x88b5, local experimental; with --reply udp: ip,ipv6]
     #[arg(long, value_name = "TYPE", value_parser = parse_ether_types)]
     ethertype: Option<EtherTypes>,
 
-    /// l2: everything behind the Ethernet header is payload. udp: swap addresses and ports too,
-    /// upper-case only the UDP payload, make the checksum anew [default: l2; for IP: udp]
+    /// l2: the payload starts behind the Ethernet header. udp: also swap IP addresses and ports,
+    /// upper-case the UDP payload only, make the checksum anew [default: l2; for IP: udp]
     #[arg(long, value_enum)]
     reply: Option<ReplyArg>,
 
-    /// UDP port that is answered
+    /// UDP port to answer
     #[arg(long, value_name = "PORT", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 
-    /// What happens to payload bytes
+    /// Transform of payload bytes
     #[arg(long, value_enum, default_value_t = TransformArg::Uppercase)]
     transform: TransformArg,
 
-    /// Put the interface into promiscuous mode and answer frames to other hosts too
+    /// Set promiscuous mode, and also answer frames to other hosts
     #[arg(long)]
     promisc: bool,
 
-    /// Answer frames to broadcast and multicast addresses too, from the interface's own address
+    /// Also answer frames to broadcast and multicast addresses, from the interface's address
     #[arg(long)]
     echo_broadcast: bool,
 
-    /// Frames a second and worker that pass although the transform changes nothing in them: they
-    /// may be echoes of echoes. `unlimited` for --transform none on a network that cannot loop
+    /// Rate limit per worker, in frames/s, for payloads that the transform leaves unchanged
+    /// (prevents echo loops). Use `unlimited` with --transform none on a network that cannot loop
     #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_unchanged: Allowance,
 
@@ -150,35 +149,35 @@ pub struct EchoArgs {
     #[command(flatten)]
     wait: WaitArgs,
 
-    /// What to do when the TX side is full: `drop`, or wait so long before dropping
+    /// When the TX side is full: `drop`, or the time to wait before dropping
     #[arg(long, value_name = "drop|TIME", default_value = "10ms", value_parser = parse_when_full)]
     tx_full: WhenFull,
 
-    /// Keep the latency of every answered frame, of each 61st, or of none
+    /// Record the latency of every answered frame, of every 61st, or of none
     #[arg(long, value_enum, default_value_t = LatencyArg::On)]
     latency: LatencyArg,
 
-    /// Time between live lines
+    /// Interval of live lines
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
 
-    /// End after so long (5s, 2m) [default: run until Ctrl-C]
+    /// End after this time (5s, 2m) [default: run until Ctrl-C]
     #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Option<Duration>,
 
-    /// End after so many received frames over all workers (1000, 10k); a batch more may come
+    /// End after COUNT received frames over all workers (1000, 10k), plus at most one batch
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_frame_limit, allow_hyphen_values = true)]
     count: Option<u64>,
 
-    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    /// Write the result as JSON to FILE; `-` writes it to stdout, and the text to stderr
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
 
-    /// No live lines
+    /// Print no live lines
     #[arg(short, long)]
     quiet: bool,
 
-    /// Serve lo, or the interface with the default route, all the same
+    /// Allow lo and the interface with the default route
     #[arg(long)]
     force: bool,
 
@@ -191,7 +190,7 @@ pub struct EchoArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ReplyArg {
-    /// Everything behind the Ethernet header is payload
+    /// The payload starts behind the Ethernet header
     L2,
     /// UDP over IPv4 and IPv6
     Udp,
@@ -201,27 +200,27 @@ enum ReplyArg {
 enum TransformArg {
     /// a..z become A..Z
     Uppercase,
-    /// Leave them; see --echo-unchanged
+    /// Leave the payload as it is; see --echo-unchanged
     None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LatencyArg {
-    /// Of every frame
+    /// Every frame
     On,
-    /// Of each 61st
+    /// Every 61st frame
     Sampled,
-    /// Of none
+    /// None
     Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ProfileArg {
-    /// Most frames a second; a lone frame may take a millisecond
+    /// Highest frame rate; a lone frame may take a millisecond
     Throughput,
-    /// A lone frame as soon as possible, at the price of a CPU for each worker
+    /// Shortest latency of a lone frame; takes one CPU per worker
     Latency,
-    /// Near to both, and asleep when there is nothing to do
+    /// Close to both; sleeps when idle
     Balanced,
 }
 
@@ -229,7 +228,7 @@ enum ProfileArg {
 struct EtherTypes(Vec<EtherType>);
 
 impl EchoArgs {
-    /// What was asked, as the engine takes it.
+    /// The engine's configuration.
     fn config(&self) -> Result<EngineConfig> {
         let asked = self.ethertype.as_ref().map(|types| types.0.clone());
         let ether_types = asked.unwrap_or_else(|| match self.reply {
@@ -290,13 +289,13 @@ impl EchoArgs {
         Ok(config)
     }
 
-    /// The profile: a path by name is left as it is, unless one is asked for.
+    /// The profile. A named path has none, unless --profile is given.
     fn profile(&self) -> Option<Profile> {
         let asked = self.profile.map(Profile::from);
         asked.or(self.path.asked().path().is_none().then_some(profile::DEFAULT))
     }
 
-    /// Chooses what is left open, by the interface.
+    /// Chooses by the interface what the options left open.
     fn tune(&self, config: &mut EngineConfig) -> Result<()> {
         match (self.profile(), self.path.asked().path()) {
             (Some(profile), _) => profile::tune(config, profile, self.path.asked())?,
@@ -309,8 +308,8 @@ impl EchoArgs {
         Ok(())
     }
 
-    /// Starts the engine. Where another program has the queue that an AF_XDP socket needs which nobody
-    /// asked for, another TX half is chosen.
+    /// Starts the engine. If another program holds the queue of an automatically chosen AF_XDP
+    /// socket, another TX half is chosen.
     fn start(&self, config: &mut EngineConfig) -> Result<Engine> {
         let error = match Engine::start(config) {
             Err(error) if error.errno() == Some(EBUSY) => error,
@@ -367,10 +366,10 @@ impl EchoArgs {
     }
 }
 
-/// An option, whether it was given, whether the path makes use of it, and which halves do.
+/// An option: its name, whether it was given, whether the path uses it, and which halves do.
 type Use = (&'static str, bool, bool, &'static str);
 
-/// Refuses what `path` would ignore, be it chosen by name or by a profile.
+/// Refuses options that `path` would ignore, whether a name or a profile chose it.
 fn refuse_ignored(options: &[Use], path: PathName) -> Result<()> {
     match options.iter().find(|(_, given, used, _)| *given && !used) {
         None => Ok(()),
@@ -380,7 +379,7 @@ fn refuse_ignored(options: &[Use], path: PathName) -> Result<()> {
     }
 }
 
-/// How soon a signal or a change of the link is seen.
+/// Longest time until a signal or a link change is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
 impl From<LatencyArg> for LatencyMode {
@@ -403,7 +402,7 @@ impl From<ProfileArg> for Profile {
     }
 }
 
-/// A limit of no frames would end a server before it serves.
+/// A frame limit; 0 would end the server at once.
 fn parse_frame_limit(text: &str) -> std::result::Result<u64, String> {
     match parse_count(text)? {
         0 => Err("from 1; without --count the engine runs until Ctrl-C".into()),

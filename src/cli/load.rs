@@ -1,4 +1,4 @@
-//! `linerate load`: its options and what they mean.
+//! Options of `linerate load`.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
-  linerate load --lab -r 100k -d 10s               no root: our own engine
-  linerate load --lab latency --ping -d 2s         round trips of lone frames
+  linerate load --lab -r 100k -d 10s               no root: veth and our engine
+  linerate load --lab latency --ping -d 2s         round trip of a lone frame
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 -r 1.5M -d 30s -s imix
   sudo linerate load -i eth1 --to 192.0.2.7:7777 -r 10% --flows 64 --json -
   sudo linerate load -i eth1 --to 02:00:00:00:00:02 --expect any
@@ -33,22 +33,21 @@ Examples:
   sudo linerate load -i eth1 --dut-interface eth2  our own engine on a second
                                                    port, cabled to it
 
-Engines (--lab, --path): a path of `linerate compare --help`, as ring-v2, or a
-profile: throughput, latency or balanced, which chooses path, receive ring,
-wait and batch. Behind it @epoll, @spin, @adaptive or @adaptive=100us says how
-the engine waits for frames.
+Engines (--lab, --path): a path of `linerate compare --help`, such as ring-v2,
+or a profile (throughput, latency, balanced), which chooses path, receive ring,
+wait and batch. A suffix sets the engine's wait: @epoll, @spin, @adaptive or
+@adaptive=100us.
 
-TX halves: xsk is AF_XDP for sending only, straight to the driver (packet
-captures do not see such frames), and takes a queue of the interface for each
-sender. ring is a packet TX ring, mmsg is sendmmsg, send is one call a frame.
+TX halves: xsk is AF_XDP for sending only, straight to the driver; it needs one
+TX queue per sender, and packet captures do not see its frames. ring is a packet
+TX ring, mmsg is sendmmsg, send is one call per frame.
 
-Rates: 1.5M, 800kpps (frames a second), 2.5gbit (layer 2, FCS counted),
-2.5gbit-l1 (20 bytes a frame more), 10% of the link's line rate, max. Sizes
-include the 4-byte FCS, as RFC 2544 counts them.
+Rates: 1.5M, 800kpps (frames/s), 2.5gbit (layer 2, with FCS), 2.5gbit-l1 (plus
+20 bytes per frame), 10% of the line rate, max. Sizes include the 4-byte FCS
+(RFC 2544).
 
-Latency is taken of every frame: response from the time at which the schedule
-had it due, so that a generator that stalls hides nothing; service from the
-kick that sent it.
+Every frame is timed. Response time starts when the frame was due, so a stalled
+generator hides nothing; service time starts at the kick that sent it.
 
 Exit codes: 0 done, 1 could not run, 2 usage, 3 a threshold was missed,
 77 missing privilege, 130 interrupted (after the summary).";
@@ -60,7 +59,7 @@ pub struct LoadArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// In the lab: UDP over this IP version instead of plain Ethernet frames
+    /// With --lab: send UDP over this IP version instead of plain Ethernet frames
     #[arg(
         long,
         value_enum,
@@ -70,16 +69,16 @@ pub struct LoadArgs {
     )]
     udp: Option<IpArg>,
 
-    /// Source IP address; with it a target on this link needs no route and no address here
-    /// [default: what the kernel would choose]
+    /// Source IP address; a target on this link then needs no route and no address here
+    /// [default: the kernel's choice]
     #[arg(long, value_name = "IP", conflicts_with = "lab")]
     from: Option<IpAddr>,
 
-    /// First UDP source port; --flows counts on from it [default: 40000]
+    /// First UDP source port; --flows uses the next ones too [default: 40000]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     source_port: Option<u16>,
 
-    /// VLAN to send in (0 to 4094)
+    /// VLAN ID of sent frames (0 to 4094)
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094))]
     vlan_id: Option<u16>,
 
@@ -87,7 +86,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7), requires = "vlan_id")]
     vlan_pri: u8,
 
-    /// Outer 802.1ad VLAN, around --vlan-id
+    /// Outer 802.1ad VLAN ID, around --vlan-id
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094), requires = "vlan_id")]
     qinq_id: Option<u16>,
 
@@ -95,7 +94,7 @@ pub struct LoadArgs {
     #[arg(short, long, value_name = "SIZES", default_value = "64", value_parser = parse_sizes, allow_hyphen_values = true)]
     size: Sizes,
 
-    /// Flows, in turn: UDP source ports, or source MACs (which the flow hash does not spread)
+    /// Number of flows: UDP source ports, or source MACs (which the flow hash does not spread)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     flows: u32,
 
@@ -103,55 +102,55 @@ pub struct LoadArgs {
     #[arg(short, long, value_name = "RATE", default_value = "10k", conflicts_with_all = ["window", "ping"], allow_hyphen_values = true)]
     rate: Rate,
 
-    /// Closed loop: so many unanswered frames at a time
+    /// Closed loop with N frames in flight
     #[arg(long, value_name = "N", conflicts_with = "ping")]
     window: Option<u64>,
 
-    /// One frame at a time
+    /// Closed loop with one frame in flight
     #[arg(long)]
     ping: bool,
 
-    /// How departures follow one another [default: constant, or burst with --burst]
+    /// Spacing of departures [default: constant; burst with --burst]
     #[arg(long, value_enum, conflicts_with_all = ["window", "ping"])]
     pattern: Option<PatternArg>,
 
-    /// Frames that leave back to back; the gaps are so much longer
+    /// Send N back to back, then pause to keep the mean rate
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["window", "ping"])]
     burst: Option<u32>,
 
-    /// How long to measure [default: 10s, or until --count]
+    /// Duration of the measurement [default: 10s, or until --count]
     #[arg(short, long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Option<Duration>,
 
-    /// How many frames to measure
+    /// Number of frames in the measurement
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_frames, allow_hyphen_values = true)]
     count: Option<u64>,
 
-    /// Send so long before the measurement begins
+    /// Duration of the warm-up, which is not part of the result
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_duration)]
     warmup: Duration,
 
-    /// An echo that takes longer counts as late
+    /// Count echoes that take longer than this as late
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_positive_duration)]
     late_after: Duration,
 
-    /// Threads that send, beside one that receives [default: one thread does both]
+    /// Number of sending threads, beside one that receives [default: one thread does both]
     #[arg(long, value_name = "N", value_parser = parse_senders)]
     senders: Option<usize>,
 
-    /// Split round trips at the kernel's stamp of the returning frame
+    /// Split service times at the kernel's receive stamp of the echo
     #[arg(long)]
     breakdown: bool,
 
-    /// Time between live lines
+    /// Interval of live lines
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
     interval: Duration,
 
-    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    /// Write the result as JSON to FILE; `-` writes it to stdout, and the text to stderr
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
 
-    /// Write a row an interval to FILE
+    /// Write one CSV row per interval to FILE
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
@@ -159,15 +158,15 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     hdr_log: Option<PathBuf>,
 
-    /// Keep the first bad frames in FILE, with nanosecond stamps
+    /// Write the first 1000 bad frames to FILE, with nanosecond stamps
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
 
-    /// Exit with 3 if a larger part of the frames is lost (0, 0.1%)
+    /// Exit 3 if loss exceeds RATIO (0, 0.1%)
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_hyphen_values = true)]
     max_loss: Option<f64>,
 
-    /// Exit with 3 if the 99th percentile of response time is longer (50us)
+    /// Exit 3 if the 99th percentile of response time exceeds TIME (50us)
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     max_p99: Option<Duration>,
 }
@@ -188,7 +187,7 @@ enum PatternArg {
     Constant,
     /// Exponential gaps of the same mean
     Poisson,
-    /// Several back to back (--burst), evenly spaced
+    /// Bursts of --burst frames, evenly spaced
     Burst,
 }
 

@@ -17,25 +17,25 @@ pub mod testbed;
 pub mod tutorial;
 pub mod waiting;
 
-/// What this NIC, this kernel and this packet I/O path can really do.
+/// Measure what a NIC, a kernel and a packet path can do, with verified frames.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub enum Cli {
-    /// Run the same verified echo over several packet paths, side by side
+    /// Compare packet paths: the same verified echo over each of them, in turn
     Compare(compare::CompareArgs),
     /// Send frames at a rate, verify every echoed byte, account for every frame
     Load(Box<load::LoadArgs>),
-    /// Find the highest load that a path stands: NDR and PDR, or RFC 2544 throughput
+    /// Find the highest load within a loss ratio: NDR and PDR, or RFC 2544 throughput
     Search(search::SearchArgs),
-    /// Loss, rate and latency from a tenth of the generator's rate up
+    /// Measure loss, rate and latency at rising loads
     LossCurve(search::LossCurveArgs),
-    /// The longest burst without loss (back-to-back frames)
+    /// Find the longest burst without loss (back-to-back frames)
     Burst(search::BurstArgs),
-    /// Walk a link through what breaks drivers, a verdict for each phase
+    /// Test a link with sizes, bursts, patterns, VLANs and flows; a verdict per phase
     Stress(Box<stress::StressArgs>),
     /// Echo frames back to their senders, payload in upper case
     Echo(Box<echo::EchoArgs>),
-    /// The plain packet-socket path, call by call: a server and a client to learn from
+    /// Packet sockets, one system call at a time: a server and a client to learn from
     #[command(subcommand)]
     Tutorial(tutorial::TutorialArgs),
 }

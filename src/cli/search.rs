@@ -1,4 +1,4 @@
-//! `linerate search`, `loss-curve` and `burst`: their options and what they mean.
+//! Options of `linerate search`, `loss-curve` and `burst`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,60 +34,60 @@ Examples:
   linerate search                          no root: NDR and PDR over veth
   linerate search --sizes 64,1518          two sizes, two paths: under 3 minutes
   linerate search --sizes 64,imix --paths ring-v2 --loss 0,0.1% --json nic.json
-  linerate search --sizes 64 --repeat 3    do searches agree within 10 %?
+  linerate search --sizes 64 --repeat 3    do repeated searches agree?
   sudo linerate search -i eth1 --dut-interface eth2 --rfc2544
 
-Several short trials decide a load (MLRsearch, RFC 9971): it counts as a lower
-bound when at most --exceed of their time lost more than --loss. Trials in which
-the generator could not offer the load are void and repeated; if it cannot offer
-more than the device stands, the result says \"at least\". Where trials at one
-load disagree, the bounds are wider than --width, and the result says why. If
-the long trial of --confirm loses more than the goal allows, the bound is
-searched anew where more than the width is lost, and else called not confirmed.
-Only --rfc2544, with its trials of 60 s, gives what RFC 2544 calls throughput.
+Several short trials decide a load (MLRsearch, RFC 9971). A load is a lower
+bound if at most --exceed of their time lost more than --loss. A trial is void
+if the generator could not offer the load; it is repeated. If the generator
+reaches its limit before the device does, the result says \"at least\". If trials
+at one load disagree, the bounds are wider than --width, and the result says
+why. If the trial of --confirm loses more than the goal allows, the search is
+opened again, or the bound is called not confirmed. Only --rfc2544, with trials
+of 60 s, gives RFC 2544 throughput.
 
 Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
 130 interrupted (after the summary).";
 
 const CURVE_NOTES: &str = "\
 100 % is what the generator alone sends into a sink. A load that the generator
-could not offer is void: it says nothing of the device. RFC 2544 section 26.3
+could not offer is void: it says nothing about the device. RFC 2544 section 26.3
 asks for steps of at most 10 %.
 
 Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
 130 interrupted (after the summary).";
 
 const BURST_NOTES: &str = "\
-Frames back to back, as fast as the generator sends: the longest burst of which
-every frame comes back intact. If that is --max-frames, the result says
-\"at least\". A short search for the throughput comes before it: the buffer time
-of RFC 9004 is that of the mean burst at the rate at which bursts come in, less
-what the path forwarded meanwhile.
+Finds the longest burst whose frames all come back intact, sent as fast as the
+generator can. If a burst of --max-frames passes, the result says \"at least\". A
+short search for the throughput comes first. The buffer time of RFC 9004 is the
+mean burst divided by the burst rate, corrected by the frames that the path
+forwarded meanwhile.
 
 Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
 130 interrupted (after the summary).";
 
-/// What all three work on.
+/// Options of all three.
 #[derive(Args, Debug)]
 pub struct SubjectArgs {
-    /// Packet paths or profiles as in `compare`, each with @WAIT or @PROFILE if asked for, with
-    /// commas; `all` for every preset. The default: the path for throughput, and the plain one
+    /// Packet paths or profiles, comma-separated, each with optional @WAIT or @PROFILE, as in
+    /// `compare`; `all` stands for every preset
     #[arg(long, value_name = "LIST", default_value = "ring,syscall")]
     paths: Contestants,
 
     #[command(flatten)]
     testbed: TestbedArgs,
 
-    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    /// Write the result as JSON to FILE; `-` writes it to stdout, and the text to stderr
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
 }
 
-/// Find the highest load that a path stands: NDR and PDR, or RFC 2544 throughput
+/// Find the highest load within a loss ratio: NDR and PDR, or RFC 2544 throughput
 #[derive(Args, Debug)]
 #[command(after_help = SEARCH_EXAMPLES, allow_negative_numbers = true)]
 pub struct SearchArgs {
-    /// Frame sizes with FCS, with commas: 64, imix, 64-1518:64 (a sweep is one mix)
+    /// Frame sizes with FCS, comma-separated: 64, imix, 64-1518:64 (a sweep is one mix)
     #[arg(
         short,
         long,
@@ -100,88 +100,88 @@ pub struct SearchArgs {
     #[command(flatten)]
     subject: SubjectArgs,
 
-    /// Goals: the part of the frames that may be lost, with commas (0 is the NDR)
+    /// Goals: tolerated loss ratios, comma-separated (0 gives the NDR)
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.5%", value_parser = parse_ratio, allow_hyphen_values = true)]
     loss: Vec<f64>,
 
-    /// How long a trial lasts
+    /// Duration of a trial
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 
-    /// How long the trials last that only find the region
+    /// Duration of coarse trials
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     initial_duration: Duration,
 
-    /// How much trial time decides a load
+    /// Trial time that decides a load
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
     duration_sum: Duration,
 
-    /// The part of that time in which more may be lost
+    /// Share of trial time that may exceed the loss goal
     #[arg(long, value_name = "RATIO", default_value = "50%", value_parser = parse_ratio, allow_hyphen_values = true)]
     exceed: f64,
 
-    /// How far the bounds may be apart, as a part of the upper one
+    /// Target precision, relative to the upper bound
     #[arg(long, value_name = "RATIO", default_value = "0.5%", value_parser = parse_ratio, allow_hyphen_values = true)]
     width: f64,
 
-    /// A last, longer trial at the found rate; 0 for none
+    /// Duration of a last, longer trial at the lower bound; 0: none
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     confirm: Duration,
 
-    /// Time for one size and path, response times included. The search makes do with wider bounds
-    /// before it is over
+    /// Time limit per size and path, response times included. Near it the search accepts wider
+    /// bounds
     #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_positive_duration)]
     max_duration: Duration,
 
-    /// Search everything so often, in turn, and say whether the results agree
+    /// Repeat every search N times, in turn, and report whether the results agree
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_repeat, allow_hyphen_values = true)]
     repeat: usize,
 
-    /// RFC 2544 section 26.1: trials of 60 s, none may be lost. Takes an hour or so a size and path
+    /// RFC 2544 section 26.1: trials of 60 s without loss. Takes up to an hour per size and path
     #[arg(long, conflicts_with_all = ["loss", "trial_duration", "initial_duration", "duration_sum", "exceed", "width", "confirm", "max_duration"])]
     rfc2544: bool,
 }
 
-/// Loss, rate and latency from a tenth of the generator's rate up
+/// Measure loss, rate and latency at rising loads
 #[derive(Args, Debug)]
 #[command(after_help = CURVE_NOTES, allow_negative_numbers = true)]
 pub struct LossCurveArgs {
-    /// Frame sizes with FCS, with commas: 64, imix, 64-1518:64 (a sweep is one mix)
+    /// Frame sizes with FCS, comma-separated: 64, imix, 64-1518:64 (a sweep is one mix)
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
     sizes: Vec<Sizes>,
 
     #[command(flatten)]
     subject: SubjectArgs,
 
-    /// From load to load, in percent of what the generator alone can send
+    /// Step between loads, in percent of what the generator alone can send
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = parse_step, allow_hyphen_values = true)]
     step: f64,
 
-    /// Trials at each load
+    /// Trials per load
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_trials, allow_hyphen_values = true)]
     trials: usize,
 
-    /// How long a trial lasts
+    /// Duration of a trial
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
 }
 
-/// The longest burst without loss (RFC 2544 section 26.4, RFC 9004)
+/// Find the longest burst without loss (RFC 2544 section 26.4, RFC 9004)
 #[derive(Args, Debug)]
 #[command(after_help = BURST_NOTES, allow_negative_numbers = true)]
 pub struct BurstArgs {
-    /// Frame sizes with FCS, with commas: 64, imix, 64-1518:64 (a sweep is one mix)
+    /// Frame sizes with FCS, comma-separated: 64, imix, 64-1518:64 (a sweep is one mix)
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
     sizes: Vec<Sizes>,
 
     #[command(flatten)]
     subject: SubjectArgs,
 
-    /// The longest burst to try, in frames
+    /// Longest burst to try, in frames
     #[arg(long, value_name = "FRAMES", default_value_t = BURST_FRAMES_MAX, value_parser = clap::value_parser!(u64).range(1..=BURST_FRAMES_MAX))]
     max_frames: u64,
 
-    /// How often the search is repeated (RFC 2544 asks for 50)
+    /// Repetitions of the search (RFC 2544 asks for 50)
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_trials, allow_hyphen_values = true)]
     repetitions: usize,
 
@@ -250,7 +250,7 @@ impl SearchArgs {
     }
 }
 
-/// How far the repetitions of each search agree, goal by goal.
+/// Agreement between repetitions, for each search and goal.
 fn agreed(runs: &[SearchRun]) -> Vec<Agreed> {
     let mut agreed = Vec::new();
     for first in runs.iter().filter(|run| run.repetition == 1) {

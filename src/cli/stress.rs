@@ -1,4 +1,4 @@
-//! `linerate stress`: its options and what they mean.
+//! Options of `linerate stress`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,66 +24,66 @@ use crate::wire::ethernet::VlanTag;
 
 const EXAMPLES: &str = "\
 Examples:
-  linerate stress --lab -d 20s             no root needed: our own engine
+  linerate stress --lab -d 20s             no root: veth and our engine
   sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json nic.json
   sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on
   sudo linerate stress -i eth1 --dut-interface eth2
-                                           two cabled ports, our own engine
+                                           two cabled ports, our engine
   sudo linerate echo -i eth2 --echo-unchanged unlimited
-                                           on the other host, or the other port
+                                           the reflector, on another host
 
 Engines (--lab, --path): see `linerate load --help`.
 
 Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and
 large-bursts (256 frames back to back, then a gap), zeros, ones, alternating,
 walking-bit, random (payloads, at random sizes), vlan-on, vlan-off, one-flow,
-many-flows. Every echo is verified byte by byte. A phase fails on frames that
-are lost (more than --max-loss), corrupted, not transformed, truncated,
-duplicated or reordered, and on error counters of an interface that moved;
-drivers' own counters (as `ethtool -S` names them) are shown beside it. Echoes
-that the generator's own ring dropped are not held against the device, nor are
-losses in a phase that the generator could not keep up with; both are said.
+many-flows. Every byte of every echo is verified. A phase fails if frames were
+lost (more than --max-loss), corrupted, not transformed, truncated, duplicated
+or reordered, or if an interface's error counter moved. The driver's counters
+(`ethtool -S`) are shown beside the verdict. Echoes that the generator's own
+ring dropped, and losses in a phase that the generator could not keep up with,
+do not count against the device; the output names both.
 
 Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed,
 77 missing privilege, 130 interrupted (after the summary).";
 
-/// Walk a link through what breaks drivers, a verdict for each phase
+/// Test a link with sizes, bursts, patterns, VLANs and flows; a verdict per phase
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct StressArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// How long all phases together send
+    /// Total sending time of all phases
     #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Duration,
 
-    /// Rate of every phase: 100k, 2.5gbit, 10%, max (bursts keep the default, to have gaps)
-    /// [default: 50k a second, or half of the line rate where that is less]
+    /// Rate of every phase: 100k, 2.5gbit, 10%, max. Bursts keep the default, so that they have gaps
+    /// [default: 50k frames/s, or half of the line rate if that is less]
     #[arg(short, long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<Rate>,
 
-    /// Only these phases, with commas [default: all]
+    /// Run only these phases, comma-separated [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     phases: Vec<PhaseName>,
 
-    /// VLAN of the phase vlan-on (0 to 4094)
+    /// VLAN ID of the phase vlan-on (0 to 4094)
     #[arg(long, value_name = "ID", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..4095))]
     vlan_id: u16,
 
-    /// Flows of the phase many-flows: source MACs, so the interface is put into promiscuous mode
+    /// Flows of the phase many-flows: source MACs, so the interface becomes promiscuous
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
     flows: u32,
 
-    /// The part of a phase's frames that may be lost (0, 0.1%)
+    /// Tolerated loss ratio of a phase (0, 0.1%)
     #[arg(long, value_name = "RATIO", default_value = "0", value_parser = parse_ratio, allow_hyphen_values = true)]
     max_loss: f64,
 
-    /// Let frames of one flow overtake each other, as behind several queues
+    /// Tolerate reordering within a flow, as behind several queues
     #[arg(long)]
     allow_reordering: bool,
 
-    /// Write the result as JSON to FILE, or to stdout with `-` (the text then goes to stderr)
+    /// Write the result as JSON to FILE; `-` writes it to stdout, and the text to stderr
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
 }

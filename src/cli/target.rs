@@ -1,4 +1,4 @@
-//! Whom a load reaches, by whom and with what, as typed: the same options for `load` and `stress`.
+//! Options of `load` and `stress` for the two ends of a load.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,21 +30,21 @@ pub struct TargetArgs {
     #[arg(short, long, alias = "dev", value_name = "NAME", requires = "device")]
     interface: Option<String>,
 
-    /// A veth testbed of our own, with our own engine at its other end: a path or a profile, as
-    /// ring-v2, ring-v2@spin, latency
+    /// Use a veth testbed made for this run, with our engine at its other end: a path or a profile,
+    /// such as ring-v2, ring-v2@spin or latency
     #[arg(long, value_name = "ENGINE", num_args = 0..=1, default_missing_value = "ring-v2")]
     lab: Option<Contestant>,
 
-    /// Who echoes: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
+    /// The reflector: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
     #[arg(long, value_name = "MAC|IP:PORT", value_parser = parse_target, conflicts_with = "lab")]
     to: Option<Target>,
 
-    /// Interface of this machine where the frames arrive: its counters are shown as well. Without
-    /// --to our own engine answers there
+    /// Interface of this machine that receives the frames; its counters are shown too. Without --to
+    /// our engine answers there
     #[arg(long, value_name = "NAME", conflicts_with = "lab")]
     dut_interface: Option<String>,
 
-    /// Path or profile of our own engine behind --dut-interface, as for --lab [default: ring-v2]
+    /// Path or profile of our engine on --dut-interface, as for --lab [default: ring-v2]
     #[arg(long, value_name = "ENGINE", requires = "dut_interface", conflicts_with_all = ["to", "lab"])]
     path: Option<Contestant>,
 
@@ -52,16 +52,16 @@ pub struct TargetArgs {
     #[arg(long, value_name = "TYPE")]
     ethertype: Option<EtherType>,
 
-    /// Seed of everything random: sizes, payloads, Poisson gaps
+    /// Seed of random sizes, payloads and Poisson gaps
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// How long to wait for the last echoes
+    /// Longest wait for the last echoes
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     pub(super) drain: Duration,
 
-    /// CPUs: senders in order, then the receiver, then our own engine; one CPU for one thread that
-    /// sends and receives [default: the first that the process may use]
+    /// CPUs of the senders, the receiver and our engine, in this order. A thread that sends and
+    /// receives takes one CPU [default: the first allowed CPUs]
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
@@ -69,19 +69,19 @@ pub struct TargetArgs {
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
-    /// Receive half: v3, v2, recv (which sees no VLAN tags)
+    /// Receive half: v3, v2, or recv (without VLAN tags)
     #[arg(long, value_name = "HALF")]
     rx: Option<RxChoice>,
 
-    /// Send past the queueing discipline; packet captures do not see such frames
+    /// Bypass the queueing discipline; packet captures do not see such frames
     #[arg(long)]
     qdisc_bypass: bool,
 
-    /// How payloads must come back; our own engine does as is expected
+    /// Expected payload of echoes; our engine follows it
     #[arg(long, value_enum, default_value_t = ExpectArg::Uppercase)]
     expect: ExpectArg,
 
-    /// Send on an interface with the default route all the same
+    /// Allow the interface with the default route
     #[arg(long, conflicts_with = "lab")]
     force: bool,
 }
@@ -102,12 +102,12 @@ enum ExpectArg {
     Uppercase,
     /// Unchanged, addresses swapped
     Same,
-    /// Either, whatever the addresses: foreign reflectors
+    /// Upper case or unchanged, any addresses: for foreign reflectors
     Any,
 }
 
 impl TargetArgs {
-    /// Whom the frames reach: in the lab over `udp` (IPv6 if true), elsewhere from the address `from`.
+    /// The target: in the lab over `udp` (IPv6 if true), elsewhere from the address `from`.
     pub fn reach(&self, udp: Option<bool>, from: Option<IpAddr>) -> Result<Reach> {
         if let Some(engine) = self.lab {
             return Ok(Reach::Lab { engine, udp });
@@ -132,7 +132,7 @@ impl TargetArgs {
         }
     }
 
-    /// What these options say of a load to `reach` by `threads`.
+    /// The request for a load to `reach` by `threads`.
     pub fn request(&self, reach: Reach, threads: Threads) -> Result<LoadRequest> {
         if self.ethertype.is_some() && reach.is_udp() {
             return Err(usage(
@@ -143,8 +143,8 @@ impl TargetArgs {
         let most = threads.count() + usize::from(reach.own_engine().is_some());
         if cpus.len() > most {
             return Err(usage(format!(
-                "--cpus names {} CPUs and there are {most} threads to put on them: with --senders N so \
-                 many threads send beside one that receives",
+                "--cpus names {} CPUs, but the run has {most} threads: --senders N has N threads that \
+                 send and one that receives",
                 cpus.len(),
             )));
         }

@@ -1,4 +1,4 @@
-//! Where an experiment happens, as typed: the same options for `compare` and the searches.
+//! Options of `compare` and the searches for the testbed.
 
 use clap::Args;
 
@@ -13,25 +13,25 @@ use crate::units::FrameSize;
 /// The two ends of an experiment and their CPUs.
 #[derive(Args, Debug)]
 pub struct TestbedArgs {
-    /// CPUs of the generator and of the engine [default: the first two that the process may use]
+    /// CPUs of the generator and the engine [default: the first two allowed CPUs]
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
-    /// Interface of the generator, instead of a testbed of our own
+    /// The generator's interface [default: a veth testbed made for this run]
     #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
     interface: Option<String>,
 
-    /// Interface of the engine, cabled to the generator's
+    /// The engine's interface, cabled to the generator's
     #[arg(long, value_name = "NAME", requires = "interface")]
     dut_interface: Option<String>,
 
-    /// Use an interface with the default route all the same
+    /// Allow the interface with the default route
     #[arg(long)]
     force: bool,
 }
 
 impl TestbedArgs {
-    /// The CPUs of the generator and of the engine; the same one twice if there is only one.
+    /// The CPUs of generator and engine; the same CPU twice if there is only one.
     pub fn cpus(&self) -> Result<(usize, usize)> {
         let asked = self.cpus.as_ref().map_or(&[][..], |list| &list.0);
         match choose_cpus(asked)?[..] {
@@ -46,7 +46,7 @@ impl TestbedArgs {
         self.open_with_queues(sizes, 1)
     }
 
-    /// [`TestbedArgs::open`]; a testbed of our own has so many queues in each direction.
+    /// [`TestbedArgs::open`]; a testbed made for this run has `queues` queues in each direction.
     pub fn open_with_queues(&self, sizes: &[FrameSize], queues: u32) -> Result<Testbed> {
         match (&self.interface, &self.dut_interface) {
             (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, self.force),

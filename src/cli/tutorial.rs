@@ -1,4 +1,4 @@
-//! `linerate tutorial server` and `linerate tutorial client`: their options and how they end.
+//! Options of `linerate tutorial server` and `client`, and how they end.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,18 +18,17 @@ use crate::units::{parse_count, parse_duration, parse_positive_duration};
 pub enum TutorialArgs {
     /// Answer each message with the same text in upper case
     ///
-    /// socket, bind, epoll_create1, epoll_ctl; then for each message epoll_wait, recvfrom and
-    /// sendto; and close. Every frame that the socket receives is printed. Messages are answered;
-    /// what only looks like one is not, and the line says why: the outgoing copy of a frame that
-    /// this host sends, text that is in upper case already (an answer), another EtherType, another
-    /// host's frame. Ends on Ctrl-C.
+    /// Calls socket, bind, epoll_create1 and epoll_ctl; then epoll_wait, recvfrom and sendto for
+    /// each message; and close. It prints every received frame. It answers messages only; for all
+    /// other frames the line says why: an outgoing copy, text already in upper case (an answer),
+    /// another EtherType, another host's frame. Ends on Ctrl-C.
     #[command(after_help = SERVER_EXAMPLES)]
     Server(ServerArgs),
     /// Send a message at an interval and print what comes back
     ///
-    /// socket, bind, epoll_create1, epoll_ctl; then for each message sendto, and epoll_wait and
-    /// recvfrom until the next one is due; and close. Exit code 1 if no answer came at all, 130
-    /// after Ctrl-C.
+    /// Calls socket, bind, epoll_create1 and epoll_ctl; then sendto for each message, and epoll_wait
+    /// and recvfrom until the next one is due; and close. Exit code 1 if no answer came, 130 after
+    /// Ctrl-C.
     #[command(after_help = CLIENT_EXAMPLES)]
     Client(ClientArgs),
 }
@@ -60,7 +59,7 @@ pub struct LinkArgs {
     #[arg(short, long, value_name = "NAME", default_value = "lo")]
     interface: String,
 
-    /// First argument of socket(): two names of the number 17
+    /// First argument of socket(): two names for 17
     #[arg(long, value_enum, default_value_t = DomainArg::AfPacket)]
     domain: DomainArg,
 
@@ -68,12 +67,11 @@ pub struct LinkArgs {
     #[arg(long, value_enum, default_value_t = KindArg::Dgram)]
     socket: KindArg,
 
-    /// Third argument of socket(), and what the bind then says
+    /// Third argument of socket(), and the EtherType of bind()
     #[arg(long, value_enum, default_value_t = ProtocolArg::All)]
     protocol: ProtocolArg,
 
-    /// Longest single epoll_wait; when nothing came in time, the program looks around and waits
-    /// again
+    /// Time-out of each epoll_wait; after it the program checks its limits and waits again
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_positive_duration)]
     timeout: Duration,
 }
@@ -84,11 +82,11 @@ pub struct ServerArgs {
     #[command(flatten)]
     link: LinkArgs,
 
-    /// End after so many answers (10, 1k); 0: go on until Ctrl-C
+    /// End after COUNT answers (10, 1k); 0: run until Ctrl-C
     #[arg(short = 'n', long, value_name = "COUNT", default_value = "0", value_parser = parse_count)]
     count: u64,
 
-    /// End after so long (5s, 2m); 0: go on until Ctrl-C
+    /// End after this time (5s, 2m); 0: run until Ctrl-C
     #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     duration: Duration,
 }
@@ -103,19 +101,19 @@ pub struct ClientArgs {
     #[arg(long, value_name = "MAC", default_value = "ff:ff:ff:ff:ff:ff", value_parser = parse_mac)]
     to: [u8; 6],
 
-    /// What to say
+    /// Text of the message
     #[arg(short, long, value_name = "TEXT", default_value = MESSAGE, value_parser = parse_message)]
     message: String,
 
-    /// Time from one message to the next
+    /// Interval of messages
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
     interval: Duration,
 
-    /// End after so many messages (10, 1k); 0: go on until Ctrl-C
+    /// End after COUNT messages (10, 1k); 0: run until Ctrl-C
     #[arg(short = 'n', long, value_name = "COUNT", default_value = "8", value_parser = parse_count)]
     count: u64,
 
-    /// End after so long (5s, 2m) even if messages are left; 0: no such limit
+    /// End after this time (5s, 2m) even if messages are left; 0: no limit
     #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     duration: Duration,
 }
@@ -130,7 +128,7 @@ enum DomainArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum KindArg {
-    /// SOCK_DGRAM: the kernel strips it from received frames and builds it for sent ones
+    /// SOCK_DGRAM: the kernel removes it from received frames and writes it on sent ones
     Dgram,
     /// SOCK_RAW: the program does both
     Raw,
@@ -138,14 +136,13 @@ enum KindArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ProtocolArg {
-    /// htons(ETH_P_ALL): every frame of the interface, also outgoing copies; not other hosts'
-    /// frames that the NIC filters out. Messages are sent as EtherType 0x88b5
+    /// htons(ETH_P_ALL): every frame of the interface and outgoing copies, without the frames that
+    /// the NIC filters out. Messages are sent as EtherType 0x88b5
     All,
     /// htons(ETH_P_PAE): only EtherType 0x888e (802.1X), and no outgoing copies
     Pae,
-    /// IPPROTO_UDP, 17, passed as it is. It is not UDP: read in network byte order it is EtherType
-    /// 0x1100. That holds only until the bind, which here says htons(ETH_P_ALL) and decides, so
-    /// that this works as `all` does
+    /// IPPROTO_UDP (17), unswapped. It does not mean UDP: in network byte order it is EtherType
+    /// 0x1100. The bind says htons(ETH_P_ALL) and decides, so this works like `all`
     Udp,
 }
 
@@ -214,7 +211,7 @@ impl From<ClientArgs> for ClientOptions {
     }
 }
 
-/// A limit as typed: 0 is none.
+/// A typed limit; 0 means no limit.
 fn limit<T: Default + PartialEq>(typed: T) -> Option<T> {
     (typed != T::default()).then_some(typed)
 }

@@ -1,4 +1,4 @@
-//! How a worker waits, as typed: the same options wherever an engine is started.
+//! Options for a worker's wait, wherever an engine is started.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct WaitArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     wait: Option<WaitArg>,
 
-    /// --wait adaptive: microseconds that a worker spins after the last frame before it sleeps
+    /// With --wait adaptive: microseconds of polling after the last frame, before the worker sleeps
     /// [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     spin_us: Option<u32>,
@@ -22,16 +22,16 @@ pub struct WaitArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum WaitArg {
-    /// Sleeps in epoll as soon as nothing is left
+    /// Sleep in epoll when no frame is left
     Epoll,
-    /// Never sleeps: takes a whole CPU for each worker
+    /// Never sleep: one CPU per worker
     Spin,
-    /// Spins for a while after the last frame, then sleeps in epoll
+    /// Poll for a while after the last frame, then sleep in epoll
     Adaptive,
 }
 
 impl WaitArgs {
-    /// What was asked for, and `otherwise` where nothing was.
+    /// The wait that was typed, or else `otherwise`.
     pub fn wait(&self, otherwise: Wait) -> Result<Wait> {
         let wait = match self.wait {
             Some(WaitArg::Epoll) => Wait::Epoll,

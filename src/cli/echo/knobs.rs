@@ -1,4 +1,4 @@
-//! Options of `linerate echo` that choose the halves of the path and set what they do at once.
+//! Options of `linerate echo` for the path's halves, batches and buffers.
 
 use std::str::FromStr;
 
@@ -15,15 +15,15 @@ use crate::units::{FrameSize, parse_memory};
 #[derive(Args, Debug)]
 pub struct PathArgs {
     /// Packet path: auto, syscall, mmsg, ring, ring-v2, ring-mmsg, ring-xsk, ring-v2-xsk, xdp, or a
-    /// pair such as v2+mmsg (see below); auto takes what suits the profile and says why
+    /// pair such as v2+mmsg (see below). auto chooses by the profile and prints why
     #[arg(long, value_name = "PATH", default_value = "auto")]
     path: PathArg,
 
-    /// Receive half instead of the path's: v3, v2, recv, recvmsg, mmsg or xsk
+    /// Replace the path's receive half: v3, v2, recv, recvmsg, mmsg or xsk
     #[arg(long, value_name = "HALF")]
     rx: Option<RxName>,
 
-    /// TX half instead of the path's: ring, mmsg, send or xsk
+    /// Replace the path's TX half: ring, mmsg, send or xsk
     #[arg(long, value_name = "HALF")]
     tx: Option<TxName>,
 }
@@ -54,43 +54,43 @@ impl FromStr for PathArg {
     }
 }
 
-/// How much at once, and how it leaves.
+/// Batches, buffers and sending.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Batches, buffers and sending")]
 pub struct BatchArgs {
-    /// Most frames taken at once: by v2 and xsk from their rings, by mmsg in one call. (v3 takes a
-    /// block, recv and recvmsg a frame) [default: 64; with --profile latency: 16]
+    /// Largest batch in frames, for the receive halves v2, xsk and mmsg (v3 takes a block; recv and
+    /// recvmsg take one frame) [default: 64; with --profile latency: 16]
     #[arg(long, value_name = "N", value_parser = parse_batch)]
     pub batch: Option<usize>,
 
-    /// Longest frame to expect, FCS included, an outer tag not: slots and buffers are made for it,
+    /// Longest expected frame, with FCS, without an outer tag. Slots and buffers are sized for it;
     /// longer frames are dropped as `truncated` or `too_long` [default: what the MTU allows]
     #[arg(long, value_name = "BYTES", value_parser = parse_max_frame)]
     pub max_frame: Option<FrameSize>,
 
-    /// on: send past the queueing discipline, straight to the driver, which no tap sees; the TX half
-    /// xsk always does [default: off]
+    /// Bypass the queueing discipline; packet captures then do not see sent frames. The TX half xsk
+    /// always bypasses it [default: off]
     #[arg(long, value_enum, value_name = "on|off")]
     qdisc_bypass: Option<Switch>,
 
-    /// Send buffer to ask for; the kernel doubles it and caps it. Not for the TX half xsk, which asks
-    /// for what its frames need [default: the system's]
+    /// Socket send buffer; the kernel doubles and caps it. Not for the TX half xsk, which sizes its
+    /// own [default: the system's]
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     sndbuf: Option<u64>,
 }
 
 impl BatchArgs {
-    /// Whether to send past the queueing discipline.
+    /// Whether to bypass the queueing discipline.
     pub fn qdisc_bypass(&self) -> bool {
         self.qdisc_bypass == Some(Switch::On)
     }
 
-    /// Bytes of send buffer to ask for.
+    /// Send buffer to request, in bytes.
     pub fn send_buffer(&self) -> Option<usize> {
         self.sndbuf.map(|bytes| bytes as usize)
     }
 
-    /// Refuses what `path` would ignore.
+    /// Refuses options that `path` would ignore.
     pub fn check(&self, path: PathName) -> crate::error::Result<()> {
         let is_packet_socket = path.tx != TxName::Xsk;
         let bypass =

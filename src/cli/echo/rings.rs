@@ -13,7 +13,7 @@ use crate::units::{parse_duration, parse_memory};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Ring geometry")]
 pub struct RingArgs {
-    /// Bytes of one receive block (64KiB, 1MiB); a multiple of the page size [default: 128KiB]
+    /// Bytes per receive block (64KiB, 1MiB), a multiple of the page size [default: 128KiB]
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     block_size: Option<u64>,
 
@@ -21,13 +21,13 @@ pub struct RingArgs {
     #[arg(long, value_name = "N")]
     blocks: Option<usize>,
 
-    /// v2: bytes of one receive slot; longer frames are truncated and not answered
+    /// v2: bytes per receive slot; longer frames are dropped as `truncated`
     /// [default: what --max-frame needs]
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     frame_size: Option<u64>,
 
-    /// v3: a block with at least one frame is handed over after so long, in whole milliseconds
-    /// [default: 1ms]
+    /// v3: retire timeout, after which a block with at least one frame is handed over, in whole
+    /// milliseconds [default: 1ms]
     #[arg(long, value_name = "TIME", value_parser = parse_block_timeout)]
     block_timeout: Option<u32>,
 
@@ -35,11 +35,11 @@ pub struct RingArgs {
     #[arg(long, value_name = "N")]
     tx_blocks: Option<usize>,
 
-    /// Number of TX slots instead, rounded up to whole blocks, which are then made to measure
+    /// Number of TX slots; the block size follows
     #[arg(long, value_name = "N", conflicts_with = "tx_blocks")]
     tx_slots: Option<usize>,
 
-    /// Cap on the memory of all rings together, which no kernel limit covers
+    /// Memory limit of all rings together (no kernel limit covers them)
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_memory)]
     ring_memory: u64,
 }
@@ -66,7 +66,7 @@ impl RingArgs {
         self.ring_memory as usize
     }
 
-    /// Refuses what `path` would ignore.
+    /// Refuses options that `path` would ignore.
     pub fn check(&self, path: PathName) -> Result<()> {
         let receives = matches!(path.rx, RxName::V3 | RxName::V2);
         let options = [

@@ -1,5 +1,4 @@
-//! Options of `linerate echo` that say how many workers there are, where they run and how they share
-//! the frames.
+//! Options of `linerate echo` for the workers: number, CPUs and fanout.
 
 use clap::{Args, ValueEnum};
 
@@ -12,24 +11,24 @@ use crate::units::parse_cpu_list;
 /// The workers.
 #[derive(Args, Debug)]
 pub struct WorkerArgs {
-    /// Number of workers, each pinned, with a socket and rings of its own
+    /// Number of workers; each is a pinned thread with its own sockets and rings
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = parse_workers)]
     workers: usize,
 
-    /// CPUs to pin the workers to, in turn: 0-3, 0,2,4-7 [default: all that the process may use]
+    /// CPUs of the workers, in order: 0-3, 0,2,4-7 [default: all allowed CPUs]
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
-    /// auto: without --cpus, workers take the CPUs of the interface's NUMA node first, if it has one
+    /// auto: without --cpus, use the CPUs of the interface's NUMA node first
     #[arg(long, value_enum, value_name = "auto|off", default_value_t = NumaArg::Auto)]
     numa: NumaArg,
 
-    /// How several workers share the frames [default: hash for IP, lb for other EtherTypes, which
-    /// the flow hash would send to one worker]
+    /// How frames are distributed over workers [default: hash for IP; lb for other EtherTypes, which
+    /// hash would send to one worker]
     #[arg(long, value_enum, value_name = "MODE")]
     fanout: Option<FanoutArg>,
 
-    /// rollover: a frame for which the chosen worker has no room goes to another that has some
+    /// rollover: if the chosen worker has no room, the frame goes to another worker
     #[arg(long, value_name = "rollover", value_parser = parse_flags)]
     fanout_flags: Option<FanoutFlags>,
 }
@@ -38,7 +37,7 @@ pub struct WorkerArgs {
 enum NumaArg {
     /// The interface's node first
     Auto,
-    /// In the order of their numbers
+    /// In numerical order
     Off,
 }
 
@@ -57,7 +56,7 @@ enum FanoutArg {
     Rollover,
     /// By receive queue
     Qm,
-    /// By source MAC address, whatever the frame carries
+    /// By source MAC address, for any EtherType
     Cbpf,
 }
 
@@ -77,7 +76,7 @@ impl CpuList {
 }
 
 impl WorkerArgs {
-    /// Adds what was asked to `config`.
+    /// Writes the options into `config`.
     pub fn apply(&self, config: &mut EngineConfig) {
         config.workers = self.workers;
         config.cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
@@ -86,8 +85,8 @@ impl WorkerArgs {
         config.rollover = self.fanout_flags.is_some();
     }
 
-    /// Refuses what makes no sense on the path that was asked for by name, if one was; none that is
-    /// chosen otherwise receives by AF_XDP.
+    /// Refuses combinations that the named path cannot have. (An automatically chosen path never
+    /// receives by AF_XDP.)
     pub fn check(&self, path: Option<PathName>) -> Result<()> {
         let rolls_over = self.fanout_flags.is_some();
         if rolls_over && matches!(self.fanout, Some(FanoutArg::Rollover)) {
