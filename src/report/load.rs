@@ -263,7 +263,7 @@ impl LoadVoice {
             grouped(outcome.unsent_late),
             grouped(outcome.unsent_refused),
         ));
-        // Every number is one of these; those of which there is none would only make it long.
+        // Every number is one of these; zeros are left out.
         let wrong: String = [
             (tally.corrupted, "corrupted"),
             (tally.not_transformed, "not transformed"),
@@ -347,8 +347,8 @@ impl LoadVoice {
         }
     }
 
-    /// Says which thresholds were missed, and whether any was. A run of which nothing can be told
-    /// meets none.
+    /// Prints the thresholds that were missed; returns whether any was. A run without results misses
+    /// all.
     pub fn thresholds_missed(
         &mut self,
         max_loss: Option<f64>,

@@ -29,9 +29,9 @@ impl PcapFile {
         Ok(PcapFile { output })
     }
 
-    /// Writes a frame that the kernel stamped at `stamp_realtime_ns` (nanoseconds since the Unix
-    /// epoch; the format ends in 2106), of `wire_bytes` bytes on the wire (without FCS, as a
-    /// capture has it), of which `bytes` are there. What is beyond 256 KiB is cut off.
+    /// Writes a frame: its kernel stamp `stamp_realtime_ns` (nanoseconds since the Unix epoch; the
+    /// format ends in 2106), its length on the wire `wire_bytes` (without FCS, as in any capture), and
+    /// the captured `bytes`, cut to 256 KiB.
     pub fn write(&mut self, stamp_realtime_ns: u64, wire_bytes: usize, bytes: &[u8]) -> Result<()> {
         let there = &bytes[..bytes.len().min(SNAP_BYTES as usize)];
         // A frame cannot be shorter than what there is of it; readers refuse more than SNAP_BYTES.

@@ -38,7 +38,7 @@ pub struct SearchReport {
     began: Instant,
 }
 
-/// How far repetitions of a search agree, and of which.
+/// Agreement between the repetitions of one search.
 #[derive(Clone, Debug)]
 pub struct Agreed {
     /// The path.
@@ -252,12 +252,12 @@ impl SearchReport {
         }
     }
 
-    /// A curve of so many loads begins.
+    /// A curve of `loads` loads begins.
     pub fn curve_begins(&mut self, loads: usize) {
         self.advance = Advance::begin(loads as u64, Duration::ZERO);
     }
 
-    /// A load of a curve was measured; so many are done.
+    /// A load of a curve was measured; `done` counts the measured ones.
     pub fn point(&mut self, done: usize, point: &LossPoint) {
         let found = match (point.forwarding_pps, point.loss_ratio) {
             (Some(forwarded), Some(lost)) => {
@@ -302,7 +302,7 @@ impl SearchReport {
         self.advance = Advance::begin(repetitions as u64, Duration::ZERO);
     }
 
-    /// A repetition found its longest burst; so many are done.
+    /// A repetition found its longest burst; `done` counts the finished ones.
     pub fn repetition(&mut self, done: usize, all: usize, frames: u64) {
         let line = format!("repetition {done} of {all}: {} frames", grouped(frames));
         self.advance.tell(&mut self.text, done as u64, line);

@@ -15,8 +15,8 @@ const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
 /// Bytes of the hint before a frame: `struct virtio_net_hdr` (uapi/linux/virtio_net.h).
 pub(in crate::ring) const HINT_BYTES: usize = 10;
 
-/// Frames of up to so many bytes are copied whole where there are hints; longer ones are sent out of
-/// the ring's pages, as all are without hints.
+/// Frames of up to this length are copied whole if there are hints (TX-12). Longer frames, and all
+/// frames without hints, are sent out of the ring's pages.
 const COPIED_BYTES_MAX: usize = 2048;
 
 /// `hdr_len` of the hint says how many bytes of the frame to copy; nothing is left to hardware.

@@ -282,9 +282,9 @@ impl<'a> Iterator for LoanRun<'a> {
         // SAFETY: the status word, read with acquire, says that the unit is ours, and the other
         // side leaves such a unit alone (packet_mmap.rst: a frame with TP_STATUS_USER, a block
         // with it, a slot with TP_STATUS_AVAILABLE belongs to the user until its status is
-        // changed). Only give_back changes it: that of Units needs the exclusive borrow that this
-        // run holds, that of Loan consumes the slices. Each unit is lent once: `left` is at most the number of units and `at` only
-        // advances.
+        // changed). Only give_back changes it: Units::give_back needs the exclusive borrow that this
+        // run holds, and Loan::give_back consumes the slices. Each unit is lent once: `left` is at
+        // most the number of units and `at` only advances.
         let head = unsafe { std::slice::from_raw_parts_mut(unit.as_ptr(), status_at) };
         // SAFETY: body_at is within the unit, as new() checked.
         let body = unsafe { unit.add(body_at) };

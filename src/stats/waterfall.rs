@@ -19,9 +19,9 @@
 //!   once here, at the peer. Only `tx_dropped` alone (the peer's NAPI ring was full, the peer was
 //!   down) is a loss of the sending interface (`veth_xmit` in drivers/net/veth.c).
 //! - On hardware a full backlog (RPS) counts in `rx_dropped` and in softnet_stat: once here.
-//! - `rx_dropped` beyond that is frames that nobody took, among them VLAN-tagged frames of which
-//!   packet sockets have had their copy (`__netif_receive_skb_core`): it explains a loss only where
-//!   nothing better does.
+//! - The rest of `rx_dropped` is frames without a taker. VLAN-tagged frames that packet sockets got a
+//!   copy of are among them (`__netif_receive_skb_core`), so it explains a loss only where nothing
+//!   better does.
 //! - A queue counts a frame as dropped each time that it refuses it, although the sender keeps it and
 //!   tries again: its drops explain a loss only where nothing better does. Since the kernel reports
 //!   the drops of a veth to the sender as well (seen on 6.18: 300 frames that the peer refused, 5402

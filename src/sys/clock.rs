@@ -39,7 +39,7 @@ const READS: u32 = 1000;
 /// Rounds of [`clock_read_ns`]: the cheapest counts, because interruptions only add.
 const ROUNDS: u32 = 100;
 
-/// No more rounds once they have taken so long, as with a clock source that is no register.
+/// Time limit of all rounds, for slow clock sources.
 const ROUNDS_NS_MAX: u64 = 5_000_000;
 
 /// What one read of the clock costs, in nanoseconds: the mean of a round of 1000 reads, of the

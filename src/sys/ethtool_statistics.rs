@@ -196,7 +196,7 @@ impl FencedBuffer {
 
 impl Drop for FencedBuffer {
     fn drop(&mut self) {
-        // SAFETY: base and length are those of the mapping, of which no reference is left.
+        // SAFETY: base and length are the mapping's, and no reference to it is left.
         let result = unsafe { munmap(self.base, self.mapped_bytes) };
         debug_assert!(result.is_ok(), "munmap of our own mapping: {result:?}");
     }

@@ -1,7 +1,7 @@
 //! Network links by netlink (rtnetlink): what there is, its counters, and changing them.
 //!
-//! A [`Links`] sees one network namespace: that of the thread that opened it. sysfs is never
-//! asked, because `/sys/class/net` shows the namespace of the mount, not that of the thread.
+//! A [`Links`] sees the network namespace of the thread that opened it. sysfs is not used, because
+//! `/sys/class/net` shows the namespace of the mount, not of the thread (NS-3).
 
 use std::fmt;
 use std::io;

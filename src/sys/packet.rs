@@ -294,7 +294,7 @@ impl PacketSocket {
         let mut address = EMPTY_ADDRESS;
         let mut address_bytes = ADDRESS_BYTES;
         // SAFETY: buffer and address are live, exclusively borrowed locals of the lengths given;
-        // recvfrom(2) writes at most so many bytes.
+        // recvfrom(2) writes no more.
         let count = unsafe {
             libc::recvfrom(
                 self.fd.as_raw_fd(),

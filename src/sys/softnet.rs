@@ -1,9 +1,9 @@
 //! What the CPUs count while they take received frames from devices (`/proc/net/softnet_stat`).
 //!
 //! The counters belong to the CPUs of the **machine**, not to a network namespace or an interface:
-//! every namespace has the file and all show the same numbers (`softnet_seq_show` in
-//! net/core/net-procfs.c prints the per-CPU `softnet_data`, of which there is one set). A dropped
-//! frame may thus be anybody's. No privilege is needed.
+//! the file shows the same numbers in every namespace (`softnet_seq_show` in net/core/net-procfs.c
+//! prints the machine's only set of per-CPU `softnet_data`). So a dropped frame may be anybody's. No
+//! privilege is needed.
 
 use std::fs::read_to_string;
 use std::io;
@@ -78,8 +78,8 @@ impl Softnet {
         self.cpus.iter().map(|cpu| u64::from(cpu.time_squeeze)).sum()
     }
 
-    /// Reads what it can of any text: a column that is missing or no number counts as zero. Kernels
-    /// have had 9 to 15 columns, of which the first three never changed.
+    /// Parses any text; a column that is missing or not a number counts as zero. Kernels have had 9 to
+    /// 15 columns; the first three never changed.
     fn parse(text: &str) -> Softnet {
         let lines = text.lines().filter(|line| !line.trim().is_empty()).enumerate();
         let cpus = lines.map(|(number, line)| {

@@ -129,9 +129,9 @@ impl Default for LinkOptions {
 pub struct ServerOptions {
     /// The socket.
     pub link: LinkOptions,
-    /// End after so many answers.
+    /// End after this number of answers.
     pub count: Option<u64>,
-    /// End after so long.
+    /// End after this time.
     pub duration: Option<Duration>,
 }
 
@@ -142,13 +142,13 @@ pub struct ClientOptions {
     pub link: LinkOptions,
     /// Hardware address to send to.
     pub to: [u8; 6],
-    /// What to say.
+    /// Text of each message.
     pub message: Vec<u8>,
-    /// From one message to the next; what is received meanwhile is printed.
+    /// Interval of messages; frames received meanwhile are printed.
     pub interval: Duration,
-    /// End after so many messages.
+    /// End after this number of messages.
     pub count: Option<u64>,
-    /// End after so long.
+    /// End after this time.
     pub duration: Option<Duration>,
 }
 

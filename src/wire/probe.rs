@@ -65,14 +65,14 @@ pub struct Probe {
     sequence: u64,
 }
 
-/// What the frames should look like when they come back.
+/// The expected payload of an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expectation {
-    /// The engine upper-cases.
+    /// Upper case.
     Uppercased,
-    /// The engine changes nothing.
+    /// Unchanged.
     Same,
-    /// Either will do: a foreign reflector, of which only the payload is known.
+    /// Upper case or unchanged, for foreign reflectors; addresses, tags and headers are not checked.
     Any,
 }
 

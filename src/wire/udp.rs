@@ -143,8 +143,7 @@ pub fn udp_checksum(packet: &[u8], view: &UdpView) -> Option<u16> {
     udp_checksum_from(packet, view, Sum::of(packet.get(view.payload())?))
 }
 
-/// [`udp_checksum`] without reading the payload, of which only the sum is needed: for payloads that
-/// were summed while they were copied.
+/// [`udp_checksum`] for a payload that was summed while it was copied.
 pub fn udp_checksum_from(packet: &[u8], view: &UdpView, payload: Sum) -> Option<u16> {
     let before_field = packet.get(view.udp_offset..view.checksum_field().start)?;
     Some((pseudo_header_of(packet, view)? + Sum::of(before_field) + payload).udp_checksum())

@@ -19,7 +19,7 @@ impl Entry for u64 {}
 impl Entry for Descriptor {}
 
 mod sealed {
-    /// Types of which any bytes are a value, without padding.
+    /// Types without padding for which any bytes are a valid value.
     pub trait Entry: Copy {}
     impl Entry for u64 {}
     impl Entry for super::Descriptor {}

@@ -189,8 +189,8 @@ impl Outbox {
         }
     }
 
-    /// Learns that so many frames were completed since the beginning, modulo 2^32: so many descriptors
-    /// at least were consumed.
+    /// Notes that `frames` were completed since the beginning, modulo 2^32: the kernel has consumed at
+    /// least that number of descriptors.
     #[inline]
     pub fn note_completed(&mut self, frames: u32) {
         self.believe(frames);

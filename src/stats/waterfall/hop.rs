@@ -31,7 +31,7 @@ pub(super) struct Hops {
 }
 
 impl Hops {
-    /// A way that so many frames set out on.
+    /// The first hop, entered by `frames`.
     pub fn starting_with(frames: i128) -> Hops {
         Hops { at: frames, candidates: Vec::new(), stages: Vec::new() }
     }
@@ -47,7 +47,7 @@ impl Hops {
         self.candidates.push(Candidate { layer, name, counted, evidence, frames: 0 });
     }
 
-    /// Ends the hop: so many frames reached its end, which is at `layer`.
+    /// Ends the hop at `layer`, which `frames` reached.
     pub fn reach(&mut self, frames: i128, layer: Layer) {
         let mut unexplained = self.at - frames;
         for evidence in [Evidence::Sure, Evidence::Weak, Evidence::Rest] {

@@ -7,7 +7,7 @@ fn kernel(packets: u64, drops: u64) -> KernelCounters {
     KernelCounters { packets, drops, ..KernelCounters::default() }
 }
 
-/// A thousand frames, all of which come back through an engine.
+/// A thousand frames that all come back through an engine.
 fn clean() -> RunCounts {
     RunCounts {
         generator: GeneratorCounts {

@@ -36,8 +36,9 @@ const IPV6: u16 = 0x86dd;
 const UDP: i32 = 17;
 
 impl Selection {
-    /// The program that redirects just this to the sockets in `map`, each frame to that of its
-    /// receive queue; frames of a queue without a socket pass. Nothing selected: everything passes.
+    /// The program that redirects each selected frame to the socket of its receive queue in `map`.
+    /// Frames of a queue without a socket pass to the stack, and so do all frames if nothing is
+    /// selected.
     ///
     /// Register 6 keeps the context, 2 points to where an untagged frame would begin, 3 to the end
     /// of the data, 5 holds the EtherType.
