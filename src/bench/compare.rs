@@ -291,8 +291,8 @@ fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> Tria
     }
 }
 
-/// A rate of frames that nobody answered is no rate. (Nobody answers none, either, of a generator that
-/// did not get its CPU for so long: that trial counts for nothing.)
+/// Error if frames were sent and none returned. (If none were sent, because the generator did not get
+/// its CPU, the trial does not count.)
 fn reject_silence(trial: &Trial, contestant: Contestant, size: FrameSize) -> Result<()> {
     match trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0) {
         None => Ok(()),

@@ -15,7 +15,7 @@ const SLEEP: Duration = Duration::from_micros(50);
 /// Sleeps measured.
 const SLEEPS: usize = 200;
 
-/// No more sleeps once they have taken so long, as on a machine with other work.
+/// Time limit of all sleeps, for busy machines.
 const SLEEPING_NS_MAX: u64 = 30_000_000;
 
 /// The costs of the harness on this machine, now.

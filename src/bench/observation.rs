@@ -147,9 +147,9 @@ pub struct Observation {
     pub alone_pps: Option<[f64; 2]>,
 }
 
-/// With less loss than this at flood, and a rate of echoes not further below that of the frames than
-/// this, the engine kept up. A short flood may leave all of what the engine is behind in its ring, and
-/// lose nothing.
+/// The engine kept up with a flood if it lost less than this and echoes came at more than
+/// [`KEPT_UP_RATE`] of the sending rate. Loss alone does not tell: after a short flood the engine's
+/// backlog may still be in its ring.
 pub const KEPT_UP_LOSS: f64 = 0.01;
 /// See [`KEPT_UP_LOSS`]: the rates are taken over two spans, which differ by some milliseconds.
 pub const KEPT_UP_RATE: f64 = 0.95;

@@ -31,10 +31,10 @@ pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
                 .into(),
         ));
     }
-    // The kernel takes the number of the CPU modulo that of the workers (fanout_demux_cpu).
+    // The kernel takes the CPU's number modulo the number of workers (fanout_demux_cpu).
     if cpus.0 % 2 == cpus.1 % 2 {
         return Err(Error::Usage(format!(
-            "--loads scale needs two CPUs of which one is even and the other odd, not {} and {}: \
+            "--loads scale needs an even and an odd CPU, not {} and {}: \
              see --cpus",
             cpus.0, cpus.1
         )));

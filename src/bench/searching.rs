@@ -160,7 +160,7 @@ impl Sinks {
 
 /// Searches, in the generator's namespace; `after_trial` is told of each trial.
 ///
-/// The time of `config` is that of the search and of the response times after it.
+/// The time limit of `config` covers the search and the response times after it.
 pub fn run_search(
     testbed: &Testbed,
     subject: &Subject,
@@ -267,7 +267,7 @@ fn brief_search() -> SearchConfig {
 /// The lowest load that a search tries, in frames per second.
 pub const MIN_LOAD_PPS: f64 = 1000.0;
 
-/// The longest burst that can be asked for: the generator's ring holds so many echoes unread.
+/// The longest burst, in frames: what the generator's ring holds unread.
 pub const BURST_FRAMES_MAX: u64 = 20_000;
 
 fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {

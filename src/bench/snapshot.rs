@@ -46,8 +46,7 @@ impl Observed {
     }
 }
 
-/// The interfaces to look at: the generator's and, where it is on this machine, that of the device
-/// under test.
+/// The observed interfaces: the generator's and, if it is on this machine, the DUT's.
 pub struct Ends {
     near: Observed,
     far: Option<Observed>,

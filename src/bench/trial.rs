@@ -72,12 +72,12 @@ impl Trial {
 const WARM_UP: Duration = Duration::from_millis(50);
 /// Longer than any block waits for its retire timeout.
 pub(super) const SETTLE: Duration = Duration::from_millis(10);
-/// A load ends when no echo has come for so long, or after [`EMPTIED`]. An engine never pauses so long
-/// with frames at hand.
+/// A load ends when no echo has come for this time, or after [`EMPTIED`]. An engine with frames never
+/// pauses for as long.
 const SILENCE: Duration = Duration::from_millis(50);
 /// Longer than the slowest engine needs for what it holds at the end of a flood.
 const EMPTIED: Duration = Duration::from_secs(1);
-/// Nothing came for so long: what is not back is lost.
+/// After this time without an echo, what is not back is lost.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 
 impl TrialPlan {

@@ -136,7 +136,7 @@ impl TargetArgs {
     pub fn request(&self, reach: Reach, threads: Threads) -> Result<LoadRequest> {
         if self.ethertype.is_some() && reach.is_udp() {
             return Err(usage(
-                "--ethertype is for plain frames: UDP datagrams have that of their IP version",
+                "--ethertype is for plain frames: the IP version sets the EtherType of UDP datagrams",
             ));
         }
         let cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);

@@ -22,7 +22,7 @@ use crate::wire::ethernet::EtherType;
 pub struct EngineConfig {
     /// Interface name.
     pub interface: String,
-    /// Network namespace of the interface; `None` for that of the caller.
+    /// Network namespace of the interface; `None` for the caller's.
     pub namespace: Option<Namespace>,
     /// The packet path.
     pub path: PathName,
@@ -81,7 +81,7 @@ pub struct EngineConfig {
     pub reasons: Vec<String>,
     /// Time between snapshots.
     pub interval: Duration,
-    /// Ends the run after so many received frames over all workers; overshoots by a batch at most.
+    /// Ends the run after this number of received frames over all workers, plus at most a batch.
     pub frame_limit: Option<u64>,
     /// Serve the loopback interface or the one with the default route all the same.
     pub force: bool,

@@ -59,8 +59,8 @@ impl Edit {
         if self.tag.is_some() { VLAN_TAG_BYTES } else { 0 }
     }
 
-    /// Writes the answer to `frame` into the beginning of `out` and returns its length, which is
-    /// that of the frame and [`Edit::growth`]. `out` must be so long.
+    /// Writes the answer to `frame` into the beginning of `out` and returns its length: the frame's
+    /// length plus [`Edit::growth`]. `out` must be at least that long.
     #[inline(always)]
     pub fn copy(&self, frame: &[u8], out: &mut [u8]) -> usize {
         let growth = self.growth();

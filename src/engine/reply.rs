@@ -197,7 +197,7 @@ impl ReplyRules {
     }
 }
 
-/// Whether a port is that of a service which may answer whatever it is sent. One forged datagram from
+/// Whether a port belongs to a service that may answer whatever it receives. One forged datagram from
 /// there would make it and us answer each other without end.
 fn is_service(port: u16) -> bool {
     // Below 1024: echo, discard, daytime, qotd, chargen, DNS, TFTP, NTP, SNMP, CLDAP, RIP and others.

@@ -18,8 +18,8 @@ use crate::sys::failure::is_queue_full;
 pub enum WhenFull {
     /// Drop it at once.
     Drop,
-    /// Wait for room so long, and only then drop it. Meanwhile the receive ring fills, and the
-    /// kernel counts what it has to drop.
+    /// Wait this long for room, then drop it. Meanwhile the receive ring fills, and the kernel counts
+    /// its drops.
     Wait(Duration),
 }
 
@@ -39,9 +39,9 @@ pub struct TurnState {
     pub counters: EngineCounters,
     /// Latencies since the last snapshot; `None` if they are not measured.
     pub latency: Option<Box<Latency>>,
-    /// Latency is kept of every so many-th answered frame.
+    /// Sampling interval of latency, in answered frames.
     every: u32,
-    /// Answers before the next one of which it is kept.
+    /// Answers left until the next sample.
     until_next: u32,
     /// Stamps of the batch's answered frames; never grows beyond its first capacity.
     stamps: Vec<u64>,

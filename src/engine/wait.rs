@@ -43,11 +43,11 @@ use crate::units::duration;
 /// How a worker waits for frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wait {
-    /// Sleeps in epoll as soon as nothing is left.
+    /// Sleeps in epoll when no frame is left.
     Epoll,
-    /// Never sleeps: looks at the ring again and again, at the price of a whole CPU.
+    /// Never sleeps: polls the ring, at the price of a whole CPU.
     Spin,
-    /// Looks at the ring for so long after the last frame, and only then sleeps in epoll.
+    /// Polls the ring for this time after the last frame, then sleeps in epoll.
     Adaptive(Duration),
 }
 

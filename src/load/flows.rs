@@ -94,7 +94,7 @@ impl Flows {
         }
     }
 
-    /// Marks the expected echo of a frame of `flow`, of which `taken_off` bytes of tag are gone.
+    /// Marks the expected echo of a frame of `flow`; `taken_off` is the length of the removed tag.
     #[inline]
     pub fn mark_echo(&self, header: &mut [u8], flow: u64, taken_off: usize) {
         match self.mark {

@@ -132,7 +132,7 @@ impl Schedule {
     }
 
     /// Frames of this share from the next one on that are due before `end_ns`. Exact for even
-    /// spacing; of a Poisson process so many are counted, and the rest estimated by the rate.
+    /// spacing. For a Poisson process `COUNTED_MAX` frames are counted and the rest is estimated.
     pub fn remaining_before(&mut self, end_ns: u64) -> u64 {
         const COUNTED_MAX: u64 = 1 << 22;
         match &self.kind {
@@ -156,7 +156,7 @@ impl Schedule {
     }
 }
 
-/// Frame n of a constant rate leaves so many nanoseconds after the start.
+/// Due time of frame n at a constant rate, in nanoseconds after the start.
 pub fn constant_ns(rate: FrameRate, frame: u64) -> u64 {
     let ns = u128::from(frame) * u128::from(rate.seconds()) * NS_PER_SECOND;
     (ns / u128::from(rate.frames())).try_into().unwrap_or(u64::MAX)
@@ -289,7 +289,7 @@ mod tests {
                 .collect();
             let (mut now_ns, mut sent) = (0, 0u64);
             for cut in cuts {
-                // Not so many that the test takes long.
+                // Keeps the test short.
                 now_ns += cut.min(constant_ns(rate, 2000));
                 for schedule in &mut schedules {
                     while let Some(at_ns) = schedule.take_due(now_ns) {

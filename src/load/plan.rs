@@ -65,7 +65,7 @@ impl Carriage {
         }
     }
 
-    /// The encapsulation that this is; a usage error where there is none with so many tags.
+    /// The encapsulation; a usage error if there are too many tags.
     pub fn encapsulation(&self) -> Result<Encapsulation> {
         let version = match self.content {
             Content::Raw(_) => None,
@@ -163,9 +163,9 @@ pub struct LoadConfig {
     /// answer: against a V3 ring every frame then waits a whole retire timeout, not half of one on
     /// the average.
     pub pause_max: Duration,
-    /// A window gives up waiting for its frames when none of them has come for so long.
+    /// A window gives up its frames when none has come for this time.
     pub answer_timeout: Duration,
-    /// After the sending, frames are taken until all are back or none has come for so long.
+    /// After sending, frames are received until all are back or none has come for this time.
     pub quiet: Duration,
     /// Set it from another thread to end the sending early; looked at once a batch.
     pub stop: Arc<AtomicBool>,

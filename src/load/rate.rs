@@ -20,8 +20,7 @@ pub struct FrameRate {
 }
 
 impl FrameRate {
-    /// So many frames in so many seconds; `None` for nothing, for no time, and for more than
-    /// [`FRAMES_PER_SECOND_MAX`].
+    /// `frames` in `seconds`; `None` if either is 0, and beyond [`FRAMES_PER_SECOND_MAX`].
     pub fn new(frames: u64, seconds: u64) -> Option<FrameRate> {
         FrameRate::reduced(frames.into(), seconds.into())
     }

@@ -20,7 +20,7 @@ pub struct RunId {
 }
 
 impl RunId {
-    /// The id of frames with this run, of which number 0 has the sequence `first`.
+    /// The id with this run; frame number 0 has the sequence `first`.
     pub const fn new(run: u16, first: u64) -> RunId {
         RunId { run: run & RUN_MAX, first: first & SEQUENCE_MAX }
     }

@@ -56,7 +56,7 @@ impl MeanSize {
         MeanSize { bytes, frames }
     }
 
-    /// Bytes of so many [frames](MeanSize::frames), FCS included.
+    /// Bytes of [this number of frames](MeanSize::frames), FCS included.
     pub fn bytes(self) -> u64 {
         self.bytes
     }

@@ -140,8 +140,7 @@ impl Template {
         Probe::read(frame.get(self.echo_header_bytes..)?)
     }
 
-    /// Compares a received frame with the echo that it should be: that of frame `number`, which
-    /// carries `probe`.
+    /// Compares a received frame with the expected echo of frame `number`, which carries `probe`.
     #[inline]
     pub fn judge(&self, meta: &FrameMeta, frame: &[u8], probe: Probe, number: u64) -> Judgement {
         let shape = self.shape(number);

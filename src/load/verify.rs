@@ -211,7 +211,7 @@ impl Verifier {
         Taken::Damaged(number)
     }
 
-    /// A sound number that is not of this load: another one's, or that of the load before.
+    /// A valid number of another load or of the load before.
     #[cold]
     fn take_of_other_load(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
         self.tally.other_loads += 1;

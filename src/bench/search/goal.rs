@@ -112,7 +112,7 @@ impl SearchGoal {
             && self.exceed_ratio == 0.0
             && self.final_trial_duration >= RFC_2544_TRIAL;
         if self.procedure == Procedure::Rfc2544 && !strict {
-            return Err("RFC 2544 wants trials of 60 s, none of which loses a frame");
+            return Err("RFC 2544 wants trials of 60 s without any loss");
         }
         Ok(())
     }

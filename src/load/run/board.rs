@@ -45,8 +45,8 @@ struct Departure {
 }
 
 impl Board {
-    /// A board for so many senders, each of which remembers the departures of its newest
-    /// `departures` frames, rounded up to a power of two. All memory is touched here.
+    /// A board for `senders` senders. Each remembers the departures of its newest `departures`
+    /// frames, rounded up to a power of two. All memory is touched here.
     pub fn new(senders: usize, departures: usize) -> Board {
         let departures = departures.next_power_of_two();
         let sender = |_| SenderBoard {
@@ -97,7 +97,7 @@ impl SenderBoard {
         self.measured_from.load(Ordering::Acquire)
     }
 
-    /// The kernel has taken so many frames in all.
+    /// Notes that the kernel has taken `taken` frames in all.
     #[inline]
     pub fn take_until(&self, taken: u64) {
         self.taken.store(taken, Ordering::Release);

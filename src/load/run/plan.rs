@@ -28,7 +28,7 @@ pub enum Drive {
         /// How departures follow one another.
         pattern: Pattern,
     },
-    /// A closed loop: so many unanswered frames at a time, a new one for each answer. 1 is
+    /// A closed loop with this number of frames in flight, a new one for each answer. 1 is
     /// ping-pong. Frames that are not answered within the configured answer time-out are given up.
     Window(u64),
 }
@@ -38,7 +38,7 @@ pub enum Drive {
 pub enum Threads {
     /// One sends and receives by turns.
     Together,
-    /// One receives; so many others (at least one) send, sharing the schedule.
+    /// One receives; the others (at least one) send and share the schedule.
     Apart {
         /// Senders.
         senders: usize,
@@ -79,7 +79,7 @@ pub struct LoadPlan {
     pub warm_up: Duration,
     /// How long to wait for echoes after the sending; it ends earlier when all are back.
     pub drain: Duration,
-    /// It ends earlier also when none has come for so long; `None` waits for lost ones to the end.
+    /// The drain also ends when no echo has come for this time; `None` waits to the end of `drain`.
     pub quiet: Option<Duration>,
     /// An echo that takes longer than this from its frame's sending counts as late.
     pub late_after: Duration,
@@ -196,8 +196,8 @@ impl LoadPlan {
         }
         if self.frames_most()? > FRAMES_MAX as f64 {
             return usage(&format!(
-                "so many frames have no numbers of their own: a load has at most {FRAMES_MAX}. Ask for a \
-                 shorter time or a lower rate"
+                "a load has at most {FRAMES_MAX} frames, each with its own number: ask for a shorter \
+                 time or a lower rate"
             ));
         }
         if let Threads::Apart { senders: 0 | 65.. } = self.threads {

@@ -20,7 +20,7 @@ const REFUSED_PAUSE_NS: u64 = 50_000;
 /// How long after the end of a run frames may still leave that were due before it.
 const CATCH_UP_NS: u64 = 10_000_000;
 
-/// A run without an end in time is given up when the kernel takes nothing for so long.
+/// A run without a time limit is given up when the kernel takes nothing for this time.
 const STALL_NS: u64 = 1_000_000_000;
 
 /// What decides when this sender sends.

@@ -368,7 +368,7 @@ fn finish<I: Intake>(
     mut receiver: Receiver<I>,
     mut reporter: Reporter,
 ) -> Result<Received> {
-    // A frame may wait so long in a V3 block that is still open.
+    // A frame may wait for the retire timeout in a V3 block that is still open.
     let retire = match job.plan.receive_half() {
         RxChoice::V3 => job.plan.config.receive.retire_ms.unwrap_or(1),
         _ => 0,
