@@ -8,6 +8,7 @@ use std::mem::take;
 
 use super::frame::{RxFrame, describe_v3};
 use super::layout::{ADDRESS_BYTES, block, read_u32, v3};
+use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// Frames that could not be reached because the block's headers contradict themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct Malformed {
 }
 
 const PACKET_HEADERS: usize = v3::HEADER_BYTES + ADDRESS_BYTES;
+/// The first byte where a frame may begin: a stripped tag can be put back before it. The kernel leaves
+/// more room than that (`tpacket_rcv`).
+const FRAME_MIN: usize = PACKET_HEADERS + VLAN_TAG_BYTES;
 /// A lent block's bytes begin after its status word.
 const BODY: usize = block::STATUS + 4;
 
@@ -68,7 +72,7 @@ impl<'a> Iterator for BlockWalk<'a> {
             next
         };
         let (start, end) = (described.mac, described.mac.saturating_add(described.captured));
-        if start < PACKET_HEADERS || end > extent {
+        if start < FRAME_MIN || end > extent {
             return Some(Err(self.give_up()));
         }
         let (frame, rest) = rest.split_at_mut(extent);

@@ -7,6 +7,7 @@ use super::frame::{RxFrame, describe_v2};
 use super::geometry::Geometry;
 use super::layout::{ADDRESS_BYTES, rx_status, v2};
 use super::view::{LoanRun, Memory, Ours, UnitLayout, Units};
+use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// Most frames lent in one run: enough to share the cost of a batch, few enough to give slots
 /// back soon.
@@ -90,6 +91,8 @@ impl<'a> Iterator for RunWalk<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
         const BODY: usize = v2::STATUS + 4;
+        // Room for a stripped tag that is put back, of which the kernel leaves more (`tpacket_rcv`).
+        const FRAME_MIN: usize = HEADERS + VLAN_TAG_BYTES;
         let loan = self.run.next()?;
         *self.taken += 1;
         let malformed = Some(Err(Malformed { frames: 1 }));
@@ -98,10 +101,10 @@ impl<'a> Iterator for RunWalk<'a> {
         let end = start.saturating_add(described.captured);
         if described.captured == 0 {
             // A slot shorter than the frame's start holds no byte of it: legal, and truncated.
-            start = start.clamp(HEADERS, loan.body.len() + BODY);
+            start = start.clamp(FRAME_MIN, loan.body.len() + BODY);
         }
         let end = if described.captured == 0 { start } else { end };
-        if start < HEADERS || end > loan.body.len() + BODY {
+        if start < FRAME_MIN || end > loan.body.len() + BODY {
             return malformed;
         }
         let room = &mut loan.body[HEADERS - BODY..end - BODY];

@@ -84,8 +84,8 @@ impl SocketMap {
         let request = MapUpdate {
             map: self.fd.as_raw_fd() as u32,
             _padding: 0,
-            key: (&raw const queue).addr() as u64,
-            value: (&raw const value).addr() as u64,
+            key: (&raw const queue).expose_provenance() as u64,
+            value: (&raw const value).expose_provenance() as u64,
             flags: 0,
         };
         bpf(MAP_UPDATE, &request).map(drop).map_err(|error| {
@@ -196,11 +196,11 @@ fn load(instructions: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
     let request = ProgramLoad {
         program_type: PROGRAM_TYPE_XDP,
         instructions: instructions.len() as u32,
-        code: instructions.as_ptr().addr() as u64,
-        license: LICENSE.as_ptr().addr() as u64,
+        code: instructions.as_ptr().expose_provenance() as u64,
+        license: LICENSE.as_ptr().expose_provenance() as u64,
         log_level: u32::from(!log.is_empty()),
         log_bytes: log.len() as u32,
-        log: if log.is_empty() { 0 } else { log.as_mut_ptr().addr() as u64 },
+        log: if log.is_empty() { 0 } else { log.as_mut_ptr().expose_provenance() as u64 },
         kernel_version: 0,
         flags: 0,
         name: *b"linerate\0\0\0\0\0\0\0\0",

@@ -152,7 +152,7 @@ impl XdpSocket {
     /// mapping, and charges them to RLIMIT_MEMLOCK (`xdp_umem_create`).
     pub fn register_umem(&self, umem: &Mapping, chunk_bytes: u32) -> Result<()> {
         let request = libc::xdp_umem_reg {
-            addr: umem.base().as_ptr().addr() as u64,
+            addr: umem.base().as_ptr().expose_provenance() as u64,
             len: umem.length() as u64,
             chunk_size: chunk_bytes,
             headroom: 0,

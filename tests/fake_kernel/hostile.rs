@@ -6,6 +6,7 @@ use linerate::ring::block::Malformed;
 use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3};
 use linerate::ring::frame::RxFrame;
 use linerate::sys::packet::RingVersion;
+use linerate::wire::ethernet::VLAN_TAG_BYTES;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -36,7 +37,7 @@ fn rooms<'a>(frames: impl Iterator<Item = Result<RxFrame<'a>, Malformed>>) -> Ve
     for received in frames.flatten() {
         assert!(received.bytes().len() <= BLOCK_BYTES);
         let (room, start) = received.into_room();
-        assert!(start <= room.len());
+        assert!((VLAN_TAG_BYTES..=room.len()).contains(&start), "a stripped tag can be put back");
         room.fill(0xab);
         let first = room.as_ptr().addr();
         rooms.push(first..first + room.len());
@@ -110,5 +111,26 @@ fn a_v3_block_whose_first_offset_lies_counts_all_it_claims() {
         let mut block = ring.lend().unwrap();
         let items: Vec<_> = block.frames().map(Result::unwrap_err).collect();
         assert_eq!(items, [Malformed { frames: 3 }], "first frame at {first}");
+    }
+}
+
+#[test]
+fn a_frame_right_behind_its_headers_leaves_no_room_for_its_tag_and_is_malformed() {
+    let words =
+        |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+    const TAGGED: u32 = 1 | 1 << 4 | 1 << 6;
+    for (mac, is_read) in [(68, false), (71, false), (72, true)] {
+        let (mut ring, mut kernel) = FakeRxV3::pair(&receive(RingVersion::V3, 2, 2048));
+        let block = words(&[1, 48, 200, 0, 0, 0, 0, 0, 0]);
+        let frame = words(&[0, 0, 0, 60, 60, TAGGED, mac]);
+        kernel.retire_hostile(&[block, frame].concat());
+        let item = ring.lend().unwrap().frames().next().map(|item| item.is_ok());
+        assert_eq!(item, Some(is_read), "V3, tp_mac {mac}");
+    }
+    for (mac, is_read) in [(52, false), (55, false), (56, true)] {
+        let (mut ring, mut kernel) = FakeRxV2::pair(&receive(RingVersion::V2, 2, 256));
+        kernel.deliver_hostile(&words(&[60, 60, mac]));
+        let item = ring.lend().unwrap().frames().next().map(|item| item.is_ok());
+        assert_eq!(item, Some(is_read), "V2, tp_mac {mac}");
     }
 }

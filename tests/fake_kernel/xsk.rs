@@ -296,6 +296,16 @@ fn addresses_that_cannot_be_are_never_lent() {
 }
 
 #[test]
+fn a_frame_that_was_named_falsely_is_not_received_into() {
+    let (mut receive, _forward, mut kernel) = FakeXsk::receiving(2, 2048, 2);
+    kernel.deliver_hostile(300, 60);
+    assert!(kernel.deliver(&frame(1)));
+    assert!(!kernel.deliver(&frame(2)), "the user has the other frame");
+    assert_eq!(receive.lend().unwrap().len(), 2);
+    assert!(kernel.deliver(&frame(3)) && kernel.deliver(&frame(4)));
+}
+
+#[test]
 fn what_a_look_for_room_finds_sent_is_in_flight_until_it_is_settled() {
     let (mut ring, mut kernel) = FakeXsk::sending(32, 2048, 1500);
     let mut sent = Vec::new();

@@ -33,6 +33,8 @@ pub struct FakeXsk {
     returns: Returns,
     fill: Option<Consumer<u64>>,
     arrivals: Option<Producer<Descriptor>>,
+    /// Frames from the fill ring, the oldest first.
+    filled: VecDeque<Frame>,
     transmit: Consumer<Descriptor>,
     completions: Producer<u64>,
     /// Frames that the driver has, with the addresses that their descriptors named.
@@ -102,6 +104,7 @@ impl FakeXsk {
             returns,
             fill: None,
             arrivals: None,
+            filled: VecDeque::new(),
             transmit: kernel_transmit,
             completions: kernel_completions,
             in_driver: VecDeque::new(),
@@ -114,33 +117,53 @@ impl FakeXsk {
 
     /// A frame arrives and is redirected here; false if it had to be dropped.
     pub fn deliver(&mut self, frame: &[u8]) -> bool {
-        let (Some(fill), Some(arrivals)) = (&mut self.fill, &mut self.arrivals) else {
+        self.take_filled();
+        let Some(mut token) = self.filled.pop_front() else {
+            self.rx_dropped += u64::from(self.fill.is_some());
             return false;
         };
-        let Some(address) = fill.pop() else {
-            self.rx_dropped += 1;
-            return false;
-        };
-        fill.release();
-        let (mut token, start) = self.returns.take_back(address).expect("the user filled a frame");
-        assert_eq!(start, 0, "frames are filled by their first byte");
         let start = RECEIVE_HEADROOM_BYTES;
         self.umem.bytes(&mut token)[start..start + frame.len()].copy_from_slice(frame);
         let address = self.umem.hand_over(token, Way::Receive) + start as u64;
-        arrivals.push(Descriptor { address, length: frame.len() as u32, options: 0 });
-        arrivals.publish();
+        self.push_arrival(address, frame.len() as u32);
         true
     }
 
-    /// Names any address in the receive ring.
+    /// Names any address in the receive ring. If a frame lies there that the user has filled, it is the
+    /// user's from here on.
     pub fn deliver_hostile(&mut self, address: u64, length: u32) {
+        self.take_filled();
+        let filled = std::mem::take(&mut self.filled);
+        for token in filled {
+            let first = self.umem.hand_over(token, Way::Receive);
+            if !(first..first + self.umem.chunk_bytes() as u64).contains(&address) {
+                let (token, _) = self.returns.take_back(first).expect("it was handed over");
+                self.filled.push_back(token);
+            }
+        }
+        self.push_arrival(address, length);
+    }
+
+    fn push_arrival(&mut self, address: u64, length: u32) {
         let arrivals = self.arrivals.as_mut().expect("a socket that receives");
         arrivals.push(Descriptor { address, length, options: 0 });
         arrivals.publish();
     }
 
-    /// Names any address in the completion ring.
+    fn take_filled(&mut self) {
+        let Some(fill) = &mut self.fill else { return };
+        while let Some(address) = fill.pop() {
+            let (token, start) = self.returns.take_back(address).expect("the user filled a frame");
+            assert_eq!(start, 0, "frames are filled by their first byte");
+            self.filled.push_back(token);
+        }
+        fill.release();
+    }
+
+    /// Names any address in the completion ring. Nothing may wait in the TX ring, whose frames would be
+    /// the user's and the kernel's at once.
     pub fn complete_hostile(&mut self, address: u64) {
+        assert_eq!(self.transmit.available(), 0, "a frame in the TX ring is the kernel's");
         self.completions.push(address);
         self.completions.publish();
     }
