@@ -297,7 +297,11 @@ pub(super) fn measure(
         ran => ran?,
     };
     let engine = far.and_then(|far| far.engine).map(Engine::stop);
-    let counters = CounterSnapshot::read(&ends)?.since(&before);
+    let counters = match CounterSnapshot::read(&ends) {
+        // With the interface its counters have gone.
+        Err(_) if outcome.broken.is_some() => before.since(&before),
+        after => after?.since(&before),
+    };
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
     Ok(Finding { outcome, waterfall, counters, engine })

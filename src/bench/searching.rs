@@ -297,7 +297,7 @@ impl Device<'_> {
             transmit: Some(TxChoice::best_on(&self.testbed.generator.link, 1)),
             ..LoadPlan::paced(config, rate, Limits::lasting(duration))
         };
-        Load::run(&plan, &self.subject.ring_memory, &mut |_| {})
+        Load::run(&plan, &self.subject.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)
     }
 }
 

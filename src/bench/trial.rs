@@ -205,7 +205,7 @@ impl Turn<'_> {
             cpus: vec![self.plan.cpus.0],
             ..LoadPlan::new(frames, drive, Limits::lasting(duration))
         };
-        Load::run(&plan, &self.plan.ring_memory, &mut |_| {})
+        Load::run(&plan, &self.plan.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)
     }
 
     /// Fills the paused engine's socket or ring, then has it echo what it holds.

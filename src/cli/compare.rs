@@ -126,13 +126,13 @@ impl CompareArgs {
         let sizes = distinct(&self.sizes);
         let mut loads = distinct(&self.loads);
         loads.sort();
+        let stop = Arc::new(AtomicBool::new(false));
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
+            .map_err(|error| failed("catch signals", &error, ""))?;
         let mut report = CompareReport::open(self.json.as_deref())?;
         // An AF_XDP socket has a queue to itself, and `scale` runs two workers.
         let queues = if loads.contains(&LoadKind::Scale) { 2 } else { 1 };
         let testbed = self.testbed.open_with_queues(&sizes, queues)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
         let config = CompareConfig {
             contestants,
             sizes,

@@ -196,6 +196,8 @@ impl LoadArgs {
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
         self.check_files()?;
+        let interrupt = Interrupt::catch_with(Arc::clone(&request.stop))
+            .map_err(|error| failed("catch signals", &error, ""))?;
         let mut voice = LoadVoice::open(&LoadReportFiles {
             json: self.json.as_deref(),
             csv: self.csv.as_deref(),
@@ -206,10 +208,11 @@ impl LoadArgs {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
         }
-        let interrupt = Interrupt::catch_with(Arc::clone(&request.stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
         let finding = loading::run(&request, &mut voice)?;
         voice.finish(&request, &finding)?;
+        if let Some(reason) = finding.outcome.broken {
+            return Err(Error::Run(reason));
+        }
         let missed = voice.thresholds_missed(self.max_loss, self.max_p99, &finding.outcome);
         Ok(match (interrupt.caught(), missed) {
             (true, _) => exit::INTERRUPTED,

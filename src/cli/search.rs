@@ -344,6 +344,9 @@ struct Bench {
 impl Bench {
     fn open(args: &SubjectArgs, sizes: &[Sizes], what: &str) -> Result<Bench> {
         let cpus = args.testbed.cpus()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
+            .map_err(|error| failed("catch signals", &error, ""))?;
         let mut report = SearchReport::open(args.json.as_deref())?;
         let every_size: Vec<FrameSize> = sizes.iter().flat_map(Sizes::all).collect();
         let testbed = args.testbed.open(&every_size)?;
@@ -356,9 +359,6 @@ impl Bench {
                     .map(|megabits| LineRate { bits_per_second: f64::from(megabits) * 1e6 })
             }
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
         report.start(what, &testbed, line_rate);
         Ok(Bench { testbed, report, cpus, stop, interrupt })
     }

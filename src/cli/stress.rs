@@ -95,13 +95,13 @@ impl StressArgs {
     /// Runs the phases, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
+        let interrupt = Interrupt::catch_with(Arc::clone(&request.base.stop))
+            .map_err(|error| failed("catch signals", &error, ""))?;
         let mut voice = StressVoice::open(self.json.as_deref())?;
         if matches!(request.base.reach, Reach::Lab { .. }) {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
         }
-        let interrupt = Interrupt::catch_with(Arc::clone(&request.base.stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
         let run = stressing::run(&request, &mut voice)?;
         voice.finish(&request, &run)?;
         let failed = run.has_failed();

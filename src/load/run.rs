@@ -128,8 +128,12 @@ impl Load {
         let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
         let job = Job { plan, rate, id, template, board };
         let mut worked = threads::work(&job, transmits, intake, books, progress)?;
-        let outcome = job.outcome(&mut worked, notes);
+        let mut outcome = job.outcome(&mut worked, notes);
         outcome.assert_conserved();
+        match job.board.take_failure() {
+            Some(failure) if outcome.sent + outcome.warm_up.sent == 0 => return Err(failure),
+            failure => outcome.broken = failure.map(|failure| failure.to_string()),
+        }
         Ok(outcome)
     }
 }
@@ -270,6 +274,7 @@ impl Job<'_> {
             evidence: books.verifier.take_evidence(),
             drained: *drained,
             stopped: senders.iter().any(|sender| sender.stopped),
+            broken: None,
             clock_steps: books.clock_steps,
             halves: (self.plan.transmit_half(), self.plan.receive_half()),
             notes,

@@ -197,6 +197,9 @@ impl LoadVoice {
         if outcome.stopped && outcome.offered > 0 {
             self.text.say("interrupted: this is what was measured until then");
         }
+        if let Some(reason) = &outcome.broken {
+            self.text.say(format!("BROKEN OFF: {reason}"));
+        }
         let around =
             Around { host: &self.host, floor: self.floor.as_ref(), link: self.link.as_ref() };
         let document = document(request, finding, &around);

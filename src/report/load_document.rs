@@ -22,6 +22,11 @@ pub struct Around<'a> {
     pub link: Option<&'a Link>,
 }
 
+/// Why a load ended before its time.
+fn interruption(outcome: &LoadOutcome) -> Option<&str> {
+    outcome.broken.as_deref().or(outcome.stopped.then_some("signal"))
+}
+
 /// The whole document.
 pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) -> Value {
     let Finding { outcome, waterfall, counters, engine } = finding;
@@ -89,6 +94,8 @@ fn rates_json(outcome: &LoadOutcome) -> Value {
         "span_ns": outcome.span_ns,
         "drained_s": outcome.drained.as_secs_f64(),
         "stopped": outcome.stopped,
+        "interrupted": outcome.stopped,
+        "reason": interruption(outcome),
     })
 }
 

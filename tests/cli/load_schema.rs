@@ -9,7 +9,7 @@ const ROUNDING: f64 = 1e-9;
 /// Histograms keep values to 0.1 %.
 const RESOLUTION: f64 = 1.002;
 
-const FIELDS: [&str; 47] = [
+const FIELDS: &[&str] = &[
     "schema",
     "version",
     "host",
@@ -39,6 +39,8 @@ const FIELDS: [&str; 47] = [
     "span_ns",
     "drained_s",
     "stopped",
+    "interrupted",
+    "reason",
     "offered",
     "unsent_late",
     "unsent_refused",
@@ -91,6 +93,8 @@ pub fn load(document: &Value) {
     let (pattern, window) = (field(document, "pattern"), field(document, "window_frames"));
     assert!(pattern.is_null() != window.is_null(), "{document:#}");
     yes_or_no(document, "stopped");
+    let interrupted = field(document, "interrupted") == &Value::Bool(true);
+    assert_eq!(field(document, "reason").is_string(), interrupted, "{document:#}");
     rates(document);
     frames(document);
     times(document);

@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         test("load program: a station is asked for where the kernel has no way", by_ourselves),
         test("load program: Ctrl-C ends a drain", ends_a_drain),
         test("load program: nobody with that address is said", nobody),
+        test("load program: a deleted interface ends it with what was counted", deleted),
     ]
 }
 
@@ -255,6 +256,32 @@ fn nobody() -> Result<(), Failed> {
             assert!(refused.err.contains(words), "no '{words}' in {}", refused.err);
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{port}");
+    }
+    Ok(())
+}
+
+/// Every TX half and both divisions into threads, as each meets the end of the interface in its own way.
+fn deleted() -> Result<(), Failed> {
+    for how in ["--tx xsk", "--tx ring", "--tx mmsg --rx recv", "--tx send --senders 1"] {
+        let lab = Lab::create(&LabConfig::default())?;
+        let mac = MacAddress(ENGINE.mac).to_string();
+        let line = "load -r 5k -d 600s --warmup 0 --drain 100ms --interval 20ms --json - -i";
+        let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
+        command.args(line.split(' ').chain([GENERATOR.interface, "--to", &mac]));
+        command.args(how.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = lab.generator.namespace.run(|| command.spawn())??;
+        let mut lines = BufReader::new(child.stderr.take().ok_or("a pipe")?).lines();
+        // Whatever is said after it has begun: frames are being sent.
+        lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains(" s  sent ")));
+        lab.generator.delete()?;
+        lines.for_each(drop);
+        let out = std::io::read_to_string(child.stdout.take().ok_or("a pipe")?)?;
+        let ended_run = Ended { code: child.wait()?.code(), err: how.into(), out };
+        let document = ended_run.document(1);
+        assert_eq!(document["interrupted"], true, "{how}: {document:#}");
+        let reason = document["reason"].as_str().expect("a reason");
+        assert!(reason.contains("ENXIO") || reason.contains("ENETDOWN"), "{how}: {reason}");
+        assert!(document["sent"].as_u64() > Some(0), "{how}: {document:#}");
     }
     Ok(())
 }

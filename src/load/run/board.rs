@@ -1,6 +1,9 @@
 //! What senders and the receiver tell each other, without locks: written once a batch.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
 
 /// The board of a run.
 #[derive(Debug)]
@@ -9,6 +12,8 @@ pub struct Board {
     pub senders: Box<[SenderBoard]>,
     /// What the receiver writes.
     pub receiver: ReceiverBoard,
+    /// What broke the run off, if something did.
+    failure: Mutex<Option<Error>>,
 }
 
 /// Written by the receiver, read by senders that wait for answers.
@@ -17,7 +22,7 @@ pub struct Board {
 pub struct ReceiverBoard {
     /// Numbers that came back so far.
     pub returned: AtomicU64,
-    /// The receiver has failed: nobody needs to send any more.
+    /// The receiver or a sender has failed: nobody needs to send any more.
     pub failed: AtomicBool,
 }
 
@@ -56,7 +61,28 @@ impl Board {
             done: AtomicBool::new(false),
             departures: (0..departures).map(|_| Departure::default()).collect(),
         };
-        Board { senders: (0..senders).map(sender).collect(), receiver: ReceiverBoard::default() }
+        Board {
+            senders: (0..senders).map(sender).collect(),
+            receiver: ReceiverBoard::default(),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// What `result` holds; an error breaks the run off, and what was counted until then stands. The
+    /// first one is kept.
+    pub fn keep<T>(&self, result: Result<T>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+        self.receiver.failed.store(true, Ordering::Release);
+        None
+    }
+
+    /// What broke the run off.
+    pub fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
     /// Frames of all senders that the kernel has taken so far.

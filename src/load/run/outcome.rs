@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::departures::Departures;
 use super::latencies::Latencies;
+use crate::error::{Error, Result};
 use crate::load::evidence::Evidence;
 use crate::load::intake::RxChoice;
 use crate::load::rate::FrameRate;
@@ -103,8 +104,11 @@ pub struct LoadOutcome {
     pub evidence: Vec<Evidence>,
     /// How long was waited for echoes after the sending.
     pub drained: Duration,
-    /// Whether the stop flag ended the sending.
+    /// Whether the sending ended before its time: by the stop flag, or because it was broken off.
     pub stopped: bool,
+    /// What broke the run off (its interface was deleted, for example); what was counted until then
+    /// stands.
+    pub broken: Option<String>,
     /// Times that somebody set the clock of the kernel's stamps meanwhile: with any, `until_kernel`,
     /// `in_ring` and the jitter are not to be trusted.
     pub clock_steps: u64,
@@ -115,6 +119,14 @@ pub struct LoadOutcome {
 }
 
 impl LoadOutcome {
+    /// The outcome of a run that nothing broke off; else what did.
+    pub fn unbroken(self) -> Result<LoadOutcome> {
+        match self.broken {
+            None => Ok(self),
+            Some(reason) => Err(Error::Run(reason)),
+        }
+    }
+
     /// Frames per second that the generator achieved: sent frames over the span.
     pub fn achieved_pps(&self) -> f64 {
         if self.span_ns == 0 { 0.0 } else { self.sent as f64 * 1e9 / self.span_ns as f64 }

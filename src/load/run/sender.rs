@@ -171,12 +171,17 @@ impl<T: Transmit> Sender<T> {
         self.last_progress_ns
     }
 
+    /// Ends the run at `now_ns`, before its time.
+    pub fn stop(&mut self, now_ns: u64) {
+        self.report.stopped = true;
+        self.plan.end_ns = self.plan.end_ns.min(now_ns);
+    }
+
     /// Sends what is due at `now_ns`, at most a batch, with one kick.
     #[inline]
     pub fn step(&mut self, now_ns: u64) -> Result<Step> {
         if self.stop.load(Ordering::Relaxed) && !self.report.stopped {
-            self.report.stopped = true;
-            self.plan.end_ns = self.plan.end_ns.min(now_ns);
+            self.stop(now_ns);
         }
         if self.is_warming_up() && now_ns >= self.plan.measure_ns {
             self.measure_from_here();

@@ -273,9 +273,14 @@ fn by_turns<T: Transmit, I: Intake>(
     let spin_ns = ns(job.plan.config.spin);
     loop {
         let now_ns = monotonic_ns();
-        let step = sender.step(now_ns)?;
-        let received = receiver.step()?;
-        reporter.tick(&mut receiver, &job.board, now_ns)?;
+        let step = sender.step(now_ns);
+        let received = receiver.step();
+        let told = reporter.tick(&mut receiver, &job.board, now_ns);
+        let all = step.and_then(|step| told.and(received).map(|received| (step, received)));
+        let Some((step, received)) = job.board.keep(all) else {
+            sender.stop(now_ns);
+            break;
+        };
         let idle_until_ns = match step {
             Step::Done => break,
             Step::Sent => continue,
@@ -291,7 +296,11 @@ fn by_turns<T: Transmit, I: Intake>(
             std::hint::spin_loop();
         } else {
             let wake_ns = idle_until_ns.min(reporter.next_ns).saturating_sub(WAKE_EARLY_NS);
-            receiver.wait(sender::until(wake_ns, now_ns).min(SLEEP_MAX))?;
+            let waited = receiver.wait(sender::until(wake_ns, now_ns).min(SLEEP_MAX));
+            if job.board.keep(waited).is_none() {
+                sender.stop(now_ns);
+                break;
+            }
         }
     }
     let sent = sender.finish();
@@ -309,13 +318,17 @@ fn send_alone<T: Transmit>(
 ) -> Result<SenderReport> {
     let mut sender = job.sender(transmit, number);
     sender.begin(job.sender_plan(number, start_ns));
-    while !job.board.receiver.failed.load(Ordering::Relaxed) {
+    loop {
         let now_ns = monotonic_ns();
-        let idle_until_ns = match sender.step(now_ns)? {
-            Step::Done => break,
-            Step::Sent => continue,
-            Step::IdleUntil(next_ns) => next_ns,
-            Step::Awaiting => now_ns,
+        if job.board.receiver.failed.load(Ordering::Relaxed) {
+            sender.stop(now_ns);
+            break;
+        }
+        let idle_until_ns = match job.board.keep(sender.step(now_ns)) {
+            Some(Step::Done) => break,
+            None | Some(Step::Sent) => continue,
+            Some(Step::IdleUntil(next_ns)) => next_ns,
+            Some(Step::Awaiting) => now_ns,
         };
         if idle_until_ns.saturating_sub(now_ns) < SPIN_NS {
             std::hint::spin_loop();
@@ -349,15 +362,17 @@ fn receive_alone<I: Intake>(
     let spin_ns = if has_own_cpu { ns(job.plan.config.spin) } else { 0 };
     let mut last_ns = 0;
     while !job.board.all_done() {
-        let received = receiver.step()?;
         let now_ns = monotonic_ns();
-        reporter.tick(&mut receiver, &job.board, now_ns)?;
-        if received {
-            last_ns = now_ns;
-        } else if now_ns.saturating_sub(last_ns) < spin_ns {
-            std::hint::spin_loop();
-        } else {
-            receiver.wait(Duration::from_millis(1))?;
+        let told = reporter.tick(&mut receiver, &job.board, now_ns);
+        let received = receiver.step().and_then(|received| told.map(|()| received));
+        match job.board.keep(received) {
+            // The senders have yet to see that it is over.
+            None => crate::sys::clock::sleep(Duration::from_millis(1)),
+            Some(true) => last_ns = now_ns,
+            Some(false) if now_ns.saturating_sub(last_ns) < spin_ns => std::hint::spin_loop(),
+            Some(false) => {
+                job.board.keep(receiver.wait(Duration::from_millis(1)));
+            }
         }
     }
     finish(job, receiver, reporter)
@@ -382,8 +397,9 @@ fn finish<I: Intake>(
     let drained = receiver.drain(job.plan.drain, quiet, retire, |receiver, now_ns| {
         reporter.tick(receiver, &job.board, now_ns)?;
         Ok(was_stopped || !stop.load(Ordering::Relaxed))
-    })?;
-    receiver.check()?;
+    });
+    let drained = job.board.keep(drained).unwrap_or_default();
+    job.board.keep(receiver.check());
     let Receiver { books, kernel, .. } = receiver;
     Ok(Received { books, kernel, drained, sender: None })
 }

@@ -35,6 +35,7 @@ fn outcome() -> LoadOutcome {
         evidence: Vec::new(),
         drained: Duration::ZERO,
         stopped: false,
+        broken: None,
         clock_steps: 0,
         halves: (TxChoice::Ring, RxChoice::V2),
         notes: Vec::new(),
