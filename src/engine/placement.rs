@@ -54,8 +54,8 @@ pub fn pin(cpu: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "CPU {cpu} cannot be used: there is none of that number, or the process is kept off it \
-         (`taskset -cp $$` shows which there are)"
+        "CPU {cpu} cannot be used: it does not exist, or the process's CPU mask excludes it \
+         (`taskset -cp $$` shows the mask)"
     )))
 }
 

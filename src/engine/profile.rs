@@ -1,11 +1,11 @@
-//! Profiles: what an engine is to be good at, turned into halves, rings, wait and batch.
+//! Profiles: a purpose, turned into halves, rings, wait and batch.
 //!
 //! # What the choices rest on
 //!
-//! No frame is sent to find out: the choices follow from the interface, the process and what was
-//! recorded, over a veth pair between two CPUs (docs/performance.md):
+//! No frame is sent to choose. The choices follow from the interface, the process and these
+//! measurements over a veth pair between two CPUs (docs/performance.md):
 //!
-//! | recorded, 64 B | |
+//! | measured, 64 B | |
 //! |---|---|
 //! | `v3+xsk` drains | 0.86 M echoes/s |
 //! | `v3+ring` | 0.73 M echoes/s |
@@ -18,9 +18,9 @@
 //! | 64 frames in flight on `v2`, adaptive | 627 k echoes/s with `xsk` |
 //! | one frame in flight, a prototype | 5.3 µs with 2048 slots of 2048 bytes, 4.1 µs with slots of 256 |
 //!
-//! The last is a matter of memory: each frame is written to the next slot, and a ring that is larger
-//! than a cache is never in it. On a NIC nothing was recorded: there no AF_XDP socket is chosen, which a
-//! driver with zero-copy would reconfigure its queue for.
+//! The last row is an effect of the cache: each frame is written to the next slot, so a ring larger
+//! than the cache always misses it. Nothing was measured on a NIC. No AF_XDP socket is chosen there,
+//! because a driver with zero-copy would reconfigure its queue for it.
 
 use super::config::{BATCH_FRAMES, EngineConfig};
 use super::names::{PathName, RxName, TxName};
@@ -37,14 +37,14 @@ use crate::sys::packet::{Direction, RingVersion};
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
-/// What an engine is to be good at.
+/// What an engine is optimised for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Most frames a second; a lone one may take a millisecond.
+    /// Highest frame rate; a lone frame may take a millisecond.
     Throughput,
-    /// A lone frame as soon as possible, whatever CPU time that takes.
+    /// Shortest latency of a lone frame, at any CPU cost.
     Latency,
-    /// Near to both, and asleep when there is nothing to do.
+    /// Close to both; sleeps when idle.
     Balanced,
 }
 
@@ -66,14 +66,14 @@ impl Profile {
         }
     }
 
-    /// Paths to take, the best one first, and what speaks for each.
+    /// Candidate paths, best first, each with its reason.
     const fn candidates(self) -> &'static [(PathName, &'static str)] {
         const V2_SEND: PathName = PathName { rx: RxName::V2, tx: TxName::Send };
-        const ONE_A_SLOT: &str = "each frame can be seen as soon as it is there";
+        const ONE_A_SLOT: &str = "sees each frame as soon as it arrives";
         match self {
             Profile::Throughput => &[
-                (PathName::RING_XSK, "a block of frames a wake-up; 0.86 M/s were recorded"),
-                (PathName::RING, "a block of frames a wake-up; 0.73 M/s were recorded"),
+                (PathName::RING_XSK, "one wake-up per block; 0.86 M/s measured"),
+                (PathName::RING, "one wake-up per block; 0.73 M/s measured"),
             ],
             Profile::Latency => &[(V2_SEND, ONE_A_SLOT), (PathName::RING_V2, ONE_A_SLOT)],
             Profile::Balanced => {
@@ -231,8 +231,8 @@ const RETIRE_MS: u32 = 1;
 /// Latency: slots of a V2 ring, so few that the ring stays in a second-level cache.
 const FEW_SLOTS: usize = 256;
 
-/// The first candidate that can be had, with the half that is asked for in place of its own. Of the
-/// path `xdp` no record says when it is ahead, so it is left to who asks for it.
+/// The first possible candidate, with the given half in place of its own. `xdp` is never chosen: no
+/// measurement favours it.
 fn auto(profile: Profile, asked: Asked, facts: &Facts, reasons: &mut Vec<String>) -> PathName {
     let candidates = profile.candidates();
     let merit_of = |path| candidates.iter().find(|(one, _)| *one == path).map(|(_, merit)| *merit);
@@ -241,10 +241,10 @@ fn auto(profile: Profile, asked: Asked, facts: &Facts, reasons: &mut Vec<String>
         let path =
             PathName { rx: asked.rx.unwrap_or(candidate.rx), tx: asked.tx.unwrap_or(candidate.tx) };
         match obstacle(path, facts) {
-            Some(obstacle) => reasons.push(format!("path auto: not {path}: {obstacle}")),
+            Some(obstacle) => reasons.push(format!("path auto: {path} skipped: {obstacle}")),
             None => {
-                let merit = merit_of(path).unwrap_or("the nearest to it with the half asked for");
-                let kind = if facts.is_veth { "" } else { " (records are of veth pairs only)" };
+                let merit = merit_of(path).unwrap_or("the best path with the given half");
+                let kind = if facts.is_veth { "" } else { " (measured on veth pairs only)" };
                 reasons.push(format!("path auto, {}: {path}: {merit}{kind}", profile.name()));
                 chosen = Some(path);
                 break;
@@ -252,7 +252,7 @@ fn auto(profile: Profile, asked: Asked, facts: &Facts, reasons: &mut Vec<String>
         }
     }
     reasons.push(
-        "path auto: not xdp: no record says when it is ahead, and its program needs CAP_BPF and \
+        "path auto: xdp skipped: no measurement favours it, and its program needs CAP_BPF and \
          CAP_NET_ADMIN in the initial user namespace"
             .into(),
     );
@@ -272,14 +272,13 @@ fn obstacle(path: PathName, facts: &Facts) -> Option<String> {
         return Some(reason.clone());
     }
     if !facts.is_veth && path.rx != RxName::Xsk {
-        return Some("nothing was recorded on this kind of interface, only on veth pairs".into());
+        return Some("measured on veth pairs only, not on this kind of interface".into());
     }
     if mtu > TRANSMIT_MTU_MAX {
         return Some(format!("its MTU is {mtu}, and AF_XDP takes {TRANSMIT_MTU_MAX} at most"));
     }
-    (workers > transmit_queues).then(|| {
-        format!("{workers} workers need as many TX queues, and there are {transmit_queues}")
-    })
+    (workers > transmit_queues)
+        .then(|| format!("{workers} workers need one TX queue each; there are {transmit_queues}"))
 }
 
 fn receive_ring(
@@ -292,7 +291,7 @@ fn receive_ring(
     match (rx, profile) {
         (RxName::V3, Profile::Throughput) => {
             reasons.push(format!(
-                "blocks of {}: most frames a wake-up; a lone frame waits up to {RETIRE_MS} ms",
+                "blocks of {}: most frames per wake-up; a lone frame waits up to {RETIRE_MS} ms",
                 memory(LARGE_BLOCK_BYTES as u64)
             ));
             let block_bytes = Some(LARGE_BLOCK_BYTES);
@@ -301,8 +300,8 @@ fn receive_ring(
         (RxName::V3, Profile::Latency | Profile::Balanced) => {
             let block_bytes = smallest_block(longest);
             reasons.push(format!(
-                "blocks of {}: a few frames in flight fill one; a lone frame waits up to \
-                 {RETIRE_MS} ms all the same, as it would not with --rx v2",
+                "blocks of {}: a few frames in flight fill one; a lone frame still waits up to \
+                 {RETIRE_MS} ms (not with --rx v2)",
                 memory(block_bytes as u64)
             ));
             GeometryChoice { block_bytes: Some(block_bytes), retire_ms: Some(RETIRE_MS), ..open }
@@ -333,8 +332,8 @@ fn wait(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> Wait {
         Profile::Latency if workers < cpus => Wait::Spin,
         Profile::Latency => {
             reasons.push(format!(
-                "no spinning without end: on {cpus} CPUs {workers} spinning would leave \
-                 none to the kernel and the senders"
+                "adaptive, not spin: {workers} polling workers on {cpus} CPUs would leave \
+                 none for the kernel and the senders"
             ));
             Wait::Adaptive(SPIN)
         }
@@ -378,7 +377,7 @@ mod tests {
         for facts in [Facts { cpus: 1, ..FACTS }, Facts { workers: 2, ..FACTS }] {
             let choice = choose(Profile::Latency, Asked::default(), &facts);
             assert_eq!(choice.wait, Wait::Adaptive(SPIN));
-            assert!(said(&choice).contains("no spinning without end"), "{choice:?}");
+            assert!(said(&choice).contains("adaptive, not spin"), "{choice:?}");
         }
     }
 
@@ -410,15 +409,15 @@ mod tests {
         let hardware =
             choose(Profile::Balanced, Asked::default(), &Facts { is_veth: false, ..FACTS });
         assert_eq!(hardware.path, PathName::RING_V2);
-        assert!(said(&hardware).contains("nothing was recorded on this kind of interface"));
+        assert!(said(&hardware).contains("measured on veth pairs only"));
         for (facts, reason) in [
-            (Facts { workers: 2, ..FACTS }, "2 workers need as many"),
+            (Facts { workers: 2, ..FACTS }, "2 workers need one TX queue each"),
             (Facts { mtu: 9000, ..FACTS }, "its MTU is 9000, and AF_XDP takes 4078"),
             (Facts { no_xdp: Some("no such thing".into()), ..FACTS }, "no such thing"),
         ] {
             let choice = choose(Profile::Throughput, Asked::default(), &facts);
             assert_eq!(choice.path, PathName::RING);
-            assert!(said(&choice).contains(&format!("not ring-xsk: {reason}")), "{choice:?}");
+            assert!(said(&choice).contains(&format!("ring-xsk skipped: {reason}")), "{choice:?}");
         }
     }
 
@@ -431,7 +430,7 @@ mod tests {
         assert_eq!(path(Profile::Balanced, tx(TxName::Ring)), "ring-v2");
         assert_eq!(path(Profile::Throughput, tx(TxName::Send)), "v3+send");
         let odd = choose(Profile::Throughput, rx(RxName::Recv), &FACTS);
-        assert!(said(&odd).contains("the nearest to it with the half asked for"), "{odd:?}");
+        assert!(said(&odd).contains("the best path with the given half"), "{odd:?}");
     }
 
     #[test]

@@ -74,8 +74,8 @@ fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>>
     let types = &config.ether_types;
     if types.is_empty() {
         return Err(Error::Usage(format!(
-            "the path {} takes its frames out of the kernel's way, so what it takes has to be named: \
-             not --ethertype all",
+            "the path {} redirects frames before the kernel's stack, so EtherTypes must be named: not \
+             --ethertype all",
             config.path
         )));
     }
@@ -106,8 +106,8 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
     for (_, queues) in used.into_iter().filter(|(is_used, _)| *is_used) {
         if workers > queues as usize {
             return Err(Error::Usage(format!(
-                "{workers} workers on the path {path}: each needs a queue of {name} for its AF_XDP \
-                 socket, and it uses {queues}: take fewer --workers, or `{}`",
+                "{workers} workers on the path {path}: each needs its own queue of {name}, which \
+                 uses {queues}: use fewer --workers, or `{}`",
                 channels(workers),
             )));
         }
@@ -115,9 +115,8 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
     let left_over = path.rx == RxName::Xsk && receive as usize > workers;
     Ok(left_over.then(|| {
         format!(
-            "WARNING: {name} has {receive} receive queues and {workers} of them a worker: what arrives \
-             on the others goes to the kernel and is not answered; `{}` leaves none, or take more \
-             --workers",
+            "WARNING: {name} has {receive} receive queues, but {workers} with a worker: frames of the \
+             others go to the kernel unanswered; use `{}` or more --workers",
             channels(workers),
         )
     }))
@@ -137,7 +136,7 @@ impl Starter<'_> {
         notes.push(self.config.wait.note());
         if self.config.wait == Wait::Spin && self.config.workers > cpus.len() {
             notes.push(format!(
-                "WARNING: {} workers spin on {} CPU{}: each keeps the others of its CPU from serving",
+                "WARNING: {} workers poll on {} CPU{} and starve each other: use more --cpus or --wait epoll",
                 self.config.workers,
                 cpus.len(),
                 if cpus.len() == 1 { "" } else { "s" },

@@ -1,23 +1,23 @@
-//! How a worker waits for frames: asleep in epoll, spinning on its receive half, or first the one
-//! and then the other.
+//! How a worker waits for frames: asleep in epoll, polling its receive half, or polling first and then
+//! asleep.
 //!
 //! # Leaving and rejoining the epoll set
 //!
 //! While a worker's socket is in an epoll set, the kernel calls epoll for every frame of a V2 ring
 //! or a plain socket and for every block of a V3 ring (`sock_def_readable`, `ep_poll_callback`),
-//! also when nobody sleeps there. So a worker that spins takes its socket out (`EPOLL_CTL_DEL`),
-//! and puts it back (`EPOLL_CTL_ADD`) before it sleeps. What arrives in between wakes nobody, hence
+//! also when nobody sleeps there. So a polling worker takes its socket out (`EPOLL_CTL_DEL`), and
+//! puts it back (`EPOLL_CTL_ADD`) before it sleeps. Frames that arrive in between wake nobody, hence
 //! the order:
 //!
 //! | worker | kernel |
 //! |---|---|
 //! | join the set | write the status word |
-//! | look at the status word once more | look whether anybody is in the set, wake it |
+//! | read the status word once more | wake whoever is in the set |
 //!
 //! Each side writes before it reads, with a full barrier between (`sock_poll_wait`, called by
 //! `EPOLL_CTL_ADD`; `skwq_has_sleeper`), so at least one sees the other: either the worker finds the
-//! frame, or the kernel finds the worker in the set and the sleep ends. That level-triggered epoll
-//! looks at the socket by itself is not relied on. `tests/engine/leave_and_rejoin.rs` walks through
+//! frame, or the kernel finds the worker in the set and the sleep ends. This does not rely on
+//! level-triggered epoll polling the socket by itself. `tests/engine/leave_and_rejoin.rs` walks through
 //! every interleaving of [`Vigil`] with the kernel's steps.
 //!
 //! # What it costs and gains
@@ -31,9 +31,9 @@
 //! | in the set for no event (`EPOLL_CTL_MOD`) | + 160 ns | 0.8 µs |
 //! | out of the set (`EPOLL_CTL_DEL`, `ADD`) | | 1.6 µs |
 //!
-//! For no event epoll is still called, and only finds out that it has nothing to do. So a worker
-//! leaves altogether, which pays from some ten frames on. It leaves at the second batch since it
-//! slept: where each frame ends a sleep, no call is made.
+//! In the set for no event, epoll is still called. So a worker leaves the set, which pays from some
+//! ten frames on. It leaves at the second batch since it slept: if each frame ends a sleep, it makes
+//! no call.
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ pub enum Wait {
     Adaptive(Duration),
 }
 
-/// Spinning time of [`Wait::Adaptive`] unless told otherwise: longer than a wake-up takes, so that
-/// who sends again as soon as it is answered finds the worker awake.
+/// Default polling time of [`Wait::Adaptive`]: longer than a wake-up, so that a client in a closed
+/// loop finds the worker awake.
 pub const SPIN: Duration = Duration::from_micros(50);
 
 impl Wait {
@@ -68,8 +68,8 @@ impl Wait {
     /// What it means and costs, in a sentence for the user.
     pub fn note(self) -> String {
         match self {
-            Wait::Epoll => "wait epoll: sleeps as soon as nothing is left".into(),
-            Wait::Spin => "wait spin: never sleeps, takes a whole CPU for each worker".into(),
+            Wait::Epoll => "wait epoll: sleeps when no frame is left".into(),
+            Wait::Spin => "wait spin: never sleeps, one CPU per worker".into(),
             Wait::Adaptive(spin) => {
                 let spin = duration(spin);
                 format!("wait adaptive: spins for {spin} after the last frame, then sleeps")

@@ -210,13 +210,13 @@ impl LoadConfig {
     pub fn check(&self) -> Result<()> {
         let encapsulation = self.carriage.encapsulation()?;
         if self.sizes.all().next().is_none() {
-            return Err(Error::Usage(format!("frame sizes {}: there is none", self.sizes)));
+            return Err(Error::Usage(format!("frame sizes {}: no size is in it", self.sizes)));
         }
         if let Content::Raw(ether_type) = self.carriage.content
             && ether_type.is_vlan_tag()
         {
             return Err(Error::Usage(format!(
-                "the EtherType {ether_type} is a VLAN tag, and not what follows one: ask for tags"
+                "the EtherType {ether_type} is a VLAN tag: use --vlan-id, and name the type behind it"
             )));
         }
         Flows::new(self)?;

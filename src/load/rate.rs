@@ -225,7 +225,7 @@ impl FromStr for Rate {
         let (number, unit) = word.split_at(end);
         let number = Decimal::parse(number).ok_or_else(refusal)?;
         if number.digits == 0 {
-            return Err(format!("'{text}': a rate of nothing sends nothing"));
+            return Err(format!("'{text}': a rate must be above 0"));
         }
         let unit = unit.trim();
         if unit == "%" {

@@ -180,7 +180,7 @@ impl Geometry {
         if self.is_v3_receive() && self.retire_ms == 0 {
             return Err(broken(
                 "block timeout 0 ms".into(),
-                "means 1 ms to 13 ms by the interface's speed, so it must be given".into(),
+                "would mean 1 ms to 13 ms, by the interface's speed: give a value".into(),
                 "1 ms".into(),
             ));
         }

@@ -141,7 +141,7 @@ impl LoadPlan {
     pub fn frame_rate(&self) -> Result<Option<FrameRate>> {
         let Drive::Paced { rate, .. } = self.drive else { return Ok(None) };
         let mean = self.config.sizes.mean().ok_or_else(|| {
-            Error::Usage(format!("frame sizes {}: there is none", self.config.sizes))
+            Error::Usage(format!("frame sizes {}: no size is in it", self.config.sizes))
         })?;
         rate.frame_rate(mean, self.line_bits_per_second).map_err(Error::Usage)
     }
@@ -178,7 +178,7 @@ impl LoadPlan {
             return usage("a run needs a duration or a count");
         }
         if self.limits.duration.is_some_and(|duration| duration.is_zero()) {
-            return usage("a run of no duration measures nothing");
+            return usage("the duration must be above 0");
         }
         match self.drive {
             Drive::Window(frames) if !(1..=WINDOW_FRAMES_MAX).contains(&frames) => {
@@ -188,9 +188,7 @@ impl LoadPlan {
                 return usage("a window has one sender: several cannot share it");
             }
             Drive::Paced { rate: Rate::Max, pattern } if pattern != Pattern::Constant => {
-                return usage(
-                    "a rate of max leaves no gaps to shape: ask for a rate to have a pattern",
-                );
+                return usage("a pattern needs a rate: `max` has no gaps to shape");
             }
             _ => {}
         }
@@ -208,7 +206,7 @@ impl LoadPlan {
         }
         if self.breakdown && self.receive_half() == RxChoice::Recv {
             return usage(
-                "the receive half recv has no kernel stamps to break round trips down by",
+                "a breakdown needs kernel stamps, which the receive half recv does not have",
             );
         }
         self.config.carriage.encapsulation()

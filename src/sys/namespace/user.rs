@@ -118,10 +118,11 @@ fn explain(errno: Errno, settings: &Settings) -> String {
     const INSTEAD: &str = "run it as root instead (sudo linerate …; in a container with the \
          capabilities NET_RAW, NET_ADMIN and SYS_ADMIN)";
     let culprits = settings.culprits();
-    let cause = if !culprits.is_empty() {
-        format!("this system forbids user namespaces: {}", culprits.join(", "))
-    } else {
-        match errno {
+    let cause =
+        if !culprits.is_empty() {
+            format!("this system forbids user namespaces: {}", culprits.join(", "))
+        } else {
+            match errno {
             Errno::ENOSPC | Errno::EUSERS => format!(
                 "the limit on user namespaces (user.max_user_namespaces = {}) or on their nesting \
                  is reached",
@@ -133,12 +134,12 @@ fn explain(errno: Errno, settings: &Settings) -> String {
                   become root of a user namespace (it needs CAP_SETFCAP); an ordinary user may"
                     .to_owned()
             }
-            _ => "a security module, a container or a chroot forbids user namespaces; \
+            _ => "a security module, a container or a chroot forbids user namespaces (the settings \
                   kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone \
-                  and user.max_user_namespaces are not what does"
+                  and user.max_user_namespaces allow them)"
                 .to_owned(),
         }
-    };
+        };
     format!("{cause}; {INSTEAD}")
 }
 
