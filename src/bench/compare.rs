@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::contestant::Contestant;
 use super::observation::{LoadKind, Metric, Observation};
 use super::scale;
+use super::search::trial::VoidReason;
 use super::testbed::Testbed;
 use super::trial::{self, Trial, TrialPlan};
+use super::watch::{OwnTraffic, Watch};
 use crate::engine::config::PathName;
 use crate::engine::turn::LatencyMode;
 use crate::engine::wait::Wait;
@@ -57,14 +59,28 @@ pub struct ContestantResult {
     pub wait: Wait,
     /// The size.
     pub size: FrameSize,
-    /// The trials, in order; trial n of all contestants ran in the same round.
-    pub trials: Vec<Trial>,
+    /// The rounds, in order; round n of all contestants is the same one.
+    pub rounds: Vec<Round>,
+}
+
+/// A contestant's turn in a round.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The trial that counts; `None` if it stayed void.
+    pub trial: Option<Trial>,
+    /// Why trials before it were void and repeated.
+    pub void: Vec<VoidReason>,
 }
 
 impl ContestantResult {
+    /// The trials that count.
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
+        self.rounds.iter().filter_map(|round| round.trial.as_ref())
+    }
+
     /// What was found under `load`, trial by trial.
     pub fn of(&self, load: LoadKind) -> impl Iterator<Item = &Observation> {
-        self.trials.iter().filter_map(move |trial| trial.of(load))
+        self.trials().filter_map(move |trial| trial.of(load))
     }
 
     /// `metric` under `load` over the trials.
@@ -74,8 +90,8 @@ impl ContestantResult {
 
     /// `metric` under `load` in units of `base`'s, round by round.
     pub fn ratio(&self, base: &ContestantResult, load: LoadKind, metric: Metric) -> Option<Spread> {
-        let value = |trial: &Trial| trial.of(load)?.value(metric);
-        let rounds = self.trials.iter().zip(&base.trials);
+        let value = |round: &Round| round.trial.as_ref()?.of(load)?.value(metric);
+        let rounds = self.rounds.iter().zip(&base.rounds);
         Spread::of(rounds.filter_map(|(own, other)| Some(value(own)? / value(other)?)))
     }
 
@@ -94,7 +110,17 @@ impl ContestantResult {
     /// Whether the generator was the limit of the flood in most trials. Then the median loss is below
     /// [`KEPT_UP_LOSS`](super::observation::KEPT_UP_LOSS).
     pub fn is_generator_limited(&self) -> bool {
-        2 * self.generator_limited_trials() > self.trials.len()
+        2 * self.generator_limited_trials() > self.trials().count()
+    }
+
+    /// Why trials were void: those that were repeated with success, and those that stayed so.
+    pub fn void(&self) -> impl Iterator<Item = &VoidReason> {
+        self.rounds.iter().flat_map(|round| &round.void)
+    }
+
+    /// Rounds without a trial that counts.
+    pub fn void_rounds(&self) -> usize {
+        self.rounds.iter().filter(|round| round.trial.is_none()).count()
     }
 
     /// Frames verified under all loads of all trials.
@@ -109,7 +135,7 @@ impl ContestantResult {
 
     /// What the engines did, added up.
     pub fn engine(&self) -> EngineCounters {
-        self.trials.iter().fold(EngineCounters::default(), |mut sum, trial| {
+        self.trials().fold(EngineCounters::default(), |mut sum, trial| {
             sum += &trial.engine;
             sum
         })
@@ -118,12 +144,12 @@ impl ContestantResult {
     /// Latencies inside the engine, of all trials; which, its path says.
     pub fn engine_latency(&self) -> Latency {
         let mut sum = Latency::default();
-        self.trials.iter().filter_map(|t| t.engine_latency.as_ref()).for_each(|l| sum.merge(l));
+        self.trials().filter_map(|t| t.engine_latency.as_ref()).for_each(|l| sum.merge(l));
         sum
     }
 
     fn observations(&self) -> impl Iterator<Item = &Observation> {
-        self.trials.iter().flat_map(|trial| &trial.observations)
+        self.trials().flat_map(|trial| &trial.observations)
     }
 }
 
@@ -214,6 +240,7 @@ fn take_turns(
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
     let (able, excluded) = who_can_run(testbed, config)?;
+    let mut watch = Watch::open([&testbed.engine, &testbed.generator])?;
     let total = config.sizes.len() * able.len() * config.trials;
     let loads = config.loads.clone();
     let mut comparison = Comparison { results: Vec::new(), loads, excluded, interrupted: false };
@@ -226,7 +253,7 @@ fn take_turns(
                 path,
                 wait,
                 size,
-                trials: Vec::new(),
+                rounds: Vec::new(),
             })
             .collect();
         'rounds: for round in 0..config.trials {
@@ -235,24 +262,58 @@ fn take_turns(
                 let index = (round + turn) % able.len();
                 let contestant = results[index].contestant;
                 progress(Step { done, total, contestant, size });
-                let trial = trial::run(testbed, &plan(config, contestant, size))?;
-                if config.stop.load(Ordering::Relaxed) {
+                let plan = plan(config, contestant, size);
+                let Some(turn) = take_turn(testbed, &plan, &mut watch)? else {
                     // A trial cut short says nothing; those before it stand.
                     comparison.interrupted = true;
                     break 'rounds;
-                }
-                reject_silence(&trial, contestant, size)?;
-                results[index].trials.push(trial);
+                };
+                results[index].rounds.push(turn);
                 done += 1;
             }
         }
-        results.retain(|result| !result.trials.is_empty());
+        results.retain(|result| !result.rounds.is_empty());
         comparison.results.extend(results);
         if comparison.interrupted {
             break;
         }
     }
     Ok(comparison)
+}
+
+/// A void trial is repeated so often.
+const VOID_REPEATS: usize = 2;
+
+/// One contestant's trial, repeated while it is void; `None` if it was cut short.
+fn take_turn(testbed: &Testbed, plan: &TrialPlan, watch: &mut Watch) -> Result<Option<Round>> {
+    let mut round = Round::default();
+    while round.trial.is_none() && round.void.len() <= VOID_REPEATS {
+        watch.begin()?;
+        let trial = trial::run(testbed, plan)?;
+        if plan.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        // The engine counts all that it gets and gives, warm-ups included, and nothing is under way
+        // once it has ended.
+        let own = OwnTraffic {
+            transmitted: trial.engine.forwarded,
+            received: trial.engine.kernel.packets,
+            under_way: 0,
+        };
+        let other_loads: u64 = trial.observations.iter().map(|one| one.tally.other_loads).sum();
+        let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
+        match watch.void(own)?.or(other) {
+            Some(reason) => round.void.push(reason),
+            None if trial.observations.iter().any(Observation::lacks_rate) => {
+                round.void.push(VoidReason::NoRate);
+            }
+            None => {
+                reject_silence(&trial, plan.contestant, plan.size)?;
+                round.trial = Some(trial);
+            }
+        }
+    }
+    Ok(Some(round))
 }
 
 /// Starts each one's engine once: those that start with what they come to, and those that do not with

@@ -4,17 +4,19 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::contestant::Contestant;
 use super::floor::HarnessFloor;
+use super::own_engine::OwnEngine;
 use super::site::Site;
 use super::snapshot::{CounterSnapshot, Ends};
 use super::testbed::End;
+use super::watch::{Disturbance, OwnTraffic, Watch};
 use crate::engine::placement::choose_cpus;
-use crate::engine::pool::{Engine, EngineSummary};
-use crate::error::Result;
+use crate::engine::pool::EngineSummary;
+use crate::error::{Error, Result};
 use crate::load::intake::RxChoice;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig};
@@ -206,6 +208,10 @@ pub struct Finding {
     pub counters: CounterSnapshot,
     /// What our own engine did; `None` where the device is not ours.
     pub engine: Option<EngineSummary>,
+    /// Why our own engine failed, if it did: losses are then not the device's.
+    pub engine_failure: Option<Error>,
+    /// What disturbed the load.
+    pub disturbances: Vec<Disturbance>,
 }
 
 /// Who is told how a load goes.
@@ -245,7 +251,7 @@ pub(super) struct Far<'a> {
     /// Its interface.
     pub end: &'a End,
     /// The engine that serves it, where that is ours, too.
-    pub engine: Option<Engine>,
+    pub engine: Option<OwnEngine>,
 }
 
 /// Runs `config` as `request` says from `here`, in the namespace of the calling thread.
@@ -279,9 +285,17 @@ pub(super) fn measure(
     audience.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
     let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    let mut watch = Watch::open([here].into_iter().chain(far.as_ref().map(|far| far.end)))?;
     let before = CounterSnapshot::read(&ends)?;
-    let mut run =
-        |plan: &LoadPlan| Load::run(plan, &budget, &mut |progress: &_| audience.progress(progress));
+    let mut engine = far.and_then(|far| far.engine);
+    let mut run = |plan: &LoadPlan| {
+        Load::run(plan, &budget, &mut |progress: &_| {
+            if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
+                request.stop.store(true, Ordering::Relaxed);
+            }
+            audience.progress(progress);
+        })
+    };
     let outcome = match run(&plan) {
         // What nobody asked for is not insisted on. Nothing was sent yet.
         Err(error) if request.transmit.is_none() && error.errno() == Some(EBUSY) => {
@@ -296,7 +310,16 @@ pub(super) fn measure(
         }
         ran => ran?,
     };
-    let engine = far.and_then(|far| far.engine).map(Engine::stop);
+    let (engine, engine_failure) = match engine.map(OwnEngine::end) {
+        Some((summary, failure)) => (Some(summary), failure),
+        None => (None, None),
+    };
+    let own = OwnTraffic {
+        transmitted: outcome.sent + outcome.warm_up.sent,
+        received: outcome.kernel.packets,
+        under_way: outcome.lost + outcome.warm_up.lost,
+    };
+    let disturbances = watch.verdict(own)?;
     let counters = match CounterSnapshot::read(&ends) {
         // With the interface its counters have gone.
         Err(_) if outcome.broken.is_some() => before.since(&before),
@@ -304,7 +327,7 @@ pub(super) fn measure(
     };
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
-    Ok(Finding { outcome, waterfall, counters, engine })
+    Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances })
 }
 
 /// What the generator counted, the warm-up included: the counters of the layers know of no warm-up.

@@ -6,7 +6,8 @@
 //! load that a device stands, whoever runs its trials; [`searching`] runs them over real paths;
 //! [`line_rate`] sets the result against the wire. [`loading`] is one load with all counters around
 //! it ([`snapshot`]), from a [`site`] that may have to ask for its [`neighbour`]; [`stressing`] is many
-//! of them; [`floor`] is what the harness itself costs.
+//! of them; [`floor`] is what the harness itself costs. [`watch`] says what disturbed a trial, and
+//! [`own_engine`] what went wrong with the engine under test.
 
 pub mod compare;
 pub mod contestant;
@@ -15,6 +16,7 @@ pub mod line_rate;
 pub mod loading;
 pub mod neighbour;
 pub mod observation;
+pub mod own_engine;
 pub mod scale;
 pub mod search;
 pub mod searching;
@@ -24,3 +26,4 @@ pub mod stressing;
 pub mod testbed;
 pub mod trial;
 pub mod verdict;
+pub mod watch;

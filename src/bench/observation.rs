@@ -213,6 +213,12 @@ impl Observation {
         value.filter(|value| value.is_finite() && *value > 0.0)
     }
 
+    /// Whether echoes came back and yet have no rate by their stamps, as when the clock was set. (Two
+    /// workers of `scale` have none together if they did not drain at the same time.)
+    pub fn lacks_rate(&self) -> bool {
+        self.load != LoadKind::Scale && self.tally.intact > 1 && self.value(Metric::Rate).is_none()
+    }
+
     /// The part of the sent frames that did not come back intact, from 0 to 1.
     pub fn loss_ratio(&self) -> f64 {
         if self.sent == 0 { 0.0 } else { 1.0 - self.tally.intact as f64 / self.sent as f64 }

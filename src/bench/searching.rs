@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::contestant::Contestant;
 use super::line_rate::LineRate;
+use super::own_engine::OwnEngine;
 use super::search::burst::{
     BufferTime, BurstConfig, BurstMeasurer, BurstOutcome, BurstResult, buffer_time, longest_burst,
 };
@@ -16,8 +17,8 @@ use super::search::search;
 use super::search::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
 use super::testbed::Testbed;
 use super::trial::{QUIET, frames_for};
+use super::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
-use crate::engine::pool::Engine;
 use crate::error::{Error, Result};
 use crate::load::generator::Generator;
 use crate::load::plan::{Limits, LoadConfig};
@@ -26,6 +27,7 @@ use crate::load::run::{Load, LoadOutcome, LoadPlan};
 use crate::load::sizes::Sizes;
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
+use crate::stats::counters::KernelCounters;
 use crate::stats::latency::LatencySummary;
 use crate::sys::clock;
 
@@ -44,6 +46,12 @@ pub struct Subject {
     pub ring_memory: Arc<MemoryBudget>,
     /// Ends everything early.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Subject {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// A finished search over one path with one size.
@@ -143,12 +151,11 @@ impl Sinks {
         if let Some(&(_, pps)) = self.0.iter().find(|(sizes, _)| *sizes == subject.sizes) {
             return Ok(pps);
         }
-        let device = Device { testbed, subject };
         let mut best_pps = 0.0f64;
         for _ in 0..SINK_TRIALS {
-            best_pps = best_pps.max(device.load(Rate::Max, SINK_TRIAL)?.achieved_pps());
+            best_pps = best_pps.max(offer(testbed, subject, Rate::Max, SINK_TRIAL)?.achieved_pps());
         }
-        if best_pps < 1.0 && !device.is_stopped() {
+        if best_pps < 1.0 && !subject.is_stopped() {
             return Err(Error::Run(
                 "the generator sent nothing into a sink: is the link up?".into(),
             ));
@@ -173,9 +180,24 @@ pub fn run_search(
     let latencies_take = (latency_trial + TRIAL_OVERHEAD) * LATENCY_PERCENTS.len() as u32;
     config.max_duration -= latencies_take.min(config.max_duration / 2);
     below_the_sink(&mut config, subject);
-    let engine = start_engine(testbed, subject)?;
-    let mut device = Device { testbed, subject };
-    let result = search(&mut device, &config, after_trial)?;
+    let mut device = Device::open(testbed, subject)?;
+    let found = search_and_load(&mut device, &config, latency_trial, after_trial);
+    // Why an engine failed is said by its own account.
+    device.engine.stop()?;
+    let (result, latencies) = found?;
+    let elapsed = began.elapsed();
+    let Subject { path, sizes, sink_pps, .. } = subject.clone();
+    Ok(SearchRun { path, sizes, repetition: 1, sink_pps, result, latencies, elapsed })
+}
+
+/// Searches, and then takes response times at parts of the found rate.
+fn search_and_load(
+    device: &mut Device<'_>,
+    config: &SearchConfig,
+    latency_trial: Duration,
+    after_trial: &mut dyn FnMut(&TrialRecord),
+) -> Result<(SearchResult, Vec<LatencyPoint>)> {
+    let result = search(device, config, after_trial)?;
     let mut latencies = Vec::new();
     let found = result.goals.first().and_then(|goal| goal.lower_bound_pps);
     for percent in LATENCY_PERCENTS {
@@ -186,10 +208,7 @@ pub fn run_search(
             latencies.push(LatencyPoint { percent, load_pps, latency, void });
         }
     }
-    engine.stop();
-    let elapsed = began.elapsed();
-    let Subject { path, sizes, sink_pps, .. } = subject.clone();
-    Ok(SearchRun { path, sizes, repetition: 1, sink_pps, result, latencies, elapsed })
+    Ok((result, latencies))
 }
 
 /// The generator cannot offer more than into a sink.
@@ -206,9 +225,10 @@ pub fn run_curve(
     config: &LossCurveConfig,
     after_point: &mut dyn FnMut(&LossPoint),
 ) -> Result<CurveRun> {
-    let engine = start_engine(testbed, subject)?;
-    let curve = loss_curve(&mut Device { testbed, subject }, config, after_point)?;
-    engine.stop();
+    let mut device = Device::open(testbed, subject)?;
+    let curve = loss_curve(&mut device, config, after_point);
+    device.engine.stop()?;
+    let curve = curve?;
     let Subject { path, sizes, sink_pps, .. } = subject.clone();
     Ok(CurveRun { path, sizes, sink_pps, curve })
 }
@@ -223,18 +243,21 @@ pub fn run_burst(
     line_rate: Option<LineRate>,
     after_repetition: &mut dyn FnMut(u64),
 ) -> Result<BurstRun> {
-    let engine = start_engine(testbed, subject)?;
+    let mut device = Device::open(testbed, subject)?;
     let mut brief = brief_search();
     below_the_sink(&mut brief, subject);
-    let found = search(&mut Device { testbed, subject }, &brief, &mut |_| {})?;
-    let throughput = found.goals.into_iter().next();
-    let mut load = subject_load(testbed, subject);
-    load.hold_unread(config.max_frames.min(BURST_FRAMES_MAX));
-    let generator = Generator::open(&load, &subject.ring_memory)?;
-    let mut bursts = Bursts { generator, subject, pause };
-    let result = longest_burst(&mut bursts, config, after_repetition)?;
-    drop(bursts);
-    engine.stop();
+    let mut found = || {
+        let found = search(&mut device, &brief, &mut |_| {})?;
+        let mut load = subject_load(testbed, subject);
+        load.hold_unread(config.max_frames.min(BURST_FRAMES_MAX));
+        let generator = Generator::open(&load, &subject.ring_memory)?;
+        let mut bursts = Bursts { generator, device: &mut device, pause };
+        let result = longest_burst(&mut bursts, config, after_repetition)?;
+        Ok((found.goals.into_iter().next(), result))
+    };
+    let found: Result<_> = found();
+    device.engine.stop()?;
+    let (throughput, result) = found?;
     let mean_bytes = subject.sizes.mean().map_or(0.0, |mean| mean.as_f64());
     let wire_pps = line_rate.map(|line| line.frames_per_second(mean_bytes));
     let burst_pps = wire_pps.or(result.sent_pps);
@@ -270,34 +293,61 @@ pub const MIN_LOAD_PPS: f64 = 1000.0;
 /// The longest burst, in frames: what the generator's ring holds unread.
 pub const BURST_FRAMES_MAX: u64 = 20_000;
 
-fn start_engine(testbed: &Testbed, subject: &Subject) -> Result<Engine> {
-    Engine::start(&EngineConfig {
-        ring_memory: Arc::clone(&subject.ring_memory),
-        ..subject.path.engine_config(testbed, &[subject.cpus.1])?
-    })
-}
-
 fn subject_load(testbed: &Testbed, subject: &Subject) -> LoadConfig {
     frames_for(testbed, subject.sizes.clone(), subject.cpus.0, &subject.stop)
+}
+
+/// Offers `rate`, and takes what comes back.
+fn offer(
+    testbed: &Testbed,
+    subject: &Subject,
+    rate: Rate,
+    duration: Duration,
+) -> Result<LoadOutcome> {
+    let config = subject_load(testbed, subject);
+    let plan = LoadPlan {
+        warm_up: WARM_UP,
+        drain: DRAIN,
+        cpus: vec![subject.cpus.0],
+        transmit: Some(TxChoice::best_on(&testbed.generator.link, 1)),
+        ..LoadPlan::paced(config, rate, Limits::lasting(duration))
+    };
+    Load::run(&plan, &subject.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)
 }
 
 /// A path under test.
 struct Device<'a> {
     testbed: &'a Testbed,
     subject: &'a Subject,
+    engine: OwnEngine,
+    watch: Watch,
 }
 
-impl Device<'_> {
-    fn load(&self, rate: Rate, duration: Duration) -> Result<LoadOutcome> {
-        let config = subject_load(self.testbed, self.subject);
-        let plan = LoadPlan {
-            warm_up: WARM_UP,
-            drain: DRAIN,
-            cpus: vec![self.subject.cpus.0],
-            transmit: Some(TxChoice::best_on(&self.testbed.generator.link, 1)),
-            ..LoadPlan::paced(config, rate, Limits::lasting(duration))
+impl<'a> Device<'a> {
+    fn open(testbed: &'a Testbed, subject: &'a Subject) -> Result<Device<'a>> {
+        let config = EngineConfig {
+            ring_memory: Arc::clone(&subject.ring_memory),
+            ..subject.path.engine_config(testbed, &[subject.cpus.1])?
         };
-        Load::run(&plan, &self.subject.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)
+        let engine = OwnEngine::start(subject.path, &config)?;
+        let watch = Watch::open([&testbed.generator, &testbed.engine])?;
+        Ok(Device { testbed, subject, engine, watch })
+    }
+
+    /// Why a trial with this traffic says nothing about the device; an error if its engine failed.
+    fn void(
+        &mut self,
+        own: OwnTraffic,
+        drops: u64,
+        other_loads: u64,
+        behind: bool,
+    ) -> Result<Option<VoidReason>> {
+        self.engine.check()?;
+        let disturbed = self.watch.void(own)?;
+        let drops = (drops > 0).then_some(VoidReason::OwnDrops { frames: drops });
+        let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
+        let behind = behind.then_some(VoidReason::BehindSchedule);
+        Ok(disturbed.or(drops).or(other).or(behind))
     }
 }
 
@@ -305,17 +355,17 @@ impl Measurer for Device<'_> {
     fn measure(&mut self, load_pps: f64, duration: Duration) -> Result<TrialOutcome> {
         let began = Instant::now();
         let asked = Rate::frames(load_pps.round().max(1.0) as u64);
-        let outcome = self.load(asked, duration)?;
+        self.watch.begin()?;
+        let outcome = offer(self.testbed, self.subject, asked, duration)?;
         let unsent = outcome.unsent_late + outcome.unsent_refused;
-        let void = if outcome.kernel.drops > 0 {
-            Some(VoidReason::OwnDrops { frames: outcome.kernel.drops })
-        } else if outcome.tally.other_loads > 0 {
-            Some(VoidReason::OtherLoad { frames: outcome.tally.other_loads })
-        } else {
-            let short = unsent as f64 > UNSENT_MAX * outcome.offered as f64
-                || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
-            short.then_some(VoidReason::BehindSchedule)
+        let behind = unsent as f64 > UNSENT_MAX * outcome.offered as f64
+            || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
+        let own = OwnTraffic {
+            transmitted: outcome.sent + outcome.warm_up.sent,
+            received: outcome.kernel.packets,
+            under_way: outcome.lost + outcome.warm_up.lost,
         };
+        let void = self.void(own, outcome.kernel.drops, outcome.tally.other_loads, behind)?;
         Ok(TrialOutcome {
             intended_pps: load_pps,
             achieved_pps: outcome.achieved_pps(),
@@ -328,33 +378,31 @@ impl Measurer for Device<'_> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.subject.stop.load(Ordering::Relaxed)
+        self.subject.is_stopped()
     }
 }
 
-struct Bursts<'a> {
+struct Bursts<'a, 'b> {
     generator: Generator,
-    subject: &'a Subject,
+    device: &'b mut Device<'a>,
     /// After each burst, for the device's buffers to drain.
     pause: Duration,
 }
 
-impl BurstMeasurer for Bursts<'_> {
+impl BurstMeasurer for Bursts<'_, '_> {
     fn send_burst(&mut self, frames: u64) -> Result<BurstOutcome> {
+        self.device.watch.begin()?;
         let sent = self.generator.send_burst(frames)?;
         let report = self.generator.collect(QUIET)?;
         clock::sleep(self.pause);
-        let own_drops = report.kernel.drops;
-        let void = if own_drops > 0 {
-            Some(VoidReason::OwnDrops { frames: own_drops })
-        } else {
-            (sent < frames).then_some(VoidReason::BehindSchedule)
-        };
+        let KernelCounters { packets: received, drops, .. } = report.kernel;
+        let own = OwnTraffic { transmitted: sent, received, under_way: report.lost };
+        let void = self.device.void(own, drops, report.tally.other_loads, sent < frames)?;
         let sent_pps = Some(report.offered_pps());
         Ok(BurstOutcome { sent, lost: sent - report.tally.intact, sent_pps, void })
     }
 
     fn is_stopped(&self) -> bool {
-        self.subject.stop.load(Ordering::Relaxed)
+        self.device.is_stopped()
     }
 }

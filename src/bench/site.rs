@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::contestant::Contestant;
 use super::loading::{Audience, Far, Finding, LoadRequest, Reach, measure};
 use super::neighbour::{Way, find_way};
+use super::own_engine::OwnEngine;
 use super::testbed::{End, Testbed};
 use crate::engine::config::EngineConfig;
 use crate::engine::edit::Transform;
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::placement::choose_cpus;
-use crate::engine::pool::Engine;
 use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
@@ -189,7 +189,7 @@ fn to_own_engine(
     udp: Option<bool>,
     audience: &mut dyn Audience,
 ) -> Result<Finding> {
-    let engine = Engine::start(&engine_for(request, testbed, engine, udp)?)?;
+    let engine = OwnEngine::start(engine, &engine_for(request, testbed, engine, udp)?)?;
     let here = &testbed.generator;
     let mac = MacAddress(testbed.engine.link.mac);
     let far = Some(Far { end: &testbed.engine, engine: Some(engine) });

@@ -178,6 +178,9 @@ fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     Ok(names.map(|name| Phase::new(name, &settings)).collect())
 }
 
+/// A disturbed phase is repeated so often.
+const VOID_REPEATS: usize = 2;
+
 fn load(
     request: &StressRequest,
     site: &Site,
@@ -185,14 +188,27 @@ fn load(
     duration: Duration,
     audience: &mut dyn StressAudience,
 ) -> Result<PhaseFinding> {
-    let finding = site.load(&phase.request(&request.base, duration), &mut Listener(audience))?;
+    let phase_request = phase.request(&request.base, duration);
+    let mut finding = site.load(&phase_request, &mut Listener(audience))?;
+    for _ in 0..VOID_REPEATS {
+        if finding.disturbances.is_empty() || request.base.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        finding = site.load(&phase_request, &mut Listener(audience))?;
+    }
+    if let Some(failure) = finding.engine_failure {
+        return Err(failure);
+    }
     let given = Circumstances {
         phase,
         expectation: request.base.expectation,
         own_engine: request.base.reach.own_engine().is_some(),
         tolerance: request.tolerance,
     };
-    let verdict = Verdict::of(&given, &finding.outcome, &finding.counters);
+    let mut verdict = Verdict::of(&given, &finding.outcome, &finding.counters);
+    if !finding.disturbances.is_empty() {
+        verdict.conclusion = Conclusion::Void;
+    }
     Ok(PhaseFinding { finding, verdict })
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::contestant::Contestant;
 use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
+use super::own_engine::failure;
 use super::scale;
 use super::testbed::Testbed;
 use crate::engine::config::EngineConfig;
 use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::engine::turn::LatencyMode;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::load::generator::Generator;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig, Sizes};
@@ -99,15 +100,9 @@ impl TrialPlan {
 
     /// The engine's own account, unless it lost sight of frames.
     pub(super) fn account(&self, summary: EngineSummary) -> Result<EngineSummary> {
-        let contestant = self.contestant;
-        if let Some(failure) = summary.failures.first() {
-            return Err(Error::Run(format!("{contestant}: {failure}")));
-        }
-        match summary.counters.unexplained(0) {
-            0 => Ok(summary),
-            unexplained => Err(Error::Run(format!(
-                "{contestant}: the engine lost sight of {unexplained} frames: please report it"
-            ))),
+        match failure(self.contestant, &summary) {
+            None => Ok(summary),
+            Some(failure) => Err(failure),
         }
     }
 }

@@ -131,7 +131,7 @@ impl Question<'_> {
         if rivals.is_empty() {
             return format!("{about}: {} ({by})", self.praise(leader));
         }
-        if leader.trials.len() < TRIALS_MIN {
+        if leader.trials().count() < TRIALS_MIN {
             let too_few = "too few trials to name a winner";
             return format!("{about}: {}, {too_few} ({by})", self.praise(leader));
         }
@@ -188,6 +188,7 @@ fn decides(advantage: Spread) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::compare::Round;
     use crate::bench::contestant::Contestant;
     use crate::bench::observation::{KEPT_UP_LOSS, Observation};
     use crate::bench::trial::Trial;
@@ -219,21 +220,22 @@ mod tests {
     /// A contestant whose rounds each found `sent` and `intact` at flood, `drained` and `p50`.
     fn result(name: &str, flood: &[(u64, u64)], drained: u64, p50: &[u64]) -> ContestantResult {
         let rounds = flood.iter().zip(p50.iter().cycle());
-        let trials = rounds.map(|(&(sent, intact), &p50)| Trial {
+        let trial = |(&(sent, intact), &p50): (&(u64, u64), &u64)| Trial {
             observations: vec![
                 observed(LoadKind::Flood, sent, intact),
                 observed(LoadKind::Drain, drained, drained),
                 ping(p50),
             ],
             ..Trial::default()
-        });
+        };
+        let rounds = rounds.map(|round| Round { trial: Some(trial(round)), void: Vec::new() });
         let contestant: Contestant = name.parse().unwrap();
         ContestantResult {
             contestant,
             path: PathName::RING,
             wait: Wait::Epoll,
             size: FrameSize::smallest(),
-            trials: trials.collect(),
+            rounds: rounds.collect(),
         }
     }
 
@@ -332,7 +334,8 @@ mod tests {
             ..observed(LoadKind::Scale, together, together)
         };
         let mut ring = result("ring", &[(900, 600); 3], 900, &[9_000]);
-        for (trial, together) in ring.trials.iter_mut().zip([900, 950, 925]) {
+        let trials = ring.rounds.iter_mut().filter_map(|round| round.trial.as_mut());
+        for (trial, together) in trials.zip([900, 950, 925]) {
             trial.observations = vec![found(together)];
         }
         let text = say(vec![ring]);

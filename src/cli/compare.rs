@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::testbed::TestbedArgs;
-use crate::bench::compare::{self, CompareConfig};
+use crate::bench::compare::{self, CompareConfig, ContestantResult};
 use crate::bench::contestant::Contestants;
 use crate::bench::observation::LoadKind;
 use crate::engine::turn::LatencyMode;
@@ -69,8 +69,8 @@ Contestants take turns, trial by trial; ratios are to `syscall`, formed within a
 round. A lone frame waits for the retire timeout (1 ms) in a V3 block: use ring
 for throughput, ring-v2 or syscall for a lone frame.
 
-Exit codes: 0 done, 1 could not run or an echo was wrong, 2 usage, 77 missing
-privilege, 130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run, an echo was wrong, or all trials of a path
+were void, 2 usage, 77 missing privilege, 130 interrupted (after the summary).";
 
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]
@@ -149,8 +149,11 @@ impl CompareArgs {
         let mut progress = report.progress();
         let comparison = compare::run(&testbed, &config, &mut progress)?;
         report.finish(&testbed, &comparison)?;
-        let wrong = comparison.results.iter().any(|result| result.wrong() > 0);
-        Ok(match (interrupt.caught() || stop.load(Ordering::Relaxed), wrong) {
+        let failed = |result: &ContestantResult| {
+            result.wrong() > 0 || result.void_rounds() == result.rounds.len()
+        };
+        let failed = comparison.results.iter().any(failed);
+        Ok(match (interrupt.caught() || stop.load(Ordering::Relaxed), failed) {
             (true, _) => exit::INTERRUPTED,
             (false, true) => exit::FAILED,
             (false, false) => exit::OK,

@@ -213,6 +213,9 @@ impl LoadArgs {
         if let Some(reason) = finding.outcome.broken {
             return Err(Error::Run(reason));
         }
+        if let Some(failure) = finding.engine_failure {
+            return Err(failure);
+        }
         let missed = voice.thresholds_missed(self.max_loss, self.max_p99, &finding.outcome);
         Ok(match (interrupt.caught(), missed) {
             (true, _) => exit::INTERRUPTED,

@@ -10,7 +10,7 @@ use super::load::parse_ratio;
 use super::target::TargetArgs;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::bench::stressing::phases::PhaseName;
-use crate::bench::stressing::verdict::Tolerance;
+use crate::bench::stressing::verdict::{Conclusion, Tolerance};
 use crate::bench::stressing::{self, StressRequest};
 use crate::error::{Error, Result, exit};
 use crate::load::rate::Rate;
@@ -43,9 +43,12 @@ or reordered, or if an interface's error counter moved. The driver's counters
 (`ethtool -S`) are shown beside the verdict. Echoes that the generator's own
 ring dropped, and losses in a phase that the generator could not keep up with,
 do not count against the device; the output names both.
+A disturbed phase (link down, clock set, other traffic) is repeated; if it stays
+disturbed, it is void.
 
-Exit codes: 0 all phases passed, 1 could not run, 2 usage, 3 a phase failed,
-77 missing privilege, 130 interrupted (after the summary).";
+Exit codes: 0 all phases passed, 1 could not run, or a phase stayed void,
+2 usage, 3 a phase failed, 77 missing privilege, 130 interrupted (after the
+summary).";
 
 /// Test a link with sizes, bursts, patterns, VLANs and flows; a verdict per phase
 #[derive(Args, Debug)]
@@ -104,14 +107,15 @@ impl StressArgs {
         }
         let run = stressing::run(&request, &mut voice)?;
         voice.finish(&request, &run)?;
-        let failed = run.has_failed();
+        let (failed, void) = (run.has_failed(), run.count(Conclusion::Void) > 0);
         if let Some(error) = run.broken {
             return Err(error);
         }
-        Ok(match (interrupt.caught(), failed) {
-            (true, _) => exit::INTERRUPTED,
-            (false, true) => exit::THRESHOLD,
-            (false, false) => exit::OK,
+        Ok(match (interrupt.caught(), failed, void) {
+            (true, ..) => exit::INTERRUPTED,
+            (false, true, _) => exit::THRESHOLD,
+            (false, false, true) => exit::FAILED,
+            (false, false, false) => exit::OK,
         })
     }
 

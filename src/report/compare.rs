@@ -12,6 +12,7 @@ use super::text::{self, Text, grouped};
 use crate::bench::compare::{Comparison, ContestantResult, Step};
 use crate::bench::contestant::{Contestant, Name};
 use crate::bench::observation::{LIGHT_PPS, LoadKind, Metric, Observation, WINDOW_FRAMES};
+use crate::bench::search::trial::VoidReason;
 use crate::bench::testbed::Testbed;
 use crate::bench::verdict;
 use crate::error::Result;
@@ -108,7 +109,7 @@ impl CompareReport {
 
     fn size(&mut self, comparison: &Comparison, size: FrameSize) {
         let results = comparison.with_size(size);
-        let trials = results.iter().map(|result| result.trials.len()).min().unwrap_or(0);
+        let trials = results.iter().map(|result| result.trials().count()).min().unwrap_or(0);
         self.text.say(format!(
             "\n{size} B frames ({} B at the socket), {trials} trial{} in turn: median (min-max)\n  \
              x: in units of {}'s, round by round",
@@ -285,9 +286,24 @@ fn oddities(result: &ContestantResult) -> String {
     let sum =
         |load: LoadKind, count: fn(&Observation) -> u64| result.of(load).map(count).sum::<u64>();
     let mut parts = Vec::new();
-    let (limited, of) = (result.generator_limited_trials(), result.trials.len());
+    let (limited, of) = (result.generator_limited_trials(), result.trials().count());
     if (1..of).contains(&limited) {
         parts.push(format!("the generator was the limit of the flood in {limited} of {of} trials"));
+    }
+    let void: Vec<String> = result.void().map(VoidReason::to_string).collect();
+    if !void.is_empty() {
+        let (void_rounds, rounds) = (result.void_rounds(), result.rounds.len());
+        parts.push(match void_rounds {
+            0 => format!("{} void trials repeated ({})", void.len(), void.join("; ")),
+            _ => format!("VOID in {void_rounds} of {rounds} rounds ({})", void.join("; ")),
+        });
+    }
+    let apart = result.of(LoadKind::Scale).filter(|found| found.value(Metric::Rate).is_none());
+    let apart = apart.count();
+    if apart > 0 {
+        parts.push(format!(
+            "the two workers did not drain at the same time in {apart} of {of} trials"
+        ));
     }
     for load in [LoadKind::Ping, LoadKind::Window, LoadKind::Light, LoadKind::Half] {
         let lost = sum(load, |found| found.lost);

@@ -70,6 +70,8 @@ fn contestant(comparison: &Comparison, result: &ContestantResult) -> Value {
             "drops": engine.kernel.drops,
             "freezes": engine.kernel.freezes,
         },
+        "void_rounds": result.void_rounds(),
+        "void": result.void().map(ToString::to_string).collect::<Vec<_>>(),
         "verified": result.verified(),
         "wrong": result.wrong(),
     })

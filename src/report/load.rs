@@ -194,6 +194,9 @@ impl LoadVoice {
             ));
         }
         self.say_waterfall(&finding.waterfall);
+        for disturbance in &finding.disturbances {
+            self.text.say(format!("DISTURBED: {disturbance}"));
+        }
         if outcome.stopped && outcome.offered > 0 {
             self.text.say("interrupted: this is what was measured until then");
         }

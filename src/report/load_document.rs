@@ -29,7 +29,7 @@ fn interruption(outcome: &LoadOutcome) -> Option<&str> {
 
 /// The whole document.
 pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) -> Value {
-    let Finding { outcome, waterfall, counters, engine } = finding;
+    let Finding { outcome, waterfall, counters, engine, .. } = finding;
     let mut document = json!({
         "schema": "linerate.load/1",
         "version": env!("CARGO_PKG_VERSION"),
@@ -72,6 +72,8 @@ pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) ->
         "driver_counters": driver(&counters.near),
         "device_driver_counters": counters.far.as_ref().map(driver),
         "engine": engine,
+        "engine_failure": finding.engine_failure.as_ref().map(ToString::to_string),
+        "disturbances": finding.disturbances,
     });
     for part in [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around] {
         if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {

@@ -18,6 +18,7 @@ use crate::bench::stressing::{
     PhaseFinding, PhaseResult, PhaseState, StressAudience, StressRequest, StressRun,
 };
 use crate::bench::testbed::End;
+use crate::bench::watch::Disturbance;
 use crate::error::Result;
 use crate::load::run::Progress;
 use crate::sys::host::Host;
@@ -69,6 +70,7 @@ impl StressVoice {
             (run.count(Conclusion::Pass), "passed"),
             (run.count(Conclusion::Fail), "FAILED"),
             (run.count(Conclusion::GeneratorLimited), "limited by the generator"),
+            (run.count(Conclusion::Void), "VOID"),
             (run.results.iter().filter(skipped).count(), "skipped"),
             (run.results.iter().filter(not_reached).count(), "not reached"),
         ];
@@ -175,6 +177,7 @@ fn word(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Pass => "PASS",
         Conclusion::GeneratorLimited => "limited",
+        Conclusion::Void => "VOID",
         Conclusion::Fail => "FAIL",
     }
 }
@@ -183,7 +186,9 @@ fn word(conclusion: Conclusion) -> &'static str {
 fn sentence(found: &PhaseFinding) -> String {
     let verdict = &found.verdict;
     let outcome = &found.finding.outcome;
-    let mut parts: Vec<String> = verdict.faults.iter().map(Fault::to_string).collect();
+    let disturbances = found.finding.disturbances.iter().map(Disturbance::to_string);
+    let mut parts: Vec<String> =
+        disturbances.chain(verdict.faults.iter().map(Fault::to_string)).collect();
     if parts.is_empty() && outcome.is_clean() {
         parts.push("all intact".into());
     }
@@ -265,6 +270,7 @@ fn found_json(found: &PhaseFinding) -> Value {
     let ends = std::iter::once(&finding.counters.near).chain(&finding.counters.far);
     json!({
         "verdict": verdict.conclusion,
+        "disturbances": finding.disturbances,
         "faults": verdict.faults,
         "notes": verdict.notes,
         "generator_limited": verdict.limit.map(|limit| limit.to_string()),

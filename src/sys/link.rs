@@ -37,7 +37,7 @@ pub const NAME_BYTES_MAX: usize = 15;
 const FLAGS: usize = offset_of!(libc::ifinfomsg, ifi_flags);
 
 /// A network interface at the moment when it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// The number of the interface in its namespace, from 1.
     pub index: u32,

@@ -59,6 +59,8 @@ const FIELDS: &[&str] = &[
     "clock_steps",
     "waterfall",
     "driver_counters",
+    "engine_failure",
+    "disturbances",
 ];
 
 /// What a whole document of a load in the lab must be.
@@ -100,6 +102,10 @@ pub fn load(document: &Value) {
     times(document);
     waterfall(document);
     engine(field(document, "engine"));
+    assert!(field(document, "engine_failure").is_null(), "{document:#}");
+    for disturbance in list(document, "disturbances") {
+        text(disturbance, "what");
+    }
 }
 
 #[track_caller]

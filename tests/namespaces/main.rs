@@ -13,6 +13,7 @@ mod accounting;
 mod chargen;
 mod check;
 mod client;
+mod disturbed;
 mod drain;
 mod echo;
 mod fanout;
@@ -79,6 +80,7 @@ fn all() -> Vec<Test> {
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
+        disturbed::tests(),
         load::tests(),
         load_program::tests(),
         open_loop::tests(),

@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::Failed;
 
-use crate::{namespace, vanish, xsk};
+use crate::{disturbed, namespace, vanish, xsk};
 
 const PART: &str = "LINERATE_TEST_PART";
 
@@ -19,10 +19,17 @@ pub enum Part {
     ForbiddenUserNamespace,
     /// Enter a user namespace and use AF_XDP there.
     OrdinaryXsk,
+    /// Search over a path whose worker dies.
+    DyingWorker,
 }
 
-const ALL: [Part; 4] =
-    [Part::HoldALab, Part::UserNamespace, Part::ForbiddenUserNamespace, Part::OrdinaryXsk];
+const ALL: [Part; 5] = [
+    Part::HoldALab,
+    Part::UserNamespace,
+    Part::ForbiddenUserNamespace,
+    Part::OrdinaryXsk,
+    Part::DyingWorker,
+];
 
 impl Part {
     fn name(self) -> &'static str {
@@ -31,6 +38,7 @@ impl Part {
             Part::UserNamespace => "user-namespace",
             Part::ForbiddenUserNamespace => "forbidden-user-namespace",
             Part::OrdinaryXsk => "ordinary-xsk",
+            Part::DyingWorker => "dying-worker",
         }
     }
 
@@ -40,6 +48,7 @@ impl Part {
             Part::UserNamespace => namespace::in_a_user_namespace(),
             Part::ForbiddenUserNamespace => namespace::in_a_forbidden_user_namespace(),
             Part::OrdinaryXsk => xsk::as_an_ordinary_user(),
+            Part::DyingWorker => disturbed::search_with_a_dying_worker(),
         }
     }
 

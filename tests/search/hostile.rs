@@ -134,13 +134,14 @@ fn trials_that_stay_spoiled_end_the_search() {
             duration: Duration,
         ) -> linerate::error::Result<linerate::bench::search::trial::TrialOutcome> {
             use linerate::bench::search::trial::VoidReason;
+            use linerate::bench::watch::Disturbance;
             Ok(linerate::bench::search::trial::TrialOutcome {
                 intended_pps: load_pps,
                 achieved_pps: load_pps,
                 sent: 1,
                 lost: 0,
                 duration,
-                void: Some(VoidReason::Disturbed("the link went down".into())),
+                void: Some(VoidReason::Disturbed(Disturbance::LinkDown { interface: "x".into() })),
                 latency: None,
             })
         }
@@ -148,7 +149,7 @@ fn trials_that_stay_spoiled_end_the_search() {
     let result = linerate::bench::search::search(&mut Spoiled, &config(), &mut |_| {}).unwrap();
     assert_eq!(result.trials.len(), 3);
     let Some(Halt::Spoiled { load_pps, why }) = result.halted else { panic!("not spoiled") };
-    assert_eq!((load_pps, why.as_str()), (5e6, "the link went down"));
+    assert_eq!((load_pps, why.as_str()), (5e6, "x: the link was down"));
 }
 
 /// A machine whose capacity is another one in each trial, with a cost to match the defaults.

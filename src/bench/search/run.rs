@@ -430,7 +430,7 @@ impl Run<'_> {
         };
         self.disturbed += 1;
         if self.disturbed > self.config.void_repeats {
-            return Err(End::Halt(Halt::Spoiled { load_pps, why }));
+            return Err(End::Halt(Halt::Spoiled { load_pps, why: why.to_string() }));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::bench::watch::Disturbance;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
 
@@ -52,8 +53,10 @@ pub enum VoidReason {
         /// Frames of it.
         frames: u64,
     },
-    /// Something else: a link that went down, a clock that was set.
-    Disturbed(String),
+    /// The kernel's stamps on the echoes give no rate.
+    NoRate,
+    /// Something outside disturbed it.
+    Disturbed(Disturbance),
 }
 
 impl TrialOutcome {
@@ -86,7 +89,8 @@ impl fmt::Display for VoidReason {
             VoidReason::OtherLoad { frames } => {
                 write!(f, "{frames} frames of another linerate load arrived")
             }
-            VoidReason::Disturbed(what) => f.write_str(what),
+            VoidReason::NoRate => f.write_str("the kernel's stamps on the echoes give no rate"),
+            VoidReason::Disturbed(what) => what.fmt(f),
         }
     }
 }

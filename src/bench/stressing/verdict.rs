@@ -113,6 +113,8 @@ pub enum Conclusion {
     Pass,
     /// The generator did not keep its rate, so losses say nothing of the device; it did no wrong.
     GeneratorLimited,
+    /// It was disturbed, also when it was repeated: it says nothing of the device.
+    Void,
     /// The device did wrong.
     Fail,
 }

@@ -1,0 +1,215 @@
+//! What disturbs a trial makes it void, and what ends an engine ends the experiment: neither is taken
+//! for a loss of the device.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use linerate::bench::compare::{self, CompareConfig};
+use linerate::bench::contestant::Contestant;
+use linerate::bench::observation::LoadKind;
+use linerate::bench::search::goal::{SearchConfig, SearchGoal};
+use linerate::bench::search::trial::{TrialRecord, VoidReason};
+use linerate::bench::searching::{SearchRun, Subject, run_search};
+use linerate::bench::testbed::{End, Testbed};
+use linerate::bench::watch::{Disturbance, OwnTraffic, Watch};
+use linerate::engine::placement::choose_cpus;
+use linerate::engine::turn::LatencyMode;
+use linerate::load::sizes::Sizes;
+use linerate::ring::budget::MemoryBudget;
+use linerate::sys::link::Links;
+use linerate::sys::packet::{PacketSocket, SocketType};
+use linerate::units::FrameSize;
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+
+use crate::check::{Test, test};
+use crate::parts::Part;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test("disturbed: a search repeats trials in which the link changed", search_repeats),
+        test("disturbed: rounds of a comparison that stay disturbed are void", compare_is_void),
+        test("disturbed: other traffic is noticed, and our own is not", other_traffic),
+        test("disturbed: a worker that dies ends a search with its error", || {
+            Part::DyingWorker.run()
+        }),
+    ]
+}
+
+const TRIAL: Duration = Duration::from_millis(100);
+
+fn cpus() -> Result<(usize, usize), Failed> {
+    let cpus = choose_cpus(&[])?;
+    Ok((cpus[0], cpus[1 % cpus.len()]))
+}
+
+/// Changes the engine's MTU to and fro, as long as `work` has not ended and `goes_on` is set.
+fn with_changes<T: Send>(
+    testbed: &Testbed,
+    goes_on: &AtomicBool,
+    work: impl FnOnce() -> T,
+) -> Result<T, Failed> {
+    let links = Links::open_in(&testbed.engine.namespace)?;
+    let index = testbed.engine.link.index;
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(move || {
+            while goes_on.load(Ordering::Relaxed) {
+                for mtu in [1600, 1500] {
+                    links.set_mtu(index, mtu)?;
+                    std::thread::sleep(TRIAL / 10);
+                }
+            }
+            Ok::<_, Failed>(())
+        });
+        let done = work();
+        goes_on.store(false, Ordering::Relaxed);
+        changes.join().map_err(|_| "the thread that changes the MTU panicked")??;
+        Ok(done)
+    })
+}
+
+fn search(
+    testbed: &Testbed,
+    path: &str,
+    after_trial: &mut (dyn FnMut(&TrialRecord) + Send),
+) -> Result<linerate::error::Result<SearchRun>, Failed> {
+    let subject = Subject {
+        path: path.parse::<Contestant>()?,
+        sizes: Sizes::Fixed(FrameSize::smallest()),
+        cpus: cpus()?,
+        sink_pps: 20_000.0,
+        ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
+        stop: Arc::default(),
+    };
+    let goal = SearchGoal {
+        loss_ratio: 0.5,
+        initial_trial_duration: TRIAL,
+        final_trial_duration: TRIAL,
+        duration_sum: TRIAL,
+        width: 0.5,
+        ..SearchGoal::default()
+    };
+    let config = SearchConfig {
+        goals: vec![goal],
+        confirmation: None,
+        max_duration: Duration::from_secs(60),
+        // As many as it takes until the changes end.
+        void_repeats: 1000,
+        ..SearchConfig::between(1000.0, 20_000.0)
+    };
+    let namespace = &testbed.generator.namespace;
+    Ok(namespace.run(|| run_search(testbed, &subject, config, after_trial))?)
+}
+
+fn search_repeats() -> Result<(), Failed> {
+    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let goes_on = AtomicBool::new(true);
+    let is_changed = |record: &TrialRecord| {
+        let reason = record.outcome.spoiled();
+        matches!(reason, Some(VoidReason::Disturbed(Disturbance::MtuChanged { .. })))
+    };
+    let mut until_seen = |record: &TrialRecord| {
+        if is_changed(record) {
+            goes_on.store(false, Ordering::Relaxed);
+        }
+    };
+    let run = with_changes(&testbed, &goes_on, || search(&testbed, "ring", &mut until_seen))???;
+    assert!(run.result.trials.iter().any(is_changed), "{:?}", run.result.trials);
+    assert_eq!(run.result.halted, None);
+    assert!(run.result.goals[0].lower_bound_pps.is_some(), "{:?}", run.result.goals);
+    Ok(())
+}
+
+fn compare_is_void() -> Result<(), Failed> {
+    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let config = CompareConfig {
+        contestants: vec!["ring".parse()?],
+        sizes: vec![FrameSize::smallest()],
+        loads: vec![LoadKind::Flood, LoadKind::Drain],
+        trials: 1,
+        duration: TRIAL,
+        transmit: None,
+        cpus: cpus()?,
+        latency: LatencyMode::On,
+        ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
+        stop: Arc::default(),
+    };
+    let compare = || compare::run(&testbed, &config, &mut |_| {});
+    let goes_on = AtomicBool::new(true);
+    let found = with_changes(&testbed, &goes_on, compare)??;
+    let rounds = &found.results[0].rounds;
+    assert!(rounds.len() == 1 && rounds[0].trial.is_none(), "{rounds:?}");
+    assert_eq!(rounds[0].void.len(), 3, "repeated twice: {:?}", rounds[0].void);
+    let changed = |reason: &VoidReason| {
+        matches!(reason, VoidReason::Disturbed(Disturbance::MtuChanged { .. }))
+    };
+    assert!(rounds[0].void.iter().all(changed), "{:?}", rounds[0].void);
+    // And without changes it counts.
+    let found = compare()?;
+    let rounds = &found.results[0].rounds;
+    assert!(rounds[0].trial.is_some(), "{rounds:?}");
+    Ok(())
+}
+
+fn other_traffic() -> Result<(), Failed> {
+    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let End { link, namespace } = &testbed.generator;
+    let mut watch = Watch::open([&testbed.generator, &testbed.engine])?;
+    let send = |frames: usize| -> Result<(), Failed> {
+        namespace.run(|| -> linerate::error::Result<()> {
+            let socket = PacketSocket::open(SocketType::Raw)?;
+            socket.bind(link.index, 0).expect("bind");
+            for _ in 0..frames {
+                while socket.send(&[0xff; 60]).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+            Ok(())
+        })??;
+        Ok(())
+    };
+    let own = |transmitted| OwnTraffic { transmitted, ..OwnTraffic::default() };
+    watch.begin()?;
+    send(1000)?;
+    assert_eq!(watch.verdict(own(1000))?, []);
+    watch.begin()?;
+    send(1500)?;
+    let found = watch.verdict(own(1000))?;
+    assert!(matches!(found[..], [Disturbance::ForeignTraffic { frames: 500, .. }]), "{found:?}");
+    Ok(())
+}
+
+/// Part of a child, since it takes away every packet socket that its process has.
+pub fn search_with_a_dying_worker() -> Result<(), Failed> {
+    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let mut trials = 0;
+    // Between two trials only the engine has packet sockets. It spins, so that it looks again.
+    let mut kill = |_: &TrialRecord| {
+        trials += 1;
+        take_packet_sockets().expect("take the sockets away");
+    };
+    let error = search(&testbed, "syscall@spin", &mut kill)?.expect_err("no worker is left");
+    let text = error.to_string();
+    assert!(text.contains("syscall@spin") && text.contains("ENOTSOCK"), "{text}");
+    assert_eq!(trials, 1, "the trial without a worker is none");
+    Ok(())
+}
+
+/// Puts /dev/null in the place of every packet socket of this process.
+fn take_packet_sockets() -> Result<(), Failed> {
+    let null = std::fs::File::open("/dev/null")?;
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let descriptor: i32 = entry?.file_name().to_string_lossy().parse()?;
+        let name = getsockname::<SockaddrStorage>(descriptor);
+        let is_packet = |name: SockaddrStorage| name.family() == Some(AddressFamily::Packet);
+        if name.is_ok_and(is_packet) {
+            // SAFETY: the number is that of an open descriptor, and what is made of it is forgotten.
+            let mut socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            nix::unistd::dup2(&null, &mut socket)?;
+            std::mem::forget(socket);
+        }
+    }
+    Ok(())
+}
