@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::error::{Error, Result};
 use crate::units::memory;
 
-/// A cap on the ring memory of the process, which nobody else charges: neither the memory
-/// controller nor RLIMIT_MEMLOCK sees it (kernel-contract MEM-1).
+/// A cap on the ring memory of the process. Neither the memory controller nor RLIMIT_MEMLOCK counts it
+/// (kernel-contract MEM-1).
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,

@@ -5,7 +5,7 @@ use super::layout::{read_u16, read_u32};
 use super::view::umem::{Frame, LentFrame};
 use crate::wire::ethernet::VlanTag;
 
-/// To whom a frame was addressed, as the kernel sees it (`sll_pkttype`).
+/// The addressee of a frame, as the kernel sees it (`sll_pkttype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketType {
     /// To this interface.
@@ -14,7 +14,7 @@ pub enum PacketType {
     Broadcast,
     /// To a group address.
     Multicast,
-    /// To somebody else.
+    /// To another host.
     OtherHost,
     /// Sent by this machine and looped back.
     Outgoing,
@@ -40,9 +40,9 @@ impl PacketType {
 /// What is known of a frame's transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChecksumState {
-    /// The receive path has no way to tell: the field may be half done.
+    /// The receive path cannot tell: the field may be half done.
     Unseen,
-    /// The field is as it came from the wire and nobody checked it.
+    /// The field is as it came from the wire, unchecked.
     Unchecked,
     /// The sender's stack left only the pseudo-header sum in the field.
     Partial,
@@ -70,9 +70,9 @@ pub struct FrameMeta {
     /// Bytes on the wire, without FCS and without a stripped tag.
     pub wire_bytes: u32,
     /// Kernel stamp in nanoseconds on `CLOCK_REALTIME`; where the receive path has none, the time
-    /// at which the receive call returned; 0 where nobody asked for one.
+    /// at which the receive call returned; 0 if stamps are off.
     pub stamp_ns: u64,
-    /// To whom the frame was addressed.
+    /// The addressee.
     pub packet_type: PacketType,
     /// The outer VLAN tag, which the kernel takes off received frames.
     pub tag: Option<VlanTag>,

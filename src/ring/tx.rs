@@ -34,10 +34,10 @@ pub struct Settled {
     pub frames: u64,
     /// Their bytes, without FCS.
     pub bytes: u64,
-    /// Frames that it refused and always would, so that nobody tries them again; a TX ring knows of
-    /// none (kernel-contract TX-3).
+    /// Frames that it refused for good and that are not tried again; always 0 for a TX ring
+    /// (kernel-contract TX-3).
     pub refused: u64,
-    /// Frames that the driver dropped as they were handed to it, which AF_XDP alone tells.
+    /// Frames that the driver dropped at the hand-over; only AF_XDP reports them.
     pub dropped: u64,
     /// The kernel stands before a frame that it refused: [`TxRing::withdraw`] and fill again, which
     /// rewrites that very slot.

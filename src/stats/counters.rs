@@ -21,7 +21,7 @@ pub struct KernelCounters {
 /// before the socket's filter (`PACKET_ROLLOVER_STATS`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RolloverCounters {
-    /// Frames for which a socket with room was looked for and found.
+    /// Frames that another socket with room got.
     pub all: u64,
     /// Those that left a socket that was filling up because of one large flow.
     pub huge: u64,

@@ -1,4 +1,4 @@
-//! Every reason for which a frame that was received is not answered, by name.
+//! The reasons for not answering a received frame.
 
 use std::ops::{AddAssign, Index, Sub};
 
@@ -12,7 +12,7 @@ macro_rules! drop_reasons {
         }
 
         impl DropReason {
-            /// All reasons, in the order in which reports list them.
+            /// All reasons, in report order.
             pub const ALL: &[DropReason] = &[$(DropReason::$variant),*];
 
             /// The name in reports and JSON.
@@ -36,17 +36,17 @@ drop_reasons! {
     Outgoing => "outgoing",
     /// Its source is our own address: a frame of ours that came back.
     OwnSource => "own_source",
-    /// Its source is a group address or zero, to which nobody can answer.
+    /// Its source is a group address or zero, which cannot be answered.
     GroupSource => "group_source",
-    /// For another host, and foreign unicast was not asked for.
+    /// To another host, without `--promisc`.
     OtherHost => "other_host",
-    /// To the broadcast address, and group echo was not asked for.
+    /// To the broadcast address, without `--echo-broadcast`.
     Broadcast => "broadcast",
-    /// To a multicast address, and group echo was not asked for.
+    /// To a multicast address, without `--echo-broadcast`.
     Multicast => "multicast",
     /// Of an EtherType that is not answered.
     EtherType => "ether_type",
-    /// An IP header that is cut short, lies about its lengths or fails its checksum.
+    /// An IP header that is cut short, has wrong lengths or a wrong checksum.
     BadIpHeader => "bad_ip_header",
     /// A fragment, whose UDP checksum covers bytes that are not here.
     Fragment => "fragment",
@@ -58,10 +58,10 @@ drop_reasons! {
     ReflectedPort => "reflected_port",
     /// From the port of a service that may answer anything, so that the two would not stop.
     ServicePort => "service_port",
-    /// From an address to which nobody answers (multicast, broadcast, unspecified, the target's), or
-    /// to one from which nobody may answer: a packet with a group as its source is dropped by all.
+    /// From an address that cannot be answered (multicast, broadcast, unspecified, the target's), or to
+    /// a group address, which cannot be the source of an answer.
     BadIpSource => "bad_ip_source",
-    /// A UDP length that lies.
+    /// A wrong UDP length.
     BadUdpLength => "bad_udp_length",
     /// A UDP checksum that was wrong on arrival.
     BadChecksum => "bad_checksum",

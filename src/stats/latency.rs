@@ -68,8 +68,8 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Records the time from `start_ns` to `end_ns`. One that runs backwards, because somebody set
-    /// the clock, counts as 1 ns and is counted as such.
+    /// Records the time from `start_ns` to `end_ns`. If the clock was set back in between, the value
+    /// counts as 1 ns, and is counted in `backwards`.
     #[inline]
     pub fn record_between(&mut self, start_ns: u64, end_ns: u64) {
         match end_ns.checked_sub(start_ns) {

@@ -3,9 +3,9 @@
 //! The frames of a run pass counts that are exactly theirs: offered, sent, seen by the engine's
 //! socket, taken by the engine, handed on, seen by the generator's socket, come back, intact. The
 //! way from one of these to the next is a *hop*, and what a hop lost is a difference of two exact
-//! numbers. Interfaces, queues and CPUs count everybody's frames, and some count one frame twice or
-//! count frames that arrived all the same; so their counters never make a loss, they only explain
-//! one: a stage takes from its hop at most what the hop lost and at most what was counted. Both
+//! numbers. Interfaces, queues and CPUs count everybody's frames, some frames twice, and some frames
+//! that arrived. So their counters never make a loss, they only explain one: a stage takes from its
+//! hop at most what the hop lost and at most what was counted. Both
 //! numbers are kept ([`Stage::frames`], [`Stage::counted`]). What no counter explains is a stage of
 //! its own at the end of its hop, positive for frames lost without a name, negative for frames that
 //! joined. Hence offered - the sum of all stages = returned intact, always and exactly.
@@ -69,7 +69,7 @@ pub struct GeneratorCounts {
     pub refused: u64,
     /// Frames that the kernel took for sending.
     pub sent: u64,
-    /// What the kernel counted for the receiving socket; `None` where nobody knows.
+    /// The kernel's counters of the receiving socket; `None` if unknown.
     pub kernel: Option<KernelCounters>,
     /// Frames received that the ring's own headers made unreadable.
     pub malformed: u64,
@@ -149,8 +149,8 @@ pub struct Stage {
     pub name: &'static str,
     /// Frames of the run that this stage took; only unexplained ones may be negative.
     pub frames: i128,
-    /// What the counter behind it says, which may count frames of others, or frames that arrived
-    /// all the same; `None` for stages that are what remains.
+    /// What its counter says, which may include foreign frames or frames that arrived; `None` for
+    /// stages without a counter.
     pub counted: Option<u64>,
     /// Frames of the run that are left after it.
     pub left: i128,

@@ -33,7 +33,7 @@ const WAKER: u64 = 1;
 #[derive(Debug)]
 pub struct Epoll {
     set: NixEpoll,
-    /// A descriptor of our own of the socket, so that it can leave and join whoever holds it.
+    /// Our own descriptor of the socket, for leaving and joining the set.
     socket: OwnedFd,
     waker: Waker,
 }
@@ -49,14 +49,14 @@ impl Epoll {
         Ok(epoll)
     }
 
-    /// Takes the socket out of the set (`EPOLL_CTL_DEL`): what happens to it wakes nobody, nor does
-    /// whoever makes it happen pay for it.
+    /// Takes the socket out of the set (`EPOLL_CTL_DEL`): its events then wake no one and cost the
+    /// sender nothing.
     pub fn leave(&self) -> io::Result<()> {
         Ok(self.set.delete(&self.socket)?)
     }
 
-    /// Puts the socket back into the set (`EPOLL_CTL_ADD`). Whoever sleeps then must look at it once
-    /// more first: what happened before woke nobody.
+    /// Puts the socket back into the set (`EPOLL_CTL_ADD`). Poll it once more before sleeping: earlier
+    /// events woke no one.
     pub fn join(&self) -> io::Result<()> {
         Ok(self.set.add(&self.socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?)
     }

@@ -26,7 +26,7 @@ const GET_CHANNELS: u32 = 0x3c;
 /// 32-bit words of `struct ethtool_channels`: command, four maxima, four counts.
 const CHANNELS_WORDS: usize = 9;
 
-/// The speed that means that nobody knows (`SPEED_UNKNOWN`).
+/// Unknown speed (`SPEED_UNKNOWN`).
 const SPEED_UNKNOWN: u32 = u32::MAX;
 
 const GET_DRIVER_INFO: u32 = 0x03;
@@ -47,7 +47,7 @@ const MASK_WORDS_MAX: usize = 127;
 /// Which offloads an interface has switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offloads {
-    /// The interface fills in checksums on transmission. On veth this means that nobody does.
+    /// The interface fills in checksums on transmission. On veth nothing fills them in then.
     pub transmit_checksum: bool,
     /// The interface cuts TCP super-frames (TSO). Needs `transmit_checksum`.
     pub tcp_segmentation: bool,

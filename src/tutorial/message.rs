@@ -27,7 +27,7 @@ pub enum Silence {
     OtherProtocol(u16),
     /// It is addressed to another host.
     OtherHost,
-    /// Its sender's address is a group address, which nobody can have.
+    /// Its sender's address is a group address, which no station has.
     GroupSender,
     /// It was longer than the buffer.
     Truncated,

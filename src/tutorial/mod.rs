@@ -26,7 +26,7 @@ pub const BROADCAST: [u8; 6] = [0xff; 6];
 /// What the client says unless told otherwise.
 pub const MESSAGE: &str = "hello server!";
 
-/// IEEE 802 local experimental EtherType 1: nobody else's protocol.
+/// IEEE 802 local experimental EtherType 1, assigned to no protocol.
 const LOCAL_EXPERIMENTAL: u16 = 0x88b5;
 
 /// EtherType of port authentication, IEEE 802.1X (`ETH_P_PAE`).

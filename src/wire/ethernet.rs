@@ -41,7 +41,7 @@ impl MacAddress {
         self.is_group() && !self.is_broadcast()
     }
 
-    /// Whether it is all zero, which names nobody.
+    /// Whether it is all zero, which is no station's address.
     pub fn is_zero(self) -> bool {
         self.0 == [0; 6]
     }
@@ -91,7 +91,7 @@ impl EtherType {
     pub const PAE: EtherType = EtherType(0x888e);
     /// A service VLAN tag (IEEE 802.1ad).
     pub const QINQ: EtherType = EtherType(0x88a8);
-    /// Local experimental EtherType 1 (IEEE 802): belongs to nobody.
+    /// Local experimental EtherType 1 (IEEE 802), assigned to no protocol.
     pub const LOCAL_EXPERIMENTAL: EtherType = EtherType(0x88b5);
 
     /// Whether it announces a VLAN tag rather than a payload.

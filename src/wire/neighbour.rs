@@ -16,7 +16,7 @@ const ARP_REPLY: u16 = 2;
 /// Bytes of an IPv6 header (RFC 8200, section 3).
 const IPV6_BYTES: usize = 40;
 const ICMPV6: u8 = 58;
-/// Neighbour messages cross no router: whoever receives one with less did not get it from the link
+/// Neighbour messages cross no router; a lower value means that the message is not from this link
 /// (RFC 4861, section 7.1).
 const HOP_LIMIT: u8 = 255;
 const SOLICITATION: u8 = 135;
@@ -31,9 +31,9 @@ const OPTION_BYTES: usize = 8;
 /// The shortest frame, without FCS.
 const FRAME_BYTES_MIN: usize = 60;
 
-/// The frame by which the station `asker` asks the link who has `wanted`, on behalf of the address
-/// `from`. Without one of the same IP version it asks as somebody who has none yet: answers are then
-/// to all (ARP probe, RFC 5227; duplicate address detection, RFC 4862).
+/// The frame with which the station `asker` asks the link for `wanted`, from the address `from`.
+/// Without an address of that IP version it asks without a source: answers then go to all (ARP probe,
+/// RFC 5227; duplicate address detection, RFC 4862).
 pub fn question(asker: MacAddress, from: Option<IpAddr>, wanted: IpAddr) -> Vec<u8> {
     match (wanted, from) {
         (IpAddr::V4(wanted), Some(IpAddr::V4(from))) => arp_request(asker, from, wanted),

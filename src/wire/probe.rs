@@ -1,4 +1,4 @@
-//! The probe: what the generator writes into each frame, and how it knows each byte that returns.
+//! The probe: the payload of each frame, by which every returned byte is verified.
 //!
 //! # Layout
 //!
@@ -150,9 +150,9 @@ impl Probe {
         Ok(())
     }
 
-    /// Reads the number at the front of a payload, whatever its case; the filler is not looked at.
+    /// Reads the number at the front of a payload in either case; it does not read the filler.
     ///
-    /// `None` when it is no probe's number, or a damaged one.
+    /// `None` if it is no valid probe number.
     pub fn read(payload: &[u8]) -> Option<Probe> {
         let (fields, check) = digits::decode(payload.first_chunk()?)?;
         (check == digits::check(fields)).then_some(Probe {

@@ -186,7 +186,7 @@ impl XskReceive {
     }
 }
 
-/// Received frames on loan; dropping it gives those back to the kernel that nobody took.
+/// Received frames on loan; dropping it returns the untaken ones to the kernel.
 #[derive(Debug)]
 pub struct XskBatch<'ring> {
     ring: &'ring mut XskReceive,
@@ -203,7 +203,7 @@ impl XskBatch<'_> {
         self.ring.lent.is_empty()
     }
 
-    /// The frames that nobody took yet, in the order of their arrival.
+    /// The untaken frames, in the order of their arrival.
     #[inline]
     pub fn frames(&mut self) -> XskWalk<'_> {
         let XskReceive { umem, lent, .. } = &mut *self.ring;
@@ -221,7 +221,7 @@ impl Drop for XskBatch<'_> {
     }
 }
 
-/// The frames of a batch that nobody took yet.
+/// The untaken frames of a batch.
 #[derive(Debug)]
 pub struct XskWalk<'a> {
     umem: &'a Umem,

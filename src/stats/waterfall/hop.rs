@@ -1,4 +1,4 @@
-//! The arithmetic of hops: what a hop lost, shared out among what may explain it.
+//! The arithmetic of hops: distributes a hop's loss over the counters that may explain it.
 
 use super::{Layer, Stage};
 
@@ -7,9 +7,9 @@ use super::{Layer, Stage};
 pub(super) enum Evidence {
     /// What it counts is lost.
     Sure,
-    /// It may count others' frames, or frames that arrived all the same.
+    /// It may also count foreign frames, or frames that arrived.
     Weak,
-    /// No counter at all: whatever the hop lost beyond the counters was lost there.
+    /// No counter: takes what the counters leave of the hop's loss.
     Rest,
 }
 

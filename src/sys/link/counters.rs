@@ -69,7 +69,7 @@ counters! {
     transmit_heartbeat_errors = 19;
     /// Late collisions.
     transmit_window_errors = 20;
-    /// Received frames that nobody in the kernel wanted: no protocol, no socket (since 4.6).
+    /// Received frames without a protocol or socket to take them (since 4.6).
     receive_no_handler = 23;
     /// Received frames for another MAC address that were dropped for it (since 5.19).
     receive_other_host = 24;

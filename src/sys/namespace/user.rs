@@ -1,4 +1,4 @@
-//! User namespaces: how somebody without privilege gets network namespaces of their own.
+//! User namespaces, in which an unprivileged user gets network namespaces.
 
 use std::fs;
 

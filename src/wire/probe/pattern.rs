@@ -40,7 +40,7 @@ impl PayloadPattern {
         PayloadPattern::Random,
     ];
 
-    /// Whether upper-casing changes it, so that frames that were not transformed are told apart.
+    /// Whether upper-casing changes it, so that untransformed frames can be recognised.
     pub const fn shows_transform(self) -> bool {
         matches!(self, PayloadPattern::Filler | PayloadPattern::Random)
     }
