@@ -136,9 +136,9 @@ pub struct EchoArgs {
     #[arg(long, value_name = "N|unlimited", default_value = "10", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_unchanged: Allowance,
 
-    /// Rate limit per peer and worker, in answers a second, for frames that are no linerate probes
-    /// (ends loops with services that answer anything). A peer is a source MAC address, or an IP
-    /// address and port. `unlimited` for other load generators
+    /// Rate limit per UDP peer (IP address and port) and worker, in answers/s, for source ports below
+    /// 32768 (ends loops with services that answer anything). A peer that sends linerate's probes, or
+    /// 16 datagrams in one batch, is a load and has no limit
     #[arg(long, value_name = "N|unlimited", default_value = "1000", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_peer: Allowance,
 

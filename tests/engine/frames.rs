@@ -152,6 +152,12 @@ impl Known {
         known
     }
 
+    /// The same datagram from this source port.
+    pub fn sent_from_port(self, port: u16) -> Known {
+        let ip = self.ip.unwrap();
+        self.with_ip(ip.udp - ip.packet, &port.to_be_bytes())
+    }
+
     /// The same with this UDP checksum field and this knowledge of it.
     pub fn with_checksum(mut self, field: u16, state: ChecksumState) -> Known {
         let udp = self.ip.unwrap().udp;

@@ -2,7 +2,7 @@
 
 use linerate::engine::edit::Transform;
 use linerate::engine::reply::{Reply, ReplyRules};
-use linerate::engine::storm::{Allowance, PER_PEER, StormGuard};
+use linerate::engine::storm::{Allowance, CLIENT_PORT_MIN, PER_PEER, StormGuard};
 use linerate::stats::drops::DropReason;
 use linerate::wire::probe::Probe;
 
@@ -96,16 +96,18 @@ fn guard() -> StormGuard {
     StormGuard::new(Allowance::PerSecond(10), Allowance::PerSecond(100), NOW_NS)
 }
 
-/// Three kinds of frames of one peer each.
-fn fresh_text(number: usize) -> [Known; 3] {
+/// Datagrams of a service, over IPv4 and IPv6.
+fn fresh_text(number: usize) -> [Known; 2] {
     let text = format!("fresh text {number}");
     let text = text.as_bytes();
-    [Known::raw(&[], text), Known::udp_v4(&[], 0, text), Known::udp_v6(&[], 1, text)]
+    [Known::udp_v4(&[], 0, text), Known::udp_v6(&[], 0, text)]
+        .map(|known| known.sent_from_port(2049))
 }
 
 #[test]
-fn a_peer_that_always_sends_something_new_is_answered_as_often_as_allowed_and_others_beside_it() {
-    for kind in 0..3 {
+fn a_service_that_always_sends_something_new_is_answered_as_often_as_allowed_and_others_beside_it()
+{
+    for kind in 0..2 {
         let mut storm = guard();
         let frames = |count| (0..count).map(|number| fresh_text(number)[kind].clone());
         assert_eq!(answered(&mut storm, frames(5000), || NOW_NS), 100);
@@ -113,11 +115,35 @@ fn a_peer_that_always_sends_something_new_is_answered_as_often_as_allowed_and_ot
         assert_eq!(answered(&mut storm, frames(5000), || NOW_NS + SECOND_NS), 100);
         // Other peers are not held up, except the few that share an allowance.
         let others = (0..100u8).map(|host| match kind {
-            0 => Known::raw(&[], b"other").with(6, &[2, 9, 9, 9, 9, host]),
-            1 => Known::udp_v4(&[], 0, b"other").with_ip(15, &[100 + host]),
-            _ => Known::udp_v6(&[], 0, b"other").with_ip(40, &[0x70, host]),
+            0 => fresh_text(0)[0].clone().with_ip(15, &[100 + host]),
+            _ => fresh_text(0)[1].clone().with_ip(40, &[0x70, host]),
         });
         assert!(answered(&mut storm, others, || NOW_NS + SECOND_NS) > 95);
+    }
+}
+
+#[test]
+fn clients_and_plain_ethernet_frames_are_answered_without_limit() {
+    let client = fresh_text(0)[0].clone().sent_from_port(CLIENT_PORT_MIN);
+    for known in [client, Known::raw(&[], b"fresh text")] {
+        let frames = std::iter::repeat_n(known, 5000);
+        assert_eq!(answered(&mut guard(), frames, || NOW_NS), 5000);
+    }
+}
+
+#[test]
+fn a_load_that_does_not_wait_for_answers_is_answered_without_limit() {
+    let mut storm = guard();
+    let known = &fresh_text(0)[0];
+    let Reply::Echo { edit, changed } = rules().decide(&known.meta, &known.bytes) else {
+        panic!("it is a question")
+    };
+    for batch in 0..100 {
+        storm.begin_batch();
+        for datagram in 0..50 {
+            let passes = storm.check(&known.bytes, &edit, changed, || NOW_NS);
+            assert!(passes.is_ok(), "datagram {datagram} of batch {batch}");
+        }
     }
 }
 
@@ -125,7 +151,7 @@ fn a_peer_that_always_sends_something_new_is_answered_as_often_as_allowed_and_ot
 fn a_slow_peer_is_always_answered() {
     let mut storm = guard();
     let mut now_ns = NOW_NS;
-    let frames = (0..1000).map(|number| fresh_text(number)[1].clone());
+    let frames = (0..1000).map(|number| fresh_text(number)[0].clone());
     let every_11_ms = || {
         now_ns += 11_000_000;
         now_ns
@@ -139,7 +165,7 @@ fn a_load_of_probes_is_answered_without_limit() {
     let probes = (0..5000u64).map(|number| {
         let mut payload = [0; 40];
         Probe::new(1, number).write(&mut payload).unwrap();
-        Known::udp_v4(&[], 0, &payload)
+        Known::udp_v4(&[], 0, &payload).sent_from_port(2049)
     });
     assert_eq!(answered(&mut storm, probes, || NOW_NS), 5000);
 }
@@ -150,8 +176,7 @@ fn two_engines_on_the_same_port_do_not_answer_each_other_at_all() {
     for known in [Known::udp_v4(&[], 0, b"text"), Known::udp_v6(&[], 0, b"text")] {
         // The answer goes to the port that the question came from, which the other does not serve.
         assert_eq!(bounce(&known, &mut sides, NOW_NS), (1, DropReason::OtherPort));
-        let ports_at = known.ip.unwrap().udp - known.ip.unwrap().packet;
-        let from_ours = known.with_ip(ports_at, &PORT.to_be_bytes());
+        let from_ours = known.sent_from_port(PORT);
         assert_eq!(bounce(&from_ours, &mut sides, NOW_NS), (0, DropReason::ReflectedPort));
     }
 }
