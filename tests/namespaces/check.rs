@@ -7,9 +7,14 @@ use linerate::engine::config::PathName;
 use linerate::engine::names::RxName;
 use linerate::sys::bpf::SocketMap;
 
+use crate::covering::chosen;
+
 /// A test by name: it fails by an error or by a panic, as of an assertion.
 pub struct Test {
     pub name: String,
+    /// No other trial runs at the same time: for those that measure time or flood the kernel's queues,
+    /// which all network namespaces share.
+    pub alone: bool,
     pub run: Box<dyn FnOnce() -> Result<Completion, Failed> + Send>,
 }
 
@@ -26,7 +31,13 @@ pub fn possible_test(
     name: impl Into<String>,
     run: impl FnOnce() -> Result<Completion, Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), run: Box::new(run) }
+    Test { name: name.into(), alone: false, run: Box::new(run) }
+}
+
+/// Keeps every other trial off while one of `tests` runs.
+pub fn alone(mut tests: Vec<Test>) -> Vec<Test> {
+    tests.iter_mut().for_each(|test| test.alone = true);
+    tests
 }
 
 /// The test is ignored and says why; with `CI=true` it fails, so that no pipeline passes by testing
@@ -75,10 +86,11 @@ pub fn pairs() -> Vec<PathName> {
     PathName::all().collect()
 }
 
-/// The tests for some paths.
+/// The tests for some paths, of which each test runs over a [covering set](crate::covering).
 pub fn over(topic: &str, paths: &[PathName], tests: &[PathTest]) -> Vec<Test> {
-    let pairs = paths.iter().flat_map(|&path| tests.iter().map(move |&one| (path, one)));
-    pairs
+    let turns = tests.iter().zip(topic.len()..);
+    turns
+        .flat_map(|(&one, turn)| chosen(paths, turn).into_iter().map(move |path| (path, one)))
         .map(|(path, (name, run))| {
             test_of(path, format!("{topic}, {path}: {name}"), move || {
                 run(path).map(|()| Completion::Completed)
@@ -106,15 +118,18 @@ pub fn obstacle(path: PathName) -> Option<String> {
     Some(error.to_string())
 }
 
-/// Asks again until `holds` says yes; fails with `what` when that takes longer than 10 s.
+/// How long a test waits for what must happen: the machine may be slow and may stand still for seconds.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again until `holds` says yes; fails with `what` when that takes longer than [`PATIENCE`].
 pub fn eventually(
     what: &str,
     mut holds: impl FnMut() -> Result<bool, Failed>,
 ) -> Result<(), Failed> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while !holds()? {
         if Instant::now() > deadline {
-            return Err(format!("after 10 s still not: {what}").into());
+            return Err(format!("after {PATIENCE:?} still not: {what}").into());
         }
         std::thread::sleep(Duration::from_millis(5));
     }

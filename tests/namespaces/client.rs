@@ -14,11 +14,10 @@ use linerate::sys::filter::Wanted;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 use linerate::wire::ethernet::VlanTag;
 
+use crate::check::PATIENCE;
+
 /// The EtherType that engines answer unless told otherwise.
 pub const EXPERIMENTAL: u16 = 0x88b5;
-
-/// How long a client waits for an answer that must come.
-pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long nothing must come for a client to believe that nothing will: many times the retire
 /// timeout of both rings on the way.
@@ -39,6 +38,8 @@ pub struct Client {
     sender: PacketSocket,
     receiver: Arc<PacketSocket>,
     ring: RxRingV3,
+    /// Frames that were collected since the client was opened.
+    pub collected: u64,
 }
 
 /// Room for some 100,000 short frames, so that no test can lose answers here.
@@ -66,7 +67,7 @@ impl Client {
         let rings = RingSocket::open(RingVersion::V3, &choice, &filter, &budget)?;
         rings.socket.bind(interface, ALL_PROTOCOLS)?;
         let RxRing::V3(ring) = rings.receive else { return Err("not a V3 ring".into()) };
-        Ok(Client { sender, receiver: rings.socket, ring })
+        Ok(Client { sender, receiver: rings.socket, ring, collected: 0 })
     }
 
     pub fn send(&self, frame: &[u8]) -> Result<(), Failed> {
@@ -84,10 +85,9 @@ impl Client {
         self.collect_while(PATIENCE, |collected| collected < count)
     }
 
-    /// Collects what must come, however much that is: until nothing has come for so long that even
-    /// a busy machine would have gone on.
-    pub fn collect_rest(&mut self) -> Result<Vec<Answer>, Failed> {
-        self.collect_while(QUIET * 5, |_| true)
+    /// Collects what is there.
+    pub fn collect_now(&mut self) -> Result<Vec<Answer>, Failed> {
+        self.collect_while(Duration::from_millis(1), |_| true)
     }
 
     /// Collects until nothing has come for a while: for what must not come.
@@ -117,6 +117,7 @@ impl Client {
             }
             last = Instant::now();
         }
+        self.collected += answers.len() as u64;
         Ok(answers)
     }
 

@@ -3,7 +3,6 @@
 use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::names::{RxName, TxName};
-use linerate::engine::pool::EngineEvent;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::counters::RolloverCounters;
@@ -12,7 +11,7 @@ use linerate::sys::packet::FanoutMode;
 use linerate::wire::ethernet::EtherType;
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
 
-use crate::check::{PATHS, Test, over, over_every_path_behind_the_stack};
+use crate::check::{PATHS, Test, eventually, over, over_every_path_behind_the_stack};
 use crate::client::{frame, numbered};
 use crate::served::{serve, serve_in};
 
@@ -200,20 +199,21 @@ fn limit(path: PathName) -> Result<(), Failed> {
             config.workers = workers;
             config.frame_limit = Some(limit);
         })?;
-        let mut number = 0;
-        // More and more frames, a few at a time, so that a batch is few.
-        while number < 2000 && !served.has_ended()? {
+        let (mut number, mut ended) = (0, false);
+        // Two at a time, each after the answers to the two before, so that no batch is longer.
+        while !ended {
             served.client.send_all(&[numbered(number, 60), numbered(number + 1, 60)])?;
             number += 2;
-            std::thread::sleep(std::time::Duration::from_micros(200));
+            let mut answers = 0;
+            eventually("two answers or the end", || {
+                answers += served.client.collect_now()?.len();
+                ended = served.has_ended()?;
+                Ok(ended || answers == 2)
+            })?;
         }
-        served.poll_until("the limit is reached", |event| matches!(event, EngineEvent::Ended))?;
         let summary = served.engine.stop();
         let received = summary.counters.received;
-        assert!(received >= limit, "{received} of {limit}");
-        // A batch a worker; on a slow machine one holds what came while the worker was away.
-        let batch = summary.workers.iter().map(|worker| worker.received).max().unwrap_or(0);
-        assert!(received < limit + 100 + batch / 10, "{received} of {limit}");
+        assert!((limit..limit + 2).contains(&received), "{received} of {limit}");
         assert_eq!(summary.counters.unexplained(0), 0);
         assert_eq!(summary.counters.drops[DropReason::Unsent], 0);
     }

@@ -16,7 +16,7 @@ use linerate::sys::packet::{
 };
 use linerate::wire::ethernet::VlanTag;
 
-use crate::check::{Test, test};
+use crate::check::{PATIENCE, Test, eventually, test};
 use crate::client::{Client, EXPERIMENTAL, QUIET, frame_between, numbered};
 
 pub fn tests() -> Vec<Test> {
@@ -62,10 +62,22 @@ fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<Rin
     })?
 }
 
-/// Takes all that is there, after a while in which a V3 block is retired for certain.
-fn take(ring: &mut RxRing) -> Vec<(FrameMeta, Vec<u8>)> {
-    std::thread::sleep(QUIET);
+type Taken = Vec<(FrameMeta, Vec<u8>)>;
+
+/// Takes what there is in some rings until these are `count` frames, and what comes a while later.
+fn take(rings: &mut [RingSocket], count: usize) -> Result<Taken, Failed> {
     let mut taken = Vec::new();
+    let mut take_all = |taken: &mut Taken| {
+        rings.iter_mut().for_each(|rings| take_now(&mut rings.receive, taken));
+        Ok(taken.len() >= count)
+    };
+    eventually("the frames are in the rings", || take_all(&mut taken))?;
+    std::thread::sleep(QUIET);
+    take_all(&mut taken)?;
+    Ok(taken)
+}
+
+fn take_now(ring: &mut RxRing, taken: &mut Taken) {
     match ring {
         RxRing::V2(ring) => {
             while let Some(mut run) = ring.lend() {
@@ -78,7 +90,6 @@ fn take(ring: &mut RxRing) -> Vec<(FrameMeta, Vec<u8>)> {
             }
         }
     }
-    taken
 }
 
 fn silent_protocol() -> Result<(), Failed> {
@@ -92,14 +103,14 @@ fn silent_protocol() -> Result<(), Failed> {
     assert!(!unbound.wait_readable(QUIET)? && !bound.wait_readable(QUIET)?);
     bound.bind(lab.engine.link.index, ALL_PROTOCOLS)?;
     client.send(&numbered(2, 60))?;
-    assert!(bound.wait_readable(QUIET * 10)?);
+    assert!(bound.wait_readable(PATIENCE)?);
     Ok(())
 }
 
 fn keeps_tags(version: RingVersion) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let client = Client::open(&lab.generator)?;
-    let mut rings = open(&lab.engine, version, &wanted())?;
+    let mut rings = [open(&lab.engine, version, &wanted())?];
     let plain = numbered(1, 64);
     let outer = [VlanTag::customer(5, 3), VlanTag::customer(0, 0), VlanTag::service(9, 0)];
     let inner = VlanTag::customer(6, 1);
@@ -114,7 +125,7 @@ fn keeps_tags(version: RingVersion) -> Result<(), Failed> {
     client.send(&frame_between(ENGINE.mac, GENERATOR.mac, 0x88b6, &[b'n'; 46]))?;
     let mut with_inner = plain.clone();
     with_inner.splice(12..12, inner.bytes());
-    let taken = take(&mut rings.receive);
+    let taken = take(&mut rings, 4)?;
     let seen: Vec<_> = taken.into_iter().map(|(meta, bytes)| (meta.tag, bytes)).collect();
     let mut expected: Vec<_> = outer.map(|tag| (Some(tag), plain.clone())).to_vec();
     expected.push((Some(outer[2]), with_inner));
@@ -154,7 +165,7 @@ fn hears_no_outgoing(version: RingVersion, members: usize) -> Result<(), Failed>
     }
     let transmitted = lab.engine.counters()?.transmitted_frames;
     assert_eq!(transmitted, 10 * (1 + members as u64));
-    let taken: Vec<_> = sockets.iter_mut().flat_map(|rings| take(&mut rings.receive)).collect();
+    let taken = take(&mut sockets, 10)?;
     assert_eq!(taken.len(), 10);
     assert!(taken.iter().all(|(meta, _)| meta.packet_type == PacketType::Host), "{taken:?}");
     Ok(())
@@ -173,26 +184,26 @@ fn ignore_outgoing() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let foreign = sender(&lab.engine)?;
     let outgoing = numbered(1, 60);
-    let count = |ring: &mut RxRing| take(ring).len();
+    let open = || open(&lab.engine, RingVersion::V2, &everything());
 
-    let mut alone = open(&lab.engine, RingVersion::V2, &everything())?;
+    let mut alone = [open()?];
     foreign.send(&outgoing)?;
-    assert_eq!(count(&mut alone.receive), 1, "outgoing frames are looped back");
-    alone.socket.ignore_outgoing()?;
+    assert_eq!(take(&mut alone, 1)?.len(), 1, "outgoing frames are looped back");
+    alone[0].socket.ignore_outgoing()?;
     foreign.send(&outgoing)?;
-    assert_eq!(count(&mut alone.receive), 0, "the option holds");
+    assert_eq!(take(&mut alone, 0)?.len(), 0, "the option holds");
 
-    let mut member = open(&lab.engine, RingVersion::V2, &everything())?;
-    member.socket.ignore_outgoing()?;
-    join_without_flag(&member.socket)?;
+    let mut member = [open()?];
+    member[0].socket.ignore_outgoing()?;
+    join_without_flag(&member[0].socket)?;
     foreign.send(&outgoing)?;
-    assert_eq!(count(&mut member.receive), 1, "the option is lost in a group");
+    assert_eq!(take(&mut member, 1)?.len(), 1, "the option is lost in a group");
 
-    let mut flagged = open(&lab.engine, RingVersion::V2, &everything())?;
-    flagged.socket.join_fanout(0, FanoutMode::LoadBalance.into(), true)?;
+    let mut flagged = [open()?];
+    flagged[0].socket.join_fanout(0, FanoutMode::LoadBalance.into(), true)?;
     foreign.send(&outgoing)?;
     // Kernels before 6.2 accept the flag and ignore it; there the filter alone helps.
-    let seen = count(&mut flagged.receive);
+    let seen = take(&mut flagged, 0)?.len();
     assert!(seen == 0 || kernel_before(6, 2)?, "the group's flag holds");
     Ok(())
 }
@@ -233,7 +244,7 @@ fn plain_receive() -> Result<(), Failed> {
     let mut tagged = plain.clone();
     tagged.splice(12..12, VlanTag::customer(5, 0).bytes());
     client.send(&tagged)?;
-    assert!(socket.wait_readable(QUIET * 10)?);
+    assert!(socket.wait_readable(PATIENCE)?);
     let mut buffer = [0; 100];
     let received = socket.receive(&mut buffer)?;
     assert_eq!(buffer[..received.wire_bytes], plain);
@@ -267,7 +278,7 @@ fn messages(many: bool) -> Result<(), Failed> {
             frame.splice(12..12, tag.into_iter().flat_map(|tag| tag.bytes()));
             client.send(&frame)?;
         }
-        assert!(socket.wait_readable(QUIET * 10)?);
+        assert!(socket.wait_readable(PATIENCE)?);
         let mut seen = Vec::new();
         while seen.len() < 6 {
             let mut received = match many {
@@ -304,15 +315,15 @@ fn statistics(version: RingVersion) -> Result<(), Failed> {
     const SENT: u32 = 1000;
     let lab = Lab::create(&LabConfig::default())?;
     let client = Client::open(&lab.generator)?;
-    let mut rings = open(&lab.engine, version, &wanted())?;
+    let mut rings = [open(&lab.engine, version, &wanted())?];
     for _ in 0..2 {
         client.send_all(&(0..SENT).map(|number| numbered(number, 60)).collect::<Vec<_>>())?;
-        let taken = take(&mut rings.receive).len() as u32;
-        let statistics = rings.socket.take_statistics(Some(version))?;
+        let taken = take(&mut rings, 1)?.len() as u32;
+        let statistics = rings[0].socket.take_statistics(Some(version))?;
         assert_eq!(statistics.packets, SENT, "dropped ones are among them: {statistics:?}");
         assert_eq!(statistics.drops, SENT - taken, "{statistics:?}");
         assert!(taken > 0 && taken < SENT, "{taken}");
-        let again = rings.socket.take_statistics(Some(version))?;
+        let again = rings[0].socket.take_statistics(Some(version))?;
         assert_eq!((again.packets, again.drops), (0, 0), "reading clears");
     }
     Ok(())

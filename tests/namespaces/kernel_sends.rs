@@ -9,7 +9,7 @@ use linerate::ring::setup::{RingChoice, RingSocket, TxRingSocket};
 use linerate::sys::filter::nothing;
 use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, RingVersion, SendBatch, SocketType};
 
-use crate::check::{Test, test};
+use crate::check::{PATIENCE, Test, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
 
 pub fn tests() -> Vec<Test> {
@@ -184,7 +184,7 @@ fn stale_outage() -> Result<(), Failed> {
     socket.bind(lab.engine.link.index, linerate::sys::packet::ALL_PROTOCOLS)?;
     lab.engine.set_up(false)?;
     lab.engine.set_up(true)?;
-    lab.engine.wait_until_running(std::time::Duration::from_secs(5))?;
+    lab.engine.wait_until_running(PATIENCE)?;
     let frame = numbered(1, 60);
     let first = socket.send(&frame).err().and_then(|error| error.raw_os_error());
     assert_eq!(first, Some(libc::ENETDOWN));

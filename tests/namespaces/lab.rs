@@ -8,7 +8,7 @@ use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::sys::namespace::Namespace;
 use linerate::sys::offload::{Ethtool, Offloads};
 
-use crate::check::{Test, test};
+use crate::check::{PATIENCE, Test, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -59,8 +59,8 @@ fn flap() -> Result<(), Failed> {
     lab.generator.set_up(false)?;
     assert!(!lab.engine.refresh()?.running);
     lab.generator.set_up(true)?;
-    lab.generator.wait_until_running(Duration::from_secs(5))?;
-    lab.engine.wait_until_running(Duration::from_secs(5))?;
+    lab.generator.wait_until_running(PATIENCE)?;
+    lab.engine.wait_until_running(PATIENCE)?;
     exchange(&lab)
 }
 
@@ -72,7 +72,7 @@ fn exchange(lab: &Lab) -> Result<(), Failed> {
     ] {
         let open = |address: &str| -> std::io::Result<UdpSocket> {
             let socket = UdpSocket::bind(address)?;
-            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
         let client = lab.generator.namespace.run(|| open(&client))??;

@@ -5,6 +5,7 @@
 //! the environment every trial fails instead, so that a pipeline cannot pass by testing nothing.
 
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Trial};
 use linerate::sys::privilege::ensure_namespaces_allowed;
@@ -13,6 +14,7 @@ mod accounting;
 mod chargen;
 mod check;
 mod client;
+mod covering;
 mod disturbed;
 mod drain;
 mod echo;
@@ -38,6 +40,7 @@ mod running;
 mod served;
 mod silence;
 mod slow_queue;
+mod spoiled;
 mod strangers;
 mod stress;
 mod super_frames;
@@ -50,7 +53,7 @@ mod waits;
 mod watch;
 mod xsk;
 
-use check::{Test, impossible_here};
+use check::{Test, alone, impossible_here};
 
 fn main() -> ExitCode {
     // Some trials run this binary again as a child process that has a part to play.
@@ -58,8 +61,8 @@ fn main() -> ExitCode {
         return code;
     }
     let mut arguments = Arguments::from_args();
-    // Trials use timers and two CPUs each: one at a time, unless asked for otherwise.
-    arguments.test_threads.get_or_insert(1);
+    // Most trials mostly wait; those that may not be disturbed run alone, whatever this number.
+    arguments.test_threads.get_or_insert(4);
     let forbidden = match arguments.list {
         true => None,
         false => ensure_namespaces_allowed().err().map(|error| error.to_string()),
@@ -67,7 +70,11 @@ fn main() -> ExitCode {
     if let Some(reason) = &forbidden {
         eprintln!("\n*** NO TRIAL OF THIS SUITE RUNS HERE, because this process ***\n{reason}\n");
     }
-    let trials = all().into_iter().map(|test| trial(test, forbidden.clone())).collect();
+    let mut tests = all();
+    tests.extend(covering::tests(&tests));
+    // First those that run side by side, so that few wait for one that runs alone.
+    tests.sort_by_key(|test| test.alone);
+    let trials = tests.into_iter().map(|test| trial(test, forbidden.clone())).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -80,34 +87,34 @@ fn all() -> Vec<Test> {
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
-        disturbed::tests(),
-        load::tests(),
-        load_program::tests(),
-        open_loop::tests(),
-        faulty::tests(),
-        stress::tests(),
+        alone(disturbed::tests()),
+        alone(load::tests()),
+        alone(load_program::tests()),
+        alone(open_loop::tests()),
+        alone(faulty::tests()),
+        alone(stress::tests()),
         tutorial::tests(),
-        two_loads::tests(),
+        alone(two_loads::tests()),
         echo::tests(),
         vlan::tests(),
         udp::tests(),
         chargen::tests(),
-        accounting::tests(),
+        alone(accounting::tests()),
         running::tests(),
-        waits::tests(),
+        alone(waits::tests()),
         profiles::tests(),
         silence::tests(),
-        drain::tests(),
+        alone(drain::tests()),
         fanout::tests(),
-        pressure::tests(),
+        alone(pressure::tests()),
         super_frames::tests(),
         kernel_sends::tests(),
         kernel_receives::tests(),
         strangers::tests(),
-        many::tests(),
+        alone(many::tests()),
         mtu::tests(),
         knobs::tests(),
-        observe::tests(),
+        alone(observe::tests()),
         xsk::tests(),
     ]
     .into_iter()
@@ -115,9 +122,19 @@ fn all() -> Vec<Test> {
     .collect()
 }
 
+/// Held by all that run side by side, or by one that runs alone.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 fn trial(test: Test, forbidden: Option<String>) -> Trial {
     Trial::ignorable_test(test.name, move || match forbidden {
-        None => (test.run)(),
+        None if test.alone => {
+            let _machine = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+            (test.run)()
+        }
+        None => {
+            let _machine = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+            (test.run)()
+        }
         // The first line is enough behind the name of each trial; all of it was said above.
         Some(reason) => impossible_here(reason.lines().next().unwrap_or_default()),
     })

@@ -8,11 +8,15 @@ use linerate::lab::{Lab, LabConfig};
 
 use crate::check::{PATHS, Test, possible_test, test_of};
 use crate::client::Client;
+use crate::covering::chosen;
 use crate::served::{Served, config};
 
 pub fn tests() -> Vec<Test> {
-    let asked = std::iter::once(None).chain(PATHS.map(Some));
-    let cases = asked.flat_map(|path| Profile::ALL.map(|profile| (profile, path)));
+    let turns = Profile::ALL.into_iter().zip(0..);
+    let cases = turns.flat_map(|(profile, turn)| {
+        let asked = std::iter::once(None).chain(chosen(&PATHS, turn).into_iter().map(Some));
+        asked.map(move |path| (profile, path))
+    });
     cases
         .map(|(profile, path)| {
             let name = path.map_or("auto".into(), |path| path.to_string());

@@ -10,7 +10,8 @@ use linerate::engine::storm::Allowance;
 use linerate::lab::{ENGINE, Lab, LabConfig};
 use linerate::sys::link::LinkCounters;
 
-use crate::client::{Client, PATIENCE, answer, number_of, numbered};
+use crate::check::{PATIENCE, eventually};
+use crate::client::{Answer, Client, answer, number_of, numbered};
 
 /// A running engine and its client. The engine ends first.
 pub struct Served {
@@ -94,6 +95,22 @@ impl Served {
                 .eq(&frames.iter().map(|f| answer(f)).collect::<Vec<_>>())
         );
         Ok(())
+    }
+
+    /// Collects what comes back until the engine has accounted for `sent` frames, which are all since its
+    /// start, and the client has every answer.
+    pub fn collect_rest(&mut self, sent: u64) -> Result<Vec<Answer>, Failed> {
+        let mut answers = Vec::new();
+        eventually("every frame is accounted for", || {
+            answers.extend(self.client.collect_now()?);
+            self.engine.poll(Duration::from_millis(10))?;
+            let counters = self.engine.counters();
+            let settled = counters.kernel.packets == sent && counters.unexplained(0) == 0;
+            Ok(settled
+                && counters.received + counters.kernel.drops == sent
+                && counters.forwarded == self.client.collected)
+        })?;
+        Ok(answers)
     }
 
     /// Whether all workers have ended by themselves.

@@ -12,7 +12,9 @@ use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::EtherType;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::check::{Test, eventually, over, over_every_path, over_every_path_behind_the_stack};
+use crate::check::{
+    PATIENCE, Test, eventually, over, over_every_path, over_every_path_behind_the_stack,
+};
 use crate::client::{answer, numbered};
 use crate::served::{check_summary, config, serve, serve_in};
 
@@ -52,7 +54,7 @@ fn segmentation(path: PathName) -> Result<(), Failed> {
     }))?;
     let socket = lab.generator.namespace.run(|| UdpSocket::bind((GENERATOR.ipv4, 0)))??;
     socket.connect((ENGINE.ipv4, 7007))?;
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     setsockopt(&socket, sockopt::UdpGsoSegment, &1000)?;
     for _ in 0..5 {
         assert_eq!(socket.send(&[b'g'; 10_000])?, 10_000);

@@ -18,7 +18,8 @@ use linerate::tutorial::{
 };
 use nix::sched::{CloneFlags, unshare};
 
-use crate::check::{Test, test};
+use crate::check::{PATIENCE, Test, test};
+use crate::spoiled::unless_spoiled;
 
 /// The tests of this file.
 pub fn tests() -> Vec<Test> {
@@ -42,7 +43,7 @@ pub fn tests() -> Vec<Test> {
         ("raw_udp", AfPacket, Raw, Udp),
     ] {
         trials.push(trial(&format!("each_message_is_answered_once_{name}"), move || {
-            answered_once(LinkOptions { domain, kind, protocol, ..LinkOptions::default() })
+            answered_once(LinkOptions { domain, kind, protocol, ..LinkOptions::default() });
         }));
     }
     trials.push(test("tutorial::without_cap_net_raw_it_says_so", without_capability));
@@ -50,16 +51,18 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A trial on a thread in a network namespace of its own, with `lo` up.
-fn trial(name: &str, body: impl FnOnce() + Send + 'static) -> Test {
+fn trial(name: &str, body: impl Fn() + Send + Sync + 'static) -> Test {
     test(format!("tutorial::{name}"), move || {
-        let run = move || {
+        let run = || {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
             interface::bring_up("lo").expect("lo up");
             body();
         };
-        thread::spawn(run).join().map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            Failed::from(text.unwrap_or_else(|| "it panicked".to_string()))
+        unless_spoiled(|| {
+            thread::scope(|scope| scope.spawn(run).join()).map_err(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                Failed::from(text.unwrap_or_else(|| "it panicked".to_string()))
+            })
         })
     })
 }
@@ -84,7 +87,7 @@ impl Paper {
     }
 
     fn wait_for(&self, text: &str) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         while !self.text().contains(text) {
             assert!(Instant::now() < end, "waited for '{text}', read: {}", self.text());
             thread::sleep(Duration::from_millis(1));
@@ -100,9 +103,9 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it listens; at most 10 s and 1000 answers, whatever happens.
+    /// Starts it and waits until it listens; it ends after a while and 1000 answers, whatever happens.
     fn start(link: LinkOptions) -> Server {
-        let duration = Some(Duration::from_secs(10));
+        let duration = Some(PATIENCE);
         let options = ServerOptions { link, count: Some(1000), duration };
         let (paper, interrupt) = (Paper::default(), Interrupt::default());
         let mut output = paper.clone();
@@ -213,7 +216,7 @@ fn writability_spins() {
     let epoll = EpollSet::create().unwrap();
     epoll.add(&socket, Interest { readable: true, writable: true }).unwrap();
     for _ in 0..1000 {
-        let ready = epoll.wait(Duration::from_secs(5)).unwrap().expect("ready at once");
+        let ready = epoll.wait(PATIENCE).unwrap().expect("ready at once");
         assert!(ready.writable && !ready.readable);
     }
     epoll.modify(&socket, Interest { readable: true, writable: false }).unwrap();
@@ -232,7 +235,7 @@ fn other_protocols() {
 
 fn interface_down() {
     unshare(CloneFlags::CLONE_NEWNET).expect("a namespace whose lo is down");
-    let options = ServerOptions { duration: Some(Duration::from_secs(10)), ..Default::default() };
+    let options = ServerOptions { duration: Some(PATIENCE), ..Default::default() };
     let error = server::run(&options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("lo") && text.contains("ENETDOWN"), "{text}");

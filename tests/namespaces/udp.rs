@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
@@ -15,7 +14,9 @@ use linerate::wire::headers::{IpAddresses, UdpHeaders};
 use linerate::wire::ip::ipv4_header_checksum;
 use linerate::wire::udp::write_udp_checksum;
 
-use crate::check::{Test, over_every_pair, over_every_path, over_every_path_behind_the_stack};
+use crate::check::{
+    PATIENCE, Test, over_every_pair, over_every_path, over_every_path_behind_the_stack,
+};
 use crate::client::frame;
 use crate::served::{config, serve};
 
@@ -61,7 +62,7 @@ const PAIRS: [(IpAddr, IpAddr); 2] = [
 fn connected(lab: &Lab, from: IpAddr, to: IpAddr) -> Result<UdpSocket, Failed> {
     let socket = lab.generator.namespace.run(|| UdpSocket::bind((from, 0)))??;
     socket.connect(SocketAddr::new(to, PORT))?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket)
 }
 

@@ -20,7 +20,7 @@ use linerate::sys::epoll::Epoll;
 use linerate::sys::namespace::enter_user_namespace;
 use linerate::sys::xdp::{CopyMode, XdpSocket};
 
-use crate::check::{Test, eventually, test};
+use crate::check::{PATIENCE, Test, eventually, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
 use crate::parts::Part;
 use crate::served::config;
@@ -199,7 +199,7 @@ fn link() -> Result<(), Failed> {
     }
     assert_eq!((socket.ring.settle(), socket.ring.in_flight()), (Settled::default(), 32));
     lab.generator.set_up(true)?;
-    lab.generator.wait_until_running(Duration::from_secs(10))?;
+    lab.generator.wait_until_running(PATIENCE)?;
     // No stale report of the outage, as packet sockets have one.
     socket.kick()?;
     assert_eq!(socket.ring.settle(), settled(&sent));
@@ -222,7 +222,7 @@ fn withdrawn() -> Result<(), Failed> {
     assert_eq!(socket.ring.withdraw(), (50, Settled::default()));
     assert_eq!(socket.ring.in_flight(), 0);
     lab.generator.set_up(true)?;
-    lab.generator.wait_until_running(Duration::from_secs(10))?;
+    lab.generator.wait_until_running(PATIENCE)?;
     let sent = frames(100..150);
     assert_eq!(send(&mut socket, &sent)?, (settled(&sent), Dropped::default()));
     assert_eq!(collected(&mut client, 50)?, sent);
