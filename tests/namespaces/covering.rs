@@ -69,7 +69,7 @@ fn whole_suite(names: &[String]) -> Result<(), Failed> {
     assert!(rare.is_empty(), "too few trials: {rare:?}");
     for (name, path) in PathName::PRESETS {
         let trials = met[&path.to_string()];
-        assert!(trials >= 20, "{name} has {trials} trials");
+        assert!(trials >= 10, "{name} has {trials} trials");
     }
     Ok(())
 }

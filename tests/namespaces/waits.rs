@@ -1,6 +1,7 @@
 //! What a worker's wait costs it in wake-ups, and that none gets lost. That every wait serves as well
 //! as the others is tested in `running`.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -15,8 +16,9 @@ use linerate::sys::filter::Wanted;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
 use linerate::wire::random::Random;
 
-use crate::check::{Test, over};
+use crate::check::{PATIENCE, Test, eventually, over};
 use crate::client::{EXPERIMENTAL, answer, numbered};
+use crate::covering::is_long;
 use crate::served::{Served, config, serve};
 
 pub fn tests() -> Vec<Test> {
@@ -83,19 +85,48 @@ fn spin_never_wakes(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The thread of the only engine's only worker.
+struct WorkerThread(PathBuf);
+
+impl WorkerThread {
+    fn find() -> Result<WorkerThread, Failed> {
+        for task in std::fs::read_dir("/proc/self/task")? {
+            let task = task?.path();
+            let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+            if name.trim_end() == "linerate-0" {
+                return Ok(WorkerThread(task.join("stat")));
+            }
+        }
+        Err("no thread of a worker".into())
+    }
+
+    /// Whether it waits for an event, rather than for a CPU.
+    fn is_asleep(&self) -> Result<bool, Failed> {
+        let stat = std::fs::read_to_string(&self.0)?;
+        Ok(stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
+    }
+}
+
 fn adaptive_stays_awake(path: PathName) -> Result<(), Failed> {
-    // Longer than the client and the retire timeouts of both rings take together.
-    const LONG_SPIN: Duration = Duration::from_millis(20);
-    const LATE: u32 = 20;
+    // Longer than the client and the retire timeouts of both rings take together, also where others want
+    // the CPU.
+    const LONG_SPIN: Duration = Duration::from_millis(60);
+    const LATE: u32 = 10;
     const IN_TIME: u32 = 200;
     let mut served = serve(path, |config| {
         undisturbed(config);
         config.wait = Wait::Adaptive(LONG_SPIN);
     })?;
+    let worker = WorkerThread::find()?;
+    let asleep = || eventually("the worker sleeps", || worker.is_asleep());
     let started = Instant::now();
-    echo_one_by_one(&mut served, LATE, 2 * LONG_SPIN)?;
+    for number in 0..LATE {
+        asleep()?;
+        served.echo(number..number + 1)?;
+    }
     echo_one_by_one(&mut served, IN_TIME, Duration::ZERO)?;
-    echo_one_by_one(&mut served, 1, 2 * LONG_SPIN)?;
+    asleep()?;
+    served.echo(0..1)?;
     let others = other_wakeups(started);
     let counters = counters_after(served)?;
     let late = u64::from(LATE) + 1;
@@ -110,14 +141,14 @@ fn adaptive_stays_awake(path: PathName) -> Result<(), Failed> {
 /// How many sleeps the race is run for: some seconds' worth, or with `LINERATE_LONG` in the
 /// environment a minute's or two.
 fn sleeps_wanted() -> u64 {
-    if std::env::var_os("LINERATE_LONG").is_some() { 1_000_000 } else { 20_000 }
+    if is_long() { 1_000_000 } else { 4000 }
 }
 
 /// Frames of the race, sent in turn.
 const DIFFERENT: u32 = 64;
 
-/// A worker whose wake-up was lost sleeps for half a second.
-const LOST: Duration = Duration::from_millis(400);
+/// A worker whose wake-up was lost sleeps on for half a second. One that has no CPU does not sleep.
+const LOST: Duration = Duration::from_millis(300);
 
 /// How the frames of the race reach their worker one by one.
 struct Race {
@@ -190,6 +221,7 @@ fn open(interface: u32) -> Result<PacketSocket, Failed> {
 /// fallen asleep, until it has slept often enough. Returns how many it sent.
 fn run(race: &Race, client: &PacketSocket, engine: &mut Engine) -> Result<u32, Failed> {
     let wanted = sleeps_wanted();
+    let worker = WorkerThread::find()?;
     let mut random = Random::new(4);
     let mut buffer = vec![0; 4096];
     // Made beforehand, so that a frame can follow an answer at once.
@@ -202,8 +234,8 @@ fn run(race: &Race, client: &PacketSocket, engine: &mut Engine) -> Result<u32, F
         assert_eq!(client.send(frame)?, frame.len());
         sent += 1;
         let Some(expected) = sent.checked_sub(1 + race.behind) else { continue };
-        let length = receive(client, &mut buffer)
-            .ok_or_else(|| format!("frame {expected} was not answered within {LOST:?}"))?;
+        let length = receive(client, &worker, &mut buffer)
+            .map_err(|why| format!("frame {expected}: {}", why.message().unwrap_or_default()))?;
         let answered = Instant::now();
         assert!(buffer[..length] == answers[of(expected)], "answer {expected}");
         let pause = (2 * SPIN).mul_f64(random.next_u64() as f64 / u64::MAX as f64);
@@ -220,15 +252,29 @@ fn sleeps(engine: &mut Engine) -> Result<u64, Failed> {
     Ok(engine.counters().wakeups)
 }
 
-/// The length of the next frame, or `None` if none comes before a lost wake-up would end.
-fn receive(client: &PacketSocket, buffer: &mut [u8]) -> Option<usize> {
+/// The length of the next frame. Fails if none comes while the worker sleeps for longer than it may.
+fn receive(
+    client: &PacketSocket,
+    worker: &WorkerThread,
+    buffer: &mut [u8],
+) -> Result<usize, Failed> {
+    const OVERDUE: Duration = Duration::from_millis(20);
+    const LOOK: Duration = Duration::from_millis(1);
     let started = Instant::now();
-    while started.elapsed() < LOST {
+    let mut looks_asleep = 0;
+    while started.elapsed() < PATIENCE {
         if let Ok(received) = client.receive(buffer) {
-            return Some(received.wire_bytes);
+            return Ok(received.wire_bytes);
         }
         // Where there is one CPU, the worker needs it now.
         std::thread::yield_now();
+        if started.elapsed() > OVERDUE {
+            std::thread::sleep(LOOK);
+            looks_asleep = if worker.is_asleep()? { looks_asleep + 1 } else { 0 };
+            if looks_asleep * LOOK > LOST {
+                return Err("the worker's wake-up was lost".into());
+            }
+        }
     }
-    None
+    Err(format!("no answer within {PATIENCE:?}").into())
 }
