@@ -2,14 +2,13 @@
 //!
 //! # No shared cache line is written on the hot path
 //!
-//! Workers on different CPUs would wait for each other wherever one writes a line of memory that
-//! another uses. None does, from one report to the next:
+//! A worker that writes a cache line slows down every worker that reads it. No worker does so between
+//! two reports:
 //!
-//! * [`Control`] is all that the workers of a pool share. A batch loads `stop`, `paused`, `mtu` and
-//!   `mac`, which only a change at the other end writes. What is written beside them has other lines:
-//!   the reference counts of the `Arc` (written at the start and the end of a worker), the lock and the
-//!   list of wakers (at a pause and at the end), and the frames left of a limit, which each batch does
-//!   write: that is the price of a limit over all workers, and without one there is no such write.
+//! * [`Control`] is all that the workers of a pool share. Each batch loads `stop`, `paused`, `mtu` and
+//!   `mac`, which are written only when they change. Other words have other lines: the reference
+//!   counts of the `Arc` (written when a worker starts or ends), the lock and the list of wakers (at a
+//!   pause and at the end). With `--count`, each batch decrements one shared counter.
 //! * The halves, the [`TurnState`](super::turn::TurnState) with its counters and the reporter are
 //!   moved to the worker's own stack. Their buffers are allocated by the worker's own thread.
 //! * The histograms are allocated by the thread that starts the workers and go round through its hands:
@@ -19,8 +18,8 @@
 //! * A socket and its rings belong to one worker; its `Arc` is cloned at the start only. Channels and
 //!   wakers are touched once a report, at a stop or at a change.
 //!
-//! What the kernel shares when it fills the rings is its own: a fanout group `lb` counts its turns in one
-//! word for all CPUs (`fanout_demux_lb`), which `hash`, `cpu`, `qm` and `cbpf` do not.
+//! The kernel shares words of its own when it fills the rings: a fanout group `lb` counts its turns in
+//! one word for all CPUs (`fanout_demux_lb`); `hash`, `cpu`, `qm` and `cbpf` do not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock};

@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_millis(5);
 /// A change of the offset between the clocks beyond what measuring it can be wrong by.
 const CLOCK_STEP_NS: u64 = 100_000;
 
-/// What of the receiver is beside the socket: all that a received frame changes.
+/// Receiver state without the socket: all that a received frame changes.
 pub(super) struct Books {
     pub verifier: Verifier,
     pub latencies: Box<Latencies>,

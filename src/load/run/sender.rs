@@ -43,9 +43,8 @@ pub(super) struct SenderPlan {
     pub id: RunId,
     /// Most frames of one kick.
     pub batch: usize,
-    /// When the schedule begins that is being followed: the warm-up's, then the measurement's, which
-    /// is the same one from its start on. Whatever the warm-up had left is not sent any more, so that
-    /// it ends in time also where it cannot be kept.
+    /// Start of the current schedule, first the warm-up's and then the measurement's. Unsent warm-up
+    /// frames are dropped, so that the warm-up ends in time.
     pub start_ns: u64,
     /// When the measurement begins.
     pub measure_ns: u64,

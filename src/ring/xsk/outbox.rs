@@ -34,11 +34,11 @@ struct Posted {
     fate: Fate,
 }
 
-/// The TX ring, told to the kernel in helpings that one kick handles.
+/// The TX ring. It publishes at most [`KICK_FRAMES_MAX`] descriptors per kick.
 ///
-/// More than [`KICK_FRAMES_MAX`] descriptors in view of the kernel would make every kick of a socket in
-/// copy mode end with EAGAIN, whether its budget or a queue was the reason. With no more, EAGAIN only
-/// ever means a full queue, and what is still unpublished can be taken back for good.
+/// With more published descriptors, every kick of a socket in copy mode would end with EAGAIN, because
+/// of its budget or of a full queue. With this limit EAGAIN always means a full queue, and unpublished
+/// descriptors can still be taken back (XDP-2).
 #[derive(Debug)]
 pub(super) struct Outbox {
     ring: Producer<Descriptor>,
@@ -130,8 +130,8 @@ impl Outbox {
         let mut silent = 0;
         loop {
             let outstanding = self.ring.published().wrapping_sub(self.consumed);
-            let helping = self.window.saturating_sub(outstanding).min(self.ring.unpublished());
-            self.ring.publish_until(self.ring.published().wrapping_add(helping));
+            let published = self.window.saturating_sub(outstanding).min(self.ring.unpublished());
+            self.ring.publish_until(self.ring.published().wrapping_add(published));
             if self.ring.published() == self.consumed {
                 return Ok(());
             }
