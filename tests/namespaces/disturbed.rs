@@ -45,7 +45,7 @@ fn cpus() -> Result<(usize, usize), Failed> {
     Ok((cpus[0], cpus[1 % cpus.len()]))
 }
 
-/// Changes the engine's MTU to and fro, as long as `work` has not ended and `goes_on` is set.
+/// Changes the engine's MTU again and again, each time to a new one, as long as `work` has not ended and `goes_on` is set.
 fn with_changes<T: Send>(
     testbed: &Testbed,
     goes_on: &AtomicBool,
@@ -55,11 +55,9 @@ fn with_changes<T: Send>(
     let index = testbed.engine.link.index;
     std::thread::scope(|scope| {
         let changes = scope.spawn(move || {
-            while goes_on.load(Ordering::Relaxed) {
-                for mtu in [1600, 1500] {
-                    links.set_mtu(index, mtu)?;
-                    std::thread::sleep(TRIAL / 10);
-                }
+            for mtu in (1501..).take_while(|_| goes_on.load(Ordering::Relaxed)) {
+                links.set_mtu(index, mtu)?;
+                std::thread::sleep(TRIAL / 4);
             }
             Ok::<_, Failed>(())
         });
@@ -140,7 +138,7 @@ fn compare_is_void() -> Result<(), Failed> {
     let goes_on = AtomicBool::new(true);
     let found = with_changes(&testbed, &goes_on, compare)??;
     let rounds = &found.results[0].rounds;
-    assert!(rounds.len() == 1 && rounds[0].trial.is_none(), "{rounds:?}");
+    assert!(rounds.len() == 1 && rounds[0].trial.is_none(), "{:?}", rounds[0].void);
     assert_eq!(rounds[0].void.len(), 3, "repeated twice: {:?}", rounds[0].void);
     let changed = |reason: &VoidReason| {
         matches!(reason, VoidReason::Disturbed(Disturbance::MtuChanged { .. }))
@@ -149,7 +147,7 @@ fn compare_is_void() -> Result<(), Failed> {
     // And without changes it counts.
     let found = compare()?;
     let rounds = &found.results[0].rounds;
-    assert!(rounds[0].trial.is_some(), "{rounds:?}");
+    assert!(rounds[0].trial.is_some(), "{:?}", rounds[0].void);
     Ok(())
 }
 
