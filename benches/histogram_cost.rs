@@ -17,7 +17,6 @@
 //! `cargo bench --bench histogram_cost [-- --pairs N] [-- --quick]`
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use linerate::bench::testbed::{End, Testbed};
@@ -26,8 +25,9 @@ use linerate::engine::placement::choose_cpus;
 use linerate::engine::pool::Engine;
 use linerate::engine::turn::LatencyMode;
 use linerate::error::{Error, Result};
-use linerate::load::generator::Generator;
 use linerate::load::plan::{Limits, LoadConfig};
+use linerate::load::rate::Rate;
+use linerate::load::run::{Load, LoadPlan};
 use linerate::ring::budget::MemoryBudget;
 use linerate::stats::spread::Spread;
 use linerate::sys::clock;
@@ -161,28 +161,36 @@ fn measure(
         latency: if kept { LatencyMode::On } else { LatencyMode::Off },
         ..EngineConfig::new(&testbed.engine.link.name)
     })?;
-    let mut load = load(&testbed.generator, &testbed.engine);
-    load.cpu = Some(generator_cpu);
-    load.hold_unread(plan.drain_frames);
+    let config = load(&testbed.generator, &testbed.engine);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let mut generator = Generator::open(&load, &budget)?;
+    let flood = LoadPlan {
+        quiet: Some(QUIET),
+        drain: DRAIN_QUIET,
+        cpus: vec![generator_cpu],
+        ..LoadPlan::paced(config.clone(), Rate::Max, Limits::lasting(plan.flood))
+    };
     // Caches, page tables and the frequency governor get warm.
-    generator.flood(Limits::lasting(plan.flood / 4))?;
+    let warm_up = LoadPlan { limits: Limits::lasting(plan.flood / 4), ..flood.clone() };
+    Load::run(&warm_up, &budget, &mut |_| {})?;
 
     let before = engine.cpu_ns();
-    let flood = generator.flood(Limits::lasting(plan.flood))?;
+    let flood = Load::run(&flood, &budget, &mut |_| {})?;
     clock::sleep(SETTLE);
     let echoed = (flood.tally.returned() + flood.kernel.drops).max(1);
     let flood_ns = (engine.cpu_ns() - before) as f64 / echoed as f64;
 
+    let bursts =
+        LoadPlan { cpus: vec![generator_cpu], ..LoadPlan::bursts(config, plan.drain_frames) };
+    let mut load = Load::open(&bursts, &budget)?;
     let mut drains = Vec::new();
     for _ in 0..plan.drains {
         engine.pause();
-        let sent = generator.send_burst(plan.drain_frames)?;
+        let filled = load.fill(plan.drain_frames)?;
+        let sent = filled.sent();
         clock::sleep(SETTLE);
         let before = engine.cpu_ns();
         engine.resume();
-        let drain = generator.collect(DRAIN_QUIET)?;
+        let drain = filled.collect(DRAIN_QUIET)?;
         // The latencies of the last batch are recorded after its echoes have left.
         clock::sleep(SETTLE);
         let cpu_ns = engine.cpu_ns() - before;
@@ -191,7 +199,7 @@ fn measure(
         }
         drains.push(cpu_ns as f64 / sent.max(1) as f64);
     }
-    drop(generator);
+    drop(load);
 
     let summary = engine.stop();
     if let Some(failure) = summary.failures.first() {
@@ -208,10 +216,7 @@ fn measure(
 fn load(here: &End, there: &End) -> LoadConfig {
     let mtu = here.link.mtu as usize;
     let (source, destination) = (MacAddress(here.link.mac), MacAddress(there.link.mac));
-    let mut load = LoadConfig::new(here.link.index, mtu, source, destination);
-    load.quiet = QUIET;
-    load.stop = Arc::default();
-    load
+    LoadConfig::new(here.link.index, mtu, source, destination)
 }
 
 fn report(pairs: &[(Cost, Cost)]) -> ExitCode {

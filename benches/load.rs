@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use linerate::load::plan::{Carriage, LoadConfig, Sizes};
 use linerate::load::run_id::RunId;
 use linerate::load::template::{Judgement, Template};
@@ -124,20 +124,24 @@ fn one(criterion: &mut Criterion, case: &Case) {
         });
     });
     let metas: Vec<FrameMeta> = case.echoes.iter().map(|echo| meta(echo)).collect();
-    let mut verifier = Verifier::new(Arc::clone(&case.template), 1 << 12);
-    verify(&mut verifier, &metas, &case.echoes);
-    assert_eq!(verifier.tally().intact, FRAMES, "{:?}", verifier.tally());
-    let again = verifier.take(&metas[0], &case.echoes[0]);
-    assert_eq!((again, verifier.tally().duplicated), (Taken::Beside, 1));
+    let verifier = || Verifier::new(Arc::clone(&case.template), ID, 1, 1 << 12, 0);
+    let mut once = verifier();
+    verify(&mut once, &metas, &case.echoes);
+    assert_eq!(once.tally().intact, FRAMES, "{:?}", once.tally());
+    let again = once.take(&metas[0], &case.echoes[0]);
+    assert_eq!((again, once.tally().duplicated), (Taken::Beside, 1));
     group.bench_function("verify an echo", |bencher| {
-        bencher.iter(|| verify(&mut verifier, black_box(&metas), black_box(&case.echoes)));
+        bencher.iter_batched_ref(
+            verifier,
+            |verifier| verify(verifier, black_box(&metas), black_box(&case.echoes)),
+            BatchSize::SmallInput,
+        );
     });
     group.finish();
 }
 
 /// All echoes of a run that sent just their frames.
 fn verify(verifier: &mut Verifier, metas: &[FrameMeta], echoes: &[Vec<u8>]) {
-    verifier.begin(ID);
     verifier.ledger().hand_out_until(FRAMES);
     for (meta, echo) in metas.iter().zip(echoes) {
         black_box(verifier.take(meta, echo));

@@ -51,7 +51,7 @@
 //! * received = forwarded + every drop by its name + in flight
 //!   ([`EngineCounters`](stats::counters::EngineCounters));
 //! * sent = intact + corrupted + not transformed + truncated + lost
-//!   ([`LoadReport`](load::report::LoadReport), [`LoadOutcome`](load::run::LoadOutcome)).
+//!   ([`LoadOutcome`](load::run::LoadOutcome)).
 
 // The lint fence. Unsafe code is for system calls (`sys`) and for memory that the kernel shares
 // (`ring::view`), which allow it; everywhere else it does not compile. Cargo.toml adds: every unsafe

@@ -11,7 +11,7 @@ use super::contestant::Contestant;
 use super::floor::HarnessFloor;
 use super::own_engine::OwnEngine;
 use super::site::Site;
-use super::snapshot::{CounterSnapshot, Ends};
+use super::snapshot::{CounterSnapshot, Ends, generator_counts};
 use super::testbed::End;
 use super::watch::{Disturbance, OwnTraffic, Watch};
 use crate::engine::placement::choose_cpus;
@@ -25,8 +25,7 @@ use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan, Progress, Threads};
 use crate::load::sizes::Sizes;
 use crate::load::transmit::TxChoice;
 use crate::ring::budget::MemoryBudget;
-use crate::stats::counters::KernelCounters;
-use crate::stats::waterfall::{GeneratorCounts, Waterfall};
+use crate::stats::waterfall::Waterfall;
 use crate::sys::failure::EBUSY;
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;
@@ -328,30 +327,4 @@ pub(super) fn measure(
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
     Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances })
-}
-
-/// What the generator counted, the warm-up included: the counters of the layers know of no warm-up.
-fn generator_counts(outcome: &LoadOutcome) -> GeneratorCounts {
-    let (measured, warm_up) = (&outcome.tally, &outcome.warm_up);
-    let sum =
-        |field: fn(&crate::load::report::Tally) -> u64| field(measured) + field(&warm_up.tally);
-    GeneratorCounts {
-        offered: outcome.offered + warm_up.sent,
-        behind_schedule: outcome.unsent_late,
-        refused: outcome.unsent_refused,
-        sent: outcome.sent + warm_up.sent,
-        // Echoes of other loads are no part of this one's way.
-        kernel: Some(KernelCounters {
-            packets: outcome.kernel.packets.saturating_sub(sum(|tally| tally.other_loads)),
-            ..outcome.kernel
-        }),
-        malformed: sum(|tally| tally.malformed),
-        foreign: sum(|tally| tally.foreign),
-        duplicated: sum(|tally| tally.duplicated),
-        forgotten: sum(|tally| tally.forgotten),
-        corrupted: sum(|tally| tally.corrupted),
-        not_transformed: sum(|tally| tally.not_transformed),
-        truncated: sum(|tally| tally.truncated),
-        intact: sum(|tally| tally.intact),
-    }
 }

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::load::report::{LoadReport, Tally};
 use crate::load::run::LoadOutcome;
+use crate::load::tally::Tally;
 use crate::stats::latency::LatencySummary;
 
 /// How an engine is loaded, in the order in which a trial does it.
@@ -157,46 +156,22 @@ pub const KEPT_UP_RATE: f64 = 0.95;
 impl Observation {
     /// What `outcome` says of an engine that used `cpu_ns` meanwhile.
     pub fn of_outcome(load: LoadKind, outcome: &LoadOutcome, cpu_ns: u64) -> Observation {
-        let (first_ns, last_ns) = outcome.stamps_ns;
-        let span_ns = last_ns.saturating_sub(first_ns);
-        let flood = load == LoadKind::Flood;
+        let without_rtt = matches!(load, LoadKind::Flood | LoadKind::Drain | LoadKind::Scale);
         Observation {
             load,
             sent: outcome.sent,
             tally: outcome.tally,
             lost: outcome.lost,
             offered_pps: outcome.achieved_pps(),
-            echoed_pps: per_second(outcome.tally.intact.saturating_sub(1), span_ns),
+            echoed_pps: outcome.arrival_pps(),
             cpu_ns_per_echo: cpu_per_echo(
                 cpu_ns,
-                span_ns,
+                outcome.arrival_ns(),
                 outcome.tally.returned() + outcome.kernel.drops,
             ),
-            rtt: (!flood).then(|| outcome.latencies.response.summary()),
+            rtt: (!without_rtt).then(|| outcome.latencies.response.summary()),
             generator_drops: outcome.kernel.drops,
             behind_schedule: outcome.generator_limit().is_some(),
-            alone_pps: None,
-        }
-    }
-
-    /// What `report`, of a burst, says of an engine that used `cpu_ns` to echo it.
-    pub fn of_burst(load: LoadKind, report: &LoadReport, cpu_ns: u64) -> Observation {
-        let span_ns = report.last_stamp_ns.saturating_sub(report.first_stamp_ns);
-        Observation {
-            load,
-            sent: report.sent,
-            tally: report.tally,
-            lost: report.lost,
-            offered_pps: report.offered_pps(),
-            echoed_pps: report.arrival_pps(),
-            cpu_ns_per_echo: cpu_per_echo(
-                cpu_ns,
-                span_ns,
-                report.tally.returned() + report.kernel.drops,
-            ),
-            rtt: None,
-            generator_drops: report.kernel.drops,
-            behind_schedule: false,
             alone_pps: None,
         }
     }
@@ -245,11 +220,6 @@ fn cpu_per_echo(cpu_ns: u64, span_ns: u64, echoes: u64) -> Option<f64> {
     (echoes > 0).then(|| cpu_ns.min(span_ns) as f64 / echoes as f64)
 }
 
-fn per_second(frames: u64, elapsed_ns: u64) -> f64 {
-    let elapsed = Duration::from_nanos(elapsed_ns).as_secs_f64();
-    if elapsed == 0.0 { 0.0 } else { frames as f64 / elapsed }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,15 +237,14 @@ mod tests {
     fn an_engine_that_leaves_its_ring_full_did_not_keep_up() {
         let tally = Tally { intact: 100_000, ..Tally::default() };
         let flood = |span_ns| {
-            let report = LoadReport {
+            let outcome = LoadOutcome {
                 sent: 100_000,
-                sending_ns: 100_000_000,
+                span_ns: 100_000_000,
                 tally,
-                first_stamp_ns: 1,
-                last_stamp_ns: span_ns,
-                ..LoadReport::default()
+                stamps_ns: (1, span_ns),
+                ..LoadOutcome::default()
             };
-            Observation::of_burst(LoadKind::Flood, &report, 0)
+            Observation::of_outcome(LoadKind::Flood, &outcome, 0)
         };
         assert!(flood(101_000_000).is_generator_limited());
         assert!(!flood(130_000_000).is_generator_limited(), "30 ms of frames were still there");
@@ -291,16 +260,10 @@ mod tests {
     #[test]
     fn a_burst_has_a_rate_and_no_round_trips() {
         let tally = Tally { intact: 1001, ..Tally::default() };
-        let (first_stamp_ns, last_stamp_ns) = (5, 1_000_005);
-        let report = LoadReport {
-            sent: 1100,
-            lost: 99,
-            tally,
-            first_stamp_ns,
-            last_stamp_ns,
-            ..LoadReport::default()
-        };
-        let burst = Observation::of_burst(LoadKind::Drain, &report, 500_500);
+        let stamps_ns = (5, 1_000_005);
+        let outcome =
+            LoadOutcome { sent: 1100, lost: 99, tally, stamps_ns, ..LoadOutcome::default() };
+        let burst = Observation::of_outcome(LoadKind::Drain, &outcome, 500_500);
         assert_eq!(burst.value(Metric::Rate), Some(1e6));
         assert_eq!(burst.value(Metric::Cpu), Some(500.0));
         assert_eq!(burst.value(Metric::P50), None);

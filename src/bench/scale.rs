@@ -10,12 +10,10 @@ use super::observation::{LoadKind, Observation};
 use super::testbed::Testbed;
 use super::trial::{QUIET, SETTLE, TrialPlan, drain_frames};
 use crate::engine::config::EngineConfig;
-use crate::engine::placement::pin;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::{Error, Result};
-use crate::load::generator::Generator;
 use crate::load::plan::Carriage;
-use crate::load::report::LoadReport;
+use crate::load::run::{Load, LoadOutcome, LoadPlan};
 use crate::sys::clock;
 use crate::sys::packet::FanoutMode;
 use crate::wire::ethernet::EtherType;
@@ -54,8 +52,7 @@ pub(super) fn engine_config(testbed: &Testbed, plan: &TrialPlan) -> Result<Engin
 /// Two workers and what fills them.
 struct Pair {
     engine: Engine,
-    cpus: [usize; 2],
-    generators: [Generator; 2],
+    loads: [Load; 2],
     frames: u64,
 }
 
@@ -66,14 +63,12 @@ pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, E
     let engine = Engine::start(&config)?;
     let frames = drain_frames(&config, plan.size);
     let open = |number: usize| {
-        let mut load = plan.frames(testbed);
-        load.cpu = Some(cpus[number]);
-        load.carriage = Carriage::raw(ETHER_TYPES[number]);
-        load.hold_unread(frames);
-        Generator::open(&load, &plan.ring_memory)
+        let mut load: LoadPlan = plan.bursts(testbed, frames, cpus[number]);
+        load.config.carriage = Carriage::raw(ETHER_TYPES[number]);
+        Load::open(&load, &plan.ring_memory)
     };
-    let generators = [open(0)?, open(1)?];
-    let mut pair = Pair { engine, cpus, generators, frames };
+    let loads = [open(0)?, open(1)?];
+    let mut pair = Pair { engine, loads, frames };
     // The first one warms caches and page tables.
     pair.drain(&[0, 1])?;
     let alone = [pair.drain(&[0])?, pair.drain(&[1])?].map(|mut reports| reports.remove(0));
@@ -84,40 +79,41 @@ pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, E
 
 impl Pair {
     /// Fills the rings of `workers` while they are parked, then has them echo what they hold.
-    fn drain(&mut self, workers: &[usize]) -> Result<Vec<LoadReport>> {
+    fn drain(&mut self, workers: &[usize]) -> Result<Vec<LoadOutcome>> {
         self.engine.pause();
-        for &worker in workers {
-            pin(self.cpus[worker])?;
-            self.generators[worker].send_burst(self.frames)?;
+        let mut filled = Vec::new();
+        for (worker, load) in self.loads.iter_mut().enumerate() {
+            if workers.contains(&worker) {
+                filled.push(load.fill(self.frames)?);
+            }
         }
         clock::sleep(SETTLE);
         self.engine.resume();
         // One of the workers is on this thread's CPU: the echoes wait in rings that hold them all.
         clock::sleep(QUIET);
-        workers.iter().map(|&worker| self.generators[worker].collect(QUIET)).collect()
+        filled.into_iter().map(|filled| filled.collect(QUIET)).collect()
     }
 }
 
 /// Whether both drains lasted at the same time for at least half of the shorter one: rates add up only
 /// while both do.
-fn overlap(together: &[LoadReport]) -> bool {
-    let span = |report: &LoadReport| report.last_stamp_ns.saturating_sub(report.first_stamp_ns);
-    let first = together.iter().map(|report| report.first_stamp_ns).max().unwrap_or(0);
-    let last = together.iter().map(|report| report.last_stamp_ns).min().unwrap_or(0);
-    let shorter = together.iter().map(span).min().unwrap_or(0);
+fn overlap(together: &[LoadOutcome]) -> bool {
+    let first = together.iter().map(|outcome| outcome.stamps_ns.0).max().unwrap_or(0);
+    let last = together.iter().map(|outcome| outcome.stamps_ns.1).min().unwrap_or(0);
+    let shorter = together.iter().map(LoadOutcome::arrival_ns).min().unwrap_or(0);
     2 * last.saturating_sub(first) >= shorter
 }
 
-fn observation(alone: &[LoadReport; 2], together: &[LoadReport]) -> Observation {
-    let mut sum = Observation::of_burst(LoadKind::Scale, &LoadReport::default(), 0);
-    for report in alone.iter().chain(together) {
-        sum.sent += report.sent;
-        sum.lost += report.lost;
-        sum.tally += &report.tally;
-        sum.generator_drops += report.kernel.drops;
+fn observation(alone: &[LoadOutcome; 2], together: &[LoadOutcome]) -> Observation {
+    let mut sum = Observation::of_outcome(LoadKind::Scale, &LoadOutcome::default(), 0);
+    for outcome in alone.iter().chain(together) {
+        sum.sent += outcome.sent;
+        sum.lost += outcome.lost;
+        sum.tally += &outcome.tally;
+        sum.generator_drops += outcome.kernel.drops;
     }
     if overlap(together) {
-        sum.echoed_pps = together.iter().map(LoadReport::arrival_pps).sum();
+        sum.echoed_pps = together.iter().map(LoadOutcome::arrival_pps).sum();
     }
     sum.alone_pps = Some([alone[0].arrival_pps(), alone[1].arrival_pps()]);
     sum
@@ -127,16 +123,15 @@ fn observation(alone: &[LoadReport; 2], together: &[LoadReport]) -> Observation 
 mod tests {
     use super::*;
     use crate::bench::observation::Metric;
-    use crate::load::report::Tally;
+    use crate::load::tally::Tally;
 
     /// 1001 echoes from `first_ns` to `last_ns`.
-    fn drained(first_ns: u64, last_ns: u64) -> LoadReport {
-        LoadReport {
+    fn drained(first_ns: u64, last_ns: u64) -> LoadOutcome {
+        LoadOutcome {
             sent: 1001,
             tally: Tally { intact: 1001, ..Tally::default() },
-            first_stamp_ns: first_ns,
-            last_stamp_ns: last_ns,
-            ..LoadReport::default()
+            stamps_ns: (first_ns, last_ns),
+            ..LoadOutcome::default()
         }
     }
 

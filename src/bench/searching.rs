@@ -20,7 +20,6 @@ use super::trial::{QUIET, frames_for};
 use super::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::error::{Error, Result};
-use crate::load::generator::Generator;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
 use crate::load::run::{Load, LoadOutcome, LoadPlan};
@@ -246,12 +245,15 @@ pub fn run_burst(
     let mut device = Device::open(testbed, subject)?;
     let mut brief = brief_search();
     below_the_sink(&mut brief, subject);
+    let most = config.max_frames.min(BURST_FRAMES_MAX);
+    let plan = LoadPlan {
+        cpus: vec![subject.cpus.0],
+        ..LoadPlan::bursts(subject_load(testbed, subject), most)
+    };
     let mut found = || {
         let found = search(&mut device, &brief, &mut |_| {})?;
-        let mut load = subject_load(testbed, subject);
-        load.hold_unread(config.max_frames.min(BURST_FRAMES_MAX));
-        let generator = Generator::open(&load, &subject.ring_memory)?;
-        let mut bursts = Bursts { generator, device: &mut device, pause };
+        let load = Load::open(&plan, &subject.ring_memory)?;
+        let mut bursts = Bursts { load, device: &mut device, pause };
         let result = longest_burst(&mut bursts, config, after_repetition)?;
         Ok((found.goals.into_iter().next(), result))
     };
@@ -294,7 +296,7 @@ pub const MIN_LOAD_PPS: f64 = 1000.0;
 pub const BURST_FRAMES_MAX: u64 = 20_000;
 
 fn subject_load(testbed: &Testbed, subject: &Subject) -> LoadConfig {
-    frames_for(testbed, subject.sizes.clone(), subject.cpus.0, &subject.stop)
+    frames_for(testbed, subject.sizes.clone(), &subject.stop)
 }
 
 /// Offers `rate`, and takes what comes back.
@@ -383,7 +385,7 @@ impl Measurer for Device<'_> {
 }
 
 struct Bursts<'a, 'b> {
-    generator: Generator,
+    load: Load,
     device: &'b mut Device<'a>,
     /// After each burst, for the device's buffers to drain.
     pause: Duration,
@@ -392,14 +394,14 @@ struct Bursts<'a, 'b> {
 impl BurstMeasurer for Bursts<'_, '_> {
     fn send_burst(&mut self, frames: u64) -> Result<BurstOutcome> {
         self.device.watch.begin()?;
-        let sent = self.generator.send_burst(frames)?;
-        let report = self.generator.collect(QUIET)?;
+        let outcome = self.load.fill(frames)?.collect(QUIET)?;
         clock::sleep(self.pause);
-        let KernelCounters { packets: received, drops, .. } = report.kernel;
-        let own = OwnTraffic { transmitted: sent, received, under_way: report.lost };
-        let void = self.device.void(own, drops, report.tally.other_loads, sent < frames)?;
-        let sent_pps = Some(report.offered_pps());
-        Ok(BurstOutcome { sent, lost: sent - report.tally.intact, sent_pps, void })
+        let LoadOutcome { sent, lost, tally, .. } = outcome;
+        let KernelCounters { packets: received, drops, .. } = outcome.kernel;
+        let own = OwnTraffic { transmitted: sent, received, under_way: lost };
+        let void = self.device.void(own, drops, tally.other_loads, sent < frames)?;
+        let sent_pps = Some(outcome.achieved_pps());
+        Ok(BurstOutcome { sent, lost: sent - tally.intact, sent_pps, void })
     }
 
     fn is_stopped(&self) -> bool {

@@ -2,8 +2,9 @@
 
 use super::testbed::End;
 use crate::error::Result;
-use crate::load::report::LoadReport;
-use crate::stats::counters::EngineCounters;
+use crate::load::run::LoadOutcome;
+use crate::load::tally::Tally;
+use crate::stats::counters::{EngineCounters, KernelCounters};
 use crate::stats::waterfall::{GeneratorCounts, InterfaceLosses, RunCounts, Waterfall};
 use crate::sys::ethtool_statistics::DriverStatistics;
 use crate::sys::link::{LinkCounters, Links, QueueingCounters};
@@ -173,21 +174,27 @@ impl CounterSnapshot {
     }
 }
 
-/// What the generator counted, for the waterfall.
-pub fn generator_counts(load: &LoadReport) -> GeneratorCounts {
+/// What the generator counted, the warm-up included: the counters of the layers know of no warm-up.
+pub fn generator_counts(outcome: &LoadOutcome) -> GeneratorCounts {
+    let (measured, warm_up) = (&outcome.tally, &outcome.warm_up);
+    let sum = |field: fn(&Tally) -> u64| field(measured) + field(&warm_up.tally);
     GeneratorCounts {
-        offered: load.sent + load.unsent,
-        behind_schedule: 0,
-        refused: load.unsent,
-        sent: load.sent,
-        kernel: Some(load.kernel),
-        malformed: load.tally.malformed,
-        foreign: load.tally.foreign,
-        duplicated: load.tally.duplicated,
-        forgotten: load.tally.forgotten,
-        corrupted: load.tally.corrupted,
-        not_transformed: load.tally.not_transformed,
-        truncated: load.tally.truncated,
-        intact: load.tally.intact,
+        offered: outcome.offered + warm_up.sent,
+        behind_schedule: outcome.unsent_late,
+        refused: outcome.unsent_refused,
+        sent: outcome.sent + warm_up.sent,
+        // Echoes of other loads are no part of this one's way.
+        kernel: Some(KernelCounters {
+            packets: outcome.kernel.packets.saturating_sub(sum(|tally| tally.other_loads)),
+            ..outcome.kernel
+        }),
+        malformed: sum(|tally| tally.malformed),
+        foreign: sum(|tally| tally.foreign),
+        duplicated: sum(|tally| tally.duplicated),
+        forgotten: sum(|tally| tally.forgotten),
+        corrupted: sum(|tally| tally.corrupted),
+        not_transformed: sum(|tally| tally.not_transformed),
+        truncated: sum(|tally| tally.truncated),
+        intact: sum(|tally| tally.intact),
     }
 }

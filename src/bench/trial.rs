@@ -14,7 +14,6 @@ use crate::engine::names::RxName;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::engine::turn::LatencyMode;
 use crate::error::Result;
-use crate::load::generator::Generator;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig, Sizes};
 use crate::load::rate::Rate;
@@ -93,9 +92,12 @@ impl TrialPlan {
 
     /// The frames that it gets.
     pub(super) fn frames(&self, testbed: &Testbed) -> LoadConfig {
-        let mut frames = frames_for(testbed, Sizes::Fixed(self.size), self.cpus.0, &self.stop);
-        frames.quiet = QUIET;
-        frames
+        frames_for(testbed, Sizes::Fixed(self.size), &self.stop)
+    }
+
+    /// Bursts of up to `frames` of these from `cpu`, which is the calling thread's from then on.
+    pub(super) fn bursts(&self, testbed: &Testbed, frames: u64, cpu: usize) -> LoadPlan {
+        LoadPlan { cpus: vec![cpu], ..LoadPlan::bursts(self.frames(testbed), frames) }
     }
 
     /// The engine's own account, unless it lost sight of frames.
@@ -205,32 +207,25 @@ impl Turn<'_> {
 
     /// Fills the paused engine's socket or ring, then has it echo what it holds.
     fn drain(&self) -> Result<Observation> {
-        let mut load = self.plan.frames(self.testbed);
-        load.hold_unread(self.drain_frames);
-        let mut generator = Generator::open(&load, &self.plan.ring_memory)?;
+        let plan = self.plan.bursts(self.testbed, self.drain_frames, self.plan.cpus.0);
+        let mut load = Load::open(&plan, &self.plan.ring_memory)?;
         self.engine.pause();
-        generator.send_burst(self.drain_frames)?;
+        let filled = load.fill(self.drain_frames)?;
         clock::sleep(SETTLE);
         let cpu_before_ns = self.engine.cpu_ns();
         self.engine.resume();
-        let report = generator.collect(QUIET)?;
+        let outcome = filled.collect(QUIET)?;
         let cpu_ns = self.engine.cpu_ns().saturating_sub(cpu_before_ns);
-        Ok(Observation::of_burst(LoadKind::Drain, &report, cpu_ns))
+        Ok(Observation::of_outcome(LoadKind::Drain, &outcome, cpu_ns))
     }
 }
 
-/// Frames of these sizes from the generator to the engine, by a thread on `cpu`.
-pub(super) fn frames_for(
-    testbed: &Testbed,
-    sizes: Sizes,
-    cpu: usize,
-    stop: &Arc<AtomicBool>,
-) -> LoadConfig {
+/// Frames of these sizes from the generator to the engine.
+pub(super) fn frames_for(testbed: &Testbed, sizes: Sizes, stop: &Arc<AtomicBool>) -> LoadConfig {
     let here = &testbed.generator.link;
     let there = MacAddress(testbed.engine.link.mac);
     let mut load = LoadConfig::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
     load.sizes = sizes;
-    load.cpu = Some(cpu);
     load.stop = Arc::clone(stop);
     load
 }

@@ -194,22 +194,22 @@ mod tests {
     use crate::bench::trial::Trial;
     use crate::engine::config::PathName;
     use crate::engine::wait::Wait;
-    use crate::load::report::{LoadReport, Tally};
+    use crate::load::run::LoadOutcome;
+    use crate::load::tally::Tally;
     use crate::stats::latency::LatencySummary;
 
     /// `sent` thousand frames left and `intact` thousand came back within a second.
     fn observed(load: LoadKind, sent: u64, intact: u64) -> Observation {
         let (sent, intact) = (sent * 1000, intact * 1000);
-        let report = LoadReport {
+        let outcome = LoadOutcome {
             sent,
-            sending_ns: 1_000_000_000,
+            span_ns: 1_000_000_000,
             tally: Tally { intact, ..Tally::default() },
             lost: sent - intact,
-            first_stamp_ns: 1,
-            last_stamp_ns: 1_000_000_001,
-            ..LoadReport::default()
+            stamps_ns: (1, 1_000_000_001),
+            ..LoadOutcome::default()
         };
-        Observation::of_burst(load, &report, 500_000_000)
+        Observation::of_outcome(load, &outcome, 500_000_000)
     }
 
     fn ping(p50: u64) -> Observation {

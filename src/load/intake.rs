@@ -21,11 +21,12 @@ use crate::sys::interface::called;
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 
 /// A receive half by name, as the engine's paths have them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RxChoice {
     /// `TPACKET_V3`: blocks of frames. The cheapest, and each frame may wait a retire timeout.
     V3,
     /// `TPACKET_V2`: each frame as it comes.
+    #[default]
     V2,
     /// `recvfrom`, one frame a call: no VLAN tag, checksum state or kernel stamp is seen.
     Recv,
@@ -105,6 +106,21 @@ pub trait Intake {
     }
 }
 
+/// A half that is lent for one burst.
+impl<I: Intake> Intake for &mut I {
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        (**self).take(sink)
+    }
+
+    fn socket(&self) -> &PacketSocket {
+        (**self).socket()
+    }
+
+    fn version(&self) -> Option<RingVersion> {
+        (**self).version()
+    }
+}
+
 /// Frames from a `TPACKET_V3` ring.
 #[derive(Debug)]
 pub struct IntakeV3 {
@@ -135,6 +151,39 @@ pub enum AnyIntake {
     V2(IntakeV2),
     /// `recv`
     Recv(IntakeRecv),
+}
+
+impl AnyIntake {
+    /// Empties the ring and the counters of what came before.
+    pub fn discard(&mut self) -> io::Result<()> {
+        match self {
+            AnyIntake::V3(half) => discard(half),
+            AnyIntake::V2(half) => discard(half),
+            AnyIntake::Recv(half) => discard(half),
+        }
+    }
+}
+
+fn discard(intake: &mut impl Intake) -> io::Result<()> {
+    for _ in 0..BATCHES_DISCARDED_MAX {
+        if !intake.take(&mut Discard)? {
+            break;
+        }
+    }
+    intake.accumulate(&mut KernelCounters::default())
+}
+
+/// More than a ring holds: whoever sends faster than they are discarded must not keep us here.
+const BATCHES_DISCARDED_MAX: usize = 1 << 16;
+
+struct Discard;
+
+impl Sink for Discard {
+    fn begin(&mut self) {}
+
+    fn frame(&mut self, _: &FrameMeta, _: &[u8]) {}
+
+    fn malformed(&mut self, _: u32) {}
 }
 
 /// The largest frame that a packet socket can hand over: a super-frame of 64 KiB and its header.

@@ -33,10 +33,6 @@ pub struct Ledger {
     forgotten_missing_in_warm_up: u64,
     /// Numbers below this are of the warm-up.
     measured_from: u64,
-    /// Numbers below this are not waited for.
-    awaited_from: u64,
-    /// Numbers from `awaited_from` on that have not come back.
-    awaited: u64,
 }
 
 impl Ledger {
@@ -49,17 +45,7 @@ impl Ledger {
             forgotten_missing: 0,
             forgotten_missing_in_warm_up: 0,
             measured_from: 0,
-            awaited_from: 0,
-            awaited: 0,
         }
-    }
-
-    /// Forgets everything; the next number is 0.
-    pub fn reset(&mut self) {
-        self.returned.fill(0);
-        (self.handed_out, self.forgotten_missing) = (0, 0);
-        (self.forgotten_missing_in_warm_up, self.measured_from) = (0, 0);
-        (self.awaited_from, self.awaited) = (0, 0);
     }
 
     /// How many numbers it remembers.
@@ -81,7 +67,6 @@ impl Ledger {
         let remembered = self.remembered();
         if number >= remembered {
             let leaving = number - remembered;
-            self.stop_awaiting_below(leaving + 1);
             let is_missing = u64::from(!self.has_returned(leaving));
             self.forgotten_missing += is_missing;
             if leaving < self.measured_from {
@@ -91,7 +76,6 @@ impl Ledger {
         let (word, bit) = self.place(number);
         self.returned[word] &= !bit;
         self.handed_out += 1;
-        self.awaited += 1;
         number
     }
 
@@ -117,12 +101,7 @@ impl Ledger {
 
     /// Takes back the newest `count` numbers, whose frames were never sent.
     pub fn take_back(&mut self, count: u64) {
-        for number in self.handed_out - count..self.handed_out {
-            let awaited = number >= self.awaited_from && !self.has_returned(number);
-            self.awaited -= u64::from(awaited);
-        }
         self.handed_out -= count;
-        self.awaited_from = self.awaited_from.min(self.handed_out);
     }
 
     /// Marks `number` as come back.
@@ -139,23 +118,7 @@ impl Ledger {
             return Return::Again;
         }
         self.returned[word] |= bit;
-        self.awaited -= u64::from(number >= self.awaited_from);
         Return::First
-    }
-
-    /// Numbers waited for: handed out, not come back, and not [given up](Ledger::stop_awaiting_below).
-    #[inline]
-    pub fn awaited(&self) -> u64 {
-        self.awaited
-    }
-
-    /// Gives up waiting for numbers below `number`. They may still come back and count.
-    #[inline]
-    pub fn stop_awaiting_below(&mut self, number: u64) {
-        while self.awaited_from < number.min(self.handed_out) {
-            self.awaited -= u64::from(!self.has_returned(self.awaited_from));
-            self.awaited_from += 1;
-        }
     }
 
     /// Numbers handed out that have not come back, counted bit by bit: slow, and independent of
@@ -200,7 +163,7 @@ mod tests {
         assert_eq!((ledger.hand_out(), ledger.hand_out()), (0, 1));
         assert_eq!(ledger.mark_returned(1), Return::First);
         assert_eq!(ledger.mark_returned(1), Return::Again);
-        assert_eq!((ledger.awaited(), ledger.missing()), (1, 1));
+        assert_eq!(ledger.missing(), 1);
     }
 
     #[test]
@@ -209,11 +172,10 @@ mod tests {
         for number in 0..10 {
             assert_eq!(ledger.hand_out(), number);
         }
-        ledger.stop_awaiting_below(8);
         ledger.take_back(4);
-        assert_eq!((ledger.handed_out(), ledger.awaited(), ledger.missing()), (6, 0, 6));
+        assert_eq!((ledger.handed_out(), ledger.missing()), (6, 6));
         assert_eq!(ledger.mark_returned(6), Return::NeverSent);
-        assert_eq!((ledger.hand_out(), ledger.awaited()), (6, 1));
+        assert_eq!((ledger.hand_out(), ledger.missing()), (6, 7));
     }
 
     proptest! {
@@ -225,8 +187,7 @@ mod tests {
             for step in steps {
                 match step {
                     // Hand out more often than not, so that numbers leave the memory.
-                    80.. => _ = ledger.hand_out(),
-                    76..80 => ledger.stop_awaiting_below(ledger.handed_out().saturating_sub(step - 70)),
+                    76.. => _ = ledger.hand_out(),
                     0 => prop_assert_eq!(
                         ledger.mark_returned(ledger.handed_out()),
                         Return::NeverSent,
@@ -250,7 +211,6 @@ mod tests {
                     ledger.missing_in_warm_up(),
                     ledger.handed_out().min(100) - early
                 );
-                prop_assert!(ledger.awaited() <= missing);
             }
         }
     }

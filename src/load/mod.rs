@@ -5,31 +5,26 @@
 //! came back, [`reorder`] in which order; [`verify`] judges each returned frame; [`evidence`] keeps
 //! the bad ones.
 //!
-//! Two things send. A [`Generator`](generator::Generator) floods, bursts, or sends frames one by one,
-//! in the calling thread, over a socket with rings of its own; [`round_trips`] times its answers and
-//! [`report`] is what it found. A [`Load`](run::Load) sends to a schedule ([`pace`], [`rate`]) from
-//! one thread or several, over halves that can be chosen ([`transmit`], [`intake`]), and times every
-//! frame; [`LoadOutcome`](run::LoadOutcome) is what it found.
+//! A [`Load`](run::Load) sends to a schedule ([`pace`], [`rate`]) from one thread or several, over
+//! halves that can be chosen ([`transmit`], [`intake`]), and times every frame; or it sends a burst and
+//! collects the echoes later. [`LoadOutcome`](run::LoadOutcome) is what it found, with a [`tally`].
 //!
 //! Every number that the kernel accepted for sending ends as exactly one of intact, corrupted, not
-//! transformed, truncated or lost ([`LoadReport::assert_conserved`](report::LoadReport),
-//! [`LoadOutcome::assert_conserved`](run::LoadOutcome::assert_conserved)).
+//! transformed, truncated or lost
+//! ([`LoadOutcome::assert_conserved`](run::LoadOutcome::assert_conserved)).
 
 pub mod evidence;
 pub mod flows;
-pub mod generator;
 pub mod intake;
 pub mod ledger;
-pub mod line;
 pub mod pace;
 pub mod plan;
 pub mod rate;
 pub mod reorder;
-pub mod report;
-pub mod round_trips;
 pub mod run;
 pub mod run_id;
 pub mod sizes;
+pub mod tally;
 pub mod template;
 pub mod transmit;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! What a generator sends, over which rings, and for how long.
+//! What a load sends, over which rings, and for how long.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,9 +8,7 @@ use super::flows::Flows;
 pub use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
-use crate::ring::layout::rx_mac_offset;
 use crate::ring::send_rule;
-use crate::sys::packet::RingVersion;
 use crate::units::FrameSize;
 use crate::wire::encapsulation::Encapsulation;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
@@ -88,17 +86,6 @@ impl Carriage {
     }
 }
 
-/// How frames follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// As fast as the generator can, whatever comes back.
-    Flood,
-    /// So many unanswered frames at a time; a new one for each answer.
-    Window(usize),
-    /// One unanswered frame at a time.
-    PingPong,
-}
-
 /// When the sending ends: at whichever comes first; at least one must be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -120,10 +107,10 @@ impl Limits {
     }
 }
 
-/// What a generator sends and how it receives.
+/// The frames of a load, and the rings.
 #[derive(Clone, Debug)]
 pub struct LoadConfig {
-    /// Index of the interface, in the network namespace of the thread that opens the generator.
+    /// Index of the interface, in the network namespace of the thread that opens the load.
     pub interface: u32,
     /// The interface's MTU in bytes.
     pub mtu: usize,
@@ -143,11 +130,6 @@ pub struct LoadConfig {
     pub seed: u64,
     /// How payloads should come back.
     pub expectation: Expectation,
-    /// The CPU to pin the calling thread to.
-    pub cpu: Option<usize>,
-    /// Receive ring: V3 hands over blocks, which is cheaper for floods; V2 hands over each frame as
-    /// it comes, where a V3 block waits up to its retire timeout.
-    pub version: RingVersion,
     /// The receive ring's size.
     pub receive: GeometryChoice,
     /// The TX ring's size.
@@ -158,15 +140,8 @@ pub struct LoadConfig {
     /// Looking finds the answer when the engine has sent it; after a sleep the round trip also has
     /// the generator's own wake-up in it.
     pub spin: Duration,
-    /// Ping-pong pauses before each frame, evenly spread from 0 to this. Without a pause each frame
-    /// follows the last answer at once, and so falls in step with whatever timer released that
-    /// answer: against a V3 ring every frame then waits a whole retire timeout, not half of one on
-    /// the average.
-    pub pause_max: Duration,
     /// A window gives up its frames when none has come for this time.
     pub answer_timeout: Duration,
-    /// After sending, frames are received until all are back or none has come for this time.
-    pub quiet: Duration,
     /// Set it from another thread to end the sending early; looked at once a batch.
     pub stop: Arc<AtomicBool>,
 }
@@ -193,15 +168,11 @@ impl LoadConfig {
             flows: 1,
             seed: 0,
             expectation: Expectation::Uppercased,
-            cpu: None,
-            version: RingVersion::V3,
             receive: GeometryChoice::default(),
             transmit: GeometryChoice::default(),
             batch: BATCH_FRAMES,
             spin: Duration::from_millis(2),
-            pause_max: Duration::ZERO,
             answer_timeout: Duration::from_millis(100),
-            quiet: Duration::from_millis(200),
             stop: Arc::default(),
         }
     }
@@ -239,26 +210,7 @@ impl LoadConfig {
         }
         Ok(())
     }
-
-    /// Makes a V3 receive ring that holds `frames` echoes that nobody reads, from an engine that
-    /// sends at least [`UNREAD_PPS_MIN`] a second: a slower one has more blocks retired half empty.
-    pub fn hold_unread(&mut self, frames: u64) {
-        const BLOCK_BYTES: usize = 64 << 10;
-        const RETIRE_MS: u32 = 10;
-        let frames_a_timeout = UNREAD_PPS_MIN as usize * RETIRE_MS as usize / 1000;
-        let longest = self.sizes.all().max().map_or(0, FrameSize::socket_bytes);
-        let each = (rx_mac_offset(RingVersion::V3) + longest).next_multiple_of(8);
-        let full = (frames as usize * each).div_ceil(BLOCK_BYTES - each);
-        let half_empty = (frames as usize).div_ceil(frames_a_timeout);
-        self.version = RingVersion::V3;
-        self.receive.block_bytes = Some(BLOCK_BYTES);
-        self.receive.blocks = Some(full + half_empty + 2);
-        self.receive.retire_ms = Some(RETIRE_MS);
-    }
 }
-
-/// The slowest engine, in frames per second, for which [`LoadConfig::hold_unread`] finds room.
-pub const UNREAD_PPS_MIN: u64 = 25_000;
 
 #[cfg(test)]
 mod tests {

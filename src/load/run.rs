@@ -22,16 +22,17 @@ use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bo
 use crate::error::{Error, Result};
 use crate::load::intake::{self, AnyIntake, Intake, RxChoice};
 use crate::load::pace::{Schedule, Share};
-use crate::load::plan::LoadConfig;
+use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::FrameRate;
-use crate::load::report::{LoadReport, Tally};
 use crate::load::run_id::{FRAMES_MAX, RunId};
+use crate::load::tally::Tally;
 use crate::load::template::Template;
 use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice, UmemTransmit};
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
 use crate::sys::clock::{monotonic_ns, set_timer_slack};
+use crate::sys::failure::failed;
 
 mod board;
 mod departures;
@@ -45,12 +46,12 @@ mod threads;
 pub use departures::Departures;
 pub use latencies::Latencies;
 pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
-pub use plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads, WINDOW_FRAMES_MAX};
+pub use plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads, UNREAD_PPS_MIN, WINDOW_FRAMES_MAX};
 
 use board::Board;
 use receiver::{Books, Receiver};
 use sender::{Sender, SenderPlan, SenderReport, Trigger};
-use threads::Worked;
+use threads::{Received, Worked};
 
 /// How a load is doing, once an interval.
 #[derive(Debug)]
@@ -88,53 +89,106 @@ const DEPARTURES: std::ops::RangeInclusive<usize> = 1 << 18..=1 << 21;
 /// From the end of the preparations to the first departure.
 const LEAD_NS: u64 = 2_000_000;
 
-/// A load.
+/// A load whose sockets and rings are open.
+///
+/// [`Load::run`] is a whole run. [`Load::fill`] sends a burst that is [collected](Filled::collect)
+/// later, as often as wanted, over the same sockets: to fill an engine that is paused and then find out
+/// how fast it empties its ring ([`LoadOutcome::arrival_pps`]).
 #[derive(Debug)]
-pub struct Load;
+pub struct Load {
+    plan: LoadPlan,
+    rate: Option<FrameRate>,
+    template: Arc<Template>,
+    /// One for each sender.
+    transmits: Vec<AnyTransmit>,
+    intake: AnyIntake,
+    notes: Vec<String>,
+}
 
 impl Load {
-    /// Runs `plan`: opens sockets and rings, warms up, measures, drains, and says what it found.
+    /// Opens sockets and rings. The calling thread must be in the interface's network namespace. Usage
+    /// errors name what cannot be sent; system errors are those of the sockets.
+    pub fn open(plan: &LoadPlan, budget: &Arc<MemoryBudget>) -> Result<Load> {
+        plan.check()?;
+        let template = Arc::new(Template::new(&plan.config)?);
+        let promiscuous = template.flows().need_promiscuous();
+        let mut notes = Vec::new();
+        let intake =
+            intake::open(plan.receive_half(), &plan.config, promiscuous, budget, &mut notes)?;
+        let mut transmits = Vec::new();
+        for sender in 0..plan.threads.senders() {
+            transmits.push(AnyTransmit::open(plan, sender, &template, budget, &mut notes)?);
+        }
+        notes.dedup();
+        let (plan, rate) = (plan.clone(), plan.frame_rate()?);
+        Ok(Load { plan, rate, template, transmits, intake, notes })
+    }
+
+    /// Opens `plan`, warms up, measures, drains, and says what it found.
     ///
-    /// The calling thread must be in the interface's network namespace. It does none of the work:
-    /// it waits for progress reports and gives them to `progress`; a slow `progress` delays nothing
-    /// but itself. Usage errors name what cannot be sent; system errors are those of the sockets.
+    /// The calling thread does none of the work: it waits for progress reports and gives them to
+    /// `progress`; a slow `progress` delays nothing but itself.
     pub fn run(
         plan: &LoadPlan,
         budget: &Arc<MemoryBudget>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<LoadOutcome> {
-        plan.check()?;
-        let template = Arc::new(Template::new(&plan.config)?);
-        let rate = plan.frame_rate()?;
-        let senders = plan.threads.senders();
-        let board = Arc::new(Board::new(senders, departures(plan, rate) / senders));
-        let mut notes = Vec::new();
-        let id = RunId::random();
-        let mut verifier = Verifier::of_senders(
-            Arc::clone(&template),
-            senders,
-            NUMBERS_REMEMBERED,
-            plan.evidence_max,
-        );
-        verifier.begin(id);
-        let promiscuous = template.flows().need_promiscuous();
-        let intake =
-            intake::open(plan.receive_half(), &plan.config, promiscuous, budget, &mut notes)?;
-        let mut transmits = Vec::new();
-        for sender in 0..senders {
-            transmits.push(AnyTransmit::open(plan, sender, &template, budget, &mut notes)?);
+        let Load { plan, rate, template, transmits, intake, notes } = Load::open(plan, budget)?;
+        let job = Job::new(&plan, rate, &template, departures(&plan, rate));
+        let worked = threads::work(&job, transmits, intake, job.books(), progress)?;
+        job.outcome(worked, notes)
+    }
+
+    /// Sends `frames` frames at once, in the calling thread, and receives nothing. Fewer are sent where
+    /// the kernel takes none for 1 s or the stop flag is set. The thread is pinned to the plan's first
+    /// CPU, if it has any.
+    pub fn fill(&mut self, frames: u64) -> Result<Filled<'_>> {
+        if frames > NUMBERS_REMEMBERED as u64 {
+            let most = NUMBERS_REMEMBERED;
+            return Err(Error::Usage(format!("{frames} frames: a burst has at most {most}")));
         }
-        notes.dedup();
-        let books = Books::new(verifier, &board, plan.late_after, plan.breakdown);
-        let job = Job { plan, rate, id, template, board };
-        let mut worked = threads::work(&job, transmits, intake, books, progress)?;
-        let mut outcome = job.outcome(&mut worked, notes);
-        outcome.assert_conserved();
-        match job.board.take_failure() {
-            Some(failure) if outcome.sent + outcome.warm_up.sent == 0 => return Err(failure),
-            failure => outcome.broken = failure.map(|failure| failure.to_string()),
-        }
-        Ok(outcome)
+        threads::prepare(self.plan.cpus.first().copied())?;
+        self.plan.limits = Limits::frames(frames);
+        let Load { plan, template, transmits, intake, .. } = self;
+        intake.discard().map_err(|error| failed("empty the receive ring", &error, ""))?;
+        let job = Job::new(plan, None, template, frames as usize);
+        let start_ns = monotonic_ns();
+        let sender = match &mut transmits[0] {
+            AnyTransmit::Umem(half) => threads::send_alone(&job, half, 0, start_ns)?,
+            AnyTransmit::Ring(half) => threads::send_alone(&job, half, 0, start_ns)?,
+            AnyTransmit::Copy(half) => threads::send_alone(&job, half, 0, start_ns)?,
+        };
+        Ok(Filled { job, intake, sender, start_ns })
+    }
+}
+
+/// A burst that was sent.
+pub struct Filled<'a> {
+    job: Job<'a>,
+    intake: &'a mut AnyIntake,
+    sender: SenderReport,
+    start_ns: u64,
+}
+
+impl Filled<'_> {
+    /// Frames that the kernel took.
+    pub fn sent(&self) -> u64 {
+        self.sender.sent
+    }
+
+    /// Takes the echoes until all are back or none has come for `quiet`. Those that come before this is
+    /// called wait in the receive ring, which must hold them ([`LoadPlan::bursts`]).
+    pub fn collect(self, quiet: Duration) -> Result<LoadOutcome> {
+        let Filled { job, intake, sender, start_ns } = self;
+        let received = match intake {
+            AnyIntake::V3(half) => job.collect(half, quiet),
+            AnyIntake::V2(half) => job.collect(half, quiet),
+            AnyIntake::Recv(half) => job.collect(half, quiet),
+        };
+        let Received { books, kernel, drained, .. } = received;
+        let (senders, latencies) = (vec![sender], Latencies::default());
+        let worked = Worked { books, senders, latencies, kernel, drained, start_ns };
+        job.outcome(worked, Vec::new())?.unbroken()
     }
 }
 
@@ -147,6 +201,7 @@ fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
 }
 
 /// A TX half that was opened and bound.
+#[derive(Debug)]
 enum AnyTransmit {
     Umem(UmemTransmit),
     Ring(RingTransmit),
@@ -199,7 +254,53 @@ struct Job<'a> {
     board: Arc<Board>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// A run of its own, of which so many departures are remembered.
+    fn new(
+        plan: &'a LoadPlan,
+        rate: Option<FrameRate>,
+        template: &Arc<Template>,
+        departures: usize,
+    ) -> Job<'a> {
+        let senders = plan.threads.senders();
+        let board = Arc::new(Board::new(senders, departures / senders));
+        Job { plan, rate, id: RunId::random(), template: Arc::clone(template), board }
+    }
+
+    fn books(&self) -> Books {
+        let LoadPlan { threads, evidence_max, late_after, breakdown, .. } = *self.plan;
+        let template = Arc::clone(&self.template);
+        let verifier =
+            Verifier::new(template, self.id, threads.senders(), NUMBERS_REMEMBERED, evidence_max);
+        Books::new(verifier, &self.board, late_after, breakdown)
+    }
+
+    /// Receives the echoes of a burst that was sent.
+    fn collect<I: Intake>(&self, intake: I, quiet: Duration) -> Received {
+        let mut receiver = Receiver::new(intake, self.books());
+        let drained = self.drain(&mut receiver, quiet, |_, _| Ok(true));
+        let Receiver { books, kernel, .. } = receiver;
+        Received { books, kernel, drained, sender: None }
+    }
+
+    /// Takes the last echoes.
+    fn drain<I: Intake>(
+        &self,
+        receiver: &mut Receiver<I>,
+        quiet: Duration,
+        go_on: impl FnMut(&mut Receiver<I>, u64) -> Result<bool>,
+    ) -> Duration {
+        // A frame may wait for the retire timeout in a V3 block that is still open.
+        let retire = match self.plan.receive_half() {
+            RxChoice::V3 => self.plan.config.receive.retire_ms.unwrap_or(1),
+            _ => 0,
+        };
+        let retire = Duration::from_millis(retire.into());
+        let drained = receiver.drain(self.plan.drain, quiet, retire, go_on);
+        self.board.keep(receiver.check());
+        self.board.keep(drained).unwrap_or_default()
+    }
+
     fn sender<T: Transmit>(&self, transmit: T, number: usize) -> Sender<T> {
         Sender::new(transmit, number, &self.template, &self.board, &self.plan.config.stop)
     }
@@ -228,8 +329,8 @@ impl Job<'_> {
         SenderPlan { trigger, share, id, batch, start_ns, measure_ns, end_ns, count, numbers }
     }
 
-    fn outcome(&self, worked: &mut Worked, mut notes: Vec<String>) -> LoadOutcome {
-        let Worked { books, senders, latencies, kernel, drained, start_ns } = worked;
+    fn outcome(&self, worked: Worked, mut notes: Vec<String>) -> Result<LoadOutcome> {
+        let Worked { mut books, senders, mut latencies, kernel, drained, start_ns } = worked;
         latencies.merge(&books.latencies);
         let mut departures = Departures::default();
         senders.iter().for_each(|sender| departures.merge(&sender.departures));
@@ -240,18 +341,15 @@ impl Job<'_> {
         let ends = senders.iter().map(|sender| sender.span_end_ns);
         let scheduled = self.rate.is_some();
         let end_ns = if scheduled { ends.min() } else { ends.max() }.unwrap_or(0);
-        let measure_ns = *start_ns + ns(self.plan.warm_up);
+        let measure_ns = start_ns + ns(self.plan.warm_up);
         let span_ns = end_ns.max(departures.last_ns).saturating_sub(measure_ns);
-        let mut found = LoadReport::default();
-        books.verifier.conclude(&mut found);
         let (lost, warm_up_lost) = books.verifier.missing();
         let mut jitter = Jitter::default();
         books.jitters.iter().for_each(|one| jitter.merge(one));
-        let latencies = std::mem::take(latencies);
         if sent + warm_up + unsent_refused >= FRAMES_MAX {
             notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
         }
-        LoadOutcome {
+        let mut outcome = LoadOutcome {
             run: self.id.run(),
             asked: self.rate,
             offered: sent + unsent_late + unsent_refused,
@@ -268,17 +366,23 @@ impl Job<'_> {
             untimed: books.untimed,
             jitter,
             warm_up: WarmUp { sent: warm_up, tally: *books.verifier.warm_up(), lost: warm_up_lost },
-            kernel: *kernel,
+            kernel,
             stamps_ns: books.verifier.stamps_ns(),
-            damage: found.damage,
+            damage: books.verifier.damage().to_vec(),
             evidence: books.verifier.take_evidence(),
-            drained: *drained,
+            drained,
             stopped: senders.iter().any(|sender| sender.stopped),
             broken: None,
             clock_steps: books.clock_steps,
             halves: (self.plan.transmit_half(), self.plan.receive_half()),
             notes,
+        };
+        outcome.assert_conserved();
+        match self.board.take_failure() {
+            Some(failure) if sent + warm_up == 0 => return Err(failure),
+            failure => outcome.broken = failure.map(|failure| failure.to_string()),
         }
+        Ok(outcome)
     }
 }
 

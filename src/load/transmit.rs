@@ -21,11 +21,12 @@ mod umem;
 pub use umem::UmemTransmit;
 
 /// A TX half by name, as the engine's paths have them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TxChoice {
     /// AF_XDP: one system call for 32 frames, which go straight to the driver.
     Xsk,
     /// A TX ring: one system call a batch, the frames are written where the kernel takes them.
+    #[default]
     Ring,
     /// `sendmmsg`: one system call a batch, the kernel copies.
     Mmsg,
@@ -97,6 +98,33 @@ pub trait Transmit {
 
     /// The longest frame, in bytes without FCS.
     fn frame_bytes_max(&self) -> usize;
+}
+
+/// A half that is lent for one burst.
+impl<T: Transmit> Transmit for &mut T {
+    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        (**self).put(write)
+    }
+
+    fn kick(&mut self) -> io::Result<()> {
+        (**self).kick()
+    }
+
+    fn settle(&mut self) -> Settled {
+        (**self).settle()
+    }
+
+    fn in_flight(&self) -> u64 {
+        (**self).in_flight()
+    }
+
+    fn withdraw(&mut self) -> (u64, Settled) {
+        (**self).withdraw()
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        (**self).frame_bytes_max()
+    }
 }
 
 /// Send buffer to ask for: a busy interface holds many frames, and the kernel charges each with

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::evidence::{Evidence, Fault};
 use super::ledger::{Ledger, Return};
 use super::reorder::Reorder;
-use super::report::{Damage, Tally};
 use super::run_id::RunId;
+use super::tally::{Damage, Tally};
 use super::template::{Judgement, Template};
 use crate::ring::frame::FrameMeta;
 
-/// Corrupted frames that are kept as evidence.
+/// Corrupted frames that are kept.
 pub const DAMAGE_KEPT: usize = 8;
 
 /// A number that was handed out longer ago than this, counted in frames, is another load's: 72 minutes
@@ -55,21 +55,15 @@ pub struct Verifier {
     evidence_max: usize,
     first_stamp_ns: u64,
     last_stamp_ns: u64,
-    /// Stamps up to this are of frames received while sending.
-    sending_until_ns: u64,
-    intact_while_sending: u64,
 }
 
 impl Verifier {
-    /// A verifier of echoes of `template`'s frames, which remembers `numbers` numbers of one sender.
-    pub fn new(template: Arc<Template>, numbers: usize) -> Verifier {
-        Verifier::of_senders(template, 1, numbers, 0)
-    }
-
-    /// The same for `senders` senders (at least one) that interleave their numbers, which together
-    /// are remembered; keeps the first `evidence_max` bad frames, byte by byte.
-    pub fn of_senders(
+    /// A verifier of echoes of `template`'s frames that the load `id` sends, by `senders` senders (at
+    /// least one) that interleave their numbers. It remembers `numbers` of them all together, and
+    /// keeps the first `evidence_max` bad frames, byte by byte.
+    pub fn new(
         template: Arc<Template>,
+        id: RunId,
         senders: usize,
         numbers: usize,
         evidence_max: usize,
@@ -82,7 +76,7 @@ impl Verifier {
         Verifier {
             template,
             streams: (0..senders).map(stream).collect(),
-            id: RunId::new(0, 0),
+            id,
             tally: Tally::default(),
             warm_up: Tally::default(),
             damage: Vec::with_capacity(DAMAGE_KEPT),
@@ -90,23 +84,7 @@ impl Verifier {
             evidence_max,
             first_stamp_ns: 0,
             last_stamp_ns: 0,
-            sending_until_ns: u64::MAX,
-            intact_while_sending: 0,
         }
-    }
-
-    /// Forgets everything and begins the load `id`.
-    pub fn begin(&mut self, id: RunId) {
-        for Stream { ledger, reorder } in &mut self.streams {
-            ledger.reset();
-            reorder.reset();
-        }
-        self.id = id;
-        (self.tally, self.warm_up) = (Tally::default(), Tally::default());
-        self.damage.clear();
-        self.evidence.clear();
-        (self.first_stamp_ns, self.last_stamp_ns) = (0, 0);
-        (self.sending_until_ns, self.intact_while_sending) = (u64::MAX, 0);
     }
 
     /// The numbers of this run, where there is one sender.
@@ -128,17 +106,6 @@ impl Verifier {
             1 => (0, number),
             senders => ((number % senders) as usize, number / senders),
         }
-    }
-
-    /// What tells the load's frames from others.
-    #[inline]
-    pub fn id(&self) -> RunId {
-        self.id
-    }
-
-    /// The sending ended at `realtime_ns`, on the clock of the kernel's stamps.
-    pub fn end_sending(&mut self, realtime_ns: u64) {
-        self.sending_until_ns = realtime_ns;
     }
 
     /// Takes a received frame, given from its destination address on.
@@ -254,7 +221,6 @@ impl Verifier {
             self.first_stamp_ns = stamp_ns;
         }
         self.last_stamp_ns = stamp_ns;
-        self.intact_while_sending += u64::from(stamp_ns <= self.sending_until_ns);
     }
 
     /// Counts so far, the warm-up left out.
@@ -293,21 +259,14 @@ impl Verifier {
         (self.first_stamp_ns, self.last_stamp_ns)
     }
 
+    /// The first corrupted frames.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
     /// The first bad frames.
     pub fn take_evidence(&mut self) -> Vec<Evidence> {
         std::mem::take(&mut self.evidence)
-    }
-
-    /// Puts what is known into `report`; numbers that are not back count as lost.
-    pub fn conclude(&self, report: &mut super::report::LoadReport) {
-        report.run = self.id.run();
-        report.sent = self.streams.iter().map(|stream| stream.ledger.handed_out()).sum();
-        report.lost = self.missing().0;
-        report.tally = self.tally;
-        report.intact_while_sending = self.intact_while_sending;
-        report.first_stamp_ns = self.first_stamp_ns;
-        report.last_stamp_ns = self.last_stamp_ns;
-        report.damage = self.damage.clone();
     }
 }
 

@@ -6,8 +6,8 @@ use super::json;
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadRequest};
 use crate::bench::snapshot::InterfaceSnapshot;
-use crate::load::report::Tally;
 use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
+use crate::load::tally::Tally;
 use crate::sys::host::Host;
 use crate::sys::link::Link;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
-use linerate::load::generator::Generator;
-use linerate::load::plan::{Carriage, Content, Limits, LoadConfig, Mode, Sizes};
-use linerate::load::report::LoadReport;
+use linerate::load::intake::RxChoice;
+use linerate::load::plan::{Carriage, Content, Limits, LoadConfig, Sizes};
+use linerate::load::rate::Rate;
+use linerate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::namespace::Namespace;
-use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
+use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
@@ -30,9 +31,9 @@ pub fn tests() -> Vec<Test> {
         test("load: UDP over IPv4 and IPv6 comes back verified", udp),
         test("load: a flood offers a rate and counts its own drops", flood),
     ];
-    for version in [RingVersion::V2, RingVersion::V3] {
-        let name = format!("load: every frame size in every mode, {version:?}");
-        all.push(test(name, move || sizes(version)));
+    for rx in [RxChoice::V2, RxChoice::V3] {
+        let name = format!("load: every frame size in every mode, {rx}");
+        all.push(test(name, move || sizes(rx)));
     }
     all
 }
@@ -108,42 +109,53 @@ fn config(lab: &Lab) -> LoadConfig {
     LoadConfig::new(lab.generator.link.index, 1500, here, there)
 }
 
-/// Runs `work` with a generator, in its namespace.
-fn generate<T: Send>(
-    lab: &Lab,
-    config: &LoadConfig,
-    work: impl FnOnce(&mut Generator) -> linerate::error::Result<T> + Send,
-) -> Result<T, Failed> {
+const FLOOD: Drive =
+    Drive::Paced { rate: Rate::Max, pattern: linerate::load::pace::Pattern::Constant };
+
+/// `config` as `drive` says, for `limits`; the machine may have other work for a while.
+fn plan(config: &LoadConfig, drive: Drive, limits: Limits) -> LoadPlan {
+    LoadPlan {
+        drain: Duration::from_secs(5),
+        quiet: Some(Duration::from_millis(200)),
+        late_after: Duration::from_secs(10),
+        ..LoadPlan::new(config.clone(), drive, limits)
+    }
+}
+
+/// Runs a load, in the generator's namespace.
+fn run(lab: &Lab, plan: &LoadPlan) -> Result<LoadOutcome, Failed> {
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let run = || work(&mut Generator::open(config, &budget)?);
-    Ok(lab.generator.namespace.run(run)??)
+    Ok(lab.generator.namespace.run(|| Load::run(plan, &budget, &mut |_| {}))??)
+}
+
+fn window(lab: &Lab, config: &LoadConfig, width: u64, count: u64) -> Result<LoadOutcome, Failed> {
+    run(lab, &plan(config, Drive::Window(width), Limits::frames(count)))
 }
 
 fn sweep(from: usize, to: usize) -> Result<Sizes, Failed> {
     Ok(Sizes::Sweep { from: FrameSize::with_fcs(from)?, to: FrameSize::with_fcs(to)?, step: 1 })
 }
 
-fn assert_clean(report: &LoadReport, sent: u64) {
+fn assert_clean(report: &LoadOutcome, sent: u64) {
     report.assert_conserved();
     assert_eq!(report.sent, sent);
-    let LoadReport { tally, lost, kernel, damage, .. } = report;
+    let LoadOutcome { tally, lost, kernel, damage, .. } = report;
     assert!(report.is_clean(), "{tally:?}, lost {lost}, {kernel:?}, {damage:?}");
 }
 
-fn sizes(version: RingVersion) -> Result<(), Failed> {
+fn sizes(rx: RxChoice) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let mut config = config(&lab);
-    (config.version, config.sizes) = (version, sweep(64, 1518)?);
-    generate(&lab, &config, |generator| {
-        // A flood of every size fits the reflector's socket buffer only in windows.
-        for (mode, count) in [(Mode::Window(32), 3 * 1455), (Mode::PingPong, 200)] {
-            let report = generator.run(mode, Limits::frames(count))?;
-            assert_clean(&report, count);
-            assert_eq!(report.rtt.count(), count);
-        }
-        Ok(())
-    })?;
+    config.sizes = sweep(64, 1518)?;
+    config.answer_timeout = Duration::from_secs(2);
+    // A flood of every size fits the reflector's socket buffer only in windows.
+    for (width, count) in [(32, 3 * 1455), (1, 200)] {
+        let plan = plan(&config, Drive::Window(width), Limits::frames(count));
+        let report = run(&lab, &LoadPlan { receive: Some(rx), ..plan })?;
+        assert_clean(&report, count);
+        assert_eq!(report.latencies.service.count(), count);
+    }
     assert_eq!(reflector.stop()?, 3 * 1455 + 200);
     Ok(())
 }
@@ -151,8 +163,7 @@ fn sizes(version: RingVersion) -> Result<(), Failed> {
 fn counters() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
-    let report =
-        generate(&lab, &config(&lab), |generator| generator.window(64, Limits::frames(20_000)))?;
+    let report = window(&lab, &config(&lab), 64, 20_000)?;
     assert_clean(&report, 20_000);
     assert_eq!(reflector.stop()?, 20_000);
     assert_eq!((report.kernel.packets, report.kernel.drops), (20_000, 0));
@@ -166,15 +177,14 @@ fn silent() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let mut config = config(&lab);
     config.answer_timeout = Duration::from_millis(5);
-    config.quiet = Duration::from_millis(5);
-    generate(&lab, &config, |generator| {
-        for mode in [Mode::Flood, Mode::Window(8), Mode::PingPong] {
-            let report = generator.run(mode, Limits::frames(20))?;
-            assert_eq!((report.sent, report.lost, report.tally.foreign), (20, 20, 0), "{mode:?}");
-            assert_eq!(report.loss_ratio(), 1.0);
-        }
-        Ok(())
-    })
+    for drive in [FLOOD, Drive::Window(8), Drive::Window(1)] {
+        let quiet = Some(Duration::from_millis(5));
+        let plan = LoadPlan { quiet, ..plan(&config, drive, Limits::frames(20)) };
+        let report = run(&lab, &plan)?;
+        assert_eq!((report.sent, report.lost, report.tally.foreign), (20, 20, 0), "{drive:?}");
+        assert_eq!(report.loss_ratio(), 1.0);
+    }
+    Ok(())
 }
 
 fn faults() -> Result<(), Failed> {
@@ -188,8 +198,7 @@ fn faults() -> Result<(), Failed> {
         6 => frame[14..].make_ascii_lowercase(),
         _ => {}
     })?;
-    let report =
-        generate(&lab, &config(&lab), |generator| generator.window(20, Limits::frames(1000)))?;
+    let report = window(&lab, &config(&lab), 20, 1000)?;
     reflector.stop()?;
     report.assert_conserved();
     let tally = report.tally;
@@ -204,14 +213,18 @@ fn burst() -> Result<(), Failed> {
     const FRAMES: u64 = 5000;
     let lab = Lab::create(&LabConfig::default())?;
     let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
-    let mut config = config(&lab);
-    config.hold_unread(FRAMES);
-    let report = generate(&lab, &config, |generator| {
-        assert_eq!(generator.send_burst(FRAMES)?, FRAMES);
+    let plan = LoadPlan::bursts(config(&lab), FRAMES);
+    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    let report = lab.generator.namespace.run(|| {
+        let mut load = Load::open(&plan, &budget)?;
+        // Twice over the same sockets.
+        load.fill(FRAMES)?.collect(Duration::from_secs(2))?;
+        let filled = load.fill(FRAMES)?;
+        assert_eq!(filled.sent(), FRAMES);
         // Long enough for all echoes to lie in the ring, retired by its timer where need be.
         std::thread::sleep(Duration::from_millis(300));
-        generator.collect(Duration::from_millis(200))
-    })?;
+        filled.collect(Duration::from_secs(2))
+    })??;
     reflector.stop()?;
     assert_clean(&report, FRAMES);
     assert!(report.arrival_pps() > 1000.0, "{}", report.arrival_pps());
@@ -231,8 +244,7 @@ fn udp() -> Result<(), Failed> {
         let mut config = config(&lab);
         config.carriage.content = Content::Udp(headers);
         config.sizes = sweep(80, 1518)?;
-        let report =
-            generate(&lab, &config, |generator| generator.window(32, Limits::frames(2 * 1439)))?;
+        let report = window(&lab, &config, 32, 2 * 1439)?;
         assert_clean(&report, 2 * 1439);
     }
     reflector.stop()?;
@@ -249,16 +261,15 @@ fn flood() -> Result<(), Failed> {
         carriage: config.carriage.clone().tagged(VlanTag::customer(7, 0)),
         ..config.clone()
     };
-    let report = generate(&lab, &config, |generator| {
-        generator.flood(Limits::lasting(Duration::from_millis(100)))
-    })?;
+    let lasting = Limits::lasting(Duration::from_millis(100));
+    let report = run(&lab, &plan(&config, FLOOD, lasting))?;
     report.assert_conserved();
     let tally = report.tally;
     assert_eq!(tally.returned(), tally.intact, "{tally:?} {:?}", report.damage);
     assert_eq!((tally.foreign, tally.duplicated, tally.reordered), (0, 0, 0), "{tally:?}");
     // No more can come back than was sent, also where a slow generator gets everything back.
-    assert!(report.sent > 1000 && report.offered_pps() >= report.forwarded_pps());
-    let report = generate(&lab, &tagged, |generator| generator.ping_pong(Limits::frames(10)))?;
+    assert!(report.sent > 1000 && report.achieved_pps() >= report.forwarded_pps());
+    let report = window(&lab, &tagged, 1, 10)?;
     reflector.stop()?;
     assert_eq!((report.tally.corrupted, report.lost), (10, 0), "{:?}", report.tally);
     assert!(report.damage.iter().all(|damage| damage.first_offset == 12));

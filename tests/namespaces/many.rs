@@ -6,11 +6,12 @@ use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
-use linerate::load::generator::Generator;
-use linerate::load::plan::{Carriage, Limits, LoadConfig, Mode, Sizes};
-use linerate::load::report::LoadReport;
+use linerate::load::intake::RxChoice;
+use linerate::load::pace::Pattern;
+use linerate::load::plan::{Carriage, Limits, LoadConfig, Sizes};
+use linerate::load::rate::Rate;
+use linerate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
 use linerate::ring::budget::MemoryBudget;
-use linerate::sys::packet::RingVersion;
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
@@ -42,21 +43,26 @@ fn run(
     path: PathName,
     adjust_engine: impl FnOnce(&mut EngineConfig),
     adjust_load: impl FnOnce(&mut LoadConfig),
-    (mode, limits): (Mode, Limits),
-) -> Result<LoadReport, Failed> {
+    (drive, limits): (Drive, Limits),
+) -> Result<LoadOutcome, Failed> {
     let (lab, config) = lab_for(&LabConfig::default(), path, adjust_engine)?;
     let engine = Engine::start(&config)?;
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
     let mut load = LoadConfig::new(lab.generator.link.index, 1500, here, there);
     // The machine may have other work for a while.
     load.answer_timeout = Duration::from_secs(2);
-    // Slot by slot, so that a window waits for one retire timeout and not for two.
-    load.version = RingVersion::V2;
     load.receive.blocks = Some(64);
     adjust_load(&mut load);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let report =
-        lab.generator.namespace.run(|| Generator::open(&load, &budget)?.run(mode, limits))??;
+    let plan = LoadPlan {
+        // Slot by slot, so that a window waits for one retire timeout and not for two.
+        receive: Some(RxChoice::V2),
+        drain: Duration::from_secs(5),
+        quiet: Some(Duration::from_millis(500)),
+        late_after: Duration::from_secs(10),
+        ..LoadPlan::new(load, drive, limits)
+    };
+    let report = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
     let summary = engine.stop();
     check_summary(&summary);
     report.assert_conserved();
@@ -71,11 +77,11 @@ fn sweep(from: usize, to: usize) -> Result<Sizes, Failed> {
 }
 
 /// So many unanswered frames fit every buffer on the way, whatever their sizes.
-fn in_windows(frames: u64) -> (Mode, Limits) {
-    (Mode::Window(128), Limits::frames(frames))
+fn in_windows(frames: u64) -> (Drive, Limits) {
+    (Drive::Window(128), Limits::frames(frames))
 }
 
-fn assert_clean(report: &LoadReport, sent: u64) {
+fn assert_clean(report: &LoadOutcome, sent: u64) {
     assert_eq!(report.sent, sent);
     assert!(report.is_clean(), "{:?}, lost {}, {:?}", report.tally, report.lost, report.damage);
 }
@@ -107,7 +113,8 @@ fn tagged(path: PathName) -> Result<(), Failed> {
 
 fn flood(path: PathName) -> Result<(), Failed> {
     let limits = Limits { duration: Some(Duration::from_millis(500)), count: Some(100_000) };
-    let report = run(path, |_| {}, |_| {}, (Mode::Flood, limits))?;
+    let flood = Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant };
+    let report = run(path, |_| {}, |_| {}, (flood, limits))?;
     let tally = report.tally;
     assert!(tally.intact > 0);
     let wrong = tally.corrupted + tally.not_transformed + tally.truncated + tally.duplicated;

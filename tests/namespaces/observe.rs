@@ -1,5 +1,6 @@
 //! Counters of every layer around a run, and where its frames went.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed};
@@ -9,9 +10,9 @@ use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::{Engine, EngineSummary};
 use linerate::engine::turn::WhenFull;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
-use linerate::load::generator::Generator;
 use linerate::load::plan::{Limits, LoadConfig, Sizes};
-use linerate::load::report::LoadReport;
+use linerate::load::rate::Rate;
+use linerate::load::run::{Load, LoadOutcome, LoadPlan};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::drops::DropReason;
@@ -38,7 +39,7 @@ pub fn tests() -> Vec<Test> {
 
 /// What a run and the counters around it found.
 struct Observation {
-    load: LoadReport,
+    load: LoadOutcome,
     counters: CounterSnapshot,
     engine: EngineSummary,
 }
@@ -63,24 +64,20 @@ fn both_ends(lab: &Lab) -> Result<Ends, Failed> {
 
 fn load_config(lab: &Lab) -> LoadConfig {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    let mut config = LoadConfig::new(lab.generator.link.index, 1500, here, there);
-    config.quiet = Duration::from_millis(200);
-    config
+    LoadConfig::new(lab.generator.link.index, 1500, here, there)
 }
 
-/// Runs an engine and what `work` does with a generator against it, counters read around it.
+/// Runs an engine and `work` against it, counters read around it.
 fn observe(
     lab: &Lab,
     engine: &EngineConfig,
-    load: &LoadConfig,
-    work: impl FnOnce(&mut Generator, &Engine) -> linerate::error::Result<LoadReport> + Send,
+    work: impl FnOnce(&Arc<MemoryBudget>, &Engine) -> linerate::error::Result<LoadOutcome> + Send,
 ) -> Result<Observation, Failed> {
     let ends = both_ends(lab)?;
     let engine = Engine::start(engine)?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let before = CounterSnapshot::read(&ends)?;
-    let run = || work(&mut Generator::open(load, &budget)?, &engine);
-    let load = lab.generator.namespace.run(run)??;
+    let load = lab.generator.namespace.run(|| work(&budget, &engine))??;
     let engine = engine.stop();
     let counters = CounterSnapshot::read(&ends)?.since(&before);
     assert_eq!(engine.failures, Vec::<String>::new());
@@ -88,10 +85,26 @@ fn observe(
     Ok(Observation { load, counters, engine })
 }
 
+/// Floods an engine with so many frames.
+fn flood(
+    lab: &Lab,
+    engine: &EngineConfig,
+    load: LoadConfig,
+    frames: u64,
+) -> Result<Observation, Failed> {
+    let plan = LoadPlan {
+        drain: Duration::from_secs(5),
+        quiet: Some(Duration::from_millis(200)),
+        late_after: Duration::from_secs(10),
+        ..LoadPlan::paced(load, Rate::Max, Limits::frames(frames))
+    };
+    observe(lab, engine, |budget, _| Load::run(&plan, budget, &mut |_| {}))
+}
+
 fn counters_move() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let (engine, load) = (config(&lab, PathName::RING, |_| {}), load_config(&lab));
-    let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(500)))?;
+    let seen = flood(&lab, &engine, load, 500)?;
     assert!(seen.load.is_clean(), "{:?}", seen.load);
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
     for interface in [&seen.counters.near, far] {
@@ -120,14 +133,15 @@ fn overflow(path: PathName) -> Result<(), Failed> {
             ..GeometryChoice::default()
         };
     });
-    let mut load = load_config(&lab);
-    load.hold_unread(SENT);
-    let seen = observe(&lab, &engine, &load, |generator, engine| {
+    let plan = LoadPlan::bursts(load_config(&lab), SENT);
+    let seen = observe(&lab, &engine, |budget, engine| {
+        let mut load = Load::open(&plan, budget)?;
         engine.pause();
-        let sent = generator.send_burst(SENT);
+        let filled = load.fill(SENT);
         engine.resume();
-        assert_eq!(sent?, SENT);
-        generator.collect(Duration::from_millis(300))
+        let filled = filled?;
+        assert_eq!(filled.sent(), SENT);
+        filled.collect(Duration::from_millis(300))
     })?;
     let waterfall = seen.waterfall();
     let lost = i128::from(seen.engine.counters.kernel.drops);
@@ -151,7 +165,7 @@ fn peer_refuses() -> Result<(), Failed> {
     let mut load = load_config(&lab);
     load.sizes = Sizes::Fixed(FrameSize::with_fcs(1400)?);
     let engine = config(&lab, PathName::RING, |_| {});
-    let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(300)))?;
+    let seen = flood(&lab, &engine, load, 300)?;
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
     let counted = seen.counters.near.link.transmit_dropped;
     assert_eq!(counted, far.link.receive_dropped, "{:?}", seen.counters);
@@ -172,7 +186,7 @@ fn tagged_frames_arrive() -> Result<(), Failed> {
     load.carriage.tags = vec![VlanTag { tpid: EtherType::VLAN.0, tci: 100 }];
     load.sizes = Sizes::Fixed(FrameSize::with_fcs(100)?);
     let engine = config(&lab, PathName::RING, |_| {});
-    let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(300)))?;
+    let seen = flood(&lab, &engine, load, 300)?;
     assert_eq!(seen.load.tally.intact, 300, "{:?}", seen.load);
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
     assert_eq!(far.link.receive_dropped, 300, "{:?}", far.link);
@@ -186,7 +200,7 @@ fn beyond_sight() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let engine = config(&lab, PathName::RING, |config| config.ether_types = vec![EtherType::IPV4]);
     let load = load_config(&lab);
-    let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(100)))?;
+    let seen = flood(&lab, &engine, load, 100)?;
     assert_eq!((seen.load.sent, seen.load.lost), (100, 100));
     for far in [seen.counters.far.clone(), None] {
         let waterfall = CounterSnapshot { far, ..seen.counters.clone() }
@@ -215,7 +229,7 @@ fn queue_drops() -> Result<Completion, Failed> {
     });
     let mut load = load_config(&lab);
     load.sizes = Sizes::Fixed(FrameSize::with_fcs(1000)?);
-    let seen = observe(&lab, &engine, &load, |generator, _| generator.flood(Limits::frames(300)))?;
+    let seen = flood(&lab, &engine, load, 300)?;
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
     let queue = far.queueing.as_ref().ok_or("no queue")?;
     let engine = &seen.engine.counters;

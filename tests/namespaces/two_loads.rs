@@ -7,7 +7,6 @@ use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
-use linerate::load::generator::Generator;
 use linerate::load::plan::{Limits, LoadConfig};
 use linerate::load::rate::Rate;
 use linerate::load::run::{Load, LoadOutcome, LoadPlan};
@@ -118,16 +117,15 @@ fn beside_a_drain() -> Result<(), Failed> {
     const DRAINED: u64 = 1000;
     let lab = Lab::create(&LabConfig::default())?;
     let engine = engine(&lab)?;
-    let mut config = config(&lab);
-    config.hold_unread(20 * DRAINED);
+    let bursts = LoadPlan::bursts(config(&lab), 20 * DRAINED);
     let drain = |budget: &MemoryBudgetRef| {
-        let mut generator = Generator::open(&config, budget)?;
+        let mut load = Load::open(&bursts, budget)?;
         let mut reports = Vec::new();
         for _ in 0..5 {
             engine.pause();
-            generator.send_burst(DRAINED)?;
+            let filled = load.fill(DRAINED)?;
             engine.resume();
-            reports.push(generator.collect(Duration::from_secs(1))?);
+            reports.push(filled.collect(Duration::from_secs(1))?);
         }
         Ok(reports)
     };

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::load::evidence::Evidence;
 use crate::load::intake::RxChoice;
 use crate::load::rate::FrameRate;
-use crate::load::report::{Damage, Tally};
+use crate::load::tally::{Damage, Tally};
 use crate::load::transmit::TxChoice;
 use crate::stats::counters::KernelCounters;
 use crate::stats::jitter::Jitter;
@@ -53,7 +53,7 @@ pub struct WarmUp {
 
 /// What a load sent and what came back. All counts and times are of the measurement; what happened
 /// in the warm-up stands apart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LoadOutcome {
     /// The run's number in the probes.
     pub run: u16,
@@ -172,6 +172,21 @@ impl LoadOutcome {
     /// Intact frames that came back per second of the span.
     pub fn forwarded_pps(&self) -> f64 {
         if self.span_ns == 0 { 0.0 } else { self.tally.intact as f64 * 1e9 / self.span_ns as f64 }
+    }
+
+    /// Intact frames per second between the first and the last of them, by their kernel stamps:
+    /// (n - 1) / (t_last - t_first). On a veth pair the kernel stamps an echo while the engine sends
+    /// it, so this is the engine's own rate, whatever the generator does meanwhile.
+    pub fn arrival_pps(&self) -> f64 {
+        match self.arrival_ns() {
+            0 => 0.0,
+            elapsed_ns => self.tally.intact.saturating_sub(1) as f64 * 1e9 / elapsed_ns as f64,
+        }
+    }
+
+    /// The time between the kernel's stamps of the first and the last intact frame, in nanoseconds.
+    pub fn arrival_ns(&self) -> u64 {
+        self.stamps_ns.1.saturating_sub(self.stamps_ns.0)
     }
 
     /// Whether every number came back intact, once, in time, and nothing else came.

@@ -9,6 +9,9 @@ use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::{FrameRate, Rate};
 use crate::load::run_id::FRAMES_MAX;
 use crate::load::transmit::TxChoice;
+use crate::ring::layout::rx_mac_offset;
+use crate::sys::packet::RingVersion;
+use crate::units::FrameSize;
 use crate::wire::encapsulation::Encapsulation;
 
 /// A frame that leaves more than this after its intended time left late. It is a gap of 100,000
@@ -66,8 +69,7 @@ impl Threads {
 /// What a load is asked to do.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
-    /// The frames, the interface, the rings, the batch and the stop flag. Not used of it: `cpu`,
-    /// `version`, `pause_max` and `quiet`.
+    /// The frames, the interface, the rings, the batch and the stop flag.
     pub config: LoadConfig,
     /// When frames are sent.
     pub drive: Drive,
@@ -102,6 +104,9 @@ pub struct LoadPlan {
     pub interval: Duration,
 }
 
+/// The slowest engine, in frames per second, for which [`LoadPlan::bursts`] finds room.
+pub const UNREAD_PPS_MIN: u64 = 25_000;
+
 impl LoadPlan {
     /// `config` at `rate`, evenly spaced, for `limits`; one thread, no warm-up.
     pub fn paced(config: LoadConfig, rate: Rate, limits: Limits) -> LoadPlan {
@@ -134,6 +139,29 @@ impl LoadPlan {
             breakdown: false,
             evidence_max: 0,
             interval: Duration::from_secs(1),
+        }
+    }
+
+    /// Bursts of at most `frames` frames of `config` ([`Load::fill`](super::Load::fill)). A V3 ring holds
+    /// all their echoes unread, from an engine that sends at least [`UNREAD_PPS_MIN`] a second: a slower
+    /// one has more blocks retired half empty.
+    pub fn bursts(mut config: LoadConfig, frames: u64) -> LoadPlan {
+        const BLOCK_BYTES: usize = 64 << 10;
+        const RETIRE_MS: u32 = 10;
+        let frames_a_timeout = UNREAD_PPS_MIN as usize * RETIRE_MS as usize / 1000;
+        let longest = config.sizes.all().max().map_or(0, FrameSize::socket_bytes);
+        let each = (rx_mac_offset(RingVersion::V3) + longest).next_multiple_of(8);
+        let full = (frames as usize * each).div_ceil(BLOCK_BYTES - each);
+        let half_empty = (frames as usize).div_ceil(frames_a_timeout);
+        config.receive.block_bytes = Some(BLOCK_BYTES);
+        config.receive.blocks = Some(full + half_empty + 2);
+        config.receive.retire_ms = Some(RETIRE_MS);
+        LoadPlan {
+            drain: Duration::from_secs(60),
+            // They wait for whoever collects them.
+            late_after: Duration::MAX,
+            receive: Some(RxChoice::V3),
+            ..LoadPlan::paced(config, Rate::Max, Limits::frames(frames))
         }
     }
 

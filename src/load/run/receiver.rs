@@ -12,7 +12,7 @@ use crate::load::verify::{Taken, Verifier};
 use crate::ring::frame::FrameMeta;
 use crate::stats::counters::KernelCounters;
 use crate::stats::jitter::Jitter;
-use crate::sys::clock::{monotonic_ns, realtime_ns, realtime_offset_ns};
+use crate::sys::clock::{monotonic_ns, realtime_offset_ns};
 use crate::sys::failure::failed;
 
 /// Batches taken before the sending goes on.
@@ -209,7 +209,6 @@ impl<I: Intake> Receiver<I> {
             let never_sent = board.handed_out() - board.taken();
             self.books.verifier.ledger_of(sender).take_back(never_sent);
         }
-        self.books.verifier.end_sending(realtime_ns());
         let begin_ns = monotonic_ns();
         let mut last_ns = begin_ns;
         loop {

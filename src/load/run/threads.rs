@@ -34,12 +34,12 @@ pub(super) struct Worked {
 }
 
 /// What a receiving thread leaves behind.
-struct Received {
-    books: Books,
-    kernel: crate::stats::counters::KernelCounters,
-    drained: Duration,
+pub(super) struct Received {
+    pub books: Books,
+    pub kernel: crate::stats::counters::KernelCounters,
+    pub drained: Duration,
     /// Of the sender in the same thread.
-    sender: Option<SenderReport>,
+    pub sender: Option<SenderReport>,
 }
 
 /// Sends progress reports and never waits for anybody.
@@ -229,7 +229,7 @@ impl Drop for FailedAtLast<'_> {
 }
 
 /// Pins the calling thread where asked for, and has it sleep as exactly as the kernel can.
-fn prepare(cpu: Option<usize>) -> Result<()> {
+pub(super) fn prepare(cpu: Option<usize>) -> Result<()> {
     set_timer_slack(1);
     match cpu {
         Some(cpu) if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) => {
@@ -310,7 +310,7 @@ fn by_turns<T: Transmit, I: Intake>(
 }
 
 /// Sends in the calling thread; another one receives.
-fn send_alone<T: Transmit>(
+pub(super) fn send_alone<T: Transmit>(
     job: &Job<'_>,
     transmit: T,
     number: usize,
@@ -383,23 +383,15 @@ fn finish<I: Intake>(
     mut receiver: Receiver<I>,
     mut reporter: Reporter,
 ) -> Result<Received> {
-    // A frame may wait for the retire timeout in a V3 block that is still open.
-    let retire = match job.plan.receive_half() {
-        RxChoice::V3 => job.plan.config.receive.retire_ms.unwrap_or(1),
-        _ => 0,
-    };
-    let retire = Duration::from_millis(retire.into());
     let stop = &job.plan.config.stop;
     // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
     // not want to wait.
     let was_stopped = stop.load(Ordering::Relaxed);
     let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
-    let drained = receiver.drain(job.plan.drain, quiet, retire, |receiver, now_ns| {
+    let drained = job.drain(&mut receiver, quiet, |receiver, now_ns| {
         reporter.tick(receiver, &job.board, now_ns)?;
         Ok(was_stopped || !stop.load(Ordering::Relaxed))
     });
-    let drained = job.board.keep(drained).unwrap_or_default();
-    job.board.keep(receiver.check());
     let Receiver { books, kernel, .. } = receiver;
     Ok(Received { books, kernel, drained, sender: None })
 }

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::load::plan::{Carriage, LoadConfig, Sizes};
-use crate::load::report::LoadReport;
 use crate::ring::frame::{ChecksumState, PacketType};
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag, payload};
@@ -40,8 +39,7 @@ impl Bench {
         let mut config = LoadConfig::new(1, 1500, HERE, THERE);
         (config.carriage, config.sizes) = (carriage, sizes);
         let template = Arc::new(Template::new(&config).unwrap());
-        let mut verifier = Verifier::new(Arc::clone(&template), 256);
-        verifier.begin(ID);
+        let verifier = Verifier::new(Arc::clone(&template), ID, 1, 256, 0);
         Bench { template, verifier, stamp_ns: 1000 }
     }
 
@@ -105,11 +103,12 @@ impl Bench {
         Received { meta, bytes }
     }
 
-    fn report(&self) -> LoadReport {
-        let mut report = LoadReport::default();
-        self.verifier.conclude(&mut report);
-        report.assert_conserved();
-        report
+    /// What came back, and how many did not.
+    fn concluded(&mut self) -> (Tally, u64) {
+        let tally = *self.verifier.tally();
+        let lost = self.verifier.missing().0;
+        assert_eq!(self.verifier.ledger().handed_out(), tally.returned() + lost);
+        (tally, lost)
     }
 }
 
@@ -159,9 +158,9 @@ fn every_carriage_and_size_comes_back_intact_or_not_transformed() {
             let unchanged = bench.receive(&sent, false);
             assert!(matches!(bench.take(&unchanged), Taken::Damaged(_)));
         }
-        let report = bench.report();
-        assert_eq!((report.tally.intact, report.tally.not_transformed), (frames, frames));
-        assert_eq!((report.lost, report.tally.returned()), (0, 2 * frames));
+        let (tally, lost) = bench.concluded();
+        assert_eq!((tally.intact, tally.not_transformed), (frames, frames));
+        assert_eq!((lost, tally.returned()), (0, 2 * frames));
     }
 }
 
@@ -209,7 +208,6 @@ fn each_fault_is_counted_as_what_it_is() {
     let unsent = bench.receive(&unsent, true);
     bench.take(&unsent);
 
-    let report = bench.report();
     let expected = Tally {
         intact: 3,
         corrupted: 5,
@@ -220,9 +218,9 @@ fn each_fault_is_counted_as_what_it_is() {
         other_loads: 2,
         ..Tally::default()
     };
-    assert_eq!(report.tally, expected);
-    assert_eq!((report.sent, report.lost), (14, 4));
-    let offsets: Vec<_> = report.damage.iter().map(|one| one.first_offset).collect();
+    assert_eq!(bench.concluded(), (expected, 4));
+    assert_eq!(bench.verifier.ledger().handed_out(), 14);
+    let offsets: Vec<_> = bench.verifier.damage().iter().map(|one| one.first_offset).collect();
     assert_eq!(offsets, [40, 6, 60, 12, 5]);
 }
 
@@ -240,22 +238,17 @@ fn a_wrong_udp_checksum_is_corruption_and_a_half_done_one_is_not() {
         assert_eq!(partial, Taken::Intact(1));
         let none = bench.exchange(|echo| echo.bytes[field..field + 2].fill(0));
         assert_eq!(none == Taken::Intact(2), field < 50, "IPv4 may go without, IPv6 may not");
-        assert_eq!(bench.report().damage[0].first_offset, field);
+        assert_eq!(bench.verifier.damage()[0].first_offset, field);
     }
 }
 
 #[test]
-fn only_frames_stamped_before_the_end_count_as_returned_while_sending() {
+fn the_stamps_are_those_of_the_first_and_the_last_intact_frame() {
     let mut bench = Bench::plain();
-    bench.exchange(|_| {});
-    bench.exchange(|_| {});
-    bench.verifier.end_sending(bench.stamp_ns + 10);
-    bench.exchange(|_| {});
-    bench.exchange(|_| {});
-    let report = bench.report();
-    assert_eq!((report.tally.intact, report.intact_while_sending), (4, 3));
-    assert_eq!(report.last_stamp_ns - report.first_stamp_ns, 30);
-    assert!(report.is_clean());
+    (0..4).for_each(|_| _ = bench.exchange(|_| {}));
+    bench.exchange(|echo| echo.bytes[40] ^= 1);
+    let (first_ns, last_ns) = bench.verifier.stamps_ns();
+    assert_eq!((first_ns, last_ns - first_ns), (1010, 30));
 }
 
 /// What a faulty reflector does to one frame.
@@ -366,8 +359,7 @@ proptest! {
                 largest = largest.max(Some(number));
             }
         }
-        let report = bench.report();
-        prop_assert_eq!(report.tally, expected);
-        prop_assert_eq!((report.sent, report.lost), (script.len() as u64, lost));
+        prop_assert_eq!(bench.concluded(), (expected, lost));
+        prop_assert_eq!(bench.verifier.ledger().handed_out(), script.len() as u64);
     }
 }

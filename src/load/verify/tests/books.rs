@@ -13,8 +13,7 @@ fn bench(adjust: impl FnOnce(&mut LoadConfig)) -> Bench {
     let mut config = LoadConfig::new(1, 1500, HERE, THERE);
     adjust(&mut config);
     let template = Arc::new(Template::new(&config).unwrap());
-    let mut verifier = Verifier::of_senders(Arc::clone(&template), 1, 256, 2);
-    verifier.begin(ID);
+    let verifier = Verifier::new(Arc::clone(&template), ID, 1, 256, 2);
     Bench { template, verifier, stamp_ns: 1000 }
 }
 
@@ -58,9 +57,9 @@ fn a_foreign_reflector_may_change_all_but_the_payload() {
     assert!(matches!(bench.exchange(|echo| echo.bytes[60] ^= 1), Taken::Damaged(2)));
     assert!(matches!(bench.exchange(|echo| echo.bytes.push(0)), Taken::Damaged(3)));
     bench.exchange(|echo| echo.bytes.truncate(90));
-    let report = bench.report();
-    assert_eq!((report.tally.corrupted, report.tally.truncated), (2, 1));
-    let offsets: Vec<_> = report.damage.iter().map(|one| one.first_offset).collect();
+    let (tally, _) = bench.concluded();
+    assert_eq!((tally.corrupted, tally.truncated), (2, 1));
+    let offsets: Vec<_> = bench.verifier.damage().iter().map(|one| one.first_offset).collect();
     assert_eq!(offsets, [60, 96]);
 }
 
@@ -86,8 +85,7 @@ fn evidence_is_the_frame_as_it_was_on_the_wire_and_bounded() {
 fn senders_and_the_warm_up_have_books_of_their_own() {
     let config = LoadConfig::new(1, 1500, HERE, THERE);
     let template = Arc::new(Template::new(&config).unwrap());
-    let mut verifier = Verifier::of_senders(Arc::clone(&template), 3, 768, 0);
-    verifier.begin(ID);
+    let mut verifier = Verifier::new(Arc::clone(&template), ID, 3, 768, 0);
     for sender in 0..3 {
         let ledger = verifier.ledger_of(sender);
         ledger.set_measured_from(10);
