@@ -153,6 +153,9 @@ pub struct LoadRequest {
     pub stop: Arc<AtomicBool>,
     /// Send on an interface with the default route all the same.
     pub force: bool,
+    /// Nothing is opened after this load: the calling thread gives its capabilities up once the
+    /// load's sockets are open, and stays in the load's namespace.
+    pub is_last: bool,
 }
 
 impl LoadRequest {
@@ -184,6 +187,7 @@ impl LoadRequest {
             interval: Duration::from_secs(1),
             stop: Arc::default(),
             force: false,
+            is_last: false,
         }
     }
 
@@ -278,6 +282,7 @@ pub(super) fn measure(
         breakdown: request.breakdown,
         evidence_max: request.evidence_max,
         interval: request.interval,
+        is_last: request.is_last,
         ..LoadPlan::new(config, request.drive, request.limits)
     };
     plan.check()?;

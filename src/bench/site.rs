@@ -209,7 +209,11 @@ fn to_own_engine(
         measure(request, config, here, far, audience)
     };
     // Entering the own namespace takes privilege, too, so it is not asked for without need.
-    if testbed.is_lab() { here.namespace.run(load)? } else { load() }
+    match (testbed.is_lab(), request.is_last) {
+        (true, false) => here.namespace.run(load)?,
+        (true, true) => here.namespace.enter().and_then(|()| load()),
+        (false, _) => load(),
+    }
 }
 
 /// The UDP port of the lab's engine.

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use self::knobs::{BatchArgs, PathArgs};
 use self::rings::RingArgs;
 use self::workers::WorkerArgs;
+use super::user::UserArgs;
 use super::waiting::WaitArgs;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
@@ -182,6 +183,9 @@ pub struct EchoArgs {
     force: bool,
 
     #[command(flatten)]
+    user: UserArgs,
+
+    #[command(flatten)]
     batching: BatchArgs,
 
     #[command(flatten)]
@@ -333,6 +337,7 @@ impl EchoArgs {
         self.tune(&mut config)?;
         let interrupt = Interrupt::catch().map_err(|e| failed("catch signals", &e, ""))?;
         let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
+        self.user.become_plain()?;
         let started = self.start(&mut config);
         let mut engine = match started {
             Err(error @ Error::Ring(_)) if self.fallback => {

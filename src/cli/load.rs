@@ -208,6 +208,7 @@ impl LoadArgs {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
         }
+        self.target.user.become_plain()?;
         let finding = loading::run(&request, &mut voice)?;
         voice.finish(&request, &finding)?;
         if let Some(reason) = finding.outcome.broken {
@@ -286,6 +287,7 @@ impl LoadArgs {
             breakdown: self.breakdown,
             evidence_max: if self.pcap.is_some() { EVIDENCE_FRAMES } else { 0 },
             interval: self.interval,
+            is_last: true,
             ..base
         })
     }

@@ -15,6 +15,7 @@ pub mod stress;
 pub mod target;
 pub mod testbed;
 pub mod tutorial;
+pub mod user;
 pub mod waiting;
 
 /// Measure what a NIC, a kernel and a packet path can do, with verified frames.

@@ -17,7 +17,7 @@ use crate::load::rate::Rate;
 use crate::load::run::Threads;
 use crate::report::stress::StressVoice;
 use crate::sys::failure::failed;
-use crate::sys::privilege::ensure_namespaces_allowed;
+use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
 use crate::wire::ethernet::VlanTag;
@@ -104,6 +104,10 @@ impl StressArgs {
         if matches!(request.base.reach, Reach::Lab { .. }) {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
+        }
+        self.target.user.become_plain()?;
+        if !matches!(request.base.reach, Reach::Lab { .. }) {
+            drop_namespaces()?;
         }
         let run = stressing::run(&request, &mut voice)?;
         voice.finish(&request, &run)?;

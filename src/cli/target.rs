@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::echo::CpuList;
+use super::user::UserArgs;
 use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::engine::config::PathName;
@@ -80,6 +81,9 @@ pub struct TargetArgs {
     /// Expected payload of echoes; our engine follows it
     #[arg(long, value_enum, default_value_t = ExpectArg::Uppercase)]
     expect: ExpectArg,
+
+    #[command(flatten)]
+    pub(super) user: UserArgs,
 
     /// Allow the interface with the default route
     #[arg(long, conflicts_with = "lab")]

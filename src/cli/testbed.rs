@@ -3,11 +3,12 @@
 use clap::Args;
 
 use super::echo::CpuList;
+use super::user::UserArgs;
 use crate::bench::testbed::Testbed;
 use crate::engine::placement::choose_cpus;
 use crate::error::Result;
 use crate::lab::LabConfig;
-use crate::sys::privilege::ensure_namespaces_allowed;
+use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::units::FrameSize;
 
 /// The two ends of an experiment and their CPUs.
@@ -28,6 +29,9 @@ pub struct TestbedArgs {
     /// Allow the interface with the default route
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    user: UserArgs,
 }
 
 impl TestbedArgs {
@@ -49,10 +53,15 @@ impl TestbedArgs {
     /// [`TestbedArgs::open`]; a testbed made for this run has `queues` queues in each direction.
     pub fn open_with_queues(&self, sizes: &[FrameSize], queues: u32) -> Result<Testbed> {
         match (&self.interface, &self.dut_interface) {
-            (Some(generator), Some(engine)) => Testbed::interfaces(generator, engine, self.force),
+            (Some(generator), Some(engine)) => {
+                self.user.become_plain()?;
+                drop_namespaces()?;
+                Testbed::interfaces(generator, engine, self.force)
+            }
             _ => {
                 // Before any thread exists: a user namespace is entered by the whole process.
                 ensure_namespaces_allowed()?;
+                self.user.become_plain()?;
                 let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
                 Testbed::lab_with(largest, LabConfig { queues, ..LabConfig::default() })
             }

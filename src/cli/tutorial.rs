@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::user::UserArgs;
 use crate::error::{Error, Result, exit};
 use crate::sys::packet::SocketType;
 use crate::sys::signal::Interrupt;
@@ -74,6 +75,9 @@ pub struct LinkArgs {
     /// Time-out of each epoll_wait; after it the program checks its limits and waits again
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_positive_duration)]
     timeout: Duration,
+
+    #[command(flatten)]
+    user: UserArgs,
 }
 
 /// `linerate tutorial server`.
@@ -154,10 +158,12 @@ impl TutorialArgs {
         let mut output = Output { writer: io::stdout(), interrupt: interrupt.clone(), gone: false };
         match self {
             TutorialArgs::Server(arguments) => {
+                arguments.link.user.become_plain()?;
                 server::run(&arguments.into(), &interrupt, &mut output)?;
                 Ok(exit::OK)
             }
             TutorialArgs::Client(arguments) => {
+                arguments.link.user.become_plain()?;
                 let summary = client::run(&arguments.into(), &interrupt, &mut output)?;
                 let stopped = summary.interrupted && !output.gone;
                 Ok(if stopped { exit::INTERRUPTED } else { exit::OK })

@@ -327,7 +327,7 @@ fn let_in(
 ) -> Result<Option<u16>> {
     let Some(fanout) = *fanout else {
         bind(socket, link.index, &link.name, *promiscuous)?;
-        return Ok(None);
+        return socket.lock_filter().map(|()| None);
     };
     // Only a bound socket can join, and until it has joined it gets every frame, as the group
     // does: it takes none before.
@@ -335,6 +335,7 @@ fn let_in(
     bind(socket, link.index, &link.name, *promiscuous)?;
     let group = join_fanout(socket, fanout, *group, link)?;
     socket.attach_filter(filter)?;
+    socket.lock_filter()?;
     Ok(Some(group))
 }
 

@@ -234,7 +234,7 @@ fn bind(socket: &PacketSocket, config: &LoadConfig, promiscuous: bool) -> Result
     if promiscuous {
         socket.join_promiscuous(interface)?;
     }
-    Ok(())
+    socket.lock_filter()
 }
 
 /// Shows the frames of one loan to `sink`.

@@ -33,6 +33,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
 use crate::sys::clock::{monotonic_ns, set_timer_slack};
 use crate::sys::failure::failed;
+use crate::sys::privilege::drop_capabilities;
 
 mod board;
 mod departures;
@@ -134,6 +135,9 @@ impl Load {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<LoadOutcome> {
         let Load { plan, rate, template, transmits, intake, notes } = Load::open(plan, budget)?;
+        if plan.is_last {
+            drop_capabilities()?;
+        }
         let job = Job::new(&plan, rate, &template, departures(&plan, rate));
         let worked = threads::work(&job, transmits, intake, job.books(), progress)?;
         job.outcome(worked, notes)

@@ -47,6 +47,7 @@ impl CompareReport {
             "  generator on {} (CPU {}), engine on {} (CPU {})",
             generator.name, cpus.0, engine.name, cpus.1
         ));
+        self.text.say(wrap(&text::runs_as()));
         if cpus.0 == cpus.1 {
             self.text
                 .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
@@ -369,7 +370,7 @@ pub(super) fn table(header: &[&str]) -> Table {
 const SENTENCE_COLUMNS_MAX: usize = 80;
 
 /// Breaks a sentence into lines that fit, each but the first indented further.
-fn wrap(sentence: &str) -> String {
+pub(super) fn wrap(sentence: &str) -> String {
     let width = usize::from(text::width()).min(SENTENCE_COLUMNS_MAX);
     let mut lines = vec![String::from(" ")];
     for word in sentence.split_whitespace() {

@@ -21,6 +21,7 @@ use crate::stats::latency::{LADDER, Latency};
 use crate::sys::host::Host;
 use crate::sys::link::Link;
 use crate::sys::packet::Fanout;
+use crate::sys::privilege;
 use crate::units::{nanoseconds, rate};
 use crate::wire::ethernet::MacAddress;
 
@@ -83,6 +84,7 @@ impl EchoReport {
             config.workers,
             if config.workers == 1 { "" } else { "s" },
         ));
+        self.text.say(format!("  runs as {}", privilege::describe()));
         self.text.say(format!("  {}", what_is_echoed(config)));
         if let Some(Fanout { mode, rollover }) = config.shared_by() {
             let flag = if rollover { ", rollover where one has no room" } else { "" };

@@ -26,6 +26,7 @@ use crate::stats::latency::{LADDER, Latency};
 use crate::stats::waterfall::Waterfall;
 use crate::sys::host::Host;
 use crate::sys::link::Link;
+use crate::sys::privilege;
 use crate::units::{self, nanoseconds, rate};
 
 /// Files that a load writes, all opened before it runs.
@@ -426,6 +427,10 @@ impl Audience for LoadVoice {
                 "  {flows} flows by source MAC, which neither receive queues (RSS) nor hash fanout spread"
             )),
         }
+        self.text.say(format!(
+            "  runs as {}, without capabilities once its sockets are open",
+            privilege::user_name()
+        ));
         if here.link.is_veth() {
             self.text.say("  a veth pair: it shows what kernel and path cost, and is not a NIC");
         }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Result, escaped};
 use crate::sys::failure::failed;
+use crate::sys::privilege::is_root;
+use crate::sys::replace::Replacer;
 
 /// A result file in the making.
 ///
@@ -21,6 +23,8 @@ pub struct Output {
     path: PathBuf,
     /// The name until the file is published; `None` for what is written straight.
     temporary: Option<PathBuf>,
+    /// Who renames it where root gives its rights up before the end.
+    replacer: Option<Replacer>,
     /// Bytes of the pieces that were written whole.
     whole: u64,
 }
@@ -62,7 +66,11 @@ impl Output {
     /// Puts the file in its place. What is never published is removed.
     pub fn publish(&mut self) -> Result<()> {
         let Some(temporary) = self.temporary.take() else { return Ok(()) };
-        fs::rename(&temporary, &self.path).map_err(|error| {
+        let replaced = match &mut self.replacer {
+            Some(replacer) => replacer.replace(),
+            None => fs::rename(&temporary, &self.path),
+        };
+        replaced.map_err(|error| {
             let temporary = escaped(temporary.display());
             failed(
                 format!("replace {}", escaped(self.path.display())),
@@ -75,7 +83,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let (Some(temporary), None) = (&self.temporary, &self.replacer) {
             let _ = fs::remove_file(temporary);
         }
     }
@@ -101,7 +109,11 @@ fn open(path: &Path) -> io::Result<Output> {
             (file, Some(temporary))
         }
     };
-    let output = Output { file, path: path.to_owned(), temporary, whole: 0 };
+    let path = path.to_owned();
+    let mut output = Output { file, path, temporary, replacer: None, whole: 0 };
+    if let (Some(temporary), true) = (&output.temporary, is_root()) {
+        output.replacer = Some(Replacer::start(temporary, &output.path)?);
+    }
     if let Some(replaced) = there.filter(|there| there.is_file() && output.temporary.is_some()) {
         // Only root may give a file away; whoever else replaces it owns it.
         let _ = fchown(&output.file, Some(replaced.uid()), Some(replaced.gid()));

@@ -7,7 +7,7 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::advance::Advance;
-use super::compare::table;
+use super::compare::{table, wrap};
 use super::json::{self, JsonFile};
 use super::search_document as document;
 use super::text::{self, Text, grouped};
@@ -69,6 +69,7 @@ impl SearchReport {
         self.text.say(format!("linerate {what}: Linux {kernel}, {cpu}, {cpus} CPUs"));
         let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
         self.text.say(format!("  generator on {}, engine on {}", generator.name, engine.name));
+        self.text.say(wrap(&text::runs_as()));
         match line_rate {
             Some(LineRate { bits_per_second }) => {
                 self.text.say(format!("  link speed {} Gb/s", bits_per_second / 1e9));

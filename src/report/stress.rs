@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::compare::table;
+use super::compare::{table, wrap};
 use super::json::{self, JsonFile};
 use super::load_document::tally_json;
 use super::text::{self, Text, grouped};
@@ -124,6 +124,7 @@ impl StressAudience for StressVoice {
             each.as_secs_f64(),
             here.link.mtu,
         ));
+        self.text.say(wrap(&text::runs_as()));
         if here.link.is_veth() {
             self.text.say("  a veth pair shows what kernel and path do, and is not a NIC");
         }

@@ -8,6 +8,7 @@ use crate::error::{Error, escaped, is_unsafe};
 use crate::stats::drops::Drops;
 use crate::stats::latency::LATENCY_NS_MAX;
 use crate::sys::failure::failed;
+use crate::sys::privilege;
 use crate::units;
 
 /// Lines for people on stdout, or on stderr where stdout carries a document.
@@ -88,6 +89,11 @@ pub fn beyond(count: u64) -> Option<String> {
     let most = units::duration(Duration::from_nanos(LATENCY_NS_MAX));
     let count = Some(count).filter(|count| *count > 0).map(grouped)?;
     Some(format!("  {count} latencies were longer than {most}: they count as that"))
+}
+
+/// Whom a command runs as that opens sockets again and again.
+pub fn runs_as() -> String {
+    format!("runs as {}; the threads that send, receive and serve have none", privilege::describe())
 }
 
 /// Digits in groups of three: `1 234 567`.

@@ -20,6 +20,7 @@ pub mod numa;
 pub mod offload;
 pub mod packet;
 pub mod privilege;
+pub mod replace;
 pub mod signal;
 pub mod silent_port;
 mod socket;

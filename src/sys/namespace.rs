@@ -73,6 +73,10 @@ impl Namespace {
     /// Moves the calling thread into this namespace, for good; other threads stay. Sockets that are
     /// open already stay where they were opened.
     pub fn enter(&self) -> Result<()> {
+        // Where it is already, entering takes privilege all the same.
+        if *self == Namespace::current()? {
+            return Ok(());
+        }
         setns(&*self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
             let advice = if errno == nix::errno::Errno::EPERM { NEEDS_SYS_ADMIN } else { "" };
             failed("enter a network namespace", &errno.into(), advice)

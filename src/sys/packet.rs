@@ -199,6 +199,13 @@ impl PacketSocket {
         attach_filter(self.as_fd(), program)
     }
 
+    /// Keeps the receive filter as it is for ever (`SO_LOCK_FILTER`), whoever gets hold of the socket.
+    /// A fanout program is set before.
+    pub fn lock_filter(&self) -> Result<()> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_LOCK_FILTER, &1)
+            .map_err(|error| failed("lock a receive filter", &error, ""))
+    }
+
     /// Creates a ring. EINVAL and ENOMEM are the caller's to explain: it knows the geometry.
     pub fn create_ring(
         &self,

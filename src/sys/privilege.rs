@@ -1,34 +1,187 @@
-//! What the calling thread may do, and how it comes to do what the lab needs.
+//! What the calling thread may do, how it comes to do what the lab needs, and how it gives it up.
+//!
+//! The program becomes a plain user as soon as its files are open ([`become_plain_user`]) and keeps only
+//! the capabilities that sockets, rings and namespaces take; each thread gives those up, too, once it
+//! has what it needs ([`drop_capabilities`]). Threads inherit all of it from the one that starts them.
 
 use std::fs;
+use std::io;
+
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid};
 
 use super::failure::failed;
 use super::namespace::enter_user_namespace;
 use crate::error::{Error, Result};
 
 /// Bit numbers of uapi/linux/capability.h.
+const DAC_OVERRIDE: u32 = 1;
+const FOWNER: u32 = 3;
 const NET_ADMIN: u32 = 12;
 const NET_RAW: u32 = 13;
 const SYS_ADMIN: u32 = 21;
+const BPF: u32 = 39;
+/// What setting up takes, with the names: a UDP source port below 1024, links and XDP programs, packet
+/// and AF_XDP sockets, UMEMs beyond RLIMIT_MEMLOCK, network namespaces, `bpf(2)`.
+const SET_UP: [(u32, &str); 6] = [
+    (10, "CAP_NET_BIND_SERVICE"),
+    (NET_ADMIN, "CAP_NET_ADMIN"),
+    (NET_RAW, "CAP_NET_RAW"),
+    (14, "CAP_IPC_LOCK"),
+    (SYS_ADMIN, "CAP_SYS_ADMIN"),
+    (BPF, "CAP_BPF"),
+];
 
 /// Gives up all capabilities of the calling thread for good: what it opened stays open, and it can
 /// open no more. A packet socket needs none once it is there (kernel-contract NS-5).
 pub fn drop_capabilities() -> Result<()> {
-    // struct __user_cap_header_struct and two of struct __user_cap_data_struct.
-    let header = [CAPABILITY_VERSION, 0];
-    let none = [0u32; 6];
-    // SAFETY: capset(2) reads a header of two and data of six 32-bit words for this version, and
-    // both arrays are just that; pid 0 is the calling thread.
-    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
-    if result < 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(failed("give up the capabilities of this thread", &error, ""));
+    match keep_capabilities(|_| false) {
+        // Only a filter of system calls (seccomp) refuses this. The work goes on with what it has, and
+        // `describe` says so.
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => {
+            Err(failed("give up the capabilities of this thread", &error, ""))
+        }
+        _ => Ok(()),
     }
+}
+
+/// Gives up CAP_SYS_ADMIN, which only the namespaces of a lab take, where sockets and rings are opened
+/// again and again. Kernels before 5.8 know no CAP_BPF; there XDP programs take it as well.
+pub fn drop_namespaces() -> Result<()> {
+    if !Capabilities::effective()?.has(BPF) {
+        return Ok(());
+    }
+    keep_capabilities(|capability| capability != SYS_ADMIN)
+        .map_err(|error| failed("give up CAP_SYS_ADMIN", &error, ""))
+}
+
+/// Becomes the user `asked` for, else who called sudo, else `nobody`, and keeps only what setting up
+/// takes; no set-user-id program can give more back. Somebody who is not root stays who they are. Call
+/// it while there is one thread, once files are open and a user namespace, if any, is entered.
+pub fn become_plain_user(asked: Option<&str>) -> Result<()> {
+    // While CAP_SETPCAP is there; up to the first number that the kernel does not know.
+    for capability in 0.. {
+        // SAFETY: prctl(2) takes numbers here and touches no memory of ours.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
+            break;
+        }
+    }
+    if geteuid().is_root() {
+        let (name, user, group) = plain_user(asked)?;
+        // In a user namespace or a container there may be nobody else to become.
+        if let Err(error) = change_user(user, group)
+            && asked.is_some()
+        {
+            return Err(failed(format!("become user {name}"), &error, ""));
+        }
+    } else if let Some(name) = asked {
+        return Err(Error::Usage(format!("--user {name}: only root can become somebody else")));
+    }
+    let kept = keep_capabilities(|capability| SET_UP.iter().any(|(one, _)| *one == capability));
+    set_no_new_privileges();
+    match kept {
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => {
+            Err(failed("give up capabilities", &error, ""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Name, user and group.
+fn plain_user(asked: Option<&str>) -> Result<(String, Uid, Gid)> {
+    let by_name = |name: &str| User::from_name(name).ok().flatten();
+    if let Some(name) = asked {
+        let user =
+            by_name(name).ok_or_else(|| Error::Usage(format!("--user {name}: no such user")));
+        return user.map(|user| (user.name, user.uid, user.gid));
+    }
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok().filter(|n| *n != 0);
+    Ok(match (number("SUDO_UID"), number("SUDO_GID"), by_name("nobody")) {
+        (Some(user), Some(group), _) => {
+            (user.to_string(), Uid::from_raw(user), Gid::from_raw(group))
+        }
+        (.., Some(nobody)) => (nobody.name, nobody.uid, nobody.gid),
+        _ => ("65534".into(), Uid::from_raw(65_534), Gid::from_raw(65_534)),
+    })
+}
+
+/// Capabilities that are permitted stay so; none is effective afterwards.
+fn change_user(user: Uid, group: Gid) -> io::Result<()> {
+    prctl::set_keepcaps(true)?;
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
     Ok(())
+}
+
+/// No program that this thread starts has more rights than it has itself. (No kernel refuses this.)
+pub(super) fn set_no_new_privileges() {
+    let _ = prctl::set_no_new_privs();
+}
+
+/// Keeps what renaming and removing a file takes, wherever it is. Allocates nothing.
+pub(super) fn keep_for_files() {
+    let _ = keep_capabilities(|capability| [DAC_OVERRIDE, FOWNER].contains(&capability));
+}
+
+/// Whether this is user 0, who becomes somebody else before the work begins.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Who this is, for people.
+pub fn user_name() -> String {
+    let user = geteuid();
+    let name = User::from_uid(user).ok().flatten().map_or(format!("user {user}"), |user| user.name);
+    let here = if is_in_user_namespace() { " of a user namespace" } else { "" };
+    format!("{name}{here}")
+}
+
+/// [`user_name`] and what the calling thread may do: `nobody without capabilities`.
+pub fn describe() -> String {
+    let kept = Capabilities::effective().map_or(Vec::new(), Capabilities::names);
+    match kept.is_empty() {
+        true => format!("{} without capabilities", user_name()),
+        false => format!("{} with {}", user_name(), kept.join(", ")),
+    }
+}
+
+/// Whether users here are not those of the machine.
+fn is_in_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// `_LINUX_CAPABILITY_VERSION_3`: 64 capability bits, in two words of each kind.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Three words of the lower capabilities, then of the upper ones: effective, permitted, inheritable.
+fn capability_words() -> io::Result<[u32; 6]> {
+    let header = [CAPABILITY_VERSION, 0];
+    let mut words = [0u32; 6];
+    // SAFETY: capget(2) reads a header of two 32-bit words and writes data of six for this version; pid
+    // 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), words.as_mut_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(words) }
+}
+
+/// Makes the permitted capabilities that are to be kept effective, and gives up all others; none is
+/// inheritable, and so none ambient.
+fn keep_capabilities(kept: impl Fn(u32) -> bool) -> io::Result<()> {
+    let now = capability_words()?;
+    let mut words = [0u32; 6];
+    for half in [0, 1] {
+        let kept = (0..32).filter(|bit| kept(32 * half + bit)).fold(0, |bits, bit| bits | 1 << bit);
+        let at = 3 * half as usize;
+        words[at] = now[at + 1] & kept;
+        words[at + 1] = words[at];
+    }
+    let header = [CAPABILITY_VERSION, 0];
+    // SAFETY: capset(2) reads a header of two and data of six 32-bit words for this version, and
+    // both arrays are just that; pid 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), words.as_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
 
 /// The effective capabilities of a thread, within its user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,42 +192,22 @@ pub struct Capabilities {
 impl Capabilities {
     /// Those of the calling thread.
     pub fn effective() -> Result<Capabilities> {
-        const STATUS: &str = "/proc/thread-self/status";
-        let status = fs::read_to_string(STATUS).map_err(|error| {
-            failed("read the capabilities of this thread", &error, "is /proc mounted?")
-        })?;
-        parse(&status).ok_or_else(|| {
-            Error::Run(format!("could not read the capabilities of this thread from {STATUS}"))
-        })
-    }
-
-    /// May open packet sockets.
-    pub fn net_raw(self) -> bool {
-        self.has(NET_RAW)
-    }
-
-    /// May make and change links.
-    pub fn net_admin(self) -> bool {
-        self.has(NET_ADMIN)
-    }
-
-    /// May make and enter network namespaces.
-    pub fn sys_admin(self) -> bool {
-        self.has(SYS_ADMIN)
+        let words = capability_words()
+            .map_err(|error| failed("read the capabilities of this thread", &error, ""))?;
+        Ok(Capabilities { bits: u64::from(words[0]) | u64::from(words[3]) << 32 })
     }
 
     /// The names of what the lab needs and this lacks: CAP_SYS_ADMIN for namespaces, CAP_NET_ADMIN
     /// for links, CAP_NET_RAW for packet sockets.
     pub fn missing_for_lab(self) -> Vec<&'static str> {
-        [
-            (self.sys_admin(), "CAP_SYS_ADMIN"),
-            (self.net_admin(), "CAP_NET_ADMIN"),
-            (self.net_raw(), "CAP_NET_RAW"),
-        ]
-        .into_iter()
-        .filter(|(present, _)| !present)
-        .map(|(_, name)| name)
-        .collect()
+        let needed = |capability| [NET_ADMIN, NET_RAW, SYS_ADMIN].contains(&capability);
+        let missing = SET_UP.iter().filter(|(one, _)| needed(*one) && !self.has(*one));
+        missing.map(|(_, name)| *name).collect()
+    }
+
+    /// The names of those that setting up takes and this has.
+    fn names(self) -> Vec<&'static str> {
+        SET_UP.iter().filter(|(one, _)| self.has(*one)).map(|(_, name)| *name).collect()
     }
 
     fn has(self, capability: u32) -> bool {
@@ -110,11 +243,6 @@ pub fn ensure_namespaces_allowed() -> Result<Standing> {
     }
 }
 
-fn parse(status: &str) -> Option<Capabilities> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    Some(Capabilities { bits: u64::from_str_radix(line.trim(), 16).ok()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,12 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_read_by_name() {
-        let two = parse("Name:\tx\nCapPrm:\tffff\nCapEff:\t0000000000003000\n").unwrap();
-        assert!(two.net_admin() && two.net_raw() && !two.sys_admin());
+    fn what_the_lab_lacks_is_named() {
+        let two = Capabilities { bits: 1 << NET_ADMIN | 1 << NET_RAW };
         assert_eq!(two.missing_for_lab(), ["CAP_SYS_ADMIN"]);
-        assert_eq!(parse("Name:\tx\n"), None);
-        assert_eq!(parse("CapEff:\tzz\n"), None);
+        assert_eq!(two.names(), ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
     }
 
     #[test]

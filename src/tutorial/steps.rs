@@ -11,6 +11,7 @@ use super::explain::{Call, explain};
 use super::message::Message;
 use crate::error::{Error, Result};
 use crate::sys::packet::{LinkAddress, SocketType};
+use crate::sys::privilege::drop_capabilities;
 use crate::units::ETHERNET_HEADER_BYTES;
 
 /// Bytes of the receive buffer; longer frames are cut off, and printed as far as they go.
@@ -70,6 +71,8 @@ pub fn with_link<C: Calls, T>(
             .epoll_ctl_add(&epoll, &socket)
             .map_err(|error| explain(Call::EpollControl, error))
             .and_then(|()| {
+                // Not one of the calls to learn from: the socket needs no privilege once it is bound.
+                drop_capabilities()?;
                 let ethertype = protocol.of_messages();
                 let (socket, epoll) = (&socket, &epoll);
                 talk(&Link { calls, options, socket, epoll, interface, ethertype, mac })

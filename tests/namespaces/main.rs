@@ -35,6 +35,7 @@ mod offloads;
 mod open_loop;
 mod parts;
 mod pressure;
+mod privileges;
 mod profiles;
 mod running;
 mod served;
@@ -107,6 +108,7 @@ fn all() -> Vec<Test> {
         alone(drain::tests()),
         fanout::tests(),
         alone(pressure::tests()),
+        privileges::tests(),
         super_frames::tests(),
         kernel_sends::tests(),
         kernel_receives::tests(),

@@ -102,6 +102,9 @@ pub struct LoadPlan {
     pub evidence_max: usize,
     /// Time between two progress reports.
     pub interval: Duration,
+    /// Nothing is opened after this load: the calling thread, too, gives its capabilities up once all
+    /// sockets are open.
+    pub is_last: bool,
 }
 
 /// The slowest engine, in frames per second, for which [`LoadPlan::bursts`] finds room.
@@ -139,6 +142,7 @@ impl LoadPlan {
             breakdown: false,
             evidence_max: 0,
             interval: Duration::from_secs(1),
+            is_last: false,
         }
     }
 

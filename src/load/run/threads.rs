@@ -158,7 +158,7 @@ pub(super) fn work(
                 let cpu = cpu_of(0);
                 scope.spawn(move || {
                     let transmit = transmit.ok_or_else(|| Error::Run("no sender".into()))?;
-                    prepare(cpu)?;
+                    begin_thread(cpu)?;
                     together(job, transmit, intake, books, reporter)
                 })
             }
@@ -168,7 +168,7 @@ pub(super) fn work(
                     let cpu = cpu_of(number);
                     sending.push(scope.spawn(move || {
                         let _done = DoneAtLast(&job.board, number);
-                        prepare(cpu)?;
+                        begin_thread(cpu)?;
                         match transmit {
                             AnyTransmit::Umem(half) => send_alone(job, half, number, start_ns),
                             AnyTransmit::Ring(half) => send_alone(job, half, number, start_ns),
@@ -178,7 +178,7 @@ pub(super) fn work(
                 }
                 scope.spawn(move || {
                     let _failed = FailedAtLast(&job.board);
-                    prepare(receiver_cpu)?;
+                    begin_thread(receiver_cpu)?;
                     receive(job, intake, books, reporter)
                 })
             }
@@ -226,6 +226,12 @@ impl Drop for FailedAtLast<'_> {
     fn drop(&mut self) {
         self.0.receiver.failed.store(true, Ordering::Release);
     }
+}
+
+/// Sets a thread of its own up; its sockets are open, so that it needs no capability.
+fn begin_thread(cpu: Option<usize>) -> Result<()> {
+    drop_capabilities()?;
+    prepare(cpu)
 }
 
 /// Pins the calling thread where asked for, and has it sleep as exactly as the kernel can.
