@@ -9,23 +9,24 @@ use super::half::{RxHalf, TxHalf};
 use super::names::{PathName, RxName, TxName};
 use super::rx_messages::RxMessages;
 use super::rx_receive::RxReceive;
-use super::rx_v2::RxV2;
-use super::rx_v3::RxV3;
+use super::rx_ring::RxRingHalf;
 use super::rx_xsk::RxXsk;
 use super::turn::TurnState;
 use super::tx_forward::TxForward;
 use super::tx_mmsg::TxMmsg;
-use super::tx_ring::TxRingHalf;
 use super::tx_send::TxSend;
-use super::tx_xsk::TxXsk;
-use super::wait::Rest;
+use super::wait::Waiting;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::Result;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::Geometry;
+use crate::ring::outlet::Outlet;
 use crate::ring::setup::{RingChoice, Rings, RxRing, TxRingSocket};
 use crate::ring::tx::TxRing;
+use crate::ring::xsk::XskTransmit;
 use crate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
+use crate::sys::clock::SystemClock;
+use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::interface::called;
@@ -63,7 +64,10 @@ pub struct PathPlan {
 }
 
 /// A worker's loop over one path, ready to run.
-pub type Loop = Box<dyn FnOnce(TurnState, Rest, &Control, &mut Reporter) -> WorkerReport + Send>;
+pub type Loop = Box<
+    dyn FnOnce(TurnState, Waiting<Epoll, SystemClock>, &Control, &mut Reporter) -> WorkerReport
+        + Send,
+>;
 
 /// A path that is set up but receives nothing yet.
 pub struct PreparedPath {
@@ -101,21 +105,21 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     let socket = Arc::new(socket);
     let shared = Arc::clone(&socket);
     let outlet = match tx {
-        TxName::Xsk => Outlet::Xdp(open_transmit(plan, &mut notes)?),
+        TxName::Xsk => open_transmit(plan, &mut notes)?,
         TxName::Ring => open_packet_outlet(plan, &mut notes)?,
         // A receive ring does not keep its socket from sending.
         TxName::Mmsg | TxName::Send => {
             notes.extend(set_send_options(plan, &socket)?);
-            Outlet::Plain(Arc::clone(&socket))
+            WayOut::Plain(Arc::clone(&socket))
         }
     };
     let run = match (receive, rx) {
         (Some((RxRing::V3(ring), geometry)), _) => {
             let frames = geometry.frames_per_loan();
-            with_tx(RxV3::new(ring, shared, frames), tx, outlet)
+            with_tx(RxRingHalf::new(ring, shared, frames), tx, outlet)
         }
         (Some((RxRing::V2(ring), _)), _) => {
-            with_tx(RxV2::new(ring, shared, plan.batch), tx, outlet)
+            with_tx(RxRingHalf::new(ring, shared, plan.batch), tx, outlet)
         }
         (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped), tx, outlet),
         (None, rx) => {
@@ -136,26 +140,26 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
 }
 
 /// What answers leave by.
-enum Outlet {
+enum WayOut {
     /// The TX ring of a packet socket.
-    Ring(TxRing, Arc<PacketSocket>),
+    Ring(Outlet<TxRing, PacketSocket>),
     /// A packet socket without one.
     Plain(Arc<PacketSocket>),
     /// An AF_XDP socket.
-    Xdp(XskTransmitSocket),
+    Xdp(Outlet<XskTransmit, XdpSocket>),
 }
 
 /// A loop from `rx` to the TX half of that name.
-fn with_tx<R>(rx: R, tx: TxName, outlet: Outlet) -> Loop
+fn with_tx<R>(rx: R, tx: TxName, outlet: WayOut) -> Loop
 where
     R: RxHalf + Send + 'static,
 {
     let frames = rx.batch_frames_max();
     match outlet {
-        Outlet::Ring(ring, socket) => loop_over(rx, TxRingHalf::new(ring, socket)),
-        Outlet::Plain(socket) if tx == TxName::Send => loop_over(rx, TxSend::new(socket)),
-        Outlet::Plain(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
-        Outlet::Xdp(socket) => loop_over(rx, TxXsk::new(socket)),
+        WayOut::Ring(outlet) => loop_over(rx, outlet),
+        WayOut::Plain(socket) if tx == TxName::Send => loop_over(rx, TxSend::new(socket)),
+        WayOut::Plain(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
+        WayOut::Xdp(outlet) => loop_over(rx, outlet),
     }
 }
 
@@ -177,7 +181,7 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
 }
 
 /// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
-fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet> {
+fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut> {
     let (ring, socket) = if plan.path.tx == TxName::Ring {
         let RingChoice { transmit, mtu, .. } = plan.rings;
         let opened = TxRingSocket::open(RingVersion::V2, transmit, mtu, &plan.budget)?;
@@ -192,19 +196,18 @@ fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<Outlet
     socket.bind(interface, 0).map_err(|error| {
         failed(format!("bind a packet socket that sends to {}", called(interface)), &error, "")
     })?;
-    let socket = Arc::new(socket);
     Ok(match ring {
-        Some(ring) => Outlet::Ring(ring, socket),
-        None => Outlet::Plain(socket),
+        Some(ring) => WayOut::Ring(Outlet::new(ring, socket)),
+        None => WayOut::Plain(Arc::new(socket)),
     })
 }
 
 /// Opens an AF_XDP socket that only sends.
-fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<XskTransmitSocket> {
+fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut> {
     let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu).for_batches(plan.batch);
     let opened = XskTransmitSocket::open(&choice, &plan.budget)?;
     notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
-    Ok(opened)
+    Ok(WayOut::Xdp(Outlet::new(opened.ring, opened.socket)))
 }
 
 fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
@@ -249,8 +252,8 @@ where
     R: RxHalf + Send + 'static,
     T: TxHalf + Send + 'static,
 {
-    Box::new(move |state, rest, control, reporter| {
-        worker::run(rx, tx, state, rest, control, reporter)
+    Box::new(move |state, waiting, control, reporter| {
+        worker::run(rx, tx, state, waiting, control, reporter)
     })
 }
 

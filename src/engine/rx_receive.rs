@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::half::{RxBatch, RxHalf};
-use super::rx_v3::accumulate;
+use super::rx_ring::RxSocket;
 use crate::ring::block::Malformed;
 use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
 use crate::stats::counters::KernelCounters;
@@ -58,7 +58,7 @@ impl RxHalf for RxReceive {
     }
 
     fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
-        accumulate(&self.socket, None, counters)
+        RxSocket::accumulate(&self.socket, None, counters)
     }
 
     fn take_error(&mut self) -> Option<io::Error> {

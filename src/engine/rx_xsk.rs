@@ -11,12 +11,38 @@ use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
 use crate::ring::xsk::{XskBatch, XskReceive, XskWalk};
 use crate::stats::counters::KernelCounters;
 use crate::sys::clock::realtime_ns;
-use crate::sys::xdp::XdpSocket;
+use crate::sys::xdp::{XdpSocket, XdpStatistics};
+
+/// What the half asks of its socket. Tests put a fake kernel in its place.
+pub trait XskSocket {
+    /// Wakes a driver that sleeps on the fill ring.
+    fn wake_receiver(&self) -> io::Result<()>;
+
+    /// What the kernel counted since the socket was opened.
+    fn statistics(&self) -> io::Result<XdpStatistics>;
+
+    /// Collects the pending error.
+    fn take_error(&self) -> Option<io::Error>;
+}
+
+impl XskSocket for Arc<XdpSocket> {
+    fn wake_receiver(&self) -> io::Result<()> {
+        XdpSocket::wake_receiver(self)
+    }
+
+    fn statistics(&self) -> io::Result<XdpStatistics> {
+        XdpSocket::statistics(self)
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        XdpSocket::take_error(self)
+    }
+}
 
 /// Receive half `xsk`.
 #[derive(Debug)]
-pub struct RxXsk {
-    socket: Arc<XdpSocket>,
+pub struct RxXsk<S> {
+    socket: S,
     ring: XskReceive,
     stamped: bool,
     /// Frames lent since the kernel's counts were last read.
@@ -25,15 +51,18 @@ pub struct RxXsk {
     dropped: u64,
 }
 
-impl RxXsk {
+impl<S: XskSocket> RxXsk<S> {
     /// The half of a bound socket; `stamped` if latency is measured, which costs a clock read a batch.
-    pub fn new(socket: Arc<XdpSocket>, ring: XskReceive, stamped: bool) -> RxXsk {
+    pub fn new(socket: S, ring: XskReceive, stamped: bool) -> RxXsk<S> {
         RxXsk { socket, ring, stamped, lent: 0, dropped: 0 }
     }
 }
 
-impl RxHalf for RxXsk {
-    type Batch<'a> = XskFrames<'a>;
+impl<S: XskSocket> RxHalf for RxXsk<S> {
+    type Batch<'a>
+        = XskFrames<'a>
+    where
+        Self: 'a;
     const ONE_BATCH_A_WAKE_UP: bool = false;
 
     #[inline]

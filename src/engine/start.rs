@@ -14,7 +14,7 @@ use super::placement::pin;
 use super::reply::ReplyRules;
 use super::storm::StormGuard;
 use super::turn::{LatencyMode, TurnState};
-use super::wait::{Rest, Wait};
+use super::wait::{Wait, Waiting};
 use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
@@ -24,7 +24,7 @@ use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::bpf::Redirect;
 use crate::sys::bpf::select::Selection;
-use crate::sys::clock::{ThreadCpuClock, monotonic_ns};
+use crate::sys::clock::{SystemClock, ThreadCpuClock, monotonic_ns};
 use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
@@ -209,7 +209,8 @@ impl Starter<'_> {
                 let waker = epoll.waker();
                 let _ = ready_sender.send(Ok(Ready { cpu_clock, waker, fanout_group, notes }));
                 let _retirement = Retirement(&control);
-                run(state, Rest::new(epoll, wait), &control, &mut reporter)
+                let waiting = Waiting::new(epoll, SystemClock, wait);
+                run(state, waiting, &control, &mut reporter)
             })
             .map_err(|error| failed("start a worker thread", &error, ""))?;
         let ready = ready.recv().map_err(|_| Error::Run(format!("worker {number} panicked")))??;

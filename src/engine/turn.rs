@@ -10,7 +10,7 @@ use crate::ring::block::Malformed;
 use crate::stats::counters::EngineCounters;
 use crate::stats::drops::DropReason;
 use crate::stats::latency::Latency;
-use crate::sys::clock::{monotonic_ns, realtime_ns, sleep};
+use crate::sys::clock::Clock;
 use crate::sys::failure::is_queue_full;
 
 /// What to do with an answer for which the TX half has no room.
@@ -104,6 +104,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     rx: &mut R,
     tx: &mut T,
     state: &mut TurnState,
+    clock: &impl Clock,
 ) -> io::Result<Option<u64>> {
     let TurnState { rules, when_full, storm, counters, latency, every, until_next, stamps } = state;
     let Some(mut batch) = rx.lend()? else { return Ok(None) };
@@ -113,7 +114,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let mut answers = 0;
     let answer_bytes_max = tx.answer_bytes_max();
     let mut out = tx.begin();
-    let mut patience = Patience::new(*when_full);
+    let mut patience = Patience::new(*when_full, clock);
     for item in batch.frames() {
         let frame = match item {
             Ok(frame) => frame,
@@ -136,7 +137,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
             counters.drops.add(DropReason::TooLong, 1);
             continue;
         }
-        if let Err(reason) = storm.check(frame.bytes(), &edit, changed, monotonic_ns) {
+        if let Err(reason) = storm.check(frame.bytes(), &edit, changed, || clock.monotonic_ns()) {
             counters.drops.add(reason, 1);
             continue;
         }
@@ -154,7 +155,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
         }
         out.put(frame, &edit);
     }
-    let handed_over_ns = realtime_ns();
+    let handed_over_ns = clock.realtime_ns();
     if let Err(error) = out.kick() {
         counters.send_refusals += 1;
         if is_queue_full(&error) {
@@ -189,7 +190,7 @@ pub fn settle<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
 /// Counts what was settled; true if the kernel is stuck.
 #[inline]
 fn count(settled: Settled, counters: &mut EngineCounters) -> bool {
-    let Settled { frames, bytes, refused, dropped, stuck } = settled;
+    let Settled { frames, bytes, refused, dropped, dropped_bytes: _, stuck } = settled;
     counters.forwarded += frames;
     counters.forwarded_bytes += bytes;
     counters.drops.add(DropReason::Refused, refused);
@@ -198,7 +199,8 @@ fn count(settled: Settled, counters: &mut EngineCounters) -> bool {
 }
 
 /// How long one batch may still wait for room.
-struct Patience {
+struct Patience<'c, C> {
+    clock: &'c C,
     patience_ns: u64,
     /// When the batch began to wait, on `CLOCK_MONOTONIC`.
     since_ns: Option<u64>,
@@ -210,13 +212,13 @@ struct Patience {
 /// does not cost a system call a frame.
 const DROPS_A_KICK: u32 = 64;
 
-impl Patience {
-    fn new(when_full: WhenFull) -> Patience {
+impl<'c, C: Clock> Patience<'c, C> {
+    fn new(when_full: WhenFull, clock: &'c C) -> Patience<'c, C> {
         let patience_ns = match when_full {
             WhenFull::Drop => 0,
             WhenFull::Wait(patience) => patience.as_nanos() as u64,
         };
-        Patience { patience_ns, since_ns: None, dropped: 0 }
+        Patience { clock, patience_ns, since_ns: None, dropped: 0 }
     }
 
     /// Sleeps a little if patience is left; false if it is over.
@@ -224,12 +226,12 @@ impl Patience {
         if self.patience_ns == 0 {
             return false;
         }
-        let now_ns = monotonic_ns();
+        let now_ns = self.clock.monotonic_ns();
         let since_ns = *self.since_ns.get_or_insert(now_ns);
         if now_ns.saturating_sub(since_ns) >= self.patience_ns {
             return false;
         }
-        sleep(PAUSE_WHEN_FULL);
+        self.clock.sleep(PAUSE_WHEN_FULL);
         true
     }
 

@@ -3,26 +3,24 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use super::edit::Edit;
 use super::half::{Settled, TxBatch, TxHalf};
-use super::tx_xsk::add;
 use crate::ring::frame::RxFrame;
 use crate::ring::xsk::XskForward;
-use crate::sys::xdp::XdpSocket;
+use crate::sys::kick::Kick;
 
 /// TX half `xsk` for frames of the same socket.
 #[derive(Debug)]
-pub struct TxForward {
-    socket: Arc<XdpSocket>,
+pub struct TxForward<K> {
+    socket: K,
     ring: XskForward,
     settled: Settled,
 }
 
-impl TxForward {
+impl<K: Kick> TxForward<K> {
     /// The sending side of a socket whose receiving side is the path's receive half.
-    pub fn new(socket: Arc<XdpSocket>, ring: XskForward) -> TxForward {
+    pub fn new(socket: K, ring: XskForward) -> TxForward<K> {
         TxForward { socket, ring, settled: Settled::default() }
     }
 
@@ -33,11 +31,14 @@ impl TxForward {
     }
 }
 
-impl TxHalf for TxForward {
-    type Batch<'t, 'rx> = TxForwardBatch<'t, 'rx>;
+impl<K: Kick> TxHalf for TxForward<K> {
+    type Batch<'t, 'rx>
+        = TxForwardBatch<'t, 'rx, K>
+    where
+        Self: 't;
 
     #[inline]
-    fn begin<'rx>(&mut self) -> TxForwardBatch<'_, 'rx> {
+    fn begin<'rx>(&mut self) -> TxForwardBatch<'_, 'rx, K> {
         TxForwardBatch { half: self, frames: PhantomData }
     }
 
@@ -47,14 +48,13 @@ impl TxHalf for TxForward {
 
     #[inline]
     fn settle(&mut self) -> Settled {
-        let taken = self.ring.settle();
-        add(&mut self.settled, taken, self.ring.take_dropped());
+        self.settled += self.ring.settle();
         std::mem::take(&mut self.settled)
     }
 
     fn withdraw(&mut self) -> u64 {
         let (withdrawn, taken) = self.ring.withdraw();
-        add(&mut self.settled, taken, self.ring.take_dropped());
+        self.settled += taken;
         withdrawn
     }
 
@@ -72,12 +72,12 @@ impl TxHalf for TxForward {
 
 /// Frames on their way out, taken from the batch that they came in.
 #[derive(Debug)]
-pub struct TxForwardBatch<'t, 'rx> {
-    half: &'t mut TxForward,
+pub struct TxForwardBatch<'t, 'rx, K> {
+    half: &'t mut TxForward<K>,
     frames: PhantomData<&'rx ()>,
 }
 
-impl<'rx> TxBatch<'rx> for TxForwardBatch<'_, 'rx> {
+impl<'rx, K: Kick> TxBatch<'rx> for TxForwardBatch<'_, 'rx, K> {
     #[inline]
     fn has_room(&mut self) -> bool {
         self.half.ring.has_room()

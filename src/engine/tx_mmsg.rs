@@ -2,43 +2,46 @@
 //! edited. No byte of a frame is copied on our side.
 
 use std::io;
-use std::sync::Arc;
 
 use super::edit::Edit;
 use super::half::{Settled, TxBatch, TxHalf};
 use crate::ring::frame::RxFrame;
 use crate::sys::failure::{is_refused_for_good, past_old_outage};
-use crate::sys::packet::{Gather, PacketSocket, SendBatch};
+use crate::sys::kick::SendFrames;
+use crate::sys::packet::{Gather, SendBatch};
 
 /// TX half `mmsg`.
 #[derive(Debug)]
-pub struct TxMmsg {
-    outlet: Outlet,
+pub struct TxMmsg<S> {
+    sender: Sender<S>,
     batch: SendBatch,
 }
 
 /// Where answers leave, and what became of them.
 #[derive(Debug)]
-struct Outlet {
-    socket: Arc<PacketSocket>,
+struct Sender<S> {
+    socket: S,
     settled: Settled,
 }
 
-impl TxMmsg {
+impl<S: SendFrames> TxMmsg<S> {
     /// The half of a bound socket without a TX ring, for received batches of at most `frames`
     /// frames. Longer ones than one call takes go out in pieces.
-    pub fn new(socket: Arc<PacketSocket>, frames: usize) -> TxMmsg {
-        let outlet = Outlet { socket, settled: Settled::default() };
-        TxMmsg { outlet, batch: SendBatch::new(frames) }
+    pub fn new(socket: S, frames: usize) -> TxMmsg<S> {
+        let sender = Sender { socket, settled: Settled::default() };
+        TxMmsg { sender, batch: SendBatch::new(frames) }
     }
 }
 
-impl TxHalf for TxMmsg {
-    type Batch<'t, 'rx> = TxMmsgBatch<'t, 'rx>;
+impl<S: SendFrames> TxHalf for TxMmsg<S> {
+    type Batch<'t, 'rx>
+        = TxMmsgBatch<'t, 'rx, S>
+    where
+        Self: 't;
 
     #[inline]
-    fn begin<'rx>(&mut self) -> TxMmsgBatch<'_, 'rx> {
-        TxMmsgBatch { outlet: &mut self.outlet, answers: self.batch.gather() }
+    fn begin<'rx>(&mut self) -> TxMmsgBatch<'_, 'rx, S> {
+        TxMmsgBatch { sender: &mut self.sender, answers: self.batch.gather() }
     }
 
     fn kick(&mut self) -> io::Result<()> {
@@ -47,7 +50,7 @@ impl TxHalf for TxMmsg {
 
     #[inline]
     fn settle(&mut self) -> Settled {
-        std::mem::take(&mut self.outlet.settled)
+        std::mem::take(&mut self.sender.settled)
     }
 
     fn withdraw(&mut self) -> u64 {
@@ -55,7 +58,7 @@ impl TxHalf for TxMmsg {
     }
 
     fn in_flight(&self) -> u64 {
-        self.outlet.settled.frames + self.outlet.settled.refused
+        self.sender.settled.frames + self.sender.settled.refused
     }
 
     fn answer_bytes_max(&self) -> usize {
@@ -68,16 +71,16 @@ impl TxHalf for TxMmsg {
 
 /// Answers in the memory of the frames that they answer.
 #[derive(Debug)]
-pub struct TxMmsgBatch<'t, 'rx> {
-    outlet: &'t mut Outlet,
+pub struct TxMmsgBatch<'t, 'rx, S> {
+    sender: &'t mut Sender<S>,
     answers: Gather<'t, 'rx>,
 }
 
-impl Outlet {
+impl<S: SendFrames> Sender<S> {
     /// Sends until nothing is left or the kernel wants to be left alone. A frame that it will never
     /// take does not hold up the others.
     fn send(&mut self, answers: &mut Gather<'_, '_>) -> io::Result<()> {
-        let Outlet { socket, settled } = self;
+        let Sender { socket, settled } = self;
         let mut send = || {
             let sent = answers.send(socket);
             settled.frames += sent.frames as u64;
@@ -97,12 +100,12 @@ impl Outlet {
     }
 }
 
-impl<'rx> TxBatch<'rx> for TxMmsgBatch<'_, 'rx> {
+impl<'rx, S: SendFrames> TxBatch<'rx> for TxMmsgBatch<'_, 'rx, S> {
     #[inline]
     fn has_room(&mut self) -> bool {
         // A block may hold more frames than one call takes. Why the kernel takes no more shows
         // again at the kick that follows.
-        self.answers.has_room() || self.outlet.send(&mut self.answers).is_ok()
+        self.answers.has_room() || self.sender.send(&mut self.answers).is_ok()
     }
 
     #[inline]
@@ -114,7 +117,7 @@ impl<'rx> TxBatch<'rx> for TxMmsgBatch<'_, 'rx> {
 
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
-        self.outlet.send(&mut self.answers)
+        self.sender.send(&mut self.answers)
     }
 
     #[inline]

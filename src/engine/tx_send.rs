@@ -2,33 +2,35 @@
 //! batch, each answer is sent when the next one is due.
 
 use std::io;
-use std::sync::Arc;
 
 use super::edit::Edit;
 use super::half::{Settled, TxBatch, TxHalf};
 use crate::ring::frame::RxFrame;
 use crate::sys::failure::{is_refused_for_good, past_old_outage};
-use crate::sys::packet::PacketSocket;
+use crate::sys::kick::SendFrames;
 
 /// TX half `send`.
 #[derive(Debug)]
-pub struct TxSend {
-    socket: Arc<PacketSocket>,
+pub struct TxSend<S> {
+    socket: S,
     settled: Settled,
 }
 
-impl TxSend {
+impl<S: SendFrames> TxSend<S> {
     /// The half of a bound socket without a TX ring: a socket with one ignores what `send` is given.
-    pub fn new(socket: Arc<PacketSocket>) -> TxSend {
+    pub fn new(socket: S) -> TxSend<S> {
         TxSend { socket, settled: Settled::default() }
     }
 }
 
-impl TxHalf for TxSend {
-    type Batch<'t, 'rx> = TxSendBatch<'t, 'rx>;
+impl<S: SendFrames> TxHalf for TxSend<S> {
+    type Batch<'t, 'rx>
+        = TxSendBatch<'t, 'rx, S>
+    where
+        Self: 't;
 
     #[inline]
-    fn begin<'rx>(&mut self) -> TxSendBatch<'_, 'rx> {
+    fn begin<'rx>(&mut self) -> TxSendBatch<'_, 'rx, S> {
         TxSendBatch { half: self, waiting: None }
     }
 
@@ -59,12 +61,12 @@ impl TxHalf for TxSend {
 
 /// At most one answer, in the memory of the frame that it answers.
 #[derive(Debug)]
-pub struct TxSendBatch<'t, 'rx> {
-    half: &'t mut TxSend,
+pub struct TxSendBatch<'t, 'rx, S> {
+    half: &'t mut TxSend<S>,
     waiting: Option<&'rx [u8]>,
 }
 
-impl<'rx> TxBatch<'rx> for TxSendBatch<'_, 'rx> {
+impl<'rx, S: SendFrames> TxBatch<'rx> for TxSendBatch<'_, 'rx, S> {
     #[inline]
     fn has_room(&mut self) -> bool {
         // Why the kernel did not take it shows again at the kick that follows.
@@ -83,7 +85,7 @@ impl<'rx> TxBatch<'rx> for TxSendBatch<'_, 'rx> {
         let Some(answer) = self.waiting else { return Ok(()) };
         let TxSend { socket, settled } = &mut *self.half;
         match past_old_outage(|| socket.send(answer)) {
-            Ok(_) => {
+            Ok(()) => {
                 settled.frames += 1;
                 settled.bytes += answer.len() as u64;
             }

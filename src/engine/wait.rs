@@ -18,7 +18,7 @@
 //! `EPOLL_CTL_ADD`; `skwq_has_sleeper`), so at least one sees the other: either the worker finds the
 //! frame, or the kernel finds the worker in the set and the sleep ends. This does not rely on
 //! level-triggered epoll polling the socket by itself. `tests/engine/leave_and_rejoin.rs` walks through
-//! every interleaving of [`Vigil`] with the kernel's steps.
+//! every interleaving of [`WaitState`] with the kernel's steps.
 //!
 //! # What it costs and gains
 //!
@@ -37,7 +37,8 @@
 
 use std::time::Duration;
 
-use crate::sys::epoll::Epoll;
+use crate::sys::clock::Clock;
+use crate::sys::epoll::Sleeper;
 use crate::units::duration;
 
 /// How a worker waits for frames.
@@ -81,54 +82,54 @@ impl Wait {
 /// What a worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Looks at the receive half.
-    Look,
-    /// Takes its socket out of the epoll set, then looks.
+    /// Polls the receive half.
+    Poll,
+    /// Takes its socket out of the epoll set, then polls.
     Leave,
-    /// Puts its socket back into the set, then looks: what came before woke nobody.
+    /// Puts its socket back into the set, then polls: what came before woke nobody.
     Join,
-    /// Sleeps in epoll, then looks.
+    /// Sleeps in epoll, then polls.
     Sleep,
 }
 
-/// Looks that find nothing between two readings of the clock while spinning: some hundred
-/// nanoseconds on a ring, some microseconds where each look is a system call.
-const LOOKS_A_CLOCK_READING: u32 = 16;
+/// Empty polls between two readings of the clock while spinning: some hundred nanoseconds on a ring,
+/// some microseconds where each poll is a system call.
+const POLLS_A_CLOCK_READING: u32 = 16;
 
-/// A worker that does not come to sleep looks up from its frames so often: for its interface's
+/// How often a worker that does not sleep does its housekeeping: it checks its interface's
 /// errors, address and MTU, and for answers that the kernel has not taken yet.
-const LOOK_UP_NS: u64 = 1_000_000;
+const HOUSEKEEPING_NS: u64 = 1_000_000;
 
-/// Where a worker stands between looking and sleeping: pure state, which makes no call by itself.
+/// Where a worker stands between polling and sleeping: pure state, which makes no call by itself.
 ///
 /// Times are readings of one clock that may be set back: then the spinning is over and it is time
-/// to look up.
+/// for housekeeping.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Vigil {
+pub struct WaitState {
     wait: Wait,
     /// Whether the socket is in the epoll set.
     joined: bool,
     /// Whether a frame came since the last sleep and the time to spin behind it is not over.
     spinning: bool,
-    /// Looks since the last batch or reading of the clock.
-    looks: u32,
+    /// Empty polls since the last batch or reading of the clock.
+    empty_polls: u32,
     now_ns: u64,
     last_batch_ns: u64,
-    /// The first reading since the worker last looked up.
-    looked_up_ns: Option<u64>,
+    /// The first reading since the last housekeeping.
+    housekeeping_ns: Option<u64>,
 }
 
-impl Vigil {
+impl WaitState {
     /// The beginning: the socket is in the set.
-    pub fn new(wait: Wait) -> Vigil {
-        Vigil {
+    pub fn new(wait: Wait) -> WaitState {
+        WaitState {
             wait,
             joined: true,
             spinning: wait == Wait::Spin,
-            looks: 0,
+            empty_polls: 0,
             now_ns: 0,
             last_batch_ns: 0,
-            looked_up_ns: None,
+            housekeeping_ns: None,
         }
     }
 
@@ -137,30 +138,30 @@ impl Vigil {
         if self.spinning { self.leave() } else { Step::Sleep }
     }
 
-    /// The step after a look that found a batch, which was done with at `now_ns`. With
+    /// The step after a batch, which was handled at `now_ns`. With
     /// `one_a_sleep`, a worker that does not spin sleeps after each batch.
     #[inline]
-    pub fn found(&mut self, now_ns: u64, one_a_sleep: bool) -> Step {
+    pub fn batch_was_handled(&mut self, now_ns: u64, one_a_sleep: bool) -> Step {
         self.read_clock(now_ns);
         if self.wait == Wait::Epoll {
-            return if one_a_sleep { Step::Sleep } else { Step::Look };
+            return if one_a_sleep { Step::Sleep } else { Step::Poll };
         }
         self.last_batch_ns = now_ns;
         let first = !std::mem::replace(&mut self.spinning, true);
-        if self.joined && !first { self.leave() } else { Step::Look }
+        if self.joined && !first { self.leave() } else { Step::Poll }
     }
 
-    /// The step after a look that found nothing. `clock_ns` is read at every sixteenth of them.
+    /// The step after an empty poll. `clock_ns` is read at every sixteenth of them.
     #[inline]
-    pub fn found_nothing(&mut self, clock_ns: impl FnOnce() -> u64) -> Step {
+    pub fn poll_was_empty(&mut self, clock_ns: impl FnOnce() -> u64) -> Step {
         if self.spinning {
-            self.looks += 1;
-            if self.looks < LOOKS_A_CLOCK_READING {
-                return Step::Look;
+            self.empty_polls += 1;
+            if self.empty_polls < POLLS_A_CLOCK_READING {
+                return Step::Poll;
             }
             self.read_clock(clock_ns());
             if !self.has_spun_enough() {
-                return Step::Look;
+                return Step::Poll;
             }
             self.spinning = false;
         }
@@ -172,21 +173,21 @@ impl Vigil {
         matches!(self.wait, Wait::Adaptive(enough) if u128::from(spun_ns) >= enough.as_nanos())
     }
 
-    /// Whether it is time to look up.
+    /// Whether it is time for housekeeping.
     #[inline]
-    pub fn look_up_due(&self) -> bool {
-        self.looked_up_ns.is_some_and(|last_ns| since(last_ns, self.now_ns) >= LOOK_UP_NS)
+    pub fn housekeeping_due(&self) -> bool {
+        self.housekeeping_ns.is_some_and(|last_ns| since(last_ns, self.now_ns) >= HOUSEKEEPING_NS)
     }
 
-    /// The worker has looked up.
-    pub fn looked_up(&mut self) {
-        self.looked_up_ns = None;
+    /// Housekeeping is done.
+    pub fn housekeeping_done(&mut self) {
+        self.housekeeping_ns = None;
     }
 
     fn read_clock(&mut self, now_ns: u64) {
-        self.looks = 0;
+        self.empty_polls = 0;
         self.now_ns = now_ns;
-        self.looked_up_ns.get_or_insert(now_ns);
+        self.housekeeping_ns.get_or_insert(now_ns);
     }
 
     #[cold]
@@ -201,19 +202,21 @@ fn since(earlier_ns: u64, now_ns: u64) -> u64 {
     now_ns.wrapping_sub(earlier_ns)
 }
 
-/// Where and how a worker waits.
+/// Where a worker sleeps, what it reads the time by, and how it waits.
 #[derive(Debug)]
-pub struct Rest {
+pub struct Waiting<E, C> {
     /// Where it sleeps; its socket is in the set.
-    pub epoll: Epoll,
-    /// How it gets there.
-    pub vigil: Vigil,
+    pub sleeper: E,
+    /// Its clock.
+    pub clock: C,
+    /// How it gets to sleep.
+    pub state: WaitState,
 }
 
-impl Rest {
-    /// A worker's rest, before its first frame.
-    pub fn new(epoll: Epoll, wait: Wait) -> Rest {
-        Rest { epoll, vigil: Vigil::new(wait) }
+impl<E: Sleeper, C: Clock> Waiting<E, C> {
+    /// As it is before the first frame.
+    pub fn new(sleeper: E, clock: C, wait: Wait) -> Waiting<E, C> {
+        Waiting { sleeper, clock, state: WaitState::new(wait) }
     }
 }
 
@@ -223,16 +226,16 @@ mod tests {
 
     const SPIN: Duration = Duration::from_micros(20);
 
-    /// Looks that find nothing until one asks the clock, which says `now_ns`; that one's step.
-    fn spin_until(vigil: &mut Vigil, now_ns: u64) -> Step {
+    /// Polls without a frame until the clock is read, which says `now_ns`; the step after that.
+    fn spin_until(wait_state: &mut WaitState, now_ns: u64) -> Step {
         let mut asked = false;
-        for looks in 1.. {
-            let step = vigil.found_nothing(|| {
+        for polls in 1.. {
+            let step = wait_state.poll_was_empty(|| {
                 asked = true;
                 now_ns
             });
-            if asked || step != Step::Look {
-                assert!(looks <= LOOKS_A_CLOCK_READING);
+            if asked || step != Step::Poll {
+                assert!(polls <= POLLS_A_CLOCK_READING);
                 return step;
             }
         }
@@ -241,71 +244,74 @@ mod tests {
 
     #[test]
     fn epoll_drains_and_sleeps_and_never_asks_the_clock() {
-        let mut vigil = Vigil::new(Wait::Epoll);
-        assert_eq!(vigil.begin(), Step::Sleep);
-        assert_eq!([vigil.found(1, false), vigil.found(2, false)], [Step::Look; 2]);
-        assert_eq!(vigil.found_nothing(|| unreachable!()), Step::Sleep);
-        assert_eq!(vigil.found(3, true), Step::Sleep);
+        let mut wait_state = WaitState::new(Wait::Epoll);
+        assert_eq!(wait_state.begin(), Step::Sleep);
+        assert_eq!(
+            [wait_state.batch_was_handled(1, false), wait_state.batch_was_handled(2, false)],
+            [Step::Poll; 2]
+        );
+        assert_eq!(wait_state.poll_was_empty(|| unreachable!()), Step::Sleep);
+        assert_eq!(wait_state.batch_was_handled(3, true), Step::Sleep);
     }
 
     #[test]
     fn spinning_leaves_once_and_never_comes_back() {
-        let mut vigil = Vigil::new(Wait::Spin);
-        assert_eq!(vigil.begin(), Step::Leave);
+        let mut wait_state = WaitState::new(Wait::Spin);
+        assert_eq!(wait_state.begin(), Step::Leave);
         for now_ns in [1, 2, 1 << 60] {
-            assert_eq!(vigil.found(now_ns, true), Step::Look);
-            assert_eq!(spin_until(&mut vigil, now_ns + (1 << 40)), Step::Look);
+            assert_eq!(wait_state.batch_was_handled(now_ns, true), Step::Poll);
+            assert_eq!(spin_until(&mut wait_state, now_ns + (1 << 40)), Step::Poll);
         }
     }
 
     #[test]
     fn lone_frames_cost_no_leave_and_no_join() {
-        let mut vigil = Vigil::new(Wait::Adaptive(SPIN));
-        assert_eq!(vigil.begin(), Step::Sleep);
+        let mut wait_state = WaitState::new(Wait::Adaptive(SPIN));
+        assert_eq!(wait_state.begin(), Step::Sleep);
         for start_ns in [1_000_000, 2_000_000] {
-            assert_eq!(vigil.found(start_ns, false), Step::Look);
-            assert_eq!(spin_until(&mut vigil, start_ns + 19_999), Step::Look);
-            assert_eq!(spin_until(&mut vigil, start_ns + 20_000), Step::Sleep);
+            assert_eq!(wait_state.batch_was_handled(start_ns, false), Step::Poll);
+            assert_eq!(spin_until(&mut wait_state, start_ns + 19_999), Step::Poll);
+            assert_eq!(spin_until(&mut wait_state, start_ns + 20_000), Step::Sleep);
             // A sleep that timed out.
-            assert_eq!(vigil.found_nothing(|| unreachable!()), Step::Sleep);
+            assert_eq!(wait_state.poll_was_empty(|| unreachable!()), Step::Sleep);
         }
     }
 
     #[test]
-    fn what_was_left_at_the_second_batch_is_joined_and_looked_at_before_the_sleep() {
-        let mut vigil = Vigil::new(Wait::Adaptive(SPIN));
-        assert_eq!(vigil.found(1_000, false), Step::Look);
-        assert_eq!(vigil.found(2_000, false), Step::Leave);
-        assert_eq!(vigil.found(3_000, false), Step::Look);
-        assert_eq!(spin_until(&mut vigil, 23_000), Step::Join);
-        let mut missed = vigil.clone();
-        assert_eq!(vigil.found_nothing(|| unreachable!()), Step::Sleep);
-        // Found by the look behind the join: the first batch of a new spell.
-        assert_eq!(missed.found(23_500, false), Step::Look);
-        assert_eq!(missed.found(24_000, false), Step::Leave);
+    fn what_was_left_at_the_second_batch_is_joined_and_polled_before_the_sleep() {
+        let mut wait_state = WaitState::new(Wait::Adaptive(SPIN));
+        assert_eq!(wait_state.batch_was_handled(1_000, false), Step::Poll);
+        assert_eq!(wait_state.batch_was_handled(2_000, false), Step::Leave);
+        assert_eq!(wait_state.batch_was_handled(3_000, false), Step::Poll);
+        assert_eq!(spin_until(&mut wait_state, 23_000), Step::Join);
+        let mut missed = wait_state.clone();
+        assert_eq!(wait_state.poll_was_empty(|| unreachable!()), Step::Sleep);
+        // Found by the poll after the join: the first batch after a pause.
+        assert_eq!(missed.batch_was_handled(23_500, false), Step::Poll);
+        assert_eq!(missed.batch_was_handled(24_000, false), Step::Leave);
     }
 
     #[test]
-    fn a_clock_that_was_set_back_ends_the_spinning_and_lets_the_worker_look_up() {
-        let mut vigil = Vigil::new(Wait::Adaptive(SPIN));
+    fn a_clock_that_was_set_back_ends_the_spinning_and_lets_the_worker_do_its_housekeeping() {
+        let mut wait_state = WaitState::new(Wait::Adaptive(SPIN));
         let hour_ns = 3_600_000_000_000;
-        vigil.found(hour_ns, false);
-        assert!(!vigil.look_up_due());
-        assert_eq!(spin_until(&mut vigil, hour_ns - 1), Step::Sleep);
-        assert!(vigil.look_up_due());
+        wait_state.batch_was_handled(hour_ns, false);
+        assert!(!wait_state.housekeeping_due());
+        assert_eq!(spin_until(&mut wait_state, hour_ns - 1), Step::Sleep);
+        assert!(wait_state.housekeeping_due());
     }
 
     #[test]
-    fn a_worker_looks_up_a_millisecond_after_its_first_reading() {
-        let mut vigil = Vigil::new(Wait::Epoll);
-        vigil.found(5_000_000, false);
-        vigil.found(5_999_999, false);
-        assert!(!vigil.look_up_due());
-        vigil.found(6_000_000, false);
-        assert!(vigil.look_up_due());
+    fn housekeeping_is_due_a_millisecond_after_its_first_reading() {
+        let mut wait_state = WaitState::new(Wait::Epoll);
+        wait_state.batch_was_handled(5_000_000, false);
+        wait_state.batch_was_handled(5_999_999, false);
+        assert!(!wait_state.housekeeping_due());
+        wait_state.batch_was_handled(6_000_000, false);
+        assert!(wait_state.housekeeping_due());
         // However long it slept since.
-        vigil.looked_up();
-        vigil.found(900_000_000, false);
-        assert!(!vigil.look_up_due());
+        wait_state.housekeeping_done();
+        wait_state.batch_was_handled(900_000_000, false);
+        assert!(!wait_state.housekeeping_due());
     }
 }

@@ -9,11 +9,12 @@ use crossbeam_channel::{Receiver, Sender};
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
 use super::turn::{TurnState, settle, turn};
-use super::wait::{Rest, Step, Vigil};
+use super::wait::{Step, WaitState, Waiting};
 use crate::stats::counters::EngineCounters;
 use crate::stats::drops::DropReason;
 use crate::stats::latency::Latency;
-use crate::sys::clock::{realtime_ns, sleep};
+use crate::sys::clock::Clock;
+use crate::sys::epoll::Sleeper;
 
 /// What a worker reports once an interval.
 #[derive(Debug)]
@@ -69,13 +70,13 @@ pub fn run<R: RxHalf, T: TxHalf>(
     mut rx: R,
     mut tx: T,
     mut state: TurnState,
-    mut rest: Rest,
+    mut waiting: Waiting<impl Sleeper, impl Clock>,
     control: &Control,
     reporter: &mut Reporter,
 ) -> WorkerReport {
     state.reserve(rx.batch_frames_max());
-    let error = serve(&mut rx, &mut tx, &mut state, &mut rest, control, reporter).err();
-    flush(&mut tx, &mut state.counters);
+    let error = serve(&mut rx, &mut tx, &mut state, &mut waiting, control, reporter).err();
+    flush(&mut tx, &mut state.counters, &waiting.clock);
     // The last read of the statistics; a socket whose interface is gone still answers it.
     let _ = rx.accumulate(&mut state.counters.kernel);
     state.counters.assert_conserved(0);
@@ -86,14 +87,14 @@ fn serve<R: RxHalf, T: TxHalf>(
     rx: &mut R,
     tx: &mut T,
     state: &mut TurnState,
-    Rest { epoll, vigil }: &mut Rest,
+    Waiting { sleeper, clock, state: wait_state }: &mut Waiting<impl Sleeper, impl Clock>,
     control: &Control,
     reporter: &mut Reporter,
 ) -> io::Result<()> {
     let interval_ns = reporter.interval.as_nanos() as u64;
-    let mut next_tick_ns = realtime_ns() + interval_ns;
+    let mut next_tick_ns = clock.realtime_ns() + interval_ns;
     let mut sleep_with_queue = SLEEP_WITH_QUEUE;
-    let mut step = vigil.begin();
+    let mut step = wait_state.begin();
     while !control.stopping() {
         let has_error = match step {
             Step::Sleep => {
@@ -102,21 +103,21 @@ fn serve<R: RxHalf, T: TxHalf>(
                     0 => SLEEP_MAX,
                     _ => sleep_with_queue,
                 };
-                let woken = epoll.wait(longest.min(reporter.interval))?;
+                let woken = sleeper.wait(longest.min(reporter.interval))?;
                 state.counters.wakeups += 1;
                 woken.error
             }
             Step::Leave => {
-                epoll.leave()?;
+                sleeper.leave()?;
                 false
             }
             Step::Join => {
-                epoll.join()?;
+                sleeper.join()?;
                 state.counters.rejoins += 1;
                 false
             }
             // No epoll tells of errors meanwhile.
-            Step::Look => true,
+            Step::Poll => true,
         };
         if has_error {
             // The link went down. Reading the error clears it; until the link is back there is
@@ -140,10 +141,10 @@ fn serve<R: RxHalf, T: TxHalf>(
             let longer = (2 * sleep_with_queue).min(SLEEP_WITH_STUCK_QUEUE_MAX);
             sleep_with_queue = if moves { SLEEP_WITH_QUEUE } else { longer };
         }
-        vigil.looked_up();
+        wait_state.housekeeping_done();
         let handed_over_ns;
-        (step, handed_over_ns) = look(rx, tx, state, vigil, control)?;
-        let now_ns = handed_over_ns.unwrap_or_else(realtime_ns);
+        (step, handed_over_ns) = poll(rx, tx, state, wait_state, clock, control)?;
+        let now_ns = handed_over_ns.unwrap_or_else(|| clock.realtime_ns());
         // A clock that was set back by more than an interval must not silence the reports.
         if now_ns >= next_tick_ns || now_ns + 2 * interval_ns < next_tick_ns {
             next_tick_ns = now_ns + interval_ns;
@@ -154,25 +155,29 @@ fn serve<R: RxHalf, T: TxHalf>(
     Ok(())
 }
 
-/// Looks at the receive half and handles what is there until there is something else to do: the
+/// Polls the receive half and handles what is there until there is something else to do: the
 /// step, and when the last batch was handed over, if there was one.
-fn look<R: RxHalf, T: TxHalf>(
+fn poll<R: RxHalf, T: TxHalf>(
     rx: &mut R,
     tx: &mut T,
     state: &mut TurnState,
-    vigil: &mut Vigil,
+    wait_state: &mut WaitState,
+    clock: &impl Clock,
     control: &Control,
 ) -> io::Result<(Step, Option<u64>)> {
     let mut last_ns = None;
     loop {
-        let found = limited_turn(rx, tx, state, control)?;
+        let found = limited_turn(rx, tx, state, clock, control)?;
         let step = match found {
-            Some(handed_over_ns) => vigil.found(handed_over_ns, R::ONE_BATCH_A_WAKE_UP),
-            None => vigil.found_nothing(realtime_ns),
+            Some(handed_over_ns) => {
+                wait_state.batch_was_handled(handed_over_ns, R::ONE_BATCH_A_WAKE_UP)
+            }
+            None => wait_state.poll_was_empty(|| clock.realtime_ns()),
         };
         last_ns = found.or(last_ns);
-        let look_up = control.stopping() || control.pausing() || vigil.look_up_due();
-        if step != Step::Look || look_up {
+        let has_other_work =
+            control.stopping() || control.pausing() || wait_state.housekeeping_due();
+        if step != Step::Poll || has_other_work {
             return Ok((step, last_ns));
         }
         if found.is_none() {
@@ -187,10 +192,11 @@ fn limited_turn<R: RxHalf, T: TxHalf>(
     rx: &mut R,
     tx: &mut T,
     state: &mut TurnState,
+    clock: &impl Clock,
     control: &Control,
 ) -> io::Result<Option<u64>> {
     let before = state.counters.received;
-    match turn(rx, tx, state) {
+    match turn(rx, tx, state, clock) {
         Ok(handed_over_ns) => {
             control.count_received(state.counters.received - before);
             Ok(handed_over_ns)
@@ -223,14 +229,14 @@ fn tick(state: &mut TurnState, reporter: &mut Reporter) {
 }
 
 /// Gives the kernel a last chance to take what is queued, then takes it back.
-fn flush<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters) {
+fn flush<T: TxHalf>(tx: &mut T, counters: &mut EngineCounters, clock: &impl Clock) {
     let mut waited = Duration::ZERO;
     while tx.in_flight() > 0 && waited < FLUSH_MAX {
         // A refusal shows in what is left in flight.
         let _ = tx.kick();
         settle(tx, counters);
         if tx.in_flight() > 0 {
-            sleep(SLEEP_WITH_QUEUE);
+            clock.sleep(SLEEP_WITH_QUEUE);
             waited += SLEEP_WITH_QUEUE;
         }
     }

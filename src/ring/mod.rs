@@ -12,6 +12,7 @@ pub mod fake;
 pub mod frame;
 pub mod geometry;
 pub mod layout;
+pub mod outlet;
 pub mod rx_v2;
 pub mod rx_v3;
 pub mod send_rule;

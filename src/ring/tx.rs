@@ -1,5 +1,6 @@
 //! The TX ring: slots filled strictly in order, accounted for by their status words.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use super::geometry::Geometry;
@@ -39,9 +40,24 @@ pub struct Settled {
     pub refused: u64,
     /// Frames that the driver dropped at the hand-over; only AF_XDP reports them.
     pub dropped: u64,
+    /// Their bytes, without FCS.
+    pub dropped_bytes: u64,
     /// The kernel stands before a frame that it refused: [`TxRing::withdraw`] and fill again, which
     /// rewrites that very slot.
     pub stuck: bool,
+}
+
+impl AddAssign for Settled {
+    #[inline]
+    fn add_assign(&mut self, more: Settled) {
+        let Settled { frames, bytes, refused, dropped, dropped_bytes, stuck } = more;
+        self.frames += frames;
+        self.bytes += bytes;
+        self.refused += refused;
+        self.dropped += dropped;
+        self.dropped_bytes += dropped_bytes;
+        self.stuck |= stuck;
+    }
 }
 
 /// A TX ring with `TPACKET_V2` or `TPACKET_V3` headers.

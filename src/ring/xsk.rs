@@ -15,7 +15,7 @@
 //!
 //! A frame counts as *taken* when the kernel has consumed its TX descriptor: in copy mode it has then
 //! been copied and given to the driver, in zero-copy mode the driver has it. One that the driver
-//! dropped while the kernel was at it (EBUSY) was consumed and not taken: [`Dropped`] counts it.
+//! dropped while the kernel was at it (EBUSY) was consumed and not taken: [`Settled::dropped`](super::tx::Settled) counts it.
 
 pub mod fake;
 mod outbox;
@@ -23,7 +23,6 @@ mod receive;
 pub mod setup;
 mod transmit;
 
-pub use outbox::Dropped;
 pub use receive::{XskBatch, XskForward, XskFrame, XskReceive, XskWalk};
 pub use transmit::{XskSlot, XskTransmit};
 
@@ -41,7 +40,7 @@ pub(in crate::ring) struct QueuePair {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Strays {
     count: u64,
-    /// The first address behind the UMEM, which husks have: newer kernels complete those, too.
+    /// The first address behind the UMEM, which void descriptors have: newer kernels complete those, too.
     nowhere: u64,
 }
 

@@ -33,6 +33,38 @@ pub fn sleep(duration: Duration) {
     let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, flags, &duration.into());
 }
 
+/// The clocks as a worker uses them. Tests put others in their place.
+pub trait Clock {
+    /// As [`realtime_ns`].
+    fn realtime_ns(&self) -> u64;
+
+    /// As [`monotonic_ns`].
+    fn monotonic_ns(&self) -> u64;
+
+    /// As [`sleep`].
+    fn sleep(&self, duration: Duration);
+}
+
+/// The system's clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[inline]
+    fn realtime_ns(&self) -> u64 {
+        realtime_ns()
+    }
+
+    #[inline]
+    fn monotonic_ns(&self) -> u64 {
+        monotonic_ns()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        sleep(duration);
+    }
+}
+
 /// Reads of a clock that a round of [`clock_read_ns`] does.
 const READS: u32 = 1000;
 

@@ -26,6 +26,32 @@ impl Woken {
     }
 }
 
+/// Where a worker sleeps until its socket is readable. Tests put another one in the place of [`Epoll`].
+pub trait Sleeper {
+    /// As [`Epoll::wait`].
+    fn wait(&self, timeout: Duration) -> io::Result<Woken>;
+
+    /// As [`Epoll::leave`].
+    fn leave(&self) -> io::Result<()>;
+
+    /// As [`Epoll::join`].
+    fn join(&self) -> io::Result<()>;
+}
+
+impl Sleeper for Epoll {
+    fn wait(&self, timeout: Duration) -> io::Result<Woken> {
+        Epoll::wait(self, timeout)
+    }
+
+    fn leave(&self) -> io::Result<()> {
+        Epoll::leave(self)
+    }
+
+    fn join(&self) -> io::Result<()> {
+        Epoll::join(self)
+    }
+}
+
 const SOCKET: u64 = 0;
 const WAKER: u64 = 1;
 

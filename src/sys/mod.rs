@@ -12,6 +12,7 @@ pub mod failure;
 pub mod filter;
 pub mod host;
 pub mod interface;
+pub mod kick;
 pub mod link;
 pub mod mapping;
 pub mod namespace;

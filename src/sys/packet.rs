@@ -18,7 +18,7 @@ mod batch;
 mod fanout;
 mod messages;
 
-pub use batch::{Gather, MESSAGES_MAX, SendBatch, Sent};
+pub use batch::{Gather, Gathered, MESSAGES_MAX, SendBatch, Sent};
 pub use fanout::{Fanout, FanoutMode, RolloverStatistics};
 pub use messages::{Auxiliary, Message, MessageWalk, Messages, ReceiveBatch};
 

@@ -1,7 +1,7 @@
 //! No wake-up is lost between a worker that leaves and rejoins its epoll set and the kernel that
 //! delivers frames: every interleaving of the two, walked through.
 //!
-//! The worker is [`Vigil`] itself and what `engine/worker.rs` does at each of its steps. The kernel
+//! The worker is [`WaitState`] itself and what `engine/worker.rs` does at each of its steps. The kernel
 //! is one or two CPUs, each of which delivers frames in three steps, as `tpacket_rcv` and
 //! `sock_def_readable` do: it writes the status word, looks whether anybody is in the set, and wakes
 //! who is. The set is edge-triggered and does not look at the socket when it is joined: less than
@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use linerate::engine::wait::{Step, Vigil, Wait};
+use linerate::engine::wait::{Step, Wait, WaitState};
 
 const SLOTS: usize = 4;
 const SPIN_NS: u64 = 20_000;
@@ -20,7 +20,7 @@ const SPIN_NS: u64 = 20_000;
 enum Fault {
     None,
     /// It sleeps at once when it has joined.
-    NoLookAfterJoining,
+    NoPollAfterJoining,
     /// It forgets to join.
     NoJoin,
 }
@@ -29,7 +29,7 @@ enum Fault {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Delivery {
     Write,
-    LookAtSet,
+    CheckSet,
     Wake { seen: bool },
 }
 
@@ -51,21 +51,21 @@ enum Worker {
 struct State {
     cpus: Vec<Cpu>,
     filled: [bool; SLOTS],
-    /// The slot that the worker looks at next.
+    /// The slot that the worker polls next.
     head: usize,
     in_set: bool,
     /// The set has an event for the next sleep.
     event: bool,
     worker: Worker,
-    vigil: Vigil,
+    wait_state: WaitState,
     slept: bool,
     left: bool,
 }
 
 impl State {
     fn beginning(wait: Wait, cpus: &[&[usize]]) -> State {
-        let mut vigil = Vigil::new(wait);
-        let first = vigil.begin();
+        let mut wait_state = WaitState::new(wait);
+        let first = wait_state.begin();
         State {
             cpus: cpus
                 .iter()
@@ -76,7 +76,7 @@ impl State {
             in_set: true,
             event: false,
             worker: Worker::Before(first),
-            vigil,
+            wait_state,
             slept: false,
             left: false,
         }
@@ -97,9 +97,9 @@ impl State {
         *next = match *next {
             Delivery::Write => {
                 filled[slot] = true;
-                Delivery::LookAtSet
+                Delivery::CheckSet
             }
-            Delivery::LookAtSet => Delivery::Wake { seen: *in_set },
+            Delivery::CheckSet => Delivery::Wake { seen: *in_set },
             Delivery::Wake { seen } => {
                 slots.remove(0);
                 // Under the lock of the wait queue, which whoever has left is no longer in.
@@ -107,7 +107,7 @@ impl State {
                     *event = true;
                     if *worker == Worker::Asleep {
                         *event = false;
-                        *worker = Worker::Before(Step::Look);
+                        *worker = Worker::Before(Step::Poll);
                     }
                 }
                 Delivery::Write
@@ -124,35 +124,35 @@ impl State {
             Step::Sleep => {
                 after.slept = true;
                 let event = std::mem::replace(&mut after.event, false);
-                after.worker = if event { Worker::Before(Step::Look) } else { Worker::Asleep };
+                after.worker = if event { Worker::Before(Step::Poll) } else { Worker::Asleep };
                 vec![after]
             }
             Step::Leave => {
                 after.in_set = false;
                 after.event = false;
                 after.left = true;
-                after.worker = Worker::Before(Step::Look);
+                after.worker = Worker::Before(Step::Poll);
                 vec![after]
             }
             Step::Join => {
                 after.in_set = fault != Fault::NoJoin;
                 let next =
-                    if fault == Fault::NoLookAfterJoining { Step::Sleep } else { Step::Look };
+                    if fault == Fault::NoPollAfterJoining { Step::Sleep } else { Step::Poll };
                 after.worker = Worker::Before(next);
                 vec![after]
             }
-            Step::Look if self.filled.get(self.head) == Some(&true) => {
+            Step::Poll if self.filled.get(self.head) == Some(&true) => {
                 // A frame that is ready behind one that is not waits for it.
                 while self.filled.get(after.head) == Some(&true) {
                     after.head += 1;
                 }
-                after.worker = Worker::Before(after.vigil.found(0, false));
+                after.worker = Worker::Before(after.wait_state.batch_was_handled(0, false));
                 vec![after]
             }
-            Step::Look => [0, SPIN_NS]
+            Step::Poll => [0, SPIN_NS]
                 .map(|now_ns| {
                     let mut after = self.clone();
-                    after.worker = Worker::Before(after.vigil.found_nothing(|| now_ns));
+                    after.worker = Worker::Before(after.wait_state.poll_was_empty(|| now_ns));
                     after
                 })
                 .into(),
@@ -207,8 +207,8 @@ fn no_interleaving_loses_a_wake_up() {
 }
 
 #[test]
-fn the_walk_sees_what_a_worker_without_its_last_look_would_lose() {
-    for fault in [Fault::NoLookAfterJoining, Fault::NoJoin] {
+fn the_walk_sees_what_a_worker_without_its_last_poll_would_lose() {
+    for fault in [Fault::NoPollAfterJoining, Fault::NoJoin] {
         for cpus in DELIVERIES {
             assert!(walk(ADAPTIVE, cpus, fault).lost.is_some());
         }

@@ -4,8 +4,8 @@ use std::io;
 
 use linerate::ring::send_rule::SendRefusal;
 use linerate::ring::tx::Settled;
+use linerate::ring::xsk::XskTransmit;
 use linerate::ring::xsk::fake::{FakeXsk, XskFate};
-use linerate::ring::xsk::{Dropped, XskTransmit};
 
 use crate::parts;
 
@@ -98,10 +98,10 @@ fn frames_that_the_driver_drops_are_counted_one_by_one_wherever_they_stand() {
             if is_doomed(bytes) { XskFate::Dropped } else { XskFate::Complete }
         });
         result.unwrap();
-        assert_eq!(ring.settle(), settled(&sent), "{doomed:?}");
         let lost: Vec<_> = doomed.iter().map(|&number| frame(number)).collect();
-        let Settled { frames, bytes, .. } = settled(&lost);
-        assert_eq!(ring.take_dropped(), Dropped { frames, bytes }, "{doomed:?}");
+        let Settled { frames: dropped, bytes: dropped_bytes, .. } = settled(&lost);
+        let expected = Settled { dropped, dropped_bytes, ..settled(&sent) };
+        assert_eq!(ring.settle(), expected, "{doomed:?}");
         assert_eq!((ring.in_flight(), ring.uncompleted()), (0, 0));
     }
 }
@@ -134,7 +134,7 @@ fn what_was_withdrawn_is_sent_by_no_later_kick() {
     kick(&mut ring, &mut kernel, &mut sent, |_| XskFate::Complete).0.unwrap();
     assert_eq!(sent, frames(100..110));
     assert_eq!(ring.settle(), settled(&sent));
-    assert_eq!(kernel.tx_invalid_descs, 32, "the husks of those that the kernel had seen");
+    assert_eq!(kernel.tx_invalid_descs, 32, "void descriptors of those that the kernel had seen");
     // A withdrawal with nothing left does nothing.
     assert_eq!(ring.withdraw(), (0, Settled::default()));
 }
@@ -158,7 +158,7 @@ fn a_withdrawal_counts_first_what_was_taken() {
 }
 
 #[test]
-fn husks_before_a_frame_that_is_dropped_do_not_take_its_place() {
+fn void_descriptors_before_a_frame_that_is_dropped_do_not_take_its_place() {
     let (mut ring, mut kernel) = sending();
     kernel.up = false;
     commit_all(&mut ring, 0..3);
@@ -168,8 +168,9 @@ fn husks_before_a_frame_that_is_dropped_do_not_take_its_place() {
     kernel.up = true;
     commit_all(&mut ring, 7..8);
     kick(&mut ring, &mut kernel, &mut sent, |_| XskFate::Dropped).0.unwrap();
-    assert_eq!((ring.settle(), sent.len()), (Settled::default(), 0));
-    assert_eq!(ring.take_dropped(), Dropped { frames: 1, bytes: frame(7).len() as u64 });
+    let dropped_bytes = frame(7).len() as u64;
+    let expected = Settled { dropped: 1, dropped_bytes, ..Settled::default() };
+    assert_eq!((ring.settle(), sent.len()), (expected, 0));
     assert_eq!(ring.in_flight(), 0);
 }
 

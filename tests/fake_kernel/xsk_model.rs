@@ -81,6 +81,7 @@ proptest! {
                         let settled = ring.settle();
                         taken += settled.frames;
                         taken_bytes += settled.bytes;
+                        dropped += settled.dropped;
                         prop_assert_eq!(ring.in_flight(), 0, "Ok means that all is taken");
                     }
                 }
@@ -90,16 +91,17 @@ proptest! {
                     let settled = ring.settle();
                     taken += settled.frames;
                     taken_bytes += settled.bytes;
+                    dropped += settled.dropped;
                 }
                 Step::Withdraw => {
                     let (frames, settled) = ring.withdraw();
                     withdrawn += frames;
                     taken += settled.frames;
                     taken_bytes += settled.bytes;
+                    dropped += settled.dropped;
                     prop_assert_eq!(ring.in_flight(), 0);
                 }
             }
-            dropped += ring.take_dropped().frames;
             prop_assert!(taken <= sent.len() as u64);
             prop_assert_eq!(committed, taken + dropped + withdrawn + ring.in_flight());
         }
@@ -110,7 +112,7 @@ proptest! {
         let settled = ring.settle();
         taken += settled.frames;
         taken_bytes += settled.bytes;
-        dropped += ring.take_dropped().frames;
+        dropped += settled.dropped;
         prop_assert_eq!(taken, sent.len() as u64);
         prop_assert_eq!(taken_bytes, sent.iter().map(|one| one.len() as u64).sum::<u64>());
         prop_assert_eq!(dropped, drops);
@@ -158,9 +160,11 @@ proptest! {
                 let (frames, settled) = forward.withdraw();
                 withdrawn += frames;
                 taken += settled.frames;
+                dropped += settled.dropped;
             }
-            taken += forward.settle().frames;
-            dropped += forward.take_dropped().frames;
+            let settled = forward.settle();
+            taken += settled.frames;
+            dropped += settled.dropped;
             prop_assert_eq!(posted, taken + dropped + withdrawn + forward.in_flight());
             prop_assert_eq!(receive.strays(), 0);
         }

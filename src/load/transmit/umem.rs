@@ -50,8 +50,7 @@ impl Transmit for UmemTransmit {
     /// stayed.
     #[inline]
     fn settle(&mut self) -> Settled {
-        let settled = self.socket.ring.settle();
-        self.with_dropped(settled)
+        with_dropped(self.socket.ring.settle())
     }
 
     #[inline]
@@ -61,7 +60,7 @@ impl Transmit for UmemTransmit {
 
     fn withdraw(&mut self) -> (u64, Settled) {
         let (withdrawn, settled) = self.socket.ring.withdraw();
-        (withdrawn, self.with_dropped(settled))
+        (withdrawn, with_dropped(settled))
     }
 
     fn frame_bytes_max(&self) -> usize {
@@ -69,14 +68,11 @@ impl Transmit for UmemTransmit {
     }
 }
 
-impl UmemTransmit {
-    #[inline]
-    fn with_dropped(&mut self, settled: Settled) -> Settled {
-        let dropped = self.socket.ring.take_dropped();
-        Settled {
-            frames: settled.frames + dropped.frames,
-            bytes: settled.bytes + dropped.bytes,
-            ..settled
-        }
+#[inline]
+fn with_dropped(settled: Settled) -> Settled {
+    Settled {
+        frames: settled.frames + settled.dropped,
+        bytes: settled.bytes + settled.dropped_bytes,
+        ..Settled::default()
     }
 }

@@ -7,15 +7,6 @@ use crate::ring::view::queue::{Descriptor, Producer};
 use crate::sys::failure::EBUSY;
 use crate::sys::xdp::{KICK_FRAMES_MAX, NEED_WAKEUP};
 
-/// Frames that left the TX ring and were not sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Frames; the interface counts them as dropped, too.
-    pub frames: u64,
-    /// Their bytes, without FCS.
-    pub bytes: u64,
-}
-
 /// What is to be made of a posted frame when the kernel has consumed its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -23,7 +14,7 @@ enum Fate {
     Sent,
     /// The driver dropped it.
     Dropped,
-    /// It was withdrawn before; the descriptor is a husk that the kernel refuses.
+    /// It was withdrawn before; the descriptor is void and the kernel refuses it.
     Withdrawn,
 }
 
@@ -52,10 +43,10 @@ pub(super) struct Outbox {
     window: u32,
     zero_copy: bool,
     in_flight: u64,
-    /// Husks that the kernel has not passed.
-    husks: u32,
+    /// Void descriptors that the kernel has not passed.
+    voids: u32,
+    /// Consumed and not told yet.
     taken: Settled,
-    dropped: Dropped,
     /// An address that no UMEM has, so that the kernel refuses the descriptor.
     nowhere: u64,
 }
@@ -72,9 +63,8 @@ impl Outbox {
             window: if zero_copy { entries } else { KICK_FRAMES_MAX.min(entries) },
             zero_copy,
             in_flight: 0,
-            husks: 0,
+            voids: 0,
             taken: Settled::default(),
-            dropped: Dropped::default(),
             nowhere,
             ring,
         }
@@ -105,10 +95,10 @@ impl Outbox {
         self.in_flight += 1;
     }
 
-    /// Posted frames that were neither settled nor dropped nor withdrawn.
+    /// Posted frames that were neither settled nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.in_flight + self.taken.frames
+        self.in_flight + self.taken.frames + self.taken.dropped
     }
 
     /// Posted frames that the kernel is not known to have consumed, nor withdrawn.
@@ -126,7 +116,7 @@ impl Outbox {
             let sleeps = self.ring.flags() & NEED_WAKEUP != 0;
             return if sleeps && self.in_flight > 0 { wake() } else { Ok(()) };
         }
-        // A husk is passed without a sign: the kernel tells of it only when it has come to the end.
+        // A void descriptor is passed without a sign: the kernel tells of it only when it has come to the end.
         let mut silent = 0;
         loop {
             let outstanding = self.ring.published().wrapping_sub(self.consumed);
@@ -144,7 +134,7 @@ impl Outbox {
             }
             silent = if self.consumed == before { silent + 1 } else { 0 };
             match result {
-                Ok(()) if silent <= self.husks => {}
+                Ok(()) if silent <= self.voids => {}
                 Err(error) if is_full(&error) && silent == 0 => {}
                 result => return result,
             }
@@ -171,7 +161,7 @@ impl Outbox {
 
     /// The kick that stood at position `before` ended with EBUSY: the last frame that it consumed was
     /// dropped. The kernel's index shows that frame only if it sent others before; else it is the
-    /// first one that is no husk.
+    /// first one that is not void.
     #[cold]
     fn note_drop(&mut self, before: u32) {
         if self.consumed == before {
@@ -196,7 +186,7 @@ impl Outbox {
         self.believe(frames);
     }
 
-    /// What the kernel has taken since the last call.
+    /// What the kernel has taken, and the driver dropped, since the last call.
     #[inline]
     pub fn settle(&mut self) -> Settled {
         if self.settled != self.ring.published() {
@@ -219,20 +209,14 @@ impl Outbox {
                     self.in_flight -= 1;
                 }
                 Fate::Dropped => {
-                    self.dropped.frames += 1;
-                    self.dropped.bytes += bytes;
+                    self.taken.dropped += 1;
+                    self.taken.dropped_bytes += bytes;
                     self.in_flight -= 1;
                 }
-                Fate::Withdrawn => self.husks -= 1,
+                Fate::Withdrawn => self.voids -= 1,
             }
             self.settled = self.settled.wrapping_add(1);
         }
-    }
-
-    /// The frames that were dropped, of those settled since the last call.
-    #[inline]
-    pub fn take_dropped(&mut self) -> Dropped {
-        std::mem::take(&mut self.dropped)
     }
 
     /// Takes back every frame that the kernel has not consumed, gives their addresses to `free`, and
@@ -249,17 +233,17 @@ impl Outbox {
             let slot = self.slot(position);
             let is_published = position.wrapping_sub(self.consumed)
                 < self.ring.published().wrapping_sub(self.consumed);
-            let is_husk = self.posted[slot].fate == Fate::Withdrawn;
+            let is_void = self.posted[slot].fate == Fate::Withdrawn;
             if is_published && self.zero_copy {
                 self.believe(position.wrapping_add(1));
-            } else if !is_husk {
+            } else if !is_void {
                 free(self.posted[slot].address);
                 withdrawn += 1;
                 if is_published {
                     self.posted[slot].fate = Fate::Withdrawn;
-                    self.husks += 1;
-                    let husk = Descriptor { address: self.nowhere, length: 0, options: 0 };
-                    self.ring.amend(position, husk);
+                    self.voids += 1;
+                    let void = Descriptor { address: self.nowhere, length: 0, options: 0 };
+                    self.ring.amend(position, void);
                 }
             }
             position = position.wrapping_add(1);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::outbox::{Dropped, Outbox};
+use super::outbox::Outbox;
 use super::{QueuePair, Strays};
 use crate::ring::tx::Settled;
 use crate::ring::view::queue::{Consumer, Descriptor, Producer};
@@ -313,7 +313,7 @@ impl XskForward {
         self.umem.chunk_bytes() - crate::sys::xdp::RECEIVE_HEADROOM_BYTES
     }
 
-    /// Posted frames that were neither settled nor dropped nor withdrawn.
+    /// Posted frames that were neither settled nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
         self.outbox.in_flight()
@@ -325,16 +325,10 @@ impl XskForward {
         self.outbox.kick(wake)
     }
 
-    /// Counts what the kernel has taken since the last call; never stuck.
+    /// Counts what the kernel has taken, and the driver dropped, since the last call; never stuck.
     #[inline]
     pub fn settle(&mut self) -> Settled {
         self.outbox.settle()
-    }
-
-    /// The frames that were dropped, of those settled since the last call.
-    #[inline]
-    pub fn take_dropped(&mut self) -> Dropped {
-        self.outbox.take_dropped()
     }
 
     /// Takes back every frame that the kernel has not taken and returns how many they were, and what

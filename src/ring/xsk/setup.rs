@@ -192,7 +192,7 @@ impl Opening<'_> {
     fn send_queues(&self, frames: usize) -> Result<QueuePair> {
         Ok(QueuePair {
             transmit: self.producer(XdpRing::Transmit, frames)?,
-            // Husks may be completed beside the frames.
+            // Void descriptors may be completed beside the frames.
             completions: self.consumer(XdpRing::Completion, 2 * frames)?,
         })
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::outbox::{Dropped, Outbox};
+use super::outbox::Outbox;
 use super::{QueuePair, Strays};
 use crate::ring::send_rule::{self, SendRefusal};
 use crate::ring::tx::Settled;
@@ -68,7 +68,7 @@ impl XskTransmit {
         self.umem.chunk_bytes()
     }
 
-    /// Committed frames that were neither settled nor dropped nor withdrawn.
+    /// Committed frames that were neither settled nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
         self.outbox.in_flight()
@@ -106,7 +106,7 @@ impl XskTransmit {
     /// Has the kernel send what was committed; `wake` is the system call that kicks the socket
     /// ([`XdpSocket::kick`](crate::sys::xdp::XdpSocket::kick)). Ok when the kernel has consumed all.
     /// EAGAIN: a queue is full and the rest stays. A frame that the driver drops is counted
-    /// ([`XskTransmit::take_dropped`]) and no error.
+    /// ([`Settled::dropped`]) and no error.
     #[inline]
     pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         // The kernel sends only what it has room to complete.
@@ -114,17 +114,11 @@ impl XskTransmit {
         self.outbox.kick(wake)
     }
 
-    /// Counts what the kernel has taken since the last call; never stuck.
+    /// Counts what the kernel has taken, and the driver dropped, since the last call; never stuck.
     #[inline]
     pub fn settle(&mut self) -> Settled {
         self.take_back();
         self.outbox.settle()
-    }
-
-    /// The frames that were dropped, of those settled since the last call.
-    #[inline]
-    pub fn take_dropped(&mut self) -> Dropped {
-        self.outbox.take_dropped()
     }
 
     /// Takes back every frame that the kernel has not taken and returns how many they were, and what

@@ -7,6 +7,7 @@ use std::ptr;
 use std::time::Duration;
 
 use super::{PacketSocket, check};
+use crate::sys::kick::SendFrames;
 
 /// Room for the headers of the messages of one `sendmmsg(2)`, made once.
 pub struct SendBatch {
@@ -103,7 +104,7 @@ impl<'frames> Gather<'_, 'frames> {
     /// Sends through the socket's bound interface without waiting, until nothing is left or a frame
     /// is refused, which then is the next one.
     #[inline]
-    pub fn send(&mut self, socket: &PacketSocket) -> Sent {
+    pub fn send(&mut self, socket: &impl SendFrames) -> Sent {
         let mut sent = Sent { frames: 0, bytes: 0, refused: None };
         while self.waiting() > 0 {
             match self.send_once(socket) {
@@ -132,24 +133,37 @@ impl<'frames> Gather<'_, 'frames> {
     }
 
     #[inline]
-    fn send_once(&mut self, socket: &PacketSocket) -> io::Result<usize> {
+    fn send_once(&mut self, socket: &impl SendFrames) -> io::Result<usize> {
         let SendBatch { vectors, headers } = &mut *self.batch;
-        let messages = &mut headers[self.head..self.tail];
-        for (header, vector) in messages.iter_mut().zip(&mut vectors[self.head..self.tail]) {
+        let headers = &mut headers[self.head..self.tail];
+        for (header, vector) in headers.iter_mut().zip(&mut vectors[self.head..self.tail]) {
             header.msg_hdr.msg_iov = vector;
         }
-        // SAFETY: each header was just pointed to its own vector, and push() pointed that to a frame
-        // borrowed for 'frames, which this Gather does not outlive. sendmmsg(2) reads vectors and
-        // frames, writes only msg_len of the headers, and keeps no pointer.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_fd().as_raw_fd(),
-                messages.as_mut_ptr(),
-                messages.len() as _,
-                libc::MSG_DONTWAIT as _,
-            )
-        };
-        check(sent as isize).map(|sent| sent as usize)
+        socket.send_gathered(&mut Gathered { headers })
+    }
+}
+
+/// The frames of one `sendmmsg(2)`. Each header points to a vector of its own, and that to a frame; both
+/// live as long as this.
+pub struct Gathered<'a> {
+    headers: &'a mut [libc::mmsghdr],
+}
+
+impl std::fmt::Debug for Gathered<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gathered").field("frames", &self.headers.len()).finish()
+    }
+}
+
+impl Gathered<'_> {
+    /// The frames, from the first on.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers.iter().map(|header| {
+            // SAFETY: as the type says; nobody writes a vector meanwhile.
+            let vector = unsafe { &*header.msg_hdr.msg_iov };
+            // SAFETY: push() made the vector from a slice that is borrowed for longer than this.
+            unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
+        })
     }
 }
 
@@ -175,6 +189,23 @@ fn vector_of(frame: &[u8]) -> libc::iovec {
 }
 
 impl PacketSocket {
+    /// Sends frames from the first on, in one call without waiting, and says how many the kernel took.
+    #[inline]
+    pub fn send_gathered(&self, frames: &mut Gathered<'_>) -> io::Result<usize> {
+        let Gathered { headers } = frames;
+        // SAFETY: the headers point to live vectors and frames, as their type says. sendmmsg(2) reads
+        // vectors and frames, writes only msg_len of the headers, and keeps no pointer.
+        let sent = unsafe {
+            libc::sendmmsg(
+                self.as_fd().as_raw_fd(),
+                headers.as_mut_ptr(),
+                headers.len() as _,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
+        check(sent as isize).map(|sent| sent as usize)
+    }
+
     /// Sends `frames` through the bound interface without waiting, as many as `batch` has room for,
     /// and returns how many the kernel accepted; an error if that is none.
     #[inline]

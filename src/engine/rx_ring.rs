@@ -1,0 +1,145 @@
+//! Receive halves `v3` and `v2`: blocks of a `TPACKET_V3` ring, frames of a `TPACKET_V2` ring.
+
+use std::io;
+use std::sync::Arc;
+
+use super::half::{RxBatch, RxHalf};
+use crate::ring::block::BlockWalk;
+use crate::ring::rx_v2::{RunWalk, RxRingV2, RxRun};
+use crate::ring::rx_v3::{RxBlock, RxRingV3};
+use crate::stats::counters::{KernelCounters, RolloverCounters};
+use crate::sys::packet::{PacketSocket, RingVersion, RolloverStatistics};
+
+/// A receive ring.
+pub trait ReceiveRing {
+    /// Frames on loan.
+    type Batch<'a>: RxBatch
+    where
+        Self: 'a;
+
+    /// The version of its headers.
+    const VERSION: RingVersion;
+
+    /// Lends what has arrived, at most `limit` frames where the ring leaves the choice.
+    fn lend(&mut self, limit: usize) -> Option<Self::Batch<'_>>;
+}
+
+impl ReceiveRing for RxRingV3 {
+    type Batch<'a> = RxBlock<'a>;
+    const VERSION: RingVersion = RingVersion::V3;
+
+    #[inline]
+    fn lend(&mut self, _limit: usize) -> Option<RxBlock<'_>> {
+        RxRingV3::lend(self)
+    }
+}
+
+impl ReceiveRing for RxRingV2 {
+    type Batch<'a> = RxRun<'a>;
+    const VERSION: RingVersion = RingVersion::V2;
+
+    #[inline]
+    fn lend(&mut self, limit: usize) -> Option<RxRun<'_>> {
+        self.lend_at_most(limit)
+    }
+}
+
+/// What a receive half asks of its packet socket beside frames. Tests put a fake kernel in its place.
+pub trait RxSocket {
+    /// Adds what the kernel counted since the last call.
+    fn accumulate(
+        &self,
+        version: Option<RingVersion>,
+        counters: &mut KernelCounters,
+    ) -> io::Result<()>;
+
+    /// Collects the pending error.
+    fn take_error(&self) -> Option<io::Error>;
+}
+
+impl RxSocket for Arc<PacketSocket> {
+    fn accumulate(
+        &self,
+        version: Option<RingVersion>,
+        counters: &mut KernelCounters,
+    ) -> io::Result<()> {
+        let statistics = self.take_statistics(version)?;
+        counters.packets += u64::from(statistics.packets);
+        counters.drops += u64::from(statistics.drops);
+        counters.freezes += u64::from(statistics.freezes);
+        if let Some(RolloverStatistics { all, huge, failed }) = self.rollover_statistics()? {
+            // Unlike the others, the kernel does not clear these.
+            counters.rollover = RolloverCounters { all, huge, failed };
+        }
+        Ok(())
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        PacketSocket::take_error(self)
+    }
+}
+
+/// Receive half `v3` or `v2`.
+#[derive(Debug)]
+pub struct RxRingHalf<R, S> {
+    ring: R,
+    socket: S,
+    batch_frames_max: usize,
+}
+
+impl<R: ReceiveRing, S: RxSocket> RxRingHalf<R, S> {
+    /// The half of a ring and its socket. A V2 ring lends at most `batch_frames_max` frames at once; a
+    /// block of a V3 ring must hold no more.
+    pub fn new(ring: R, socket: S, batch_frames_max: usize) -> RxRingHalf<R, S> {
+        RxRingHalf { ring, socket, batch_frames_max }
+    }
+}
+
+impl<R: ReceiveRing, S: RxSocket> RxHalf for RxRingHalf<R, S> {
+    type Batch<'a>
+        = R::Batch<'a>
+    where
+        Self: 'a;
+    const ONE_BATCH_A_WAKE_UP: bool = false;
+
+    #[inline]
+    fn lend(&mut self) -> io::Result<Option<R::Batch<'_>>> {
+        Ok(self.ring.lend(self.batch_frames_max))
+    }
+
+    fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
+        self.socket.accumulate(Some(R::VERSION), counters)
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.socket.take_error()
+    }
+
+    fn batch_frames_max(&self) -> usize {
+        self.batch_frames_max
+    }
+}
+
+impl RxBatch for RxBlock<'_> {
+    type Frames<'b>
+        = BlockWalk<'b>
+    where
+        Self: 'b;
+
+    #[inline]
+    fn frames(&mut self) -> BlockWalk<'_> {
+        RxBlock::frames(self)
+    }
+}
+
+impl RxBatch for RxRun<'_> {
+    type Frames<'b>
+        = RunWalk<'b>
+    where
+        Self: 'b;
+
+    #[inline]
+    fn frames(&mut self) -> RunWalk<'_> {
+        RxRun::frames(self)
+    }
+}
