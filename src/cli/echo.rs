@@ -143,7 +143,7 @@ pub struct EchoArgs {
     #[arg(long, value_name = "N|unlimited", default_value = "1000", value_parser = parse_allowance, allow_hyphen_values = true)]
     echo_peer: Allowance,
 
-    /// Answer datagrams from ports below 1024 and other well-known service ports too
+    /// Also answer datagrams from ports below 1024 and other well-known service ports
     #[arg(long)]
     echo_services: bool,
 
