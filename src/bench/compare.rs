@@ -263,7 +263,9 @@ fn take_turns(
                 let contestant = results[index].contestant;
                 progress(Step { done, total, contestant, size });
                 let plan = plan(config, contestant, size);
-                let Some(turn) = take_turn(testbed, &plan, &mut watch)? else {
+                // If the very first trial sees no echo, none will.
+                let is_first = done == 0;
+                let Some(turn) = take_turn(testbed, &plan, &mut watch, is_first)? else {
                     // A trial cut short says nothing; those before it stand.
                     comparison.interrupted = true;
                     break 'rounds;
@@ -285,7 +287,12 @@ fn take_turns(
 const VOID_REPEATS: usize = 2;
 
 /// One contestant's trial, repeated while it is void; `None` if it was cut short.
-fn take_turn(testbed: &Testbed, plan: &TrialPlan, watch: &mut Watch) -> Result<Option<Round>> {
+fn take_turn(
+    testbed: &Testbed,
+    plan: &TrialPlan,
+    watch: &mut Watch,
+    is_first: bool,
+) -> Result<Option<Round>> {
     let mut round = Round::default();
     while round.trial.is_none() && round.void.len() <= VOID_REPEATS {
         watch.begin()?;
@@ -293,12 +300,12 @@ fn take_turn(testbed: &Testbed, plan: &TrialPlan, watch: &mut Watch) -> Result<O
         if plan.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        // The engine counts all that it gets and gives, warm-ups included, and nothing is under way
-        // once it has ended.
+        // The engine counts all that it gets and gives, warm-ups included; frames that were lost may
+        // have been lost between the interface and the engine.
         let own = OwnTraffic {
             transmitted: trial.engine.forwarded,
             received: trial.engine.kernel.packets,
-            under_way: 0,
+            under_way: trial.observations.iter().map(|one| one.lost).sum(),
         };
         let other_loads: u64 = trial.observations.iter().map(|one| one.tally.other_loads).sum();
         let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
@@ -307,10 +314,17 @@ fn take_turn(testbed: &Testbed, plan: &TrialPlan, watch: &mut Watch) -> Result<O
             None if trial.observations.iter().any(Observation::lacks_rate) => {
                 round.void.push(VoidReason::NoRate);
             }
-            None => {
-                reject_silence(&trial, plan.contestant, plan.size)?;
-                round.trial = Some(trial);
-            }
+            None => match silence(&trial, plan) {
+                None => round.trial = Some(trial),
+                Some(silence) if is_first => {
+                    return Err(Error::Run(format!(
+                        "{}: {silence}. Are the two interfaces joined, and do they carry EtherType \
+                         0x88b5?",
+                        plan.contestant
+                    )));
+                }
+                Some(silence) => round.void.push(silence),
+            },
         }
     }
     Ok(Some(round))
@@ -352,15 +366,10 @@ fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> Tria
     }
 }
 
-/// Error if frames were sent and none returned. (If none were sent, because the generator did not get
-/// its CPU, the trial does not count.)
-fn reject_silence(trial: &Trial, contestant: Contestant, size: FrameSize) -> Result<()> {
-    match trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0) {
-        None => Ok(()),
-        Some(silent) => Err(Error::Run(format!(
-            "{contestant}, {size} bytes, {}: none of {} frames came back. Are the two interfaces \
-             joined, and do they carry EtherType 0x88b5?",
-            silent.load, silent.sent
-        ))),
-    }
+/// A load that sent frames and got none back. (If none were sent, because the generator did not get
+/// its CPU, the load has no rate and does not count.)
+fn silence(trial: &Trial, plan: &TrialPlan) -> Option<VoidReason> {
+    let silent = trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0);
+    let Observation { load, sent: frames, .. } = *silent?;
+    Some(VoidReason::Silence { load: load.name(), size: plan.size, frames })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bench::watch::Disturbance;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
+use crate::units::FrameSize;
 
 /// Whoever runs trials (the Measurer of MLRsearch, RFC 9971).
 pub trait Measurer {
@@ -53,6 +54,15 @@ pub enum VoidReason {
         /// Frames of it.
         frames: u64,
     },
+    /// No frame came back.
+    Silence {
+        /// The load.
+        load: &'static str,
+        /// The size of the frames.
+        size: FrameSize,
+        /// Frames sent.
+        frames: u64,
+    },
     /// The kernel's stamps on the echoes give no rate.
     NoRate,
     /// Something outside disturbed it.
@@ -88,6 +98,9 @@ impl fmt::Display for VoidReason {
             }
             VoidReason::OtherLoad { frames } => {
                 write!(f, "{frames} frames of another linerate load arrived")
+            }
+            VoidReason::Silence { load, size, frames } => {
+                write!(f, "{load}: none of {frames} frames of {size} bytes came back")
             }
             VoidReason::NoRate => f.write_str("the kernel's stamps on the echoes give no rate"),
             VoidReason::Disturbed(what) => what.fmt(f),
