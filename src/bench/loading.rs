@@ -191,6 +191,12 @@ impl LoadRequest {
         }
     }
 
+    /// Whether our own engine is on a CPU of the generator's, because there is none left for it.
+    pub fn shares_cpu(&self) -> bool {
+        let cpus = choose_cpus(&self.cpus).map_or(0, |cpus| cpus.len());
+        self.reach.own_engine().is_some() && cpus <= self.threads.count()
+    }
+
     /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
     pub fn queues(&self) -> u32 {
         match self.transmit {

@@ -105,7 +105,7 @@ impl StressRun {
 }
 
 /// Who is told how a stress test goes.
-pub trait StressAudience: Send {
+pub trait StressObserver: Send {
     /// It is about to begin; each phase that can be run sends for `each`.
     fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration);
 
@@ -121,13 +121,13 @@ pub trait StressAudience: Send {
 
 /// Runs a stress test. What hinders the first phase is an error; what ends a later one is in the
 /// result, beside the phases that were run.
-pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result<StressRun> {
+pub fn run(request: &StressRequest, observer: &mut dyn StressObserver) -> Result<StressRun> {
     let base = &request.base;
     let site = Site::open(&base.reach, FrameSize::smallest(), base.queues(), base.force)?;
     let phases = plan(request, &site)?;
     let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
     let each = request.duration / runnable.max(1) as u32;
-    audience.start(request, site.here(), &phases, each);
+    observer.start(request, site.here(), &phases, each);
     let mut run = StressRun { results: Vec::new(), broken: None };
     let mut none_was_run = true;
     for phase in phases {
@@ -136,8 +136,8 @@ pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result
         } else if run.broken.is_some() || base.stop.load(Ordering::Relaxed) {
             PhaseState::NotReached
         } else {
-            audience.phase_begins(&phase);
-            match load(request, &site, &phase, each, audience) {
+            observer.phase_begins(&phase);
+            match load(request, &site, &phase, each, observer) {
                 Ok(found) => PhaseState::Run(Box::new(found)),
                 Err(error) if none_was_run => return Err(error),
                 Err(error) => {
@@ -149,7 +149,7 @@ pub fn run(request: &StressRequest, audience: &mut dyn StressAudience) -> Result
         none_was_run &= !matches!(state, PhaseState::Run(_));
         let result = PhaseResult { phase, state };
         if !matches!(result.state, PhaseState::NotReached) {
-            audience.phase_ends(&result);
+            observer.phase_ends(&result);
         }
         run.results.push(result);
     }
@@ -186,15 +186,15 @@ fn load(
     site: &Site,
     phase: &Phase,
     duration: Duration,
-    audience: &mut dyn StressAudience,
+    observer: &mut dyn StressObserver,
 ) -> Result<PhaseFinding> {
     let phase_request = phase.request(&request.base, duration);
-    let mut finding = site.load(&phase_request, &mut Listener(audience))?;
+    let mut finding = site.load(&phase_request, &mut Listener(observer))?;
     for _ in 0..VOID_REPEATS {
         if finding.disturbances.is_empty() || request.base.stop.load(Ordering::Relaxed) {
             break;
         }
-        finding = site.load(&phase_request, &mut Listener(audience))?;
+        finding = site.load(&phase_request, &mut Listener(observer))?;
     }
     if let Some(failure) = finding.engine_failure {
         return Err(failure);
@@ -213,7 +213,7 @@ fn load(
 }
 
 /// Passes a load's progress on.
-struct Listener<'a>(&'a mut dyn StressAudience);
+struct Listener<'a>(&'a mut dyn StressObserver);
 
 impl Audience for Listener<'_> {
     // The whole test has begun already.

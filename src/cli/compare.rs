@@ -146,8 +146,7 @@ impl CompareArgs {
             stop: Arc::clone(&stop),
         };
         report.start(&testbed, cpus, expected(&config));
-        let mut progress = report.progress();
-        let comparison = compare::run(&testbed, &config, &mut progress)?;
+        let comparison = compare::run(&testbed, &config, &mut |step| report.step(step))?;
         report.finish(&testbed, &comparison)?;
         let failed = |result: &ContestantResult| {
             result.wrong() > 0 || result.void_rounds() == result.rounds.len()

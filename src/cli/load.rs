@@ -15,7 +15,7 @@ use crate::load::plan::Limits;
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
-use crate::report::load::{LoadReportFiles, LoadVoice};
+use crate::report::load::{LoadFiles, LoadReport};
 use crate::sys::failure::failed;
 use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
@@ -198,7 +198,7 @@ impl LoadArgs {
         self.check_files()?;
         let interrupt = Interrupt::catch_with(Arc::clone(&request.stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
-        let mut voice = LoadVoice::open(&LoadReportFiles {
+        let mut report = LoadReport::open(&LoadFiles {
             json: self.json.as_deref(),
             csv: self.csv.as_deref(),
             hdr_log: self.hdr_log.as_deref(),
@@ -209,15 +209,15 @@ impl LoadArgs {
             ensure_namespaces_allowed()?;
         }
         self.target.user.become_plain()?;
-        let finding = loading::run(&request, &mut voice)?;
-        voice.finish(&request, &finding)?;
+        let finding = loading::run(&request, &mut report)?;
+        report.finish(&request, &finding)?;
         if let Some(reason) = finding.outcome.broken {
             return Err(Error::Run(reason));
         }
         if let Some(failure) = finding.engine_failure {
             return Err(failure);
         }
-        let missed = voice.thresholds_missed(self.max_loss, self.max_p99, &finding.outcome);
+        let missed = report.thresholds_missed(self.max_loss, self.max_p99, &finding.outcome);
         Ok(match (interrupt.caught(), missed) {
             (true, _) => exit::INTERRUPTED,
             (false, true) => exit::THRESHOLD,

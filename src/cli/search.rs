@@ -359,7 +359,7 @@ impl Bench {
                     .map(|megabits| LineRate { bits_per_second: f64::from(megabits) * 1e6 })
             }
         };
-        report.start(what, &testbed, line_rate);
+        report.start(what, &testbed, cpus, line_rate);
         Ok(Bench { testbed, report, cpus, stop, interrupt })
     }
 

@@ -15,7 +15,7 @@ use crate::bench::stressing::{self, StressRequest};
 use crate::error::{Error, Result, exit};
 use crate::load::rate::Rate;
 use crate::load::run::Threads;
-use crate::report::stress::StressVoice;
+use crate::report::stress::StressReport;
 use crate::sys::failure::failed;
 use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::sys::signal::Interrupt;
@@ -100,7 +100,7 @@ impl StressArgs {
         let request = self.request()?;
         let interrupt = Interrupt::catch_with(Arc::clone(&request.base.stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
-        let mut voice = StressVoice::open(self.json.as_deref())?;
+        let mut report = StressReport::open(self.json.as_deref())?;
         if matches!(request.base.reach, Reach::Lab { .. }) {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
@@ -109,8 +109,8 @@ impl StressArgs {
         if !matches!(request.base.reach, Reach::Lab { .. }) {
             drop_namespaces()?;
         }
-        let run = stressing::run(&request, &mut voice)?;
-        voice.finish(&request, &run)?;
+        let run = stressing::run(&request, &mut report)?;
+        report.finish(&request, &run)?;
         let (failed, void) = (run.has_failed(), run.count(Conclusion::Void) > 0);
         if let Some(error) = run.broken {
             return Err(error);

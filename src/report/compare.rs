@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use comfy_table::Table;
 
-use super::compare_document::document;
-use super::json::JsonFile;
-use super::text::{self, Text, grouped};
+use super::base::Base;
+use super::compare_document::{cpu_clock, document};
+use super::text::{self, grouped, table, wrap};
 use crate::bench::compare::{Comparison, ContestantResult, Step};
 use crate::bench::contestant::{Contestant, Name};
 use crate::bench::observation::{LIGHT_PPS, LoadKind, Metric, Observation, WINDOW_FRAMES};
@@ -17,101 +16,76 @@ use crate::bench::testbed::Testbed;
 use crate::bench::verdict;
 use crate::error::Result;
 use crate::stats::spread::Spread;
-use crate::sys::host::Host;
 use crate::units::FrameSize;
 
-/// The voice of `linerate compare`.
+/// What `linerate compare` says.
 #[derive(Debug)]
-pub struct CompareReport {
-    text: Text,
-    json: JsonFile,
-    host: Host,
-    bar: ProgressBar,
-}
+pub struct CompareReport(Base);
 
 impl CompareReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>) -> Result<CompareReport> {
-        let json = JsonFile::open(json)?;
-        let text = Text::new(json.takes_stdout());
-        Ok(CompareReport { text, json, host: Host::detect(), bar: ProgressBar::hidden() })
+        Base::open(json).map(CompareReport)
     }
 
     /// What is about to be measured, and where.
     pub fn start(&mut self, testbed: &Testbed, cpus: (usize, usize), expected: Duration) {
-        let Host { kernel, cpu, cpus: count, .. } = &self.host;
-        self.text.say(format!("linerate compare: Linux {kernel}, {cpu}, {count} CPUs"));
-        self.text.say(wrap(&format!("idle CPUs: {}", self.host.idle())));
         let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
-        self.text.say(format!(
-            "  generator on {} (CPU {}), engine on {} (CPU {})",
+        let headline = format!(
+            "linerate compare: generator on {} (CPU {}), engine on {} (CPU {})",
             generator.name, cpus.0, engine.name, cpus.1
-        ));
-        self.text.say(wrap(&text::runs_as()));
-        if cpus.0 == cpus.1 {
-            self.text
-                .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
-        }
-        if testbed.is_veth() {
-            let made = if testbed.is_lab() { ", made for this run" } else { "" };
-            self.text.say(format!(
-                "  a veth pair{made}: it shows what kernel and path cost,\n  and is not a NIC. It has no \
-                 line rate; a sender pays for its peer's reception\n  too, on both sides alike"
-            ));
-        }
-        self.text.say(format!("  about {} s; Ctrl-C ends with what there is", expected.as_secs()));
+        );
+        self.0.header(headline, engine, cpus.0 == cpus.1, text::runs_as());
+        self.0.say(format!("  about {} s; Ctrl-C ends with what there is", expected.as_secs()));
     }
 
-    /// A bar on a terminal; nothing where nobody watches.
-    pub fn progress(&mut self) -> impl FnMut(Step) + Send + use<> {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials  {msg}  {elapsed}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar = ProgressBar::new(0).with_style(style);
-        let bar = self.bar.clone();
-        move |step: Step| {
-            bar.set_length(step.total as u64);
-            bar.set_position(step.done as u64);
-            bar.set_message(format!("{} B {}", step.size, step.contestant));
+    /// A trial is about to begin.
+    pub fn step(&mut self, step: Step) {
+        let Step { done, total, contestant, size } = step;
+        if done == 0 {
+            self.0.begin(total as u64, Duration::MAX);
         }
+        self.0.progress(done as u64, format!("{done} of {total} trials: {size} B {contestant}"));
     }
 
     /// Tables, verdict, JSON.
     pub fn finish(&mut self, testbed: &Testbed, comparison: &Comparison) -> Result<()> {
-        self.bar.finish_and_clear();
+        self.0.end();
         for excluded in &comparison.excluded {
             let reason = excluded.reason.replace('\n', ";");
-            self.text.say(wrap(&format!("NOT RUN HERE: {}: {reason}", excluded.contestant)));
+            self.0.say(wrap(&format!("NOT RUN HERE: {}: {reason}", excluded.contestant)));
         }
         let sizes = comparison.sizes();
         // What a profile comes to is the same with every size.
         for result in sizes.first().map(|&size| comparison.with_size(size)).unwrap_or_default() {
             let ContestantResult { contestant, path, wait, .. } = result;
             if matches!(contestant.name, Name::Profile(_)) {
-                self.text.say(format!("  {contestant} is {path}, wait {}", wait.name()));
+                self.0.say(format!("  {contestant} is {path}, wait {}", wait.name()));
             }
         }
         for size in sizes {
             self.size(comparison, size);
         }
         if comparison.results.is_empty() {
-            self.text.say("\ninterrupted: no trial was finished");
+            self.0.say("\ninterrupted: no trial was finished");
         } else {
-            self.text.say("\nVerdict");
+            self.0.say("\nVerdict");
             for sentence in verdict::sentences(comparison) {
-                self.text.say(wrap(&sentence));
+                self.0.say(wrap(&sentence));
             }
-            self.text.say(verification(comparison));
+            self.0.say(verification(comparison));
         }
         if comparison.interrupted && !comparison.results.is_empty() {
-            self.text.say("interrupted: the numbers are of the trials that were finished");
+            self.0.say("interrupted: the numbers are of the trials that were finished");
         }
-        self.json.write(&document(&self.host, testbed, comparison))
+        let cpu_clock = cpu_clock(&self.0.host, testbed.is_veth());
+        self.0.write("linerate.compare/2", &document(cpu_clock, testbed, comparison))
     }
 
     fn size(&mut self, comparison: &Comparison, size: FrameSize) {
         let results = comparison.with_size(size);
         let trials = results.iter().map(|result| result.trials().count()).min().unwrap_or(0);
-        self.text.say(format!(
+        self.0.say(format!(
             "\n{size} B frames ({} B at the socket), {trials} trial{} in turn: median (min-max)\n  \
              x: in units of {}'s, round by round",
             size.socket_bytes(),
@@ -119,10 +93,10 @@ impl CompareReport {
             Contestant::BASELINE,
         ));
         for &load in &comparison.loads {
-            self.text.say(format!("\n {}", title(load)));
-            self.text.say(load_table(comparison, &results, load).to_string());
+            self.0.say(format!("\n {}", title(load)));
+            self.0.say(load_table(comparison, &results, load).to_string());
             if load == LoadKind::Flood && results.iter().any(|r| r.is_generator_limited()) {
-                self.text.say(
+                self.0.say(
                     "  >= the generator was the limit, in most trials: the engine kept up with it",
                 );
             }
@@ -130,7 +104,7 @@ impl CompareReport {
         for result in &results {
             let oddities = oddities(result);
             if !oddities.is_empty() {
-                self.text.say(wrap(&format!("{}: {oddities}", result.contestant)));
+                self.0.say(wrap(&format!("{}: {oddities}", result.contestant)));
             }
         }
     }
@@ -352,35 +326,4 @@ fn verification(comparison: &Comparison) -> String {
         grouped(wrong),
         grouped(verified)
     )
-}
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(text::width());
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Where nobody says how wide a terminal is, sentences fit the narrowest that is common.
-const SENTENCE_COLUMNS_MAX: usize = 80;
-
-/// Breaks a sentence into lines that fit, each but the first indented further.
-pub(super) fn wrap(sentence: &str) -> String {
-    let width = usize::from(text::width()).min(SENTENCE_COLUMNS_MAX);
-    let mut lines = vec![String::from(" ")];
-    for word in sentence.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(format!("     {word}"));
-        } else {
-            line.push(' ');
-            line.push_str(word);
-        }
-    }
-    lines.join("\n")
 }

@@ -12,17 +12,13 @@ use crate::stats::spread::Spread;
 use crate::sys::host::Host;
 
 /// The whole document.
-pub fn document(host: &Host, testbed: &Testbed, comparison: &Comparison) -> Value {
+pub fn document(cpu_clock: &str, testbed: &Testbed, comparison: &Comparison) -> Value {
     let results: Vec<Value> =
         comparison.results.iter().map(|result| contestant(comparison, result)).collect();
     json!({
-        "schema": "linerate.compare/2",
-        "version": env!("CARGO_PKG_VERSION"),
-        "host": json::host(host),
-        "link": json::link(&testbed.engine.link),
         "lab": testbed.is_lab(),
         "interrupted": comparison.interrupted,
-        "cpu_clock": cpu_clock(host, testbed.is_veth()),
+        "cpu_clock": cpu_clock,
         "baseline": Contestant::BASELINE,
         "loads": comparison.loads,
         "excluded": comparison.excluded,
@@ -32,7 +28,7 @@ pub fn document(host: &Host, testbed: &Testbed, comparison: &Comparison) -> Valu
 }
 
 /// What the engine's CPU time counts.
-fn cpu_clock(host: &Host, veth: bool) -> &'static str {
+pub fn cpu_clock(host: &Host, veth: bool) -> &'static str {
     match (veth, host.irq_time_accounting) {
         (false, _) => "thread CPU time of the engine's worker",
         (true, Some(true)) => {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::compare::table;
-use super::json::{self, JsonFile};
-use super::text::{self, Text, grouped};
+use super::base::Base;
+use super::json;
+use super::text::{self, grouped, table};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::RxName;
@@ -18,20 +18,16 @@ use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::{LADDER, Latency};
-use crate::sys::host::Host;
-use crate::sys::link::Link;
 use crate::sys::packet::Fanout;
 use crate::sys::privilege;
 use crate::units::{nanoseconds, rate};
 use crate::wire::ethernet::MacAddress;
 
-/// The voice of `linerate echo`.
+/// What `linerate echo` says.
 #[derive(Debug)]
 pub struct EchoReport {
-    text: Text,
-    json: JsonFile,
+    base: Base,
     quiet: bool,
-    link: Option<Link>,
     /// Counters at the last live line.
     shown: EngineCounters,
     shown_at: std::time::Instant,
@@ -44,12 +40,9 @@ pub struct EchoReport {
 impl EchoReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>, quiet: bool) -> Result<EchoReport> {
-        let json = JsonFile::open(json)?;
         Ok(EchoReport {
-            text: Text::new(json.takes_stdout()),
-            json,
+            base: Base::open(json)?,
             quiet,
-            link: None,
             shown: EngineCounters::default(),
             shown_at: std::time::Instant::now(),
             reported: 0,
@@ -59,13 +52,13 @@ impl EchoReport {
 
     /// Whether nobody reads the text any more.
     pub fn reader_gone(&self) -> bool {
-        self.text.reader_gone()
+        self.base.reader_gone()
     }
 
     /// The ring failed and the plain path takes over.
     pub fn fallback(&mut self, path: PathName, error: &Error) -> Result<()> {
         self.instead_of = Some(path);
-        self.text.say(format!(
+        self.base.say(format!(
             "WARNING: --path {path} is not to be had here, going on with --path syscall: {error}"
         ));
         Ok(())
@@ -75,7 +68,7 @@ impl EchoReport {
     pub fn start(&mut self, engine: &Engine, config: &EngineConfig) -> Result<()> {
         let link = engine.link();
         let kind = link.kind.as_deref().map_or(String::new(), |kind| format!(" ({kind})"));
-        self.text.say(format!(
+        self.base.say(format!(
             "linerate echo on {}{kind}, {}, MTU {}: path {}, {} worker{}",
             link.name,
             MacAddress(link.mac),
@@ -84,32 +77,32 @@ impl EchoReport {
             config.workers,
             if config.workers == 1 { "" } else { "s" },
         ));
-        self.text.say(format!("  runs as {}", privilege::describe()));
-        self.text.say(format!("  {}", what_is_echoed(config)));
+        self.base.say(format!("  runs as {}", privilege::describe()));
+        self.base.say(format!("  {}", what_is_echoed(config)));
         if let Some(Fanout { mode, rollover }) = config.shared_by() {
             let flag = if rollover { ", rollover where one has no room" } else { "" };
-            self.text.say(format!("  workers share the frames by fanout {}{flag}", mode.name()));
+            self.base.say(format!("  workers share the frames by fanout {}{flag}", mode.name()));
         }
         for note in engine.notes() {
-            self.text.say(format!("  {note}"));
+            self.base.say(format!("  {note}"));
         }
         if config.path.rx == RxName::Recv {
-            self.text.say(
+            self.base.say(
                 "  recvfrom shows no tag, checksum state or kernel stamp: tagged frames are not \
                  answered, UDP checksums are always made anew",
             );
         }
         if config.latency != LatencyMode::Off {
-            self.text.say(format!("  latency: {}", config.path.latency_definition()));
+            self.base.say(format!("  latency: {}", config.path.latency_definition()));
         }
         if config.transform == Transform::None {
-            self.text
+            self.base
                 .say("  --transform none changes no frame: all of them pass --echo-unchanged only");
         }
         if !link.running {
-            self.text.say("  the link is down; service begins when it is up");
+            self.base.say("  the link is down; service begins when it is up");
         }
-        self.link = Some(link.clone());
+        self.base.set_link(link);
         self.shown_at = std::time::Instant::now();
         Ok(())
     }
@@ -124,16 +117,16 @@ impl EchoReport {
         for event in events {
             match event {
                 EngineEvent::Snapshot { .. } => self.reported += 1,
-                EngineEvent::LinkDown => self.text.say("link down"),
+                EngineEvent::LinkDown => self.base.say("link down"),
                 EngineEvent::LinkUp { after } => {
-                    self.text.say(format!("link up again after {:.1} s", after.as_secs_f64()));
+                    self.base.say(format!("link up again after {:.1} s", after.as_secs_f64()));
                 }
-                EngineEvent::MtuChanged { mtu } => self.text.say(format!("MTU is now {mtu}")),
+                EngineEvent::MtuChanged { mtu } => self.base.say(format!("MTU is now {mtu}")),
                 EngineEvent::AddressChanged { mac } => {
-                    self.text.say(format!("hardware address is now {}", MacAddress(mac)));
+                    self.base.say(format!("hardware address is now {}", MacAddress(mac)));
                 }
                 EngineEvent::InterfaceGone => {
-                    self.text.say("the interface is gone (deleted or moved away): ending");
+                    self.base.say("the interface is gone (deleted or moved away): ending");
                 }
                 EngineEvent::Ended => {}
             }
@@ -169,7 +162,7 @@ impl EchoReport {
         if !losses.is_empty() {
             line += &format!("  dropped: {losses}");
         }
-        self.text.say(line);
+        self.base.say(line);
         self.shown = now;
         self.shown_at = std::time::Instant::now();
         self.reported = 0;
@@ -179,7 +172,7 @@ impl EchoReport {
     pub fn summary(&mut self, config: &EngineConfig, summary: &EngineSummary) -> Result<()> {
         let EngineSummary { counters, latency, duration, .. } = summary;
         let seconds = duration.as_secs_f64().max(f64::MIN_POSITIVE);
-        self.text.say(format!(
+        self.base.say(format!(
             "\n{:.1} s: received {} ({}), forwarded {} ({}), dropped {}",
             seconds,
             grouped(counters.received),
@@ -189,11 +182,11 @@ impl EchoReport {
             grouped(counters.drops.total()),
         ));
         for (reason, count) in counters.drops.named() {
-            self.text.say(format!("  {:<22} {:>14}", reason.name(), grouped(count)));
+            self.base.say(format!("  {:<22} {:>14}", reason.name(), grouped(count)));
         }
         let kernel = &counters.kernel;
         let unread = kernel.packets.saturating_sub(kernel.drops + counters.received);
-        self.text.say(format!(
+        self.base.say(format!(
             "kernel: {} for this socket, {} dropped for want of room{}{}",
             grouped(kernel.packets),
             grouped(kernel.drops),
@@ -209,14 +202,14 @@ impl EchoReport {
             },
         ));
         if counters.send_refusals > 0 {
-            self.text.say(format!("TX refused for the moment {} times", counters.send_refusals));
+            self.base.say(format!("TX refused for the moment {} times", counters.send_refusals));
         }
         if summary.link_downs > 0 {
-            self.text.say(format!("link down {} times", summary.link_downs));
+            self.base.say(format!("link down {} times", summary.link_downs));
         }
         if rolls_over(config) {
             let rollover = &kernel.rollover;
-            self.text.say(format!(
+            self.base.say(format!(
                 "rollover: {} found a worker with room ({} of them past a large flow), {} found none",
                 grouped(rollover.all),
                 grouped(rollover.huge),
@@ -224,18 +217,18 @@ impl EchoReport {
             ));
         }
         if summary.workers.len() > 1 {
-            self.text.say(worker_table(summary));
+            self.base.say(worker_table(summary));
         }
         if let Some(latency) = latency.as_ref().filter(|latency| latency.count() > 0) {
-            self.text.say(format!("latency, {}:", config.path.latency_definition()));
-            self.text.say(ladder(latency));
+            self.base.say(format!("latency, {}:", config.path.latency_definition()));
+            self.base.say(ladder(latency));
         }
         for failure in &summary.failures {
-            self.text.say(format!("ERROR: {failure}"));
+            self.base.say(format!("ERROR: {failure}"));
         }
         let unexplained = counters.unexplained(0);
         if unexplained != 0 {
-            self.text
+            self.base
                 .say(format!("ERROR: {unexplained} frames are unaccounted for: please report it"));
         }
         self.write_json(config, summary)
@@ -262,11 +255,7 @@ impl EchoReport {
                 worker
             })
             .collect();
-        self.json.write(&json!({
-            "schema": "linerate.echo/1",
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": json::host(&Host::detect()),
-            "link": self.link.as_ref().map(json::link),
+        let document = json!({
             "path": config.path,
             "fallback_from": self.instead_of,
             "profile": config.profile.map(Profile::name),
@@ -279,7 +268,8 @@ impl EchoReport {
             "link_downs": summary.link_downs,
             "interface_gone": summary.interface_gone,
             "failures": summary.failures,
-        }))
+        });
+        self.base.write("linerate.echo/1", &document)
     }
 }
 

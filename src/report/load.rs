@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::compare::table;
+use super::base::Base;
 use super::csv::CsvFile;
 use super::hdr_log::HdrLog;
-use super::json::JsonFile;
-use super::load_document::{Around, document};
+use super::load_document::document;
 use super::pcap::PcapFile;
-use super::text::{self, Text, complain, grouped};
+use super::text::{self, complain, grouped, table};
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Audience, Finding, LoadRequest, Reach};
 use crate::bench::testbed::End;
@@ -24,14 +22,12 @@ use crate::load::sizes::{IMIX, Sizes};
 use crate::load::tally::Tally;
 use crate::stats::latency::{LADDER, Latency};
 use crate::stats::waterfall::Waterfall;
-use crate::sys::host::Host;
-use crate::sys::link::Link;
 use crate::sys::privilege;
 use crate::units::{self, nanoseconds, rate};
 
 /// Files that a load writes, all opened before it runs.
 #[derive(Debug, Default)]
-pub struct LoadReportFiles<'a> {
+pub struct LoadFiles<'a> {
     /// The JSON document.
     pub json: Option<&'a Path>,
     /// A row an interval.
@@ -42,18 +38,14 @@ pub struct LoadReportFiles<'a> {
     pub pcap: Option<&'a Path>,
 }
 
-/// The voice of `linerate load`.
+/// What `linerate load` says.
 #[derive(Debug)]
-pub struct LoadVoice {
-    text: Text,
-    json: JsonFile,
+pub struct LoadReport {
+    base: Base,
     csv: Option<CsvFile>,
     hdr_log: Option<HdrLog>,
     pcap: Option<PcapFile>,
-    host: Host,
     floor: Option<HarnessFloor>,
-    link: Option<Link>,
-    bar: ProgressBar,
     last: Seen,
     /// Response and service times of the intervals that are in the files.
     logged: (Latency, Latency),
@@ -82,20 +74,15 @@ const CSV_HEADER: [&str; 10] = [
     "generator_limited",
 ];
 
-impl LoadVoice {
+impl LoadReport {
     /// Opens the outputs.
-    pub fn open(files: &LoadReportFiles<'_>) -> Result<LoadVoice> {
-        let json = JsonFile::open(files.json)?;
-        Ok(LoadVoice {
-            text: Text::new(json.takes_stdout()),
-            json,
+    pub fn open(files: &LoadFiles<'_>) -> Result<LoadReport> {
+        Ok(LoadReport {
+            base: Base::open(files.json)?,
             csv: files.csv.map(|path| CsvFile::create(path, &CSV_HEADER)).transpose()?,
             hdr_log: files.hdr_log.map(HdrLog::create).transpose()?,
             pcap: files.pcap.map(PcapFile::create).transpose()?,
-            host: Host::detect(),
             floor: None,
-            link: None,
-            bar: ProgressBar::hidden(),
             last: Seen::default(),
             logged: Default::default(),
             trouble: Vec::new(),
@@ -162,52 +149,50 @@ impl LoadVoice {
 
     /// The end of the run.
     pub fn finish(&mut self, request: &LoadRequest, finding: &Finding) -> Result<()> {
-        self.bar.finish_and_clear();
+        self.base.end();
         let outcome = &finding.outcome;
         if let Err(error) = self.record_rest(request, outcome) {
             self.trouble.push(error);
         }
         for note in &outcome.notes {
-            self.text.say(format!("  {note}"));
+            self.base.say(format!("  {note}"));
         }
         if outcome.offered == 0 && outcome.stopped {
-            self.text.say("\nNOTHING WAS MEASURED: it was ended during the warm-up");
+            self.base.say("\nNOTHING WAS MEASURED: it was ended during the warm-up");
         } else {
             self.say_rate(outcome);
         }
         self.say_frames(outcome);
-        self.text.say(format!(
+        self.base.say(format!(
             "  waited {} of at most {} for the last echoes",
             units::duration(outcome.drained),
             units::duration(request.drain),
         ));
         if outcome.latencies.service.count() > 0 {
-            self.text.say(latency_table(outcome, request.breakdown));
+            self.base.say(latency_table(outcome, request.breakdown));
             if let Some(line) = text::beyond(outcome.latencies.response.beyond()) {
-                self.text.say(line);
+                self.base.say(line);
             }
             self.say_jitter(outcome);
         }
         if outcome.untimed > 0 {
             let untimed = grouped(outcome.untimed);
-            self.text.say(format!(
+            self.base.say(format!(
                 "{untimed} intact frames came back so late that they are in no latency above"
             ));
         }
         self.say_waterfall(&finding.waterfall);
         for disturbance in &finding.disturbances {
-            self.text.say(format!("DISTURBED: {disturbance}"));
+            self.base.say(format!("DISTURBED: {disturbance}"));
         }
         if outcome.stopped && outcome.offered > 0 {
-            self.text.say("interrupted: this is what was measured until then");
+            self.base.say("interrupted: this is what was measured until then");
         }
         if let Some(reason) = &outcome.broken {
-            self.text.say(format!("BROKEN OFF: {reason}"));
+            self.base.say(format!("BROKEN OFF: {reason}"));
         }
-        let around =
-            Around { host: &self.host, floor: self.floor.as_ref(), link: self.link.as_ref() };
-        let document = document(request, finding, &around);
-        let written = [self.publish(outcome), self.json.write(&document)];
+        let document = document(request, finding, self.floor.as_ref());
+        let written = [self.publish(outcome), self.base.write("linerate.load/1", &document)];
         self.trouble.extend(written.into_iter().filter_map(Result::err));
         // Each of them is said: one file that cannot be written does not stop the others.
         let last = self.trouble.pop();
@@ -229,7 +214,7 @@ impl LoadVoice {
 
     fn say_rate(&mut self, outcome: &LoadOutcome) {
         let (l2, l1) = outcome.achieved_bits_per_second();
-        self.text.say(format!(
+        self.base.say(format!(
             "\nachieved {} ({} L2, {} L1) over {:.2} s by {} + {}",
             rate(outcome.achieved_pps()),
             bits(l2),
@@ -240,17 +225,17 @@ impl LoadVoice {
         ));
         if let (Some(asked), Some(error)) = (outcome.asked, outcome.rate_error()) {
             let asked = rate(asked.as_f64());
-            self.text.say(format!("  asked {asked}, error {:+.3} %", 100.0 * error));
+            self.base.say(format!("  asked {asked}, error {:+.3} %", 100.0 * error));
         }
         if let Some(limit) = outcome.generator_limit() {
-            self.text.say(format!(
+            self.base.say(format!(
                 "GENERATOR-LIMITED: {limit}.\n  The asked rate was not reached; this is no limit of the \
                  device"
             ));
         }
         let departures = &outcome.departures;
         if departures.lateness.count() > 0 {
-            self.text.say(format!(
+            self.base.say(format!(
                 "departures: {} of {} more than {} late, worst {}\n  gap error p99 {}",
                 grouped(departures.late),
                 grouped(departures.lateness.count()),
@@ -263,7 +248,7 @@ impl LoadVoice {
 
     fn say_frames(&mut self, outcome: &LoadOutcome) {
         let tally = &outcome.tally;
-        self.text.say(format!(
+        self.base.say(format!(
             "offered {} = sent {} + late {} + refused {}",
             grouped(outcome.offered),
             grouped(outcome.sent),
@@ -280,7 +265,7 @@ impl LoadVoice {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!(" + {what} {}", grouped(*count)))
         .collect();
-        self.text.say(format!(
+        self.base.say(format!(
             "sent {} = intact {}{wrong} + lost {}\n  not back intact: {:.4} %",
             grouped(outcome.sent),
             grouped(tally.intact),
@@ -302,17 +287,17 @@ impl LoadVoice {
             .map(|(count, what)| format!("{} {what}", grouped(*count)))
             .collect();
         if !named.is_empty() {
-            self.text.say(format!("beside these: {}", named.join(", ")));
+            self.base.say(format!("beside these: {}", named.join(", ")));
         }
         if tally.other_loads > 0 {
-            self.text.say(format!(
+            self.base.say(format!(
                 "WARNING: {} frames of another linerate load arrived: it shares the link and the device. \
                  None was counted as ours",
                 grouped(tally.other_loads)
             ));
         }
         for damage in outcome.damage.iter().take(DAMAGE_SHOWN) {
-            self.text.say(format!(
+            self.base.say(format!(
                 "  frame {}: first wrong byte at offset {}, {} bytes came back",
                 damage.sequence, damage.first_offset, damage.received_bytes
             ));
@@ -321,14 +306,14 @@ impl LoadVoice {
 
     fn say_jitter(&mut self, outcome: &LoadOutcome) {
         let response = outcome.latencies.response.summary();
-        self.text.say(format!(
+        self.base.say(format!(
             "jitter (RFC 3550) {}, mean difference {}\n  delay variation (RFC 5481) p99 {}",
             nanoseconds(outcome.jitter.smoothed_ns() as u64),
             nanoseconds(outcome.jitter.mean_ns() as u64),
             nanoseconds(response.delay_variation(response.p99)),
         ));
         if outcome.clock_steps > 0 {
-            self.text.say(format!(
+            self.base.say(format!(
                 "WARNING: the clock was set {} times meanwhile: kernel stamps and jitter are off",
                 outcome.clock_steps
             ));
@@ -336,21 +321,21 @@ impl LoadVoice {
     }
 
     fn say_waterfall(&mut self, waterfall: &Waterfall) {
-        self.text.say("where the frames went, the warm-up included:");
-        self.text.say(format!("  {:>16}  offered", grouped(waterfall.offered())));
+        self.base.say("where the frames went, the warm-up included:");
+        self.base.say(format!("  {:>16}  offered", grouped(waterfall.offered())));
         let losses = waterfall.stages().iter().filter(|stage| stage.frames != 0);
         for stage in losses {
             let layer = json!(stage.layer);
-            self.text.say(format!(
+            self.base.say(format!(
                 "  {:>16}  {} ({})",
                 signed(-stage.frames),
                 stage.name.replace('_', " "),
                 layer.as_str().unwrap_or_default().replace('_', " "),
             ));
         }
-        self.text.say(format!("  {:>16}  returned intact", grouped(waterfall.returned_intact())));
+        self.base.say(format!("  {:>16}  returned intact", grouped(waterfall.returned_intact())));
         if waterfall.unexplained() != 0 {
-            self.text.say(format!("  unexplained: {}", waterfall.unexplained()));
+            self.base.say(format!("  unexplained: {}", waterfall.unexplained()));
         }
     }
 
@@ -382,14 +367,14 @@ impl LoadVoice {
                 missed.push(format!("response p99 {}, {asked}", nanoseconds(p99)));
             }
         }
-        missed.iter().for_each(|what| self.text.say(format!("MISSED: {what}")));
+        missed.iter().for_each(|what| self.base.say(format!("MISSED: {what}")));
         !missed.is_empty()
     }
 }
 
 const DAMAGE_SHOWN: usize = 5;
 
-impl Audience for LoadVoice {
+impl Audience for LoadReport {
     fn start(
         &mut self,
         request: &LoadRequest,
@@ -407,8 +392,11 @@ impl Audience for LoadVoice {
             Reach::Udp { .. } => format!(" ({})", config.destination),
             _ => String::new(),
         };
-        self.text.say(format!("linerate load: {} to {}{station}", here.link.name, request.reach));
-        self.text.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
+        let headline = format!("linerate load: {} to {}{station}", here.link.name, request.reach);
+        let user = privilege::user_name();
+        let runs_as = format!("runs as {user}, without capabilities once its sockets are open");
+        self.base.header(headline, &here.link, request.shares_cpu(), runs_as);
+        self.base.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
         let measured = match (request.limits.duration, request.limits.count) {
             (Some(most), Some(count)) => {
                 format!("{} frames or {}", grouped(count), units::duration(most))
@@ -416,25 +404,18 @@ impl Audience for LoadVoice {
             (None, Some(count)) => format!("{} frames", grouped(count)),
             (duration, None) => units::duration(duration.unwrap_or_default()),
         };
-        self.text.say(format!(
+        self.base.say(format!(
             "  measured for {measured} after a warm-up of {}",
             units::duration(request.warm_up)
         ));
         match (request.flows, request.reach.is_udp()) {
             (1, _) => {}
-            (flows, true) => self.text.say(format!("  {flows} flows by UDP source port")),
-            (flows, false) => self.text.say(format!(
+            (flows, true) => self.base.say(format!("  {flows} flows by UDP source port")),
+            (flows, false) => self.base.say(format!(
                 "  {flows} flows by source MAC, which neither receive queues (RSS) nor hash fanout spread"
             )),
         }
-        self.text.say(format!(
-            "  runs as {}, without capabilities once its sockets are open",
-            privilege::user_name()
-        ));
-        if here.link.is_veth() {
-            self.text.say("  a veth pair: it shows what kernel and path cost, and is not a NIC");
-        }
-        self.text.say(format!(
+        self.base.say(format!(
             "  clock {} on CPU {}: {:.0} ns a read; a 50 µs sleep ends {} late (p50)",
             floor.clock_source,
             floor.cpu,
@@ -442,12 +423,9 @@ impl Audience for LoadVoice {
             nanoseconds(floor.sleep_late_p50_ns),
         ));
         self.floor = Some(floor.clone());
-        self.link = Some(here.link.clone());
         let total = request.limits.duration.map(|time| time + request.warm_up);
         if let Some(total) = total {
-            let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            self.bar = ProgressBar::new(total.as_millis() as u64).with_style(style);
+            self.base.begin(total.as_millis() as u64, Duration::MAX);
         }
     }
 
@@ -477,8 +455,8 @@ impl Audience for LoadVoice {
         if let Err(error) = self.record(progress) {
             self.trouble.push(error);
         }
-        self.bar.suspend(|| self.text.say(line));
-        self.bar.set_position(progress.elapsed.as_millis() as u64);
+        self.base.say(line);
+        self.base.advance(progress.elapsed.as_millis() as u64);
         self.last =
             Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
     }

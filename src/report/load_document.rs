@@ -8,19 +8,6 @@ use crate::bench::loading::{Finding, LoadRequest};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
 use crate::load::tally::Tally;
-use crate::sys::host::Host;
-use crate::sys::link::Link;
-
-/// What is known beside the load: the machine, what the harness costs, the interface.
-#[derive(Debug)]
-pub struct Around<'a> {
-    /// The machine.
-    pub host: &'a Host,
-    /// What the harness itself costs.
-    pub floor: Option<&'a HarnessFloor>,
-    /// The generator's interface.
-    pub link: Option<&'a Link>,
-}
 
 /// Why a load ended before its time.
 fn interruption(outcome: &LoadOutcome) -> Option<&str> {
@@ -28,14 +15,10 @@ fn interruption(outcome: &LoadOutcome) -> Option<&str> {
 }
 
 /// The whole document.
-pub fn document(request: &LoadRequest, finding: &Finding, known: &Around<'_>) -> Value {
+pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&HarnessFloor>) -> Value {
     let Finding { outcome, waterfall, counters, engine, .. } = finding;
     let mut document = json!({
-        "schema": "linerate.load/1",
-        "version": env!("CARGO_PKG_VERSION"),
-        "host": json::host(known.host),
-        "harness": known.floor,
-        "link": known.link.map(json::link),
+        "harness": floor,
         "to": request.reach.to_string(),
         "expect": request.expectation.to_string(),
         "frame_bytes": request.sizes.to_string(),

@@ -1,6 +1,6 @@
 //! The only room that prints: text for people, JSON and other files for programs.
 
-pub mod advance;
+pub mod base;
 pub mod compare;
 pub mod compare_document;
 pub mod csv;

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::advance::Advance;
-use super::compare::{table, wrap};
-use super::json::{self, JsonFile};
+use super::base::Base;
 use super::search_document as document;
-use super::text::{self, Text, grouped};
+use super::text::{self, grouped, table};
 use crate::bench::contestant::Contestant;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstResult;
@@ -24,17 +22,13 @@ use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::stats::spread::Spread;
-use crate::sys::host::Host;
 use crate::units::{nanoseconds, percent, rate};
 
-/// The voice of the searches.
+/// What the searches say.
 #[derive(Debug)]
 pub struct SearchReport {
-    text: Text,
-    json: JsonFile,
-    host: Host,
+    base: Base,
     line_rate: Option<LineRate>,
-    advance: Advance,
     began: Instant,
 }
 
@@ -57,27 +51,29 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 impl SearchReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>) -> Result<SearchReport> {
-        let json = JsonFile::open(json)?;
-        let text = Text::new(json.takes_stdout());
-        let (host, advance, began) = (Host::detect(), Advance::none(), Instant::now());
-        Ok(SearchReport { text, json, host, line_rate: None, advance, began })
+        Ok(SearchReport { base: Base::open(json)?, line_rate: None, began: Instant::now() })
     }
 
     /// What is about to be measured, and where.
-    pub fn start(&mut self, what: &str, testbed: &Testbed, line_rate: Option<LineRate>) {
-        let Host { kernel, cpu, cpus, .. } = &self.host;
-        self.text.say(format!("linerate {what}: Linux {kernel}, {cpu}, {cpus} CPUs"));
+    pub fn start(
+        &mut self,
+        what: &str,
+        testbed: &Testbed,
+        cpus: (usize, usize),
+        line_rate: Option<LineRate>,
+    ) {
         let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
-        self.text.say(format!("  generator on {}, engine on {}", generator.name, engine.name));
-        self.text.say(wrap(&text::runs_as()));
+        let headline = format!(
+            "linerate {what}: generator on {} (CPU {}), engine on {} (CPU {})",
+            generator.name, cpus.0, engine.name, cpus.1
+        );
+        self.base.header(headline, engine, cpus.0 == cpus.1, text::runs_as());
         match line_rate {
             Some(LineRate { bits_per_second }) => {
-                self.text.say(format!("  link speed {} Gb/s", bits_per_second / 1e9));
+                self.base.say(format!("  link speed {} Gb/s", bits_per_second / 1e9));
             }
-            None if testbed.is_veth() => self
-                .text
-                .say("  a veth pair has no line rate: this finds what kernel and path can do here"),
-            None => self.text.say("  the link does not tell its speed"),
+            None if testbed.is_veth() => {}
+            None => self.base.say("  the link does not tell its speed"),
         }
         self.line_rate = line_rate;
     }
@@ -93,7 +89,7 @@ impl SearchReport {
             1 => format!("one search of at most {time}"),
             _ => format!("{searches} searches of at most {} s: {time} in all", each.as_secs_f64()),
         };
-        self.text.say(format!("  {many}; Ctrl-C ends with what there is"));
+        self.base.say(format!("  {many}; Ctrl-C ends with what there is"));
     }
 
     /// The link's speed, where it has one.
@@ -103,8 +99,8 @@ impl SearchReport {
 
     /// One of the searches could not be carried out.
     pub fn failed(&mut self, error: &Error) {
-        self.advance.end();
-        self.text.say(format!("  ERROR: {error}"));
+        self.base.end();
+        self.base.say(format!("  ERROR: {error}"));
     }
 
     /// What comes next.
@@ -120,12 +116,12 @@ impl SearchReport {
         };
         let turn = repetition
             .map_or(String::new(), |(number, all)| format!(", repetition {number} of {all}"));
-        self.text.say(format!("\n{what}, path {path}{turn}"));
+        self.base.say(format!("\n{what}, path {path}{turn}"));
     }
 
     /// A search begins that ends within `time`.
     pub fn search_begins(&mut self, time: Duration) {
-        self.advance = Advance::begin(time.as_millis() as u64, LINE_EVERY);
+        self.base.begin(time.as_millis() as u64, LINE_EVERY);
         self.began = Instant::now();
     }
 
@@ -143,28 +139,28 @@ impl SearchReport {
             duration.as_secs_f64()
         );
         let elapsed_ms = self.began.elapsed().as_millis() as u64;
-        self.advance.tell(&mut self.text, elapsed_ms, line);
+        self.base.progress(elapsed_ms, line);
     }
 
     /// The result of one search.
     pub fn found(&mut self, run: &SearchRun) {
-        self.advance.end();
+        self.base.end();
         let header = ["goal", "at most lost", "throughput", "bounds", "width", "confirmed"];
         let mut rows = table(&header);
         for goal in &run.result.goals {
             rows.add_row(self.goal_row(run, goal));
         }
-        self.text.say(rows.to_string());
+        self.base.say(rows.to_string());
         for goal in &run.result.goals {
             for why in notes(goal) {
-                self.text.say(format!("  {}: {why}", goal_name(goal)));
+                self.base.say(format!("  {}: {why}", goal_name(goal)));
             }
         }
         if let Some(halted) = &run.result.halted {
-            self.text.say(format!("  ended early: {halted}"));
+            self.base.say(format!("  ended early: {halted}"));
         }
         let void = run.result.trials.iter().filter(|trial| trial.outcome.spoiled().is_some());
-        self.text.say(format!(
+        self.base.say(format!(
             "  the generator alone, into a sink: {}; {} trials, {} of them void, {:.0} s",
             rate(run.sink_pps),
             run.result.trials.len(),
@@ -173,7 +169,7 @@ impl SearchReport {
         ));
         for LatencyPoint { percent, load_pps, latency, void } in &run.latencies {
             let void = void.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-            self.text.say(format!(
+            self.base.say(format!(
                 "  response time at {percent} % ({}): p50 {}, p99 {}, max {}{void}",
                 rate(*load_pps),
                 nanoseconds(latency.p50),
@@ -181,7 +177,7 @@ impl SearchReport {
                 nanoseconds(latency.max),
             ));
             if let Some(line) = text::beyond(latency.beyond) {
-                self.text.say(line);
+                self.base.say(line);
             }
         }
     }
@@ -221,7 +217,7 @@ impl SearchReport {
 
     /// How far repetitions agree.
     pub fn agreed(&mut self, agreed: &[Agreed]) {
-        self.text.say("\nRepetitions: the lower bounds");
+        self.base.say("\nRepetitions: the lower bounds");
         let header = ["sizes", "path", "goal", "runs", "median", "from", "to", "difference"];
         let mut rows = table(&header);
         for Agreed { path, sizes, goal, agreement } in agreed {
@@ -239,13 +235,13 @@ impl SearchReport {
                 agreement.difference.map_or("-".into(), percent),
             ]);
         }
-        self.text.say(rows.to_string());
+        self.base.say(rows.to_string());
         let most = percent(AGREEMENT);
         for Agreed { path, sizes, goal, agreement } in agreed {
             let what = format!("  {sizes} {path} {goal}");
             match agreement.agrees {
-                true => self.text.say(format!("{what}: agree within {most}")),
-                false => self.text.say(format!(
+                true => self.base.say(format!("{what}: agree within {most}")),
+                false => self.base.say(format!(
                     "{what}: do NOT agree within {most}: {}",
                     agreement.reasons.join("; ")
                 )),
@@ -255,7 +251,7 @@ impl SearchReport {
 
     /// A curve of `loads` loads begins.
     pub fn curve_begins(&mut self, loads: usize) {
-        self.advance = Advance::begin(loads as u64, Duration::ZERO);
+        self.base.begin(loads as u64, Duration::ZERO);
     }
 
     /// A load of a curve was measured; `done` counts the measured ones.
@@ -267,12 +263,12 @@ impl SearchReport {
             _ => "void".into(),
         };
         let line = format!("{:>5} %  {:>10}: {found}", tidy(point.percent), rate(point.load_pps));
-        self.advance.tell(&mut self.text, done as u64, line);
+        self.base.progress(done as u64, line);
     }
 
     /// A curve.
     pub fn curve(&mut self, run: &CurveRun) {
-        self.advance.end();
+        self.base.end();
         let header = ["load", "offered", "forwarded", "loss", "p50", "p99"];
         let mut rows: Table = table(&header);
         let time = |spread: Option<Spread>| {
@@ -288,30 +284,30 @@ impl SearchReport {
                 time(point.p99_ns),
             ]);
         }
-        self.text.say(rows.to_string());
-        self.text.say(format!("  100 %, the generator alone, into a sink: {}", rate(run.sink_pps)));
+        self.base.say(rows.to_string());
+        self.base.say(format!("  100 %, the generator alone, into a sink: {}", rate(run.sink_pps)));
         if run.curve.points.iter().any(LossPoint::is_void) {
-            self.text.say("  void: the generator could not offer the load, or lost echoes itself");
+            self.base.say("  void: the generator could not offer the load, or lost echoes itself");
         }
         if let Some(halted) = &run.curve.halted {
-            self.text.say(format!("  ended early: {halted}"));
+            self.base.say(format!("  ended early: {halted}"));
         }
     }
 
     /// A search for bursts begins that is repeated so often.
     pub fn bursts_begin(&mut self, repetitions: usize) {
-        self.advance = Advance::begin(repetitions as u64, Duration::ZERO);
+        self.base.begin(repetitions as u64, Duration::ZERO);
     }
 
     /// A repetition found its longest burst; `done` counts the finished ones.
     pub fn repetition(&mut self, done: usize, all: usize, frames: u64) {
         let line = format!("repetition {done} of {all}: {} frames", grouped(frames));
-        self.advance.tell(&mut self.text, done as u64, line);
+        self.base.progress(done as u64, line);
     }
 
     /// Bursts.
     pub fn burst(&mut self, run: &BurstRun) {
-        self.advance.end();
+        self.base.end();
         let BurstResult { mean_frames, min_frames, max_frames, stdev_frames, at_least, .. } =
             run.result;
         let header =
@@ -336,15 +332,15 @@ impl SearchReport {
             or_dash(throughput),
             or_dash(buffer.map(|time| format!("{at_least}{time}"))),
         ]);
-        self.text.say(rows.to_string());
-        self.text.say(format!(
+        self.base.say(rows.to_string());
+        self.base.say(format!(
             "  longest burst without loss: mean of {} repetitions, {} bursts",
             run.result.longest_frames.len(),
             run.result.bursts,
         ));
         let has_throughput =
             run.throughput.as_ref().is_some_and(|goal| goal.lower_bound_pps.is_some());
-        self.text.say(match run.buffer {
+        self.base.say(match run.buffer {
             Some(buffer) => format!(
                 "  buffer (RFC 9004, corrected by what was forwarded meanwhile): {} of implied {}",
                 nanoseconds((1e9 * buffer.corrected_s) as u64),
@@ -360,7 +356,7 @@ impl SearchReport {
             None => "  no buffer time: the short search before found no throughput".into(),
         });
         if let Some(halted) = &run.result.halted {
-            self.text.say(format!("  ended early: {halted}"));
+            self.base.say(format!("  ended early: {halted}"));
         }
     }
 
@@ -408,15 +404,11 @@ impl SearchReport {
         results: Vec<Value>,
         also: Option<(&str, Value)>,
     ) -> Result<()> {
-        self.advance.end();
+        self.base.end();
         if interrupted {
-            self.text.say("\ninterrupted: this is what was found until then");
+            self.base.say("\ninterrupted: this is what was found until then");
         }
         let mut document = json!({
-            "schema": schema,
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": json::host(&self.host),
-            "link": json::link(&testbed.engine.link),
             "lab": testbed.is_lab(),
             "interrupted": interrupted,
             "line_rate_bits_per_second": self.line_rate.map(|line| line.bits_per_second),
@@ -425,7 +417,7 @@ impl SearchReport {
         if let Some((name, value)) = also {
             document[name] = value;
         }
-        self.json.write(&document)
+        self.base.write(schema, &document)
     }
 }
 

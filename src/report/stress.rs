@@ -4,66 +4,46 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::compare::{table, wrap};
-use super::json::{self, JsonFile};
+use super::base::Base;
+use super::json;
 use super::load_document::tally_json;
-use super::text::{self, Text, grouped};
+use super::text::{self, grouped, table};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stressing::phases::Phase;
 use crate::bench::stressing::verdict::{Conclusion, Fault};
 use crate::bench::stressing::{
-    PhaseFinding, PhaseResult, PhaseState, StressAudience, StressRequest, StressRun,
+    PhaseFinding, PhaseResult, PhaseState, StressObserver, StressRequest, StressRun,
 };
 use crate::bench::testbed::End;
 use crate::bench::watch::Disturbance;
 use crate::error::Result;
 use crate::load::run::Progress;
-use crate::sys::host::Host;
-use crate::sys::link::Link;
 use crate::units::{nanoseconds, rate};
 
-/// The voice of `linerate stress`.
+/// What `linerate stress` says.
 #[derive(Debug)]
-pub struct StressVoice {
-    text: Text,
-    json: JsonFile,
-    host: Host,
-    link: Option<Link>,
-    bar: ProgressBar,
+pub struct StressReport {
+    base: Base,
     each: Duration,
     /// Phases that were run.
     done: u32,
 }
 
-impl StressVoice {
+impl StressReport {
     /// Opens the outputs.
-    pub fn open(json: Option<&Path>) -> Result<StressVoice> {
-        let json = JsonFile::open(json)?;
-        Ok(StressVoice {
-            text: Text::new(json.takes_stdout()),
-            json,
-            host: Host::detect(),
-            link: None,
-            bar: ProgressBar::hidden(),
-            each: Duration::ZERO,
-            done: 0,
-        })
-    }
-
-    fn say(&mut self, lines: &str) {
-        self.bar.suspend(|| self.text.say(lines));
+    pub fn open(json: Option<&Path>) -> Result<StressReport> {
+        Ok(StressReport { base: Base::open(json)?, each: Duration::ZERO, done: 0 })
     }
 
     /// The end of the test.
     pub fn finish(&mut self, request: &StressRequest, run: &StressRun) -> Result<()> {
-        self.bar.finish_and_clear();
+        self.base.end();
         let header = ["phase", "sent", "intact", "lost", "wrong", "p99", "max", "verdict"];
         let mut rows = table(&header);
         rows.add_rows(run.results.iter().map(row));
-        self.text.say(rows.to_string());
+        self.base.say(rows.to_string());
         let skipped = |one: &&PhaseResult| matches!(one.state, PhaseState::Skipped(_));
         let not_reached = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
         let counts = [
@@ -79,27 +59,23 @@ impl StressVoice {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        self.text.say(format!("{} phases: {}", run.results.len(), counts.join(", ")));
+        self.base.say(format!("{} phases: {}", run.results.len(), counts.join(", ")));
         for result in &run.results {
             if let PhaseState::Run(found) = &result.state
                 && !found.verdict.faults.is_empty()
             {
-                self.text.say(format!("  {}: {}", result.phase.name, sentence(found)));
+                self.base.say(format!("  {}: {}", result.phase.name, sentence(found)));
             }
         }
         if request.base.stop.load(Ordering::Relaxed) {
-            self.text.say("interrupted: phases that were not reached say nothing");
+            self.base.say("interrupted: phases that were not reached say nothing");
         }
         let document = self.document(request, run);
-        self.json.write(&document)
+        self.base.write("linerate.stress/1", &document)
     }
 
     fn document(&self, request: &StressRequest, run: &StressRun) -> Value {
         json!({
-            "schema": "linerate.stress/1",
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": json::host(&self.host),
-            "link": self.link.as_ref().map(json::link),
             "lab_path": request.base.reach.own_engine(),
             "duration_s": request.duration.as_secs_f64(),
             "phase_duration_s": self.each.as_secs_f64(),
@@ -114,37 +90,30 @@ impl StressVoice {
     }
 }
 
-impl StressAudience for StressVoice {
+impl StressObserver for StressReport {
     fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration) {
-        self.text.say(format!(
-            "linerate stress from {} to {}: {} phases, each {:.2} s, MTU {}",
+        let headline = format!(
+            "linerate stress: {} to {}: {} phases, each {:.2} s, MTU {}",
             here.link.name,
             request.base.reach,
             phases.len(),
             each.as_secs_f64(),
             here.link.mtu,
-        ));
-        self.text.say(wrap(&text::runs_as()));
-        if here.link.is_veth() {
-            self.text.say("  a veth pair shows what kernel and path do, and is not a NIC");
-        }
-        self.link = Some(here.link.clone());
+        );
+        self.base.header(headline, &here.link, request.base.shares_cpu(), text::runs_as());
         self.each = each;
         let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
-        let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let total = each * runnable as u32;
-        self.bar = ProgressBar::new(total.as_millis() as u64).with_style(style);
+        self.base.begin((each * runnable as u32).as_millis() as u64, Duration::MAX);
     }
 
     fn phase_begins(&mut self, phase: &Phase) {
-        self.bar.set_message(format!("{}: {}", phase.name, phase.what()));
-        self.bar.set_position((self.each * self.done).as_millis() as u64);
+        let line = format!("{}: {}", phase.name, phase.what());
+        self.base.progress((self.each * self.done).as_millis() as u64, line);
     }
 
     fn progress(&mut self, progress: &Progress) {
         let here = progress.elapsed.min(self.each);
-        self.bar.set_position((self.each * self.done + here).as_millis() as u64);
+        self.base.advance((self.each * self.done + here).as_millis() as u64);
     }
 
     fn phase_ends(&mut self, result: &PhaseResult) {
@@ -164,10 +133,10 @@ impl StressAudience for StressVoice {
                 for note in &found.verdict.notes {
                     lines.push_str(&format!("\n{:24}{note}", ""));
                 }
-                self.say(&lines);
+                self.base.say(&lines);
             }
             PhaseState::Skipped(reason) => {
-                self.say(&format!("  {:<7} {name:<12}  {reason}", "skipped"));
+                self.base.say(format!("  {:<7} {name:<12}  {reason}", "skipped"));
             }
             PhaseState::NotReached => {}
         }

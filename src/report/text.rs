@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
 use crate::error::{Error, escaped, is_unsafe};
 use crate::stats::drops::Drops;
 use crate::stats::latency::LATENCY_NS_MAX;
@@ -75,6 +77,38 @@ fn printable(lines: &str) -> String {
 pub fn width() -> u16 {
     let size = terminal_size::terminal_size_of(io::stdout());
     size.map_or(100, |(terminal_size::Width(columns), _)| columns.clamp(40, 160))
+}
+
+/// A table without lines; numbers, which are all columns but the first, to the right.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(width());
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Where nobody says how wide a terminal is, sentences fit the narrowest that is common.
+const SENTENCE_COLUMNS_MAX: usize = 80;
+
+/// Breaks a sentence into lines that fit, each but the first indented further.
+pub fn wrap(sentence: &str) -> String {
+    let width = usize::from(width()).min(SENTENCE_COLUMNS_MAX);
+    let mut lines = vec![String::from(" ")];
+    for word in sentence.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(format!("     {word}"));
+        } else {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
 }
 
 /// Dropped frames by name, or nothing: `unchanged 3, runt 1`.

@@ -10,7 +10,7 @@ use linerate::bench::loading::{LoadRequest, Reach};
 use linerate::bench::stressing::phases::{Phase, PhaseName};
 use linerate::bench::stressing::verdict::{Conclusion, Fault, Tolerance};
 use linerate::bench::stressing::{
-    self, PhaseResult, PhaseState, StressAudience, StressRequest, StressRun,
+    self, PhaseResult, PhaseState, StressObserver, StressRequest, StressRun,
 };
 use linerate::bench::testbed::End;
 use linerate::engine::config::PathName;
@@ -40,7 +40,7 @@ struct Counting {
     stop: Option<Arc<AtomicBool>>,
 }
 
-impl StressAudience for Counting {
+impl StressObserver for Counting {
     fn start(&mut self, _: &StressRequest, _: &End, _: &[Phase], _: Duration) {}
 
     fn phase_begins(&mut self, phase: &Phase) {

@@ -1,0 +1,140 @@
+//! What every report has: text for people, a document for programs, the machine, and progress.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::json::{self, JsonFile};
+use super::text::{Text, wrap};
+use crate::error::Result;
+use crate::sys::host::Host;
+use crate::sys::link::Link;
+
+/// The outputs of a command, and what is the same in all of them.
+#[derive(Debug)]
+pub struct Base {
+    text: Text,
+    json: JsonFile,
+    /// The machine.
+    pub host: Host,
+    link: Option<Link>,
+    bar: ProgressBar,
+    line_every: Duration,
+    last_line: Option<Instant>,
+}
+
+/// A document: what all have, and the command's own fields beside it.
+#[derive(Serialize)]
+struct Document<'a, T> {
+    schema: &'a str,
+    version: &'static str,
+    host: serde_json::Value,
+    link: Option<serde_json::Value>,
+    #[serde(flatten)]
+    result: &'a T,
+}
+
+impl Base {
+    /// Opens the outputs.
+    pub fn open(json: Option<&Path>) -> Result<Base> {
+        let json = JsonFile::open(json)?;
+        Ok(Base {
+            text: Text::new(json.takes_stdout()),
+            json,
+            host: Host::detect(),
+            link: None,
+            bar: ProgressBar::hidden(),
+            line_every: Duration::MAX,
+            last_line: None,
+        })
+    }
+
+    /// The interface that the document names.
+    pub fn set_link(&mut self, link: &Link) {
+        self.link = Some(link.clone());
+    }
+
+    /// What an experiment begins with: what is done, on which machine, as whom. `shares_cpu` says that our own
+    /// engine is on the generator's CPU.
+    pub fn header(
+        &mut self,
+        headline: impl AsRef<str>,
+        link: &Link,
+        shares_cpu: bool,
+        runs_as: impl AsRef<str>,
+    ) {
+        let Host { kernel, cpu, cpus, .. } = &self.host;
+        let machine = format!("  Linux {kernel}, {cpu}, {cpus} CPUs");
+        let idle = wrap(&format!("idle CPUs: {}", self.host.idle()));
+        self.text.say(headline);
+        self.text.say(machine);
+        self.text.say(idle);
+        self.text.say(wrap(runs_as.as_ref()));
+        if shares_cpu {
+            self.text
+                .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
+        }
+        if link.is_veth() {
+            self.text.say(
+                "  a veth pair is not a NIC: it shows what kernel and path cost, has no line rate,\n  \
+                 and the sender pays for its peer's reception",
+            );
+        }
+        self.set_link(link);
+    }
+
+    /// Says whole lines, above the bar if there is one.
+    pub fn say(&mut self, lines: impl AsRef<str>) {
+        self.bar.suspend(|| self.text.say(lines));
+    }
+
+    /// Whether nobody reads the text any more.
+    pub fn reader_gone(&self) -> bool {
+        self.text.reader_gone()
+    }
+
+    /// Something with `steps` steps begins. On a terminal a bar shows its progress, elsewhere a line at
+    /// most every `line_every`.
+    pub fn begin(&mut self, steps: u64, line_every: Duration) {
+        let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bar = ProgressBar::new(steps).with_style(style);
+        (self.line_every, self.last_line) = (line_every, None);
+    }
+
+    /// `step` steps are done.
+    pub fn advance(&mut self, step: u64) {
+        self.bar.set_position(step);
+    }
+
+    /// `step` steps are done; `line` says how it goes.
+    pub fn progress(&mut self, step: u64, line: impl Into<String>) {
+        self.advance(step);
+        let is_due = |last: Instant| last.elapsed() >= self.line_every;
+        if !self.bar.is_hidden() {
+            self.bar.set_message(line.into());
+        } else if self.line_every < Duration::MAX && self.last_line.is_none_or(is_due) {
+            self.text.say(format!("  {}", line.into()));
+            self.last_line = Some(Instant::now());
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&mut self) {
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::hidden();
+    }
+
+    /// Writes the document.
+    pub fn write(&mut self, schema: &str, result: &impl Serialize) -> Result<()> {
+        self.json.write(&Document {
+            schema,
+            version: env!("CARGO_PKG_VERSION"),
+            host: json::host(&self.host),
+            link: self.link.as_ref().map(json::link),
+            result,
+        })
+    }
+}
