@@ -311,6 +311,9 @@ fn take_turn(
         let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
         match watch.void(own)?.or(other) {
             Some(reason) => round.void.push(reason),
+            None if trial.observations.iter().any(|found| found.sent == 0) => {
+                round.void.push(VoidReason::BehindSchedule);
+            }
             None if trial.observations.iter().any(Observation::lacks_rate) => {
                 round.void.push(VoidReason::NoRate);
             }
@@ -366,8 +369,7 @@ fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> Tria
     }
 }
 
-/// A load that sent frames and got none back. (If none were sent, because the generator did not get
-/// its CPU, the load has no rate and does not count.)
+/// A load that sent frames and got none back.
 fn silence(trial: &Trial, plan: &TrialPlan) -> Option<VoidReason> {
     let silent = trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0);
     let Observation { load, sent: frames, .. } = *silent?;

@@ -78,8 +78,8 @@ impl Base {
         }
         if link.is_veth() {
             self.text.say(
-                "  a veth pair is not a NIC: it shows what kernel and path cost, has no line rate,\n  \
-                 and the sender pays for its peer's reception",
+                "  a veth pair is not a NIC: it has no line rate, and the sender pays for its\n  \
+                 peer's reception; it shows what kernel and path cost",
             );
         }
         self.set_link(link);
