@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use linerate::engine::placement::{choose_cpus, pin};
 use linerate::error::{Error, Result};
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::rx_v2::RxRingV2;
 use linerate::ring::setup::{RingChoice, RingSocket, RxRing};
+use linerate::sys::cpus::{choose_cpus, pin};
 use linerate::sys::filter::Wanted;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 use linerate::sys::privilege::ensure_namespaces_allowed;

@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use linerate::bench::testbed::{End, Testbed};
 use linerate::engine::config::EngineConfig;
-use linerate::engine::placement::choose_cpus;
 use linerate::engine::pool::Engine;
 use linerate::engine::turn::LatencyMode;
 use linerate::error::{Error, Result};
@@ -31,6 +30,7 @@ use linerate::load::run::{Load, LoadPlan};
 use linerate::ring::budget::MemoryBudget;
 use linerate::stats::spread::Spread;
 use linerate::sys::clock;
+use linerate::sys::cpus::choose_cpus;
 use linerate::sys::privilege::ensure_namespaces_allowed;
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::MacAddress;

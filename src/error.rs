@@ -3,27 +3,40 @@
 use std::fmt;
 
 /// What went wrong, in the words that a user needs.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum Error {
     /// A system call failed.
-    #[error(transparent)]
-    System(#[from] SystemError),
+    System(SystemError),
     /// The kernel would not make or map a packet ring; a path without rings may still work.
-    #[error(transparent)]
     Ring(SystemError),
     /// The request makes no sense or asks for what this program refuses; exit code 2.
-    #[error("{0}")]
     Usage(String),
     /// The run could not be carried out for a reason that no errno names.
-    #[error("{0}")]
     Run(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::System(error) | Error::Ring(error) => error.fmt(f),
+            Error::Usage(text) | Error::Run(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<SystemError> for Error {
+    fn from(error: SystemError) -> Error {
+        Error::System(error)
+    }
 }
 
 /// The result of whatever can fail outside the hot path.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failed system call: what was attempted, the errno by name, and what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub struct SystemError {
     /// What was attempted and on what, as in `bind a packet socket to veth0`.
     pub attempted: String,

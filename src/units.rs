@@ -203,8 +203,8 @@ fn parse_number(text: &str, number: &str) -> Result<f64, String> {
     number.parse::<f64>().map_err(|_| format!("'{text}' is not a number"))
 }
 
-/// What a `cpu_set_t` holds (sched_setaffinity(2)); setting one beyond ends the process.
-pub const CPUS_MAX: usize = 1024;
+/// What a `cpu_set_t` holds (sched_setaffinity(2)).
+const CPUS_MAX: usize = 1024;
 
 /// CPUs as people type them and the kernel writes them: `0-3`, `0,2,4-7`.
 pub fn parse_cpu_list(text: &str) -> Result<Vec<usize>, String> {

@@ -4,10 +4,10 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::engine::placement::pin;
 use crate::error::{Error, Result};
 use crate::stats::latency::Latency;
 use crate::sys::clock::{self, ClockSource, set_timer_slack};
+use crate::sys::cpus::pin;
 
 /// The sleep that is asked for: a short pause of a paced sender.
 const SLEEP: Duration = Duration::from_micros(50);
@@ -87,7 +87,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::engine::placement::choose_cpus;
+    use crate::sys::cpus::choose_cpus;
 
     #[test]
     fn the_floor_is_found_in_no_time() {

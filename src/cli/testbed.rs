@@ -5,9 +5,9 @@ use clap::Args;
 use super::echo::CpuList;
 use super::user::UserArgs;
 use crate::bench::testbed::Testbed;
-use crate::engine::placement::choose_cpus;
 use crate::error::Result;
 use crate::lab::LabConfig;
+use crate::sys::cpus::choose_cpus;
 use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::units::FrameSize;
 

@@ -1,25 +1,6 @@
-//! Which CPUs there are, and putting a thread on one.
+//! Which CPUs the workers take first.
 
-use core_affinity::{CoreId, get_core_ids, set_for_current};
-
-use crate::error::{Error, Result};
 use crate::sys::numa::NumaNode;
-use crate::units::CPUS_MAX;
-
-/// The CPUs `asked` for; all that the calling thread may use if none is asked for.
-///
-/// Whether an asked one is to be had shows in [`pin`]: the calling thread may be pinned itself, and
-/// a thread may leave the CPUs of the one that started it.
-pub fn choose_cpus(asked: &[usize]) -> Result<Vec<usize>> {
-    if !asked.is_empty() {
-        return Ok(asked.to_vec());
-    }
-    let cpus: Vec<usize> = get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    if cpus.is_empty() {
-        return Err(Error::Run("could not tell which CPUs this process may use".into()));
-    }
-    Ok(cpus)
-}
 
 /// The CPUs of `node` first, each part in its order: a worker beyond them is better off alone on a
 /// distant CPU than as the second on a near one. Also what there is to say of it to the user of
@@ -46,17 +27,6 @@ pub fn nearest_first(
     };
     near.extend(far);
     (near, note)
-}
-
-/// Pins the calling thread.
-pub fn pin(cpu: usize) -> Result<()> {
-    if cpu < CPUS_MAX && set_for_current(CoreId { id: cpu }) {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "CPU {cpu} cannot be used: it does not exist, or the process's CPU mask excludes it \
-         (`taskset -cp $$` shows the mask)"
-    )))
 }
 
 #[cfg(test)]

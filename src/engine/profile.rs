@@ -24,12 +24,12 @@
 
 use super::config::{BATCH_FRAMES, EngineConfig};
 use super::names::{PathName, RxName, TxName};
-use super::placement::choose_cpus;
 use super::wait::{SPIN, Wait};
 use crate::error::Result;
 use crate::ring::geometry::{GeometryChoice, slot_for};
 use crate::ring::layout::block;
 use crate::ring::xsk::setup::{TRANSMIT_MTU_MAX, XskChoice, XskTransmitSocket};
+use crate::sys::cpus::choose_cpus;
 use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
 use crate::sys::offload::Ethtool;

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod cpus;
 pub mod epoll;
 pub mod epoll_set;
 pub mod ethtool_statistics;

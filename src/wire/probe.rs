@@ -118,8 +118,7 @@ pub enum Verdict {
 }
 
 /// The payload is shorter than [`PAYLOAD_BYTES_MIN`]; nothing was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a probe needs {PAYLOAD_BYTES_MIN} bytes of payload")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadTooShort;
 
 impl Probe {

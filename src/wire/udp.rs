@@ -16,28 +16,21 @@ pub const UDP_HEADER_BYTES: usize = 8;
 const CHECKSUM_OFFSET: usize = 6;
 
 /// Why a packet is not a whole UDP datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotUdp {
     /// The EtherType is neither IPv4's nor IPv6's.
-    #[error("not IP")]
     NotIp,
     /// The IP header contradicts itself, or a routing header is not finished.
-    #[error("malformed IP header")]
     BadIpHeader,
     /// The IPv4 header's checksum is wrong.
-    #[error("wrong IPv4 header checksum")]
     BadIpChecksum,
     /// A fragment, first ones included; an IPv6 fragment header is enough.
-    #[error("IP fragment")]
     Fragment,
     /// Another transport protocol.
-    #[error("not UDP")]
     NotUdp,
     /// The UDP length is below 8 or more than the IP packet holds.
-    #[error("impossible UDP length")]
     BadUdpLength,
     /// The bytes end before the IP packet does.
-    #[error("truncated IP packet")]
     Truncated,
 }
 

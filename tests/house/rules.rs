@@ -34,7 +34,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("signal_hook", &["sys"]),
     ("clap", &["cli", "main"]),
     ("crossbeam_channel", &["engine", "load"]),
-    ("core_affinity", &["engine", "load"]),
     ("comfy_table", &["report"]),
     ("indicatif", &["report"]),
     ("hdrhistogram", &["stats", "report"]),

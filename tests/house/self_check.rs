@@ -80,7 +80,6 @@ fn crates_outside_of_their_rooms_are_found() {
         ("src/lab/a.rs", "use signal_hook::flag;"),
         ("src/bench/a.rs", "use clap::ValueEnum;"),
         ("src/bench/a.rs", "use crossbeam_channel::bounded;"),
-        ("src/ring/a.rs", "use core_affinity;"),
         ("src/bench/a.rs", "use indicatif::ProgressBar;"),
     ];
     for (path, text) in broken {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use linerate::engine::placement::{choose_cpus, pin};
+use linerate::sys::cpus::{choose_cpus, pin};
 
 /// A CPU that does not run a thread that is due for this long has spoiled what was timed meanwhile.
 const STALL: Duration = Duration::from_millis(50);

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
-use linerate::engine::placement::{choose_cpus, pin};
 use linerate::engine::pool::Engine;
 use linerate::engine::wait::{SPIN, Wait};
 use linerate::lab::{Lab, LabConfig};
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::counters::EngineCounters;
+use linerate::sys::cpus::{choose_cpus, pin};
 use linerate::sys::filter::Wanted;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
 use linerate::wire::random::Random;

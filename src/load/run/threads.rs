@@ -237,12 +237,7 @@ fn begin_thread(cpu: Option<usize>) -> Result<()> {
 /// Pins the calling thread where asked for, and has it sleep as exactly as the kernel can.
 pub(super) fn prepare(cpu: Option<usize>) -> Result<()> {
     set_timer_slack(1);
-    match cpu {
-        Some(cpu) if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) => {
-            Err(Error::Usage(format!("the generator cannot be pinned to CPU {cpu}")))
-        }
-        _ => Ok(()),
-    }
+    cpu.map_or(Ok(()), crate::sys::cpus::pin)
 }
 
 fn together(
