@@ -17,10 +17,10 @@ use linerate::engine::edit::Transform;
 use linerate::engine::pool::Engine;
 use linerate::engine::storm::Allowance;
 use linerate::error::{Error, Result};
-use linerate::load::intake::RxChoice;
 use linerate::load::plan::{Limits, LoadConfig, Sizes};
 use linerate::load::rate::Rate;
 use linerate::load::run::{Load, LoadPlan};
+use linerate::load::rx::RxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::stats::spread::Spread;
 use linerate::sys::cpus::choose_cpus;
@@ -137,7 +137,7 @@ fn flood(testbed: &Testbed, plan: &Plan, cpus: (usize, usize), echoes: bool) -> 
     let load = LoadPlan {
         warm_up: plan.flood / 4,
         drain: Duration::from_millis(50),
-        receive: plan.receive,
+        rx: plan.receive,
         cpus: vec![cpus.0],
         ..LoadPlan::paced(load, Rate::Max, Limits::lasting(plan.flood))
     };

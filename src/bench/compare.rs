@@ -16,7 +16,7 @@ use crate::engine::config::PathName;
 use crate::engine::turn::LatencyMode;
 use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
-use crate::load::transmit::TxChoice;
+use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
@@ -37,7 +37,7 @@ pub struct CompareConfig {
     /// How long each load of a trial lasts that has no end of its own.
     pub duration: Duration,
     /// The generator's TX half; `None` for the best.
-    pub transmit: Option<TxChoice>,
+    pub tx: Option<TxChoice>,
     /// CPUs of the generator and of the engine.
     pub cpus: (usize, usize),
     /// Of which frames engines keep the latency.
@@ -361,7 +361,7 @@ fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> Tria
         size,
         loads: config.loads.clone(),
         duration: config.duration,
-        transmit: config.transmit,
+        tx: config.tx,
         cpus: config.cpus,
         latency: config.latency,
         ring_memory: Arc::clone(&config.ring_memory),

@@ -16,13 +16,13 @@ use super::testbed::End;
 use super::watch::{Disturbance, OwnTraffic, Watch};
 use crate::engine::pool::EngineSummary;
 use crate::error::{Error, Result};
-use crate::load::intake::RxChoice;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan, Progress, Threads};
+use crate::load::rx::RxChoice;
 use crate::load::sizes::Sizes;
-use crate::load::transmit::TxChoice;
+use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::waterfall::Waterfall;
 use crate::sys::cpus::choose_cpus;
@@ -136,9 +136,9 @@ pub struct LoadRequest {
     /// Threads.
     pub threads: Threads,
     /// The TX half; `None` for the best.
-    pub transmit: Option<TxChoice>,
+    pub tx: Option<TxChoice>,
     /// The receive half; `None` for the best.
-    pub receive: Option<RxChoice>,
+    pub rx: Option<RxChoice>,
     /// Whether frames go past the queueing discipline.
     pub qdisc_bypass: bool,
     /// How payloads must come back.
@@ -178,8 +178,8 @@ impl LoadRequest {
             late_after: Duration::from_millis(100),
             cpus: Vec::new(),
             threads: Threads::Together,
-            transmit: None,
-            receive: None,
+            tx: None,
+            rx: None,
             qdisc_bypass: false,
             expectation: Expectation::Uppercased,
             breakdown: false,
@@ -199,7 +199,7 @@ impl LoadRequest {
 
     /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
     pub fn queues(&self) -> u32 {
-        match self.transmit {
+        match self.tx {
             Some(TxChoice::Xsk) => self.threads.senders() as u32,
             _ => 1,
         }
@@ -278,10 +278,8 @@ pub(super) fn measure(
         warm_up: request.warm_up,
         drain: request.drain,
         late_after: request.late_after,
-        transmit: Some(
-            request.transmit.unwrap_or_else(|| TxChoice::best_on(&here.link, threads.senders())),
-        ),
-        receive: request.receive,
+        tx: Some(request.tx.unwrap_or_else(|| TxChoice::best_on(&here.link, threads.senders()))),
+        rx: request.rx,
         qdisc_bypass: request.qdisc_bypass,
         threads,
         cpus: cpus.iter().copied().cycle().take(threads.count()).collect(),
@@ -308,8 +306,8 @@ pub(super) fn measure(
     };
     let outcome = match run(&plan) {
         // What nobody asked for is not insisted on. Nothing was sent yet.
-        Err(error) if request.transmit.is_none() && error.errno() == Some(EBUSY) => {
-            plan.transmit = Some(TxChoice::ANYWHERE);
+        Err(error) if request.tx.is_none() && error.errno() == Some(EBUSY) => {
+            plan.tx = Some(TxChoice::ANYWHERE);
             let mut outcome = run(&plan)?;
             outcome.notes.push(format!(
                 "another program has the queue of {} that an AF_XDP socket needs: sent by --tx {}",

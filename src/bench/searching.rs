@@ -24,7 +24,7 @@ use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
 use crate::load::run::{Load, LoadOutcome, LoadPlan};
 use crate::load::sizes::Sizes;
-use crate::load::transmit::TxChoice;
+use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::counters::KernelCounters;
 use crate::stats::latency::LatencySummary;
@@ -311,7 +311,7 @@ fn offer(
         warm_up: WARM_UP,
         drain: DRAIN,
         cpus: vec![subject.cpus.0],
-        transmit: Some(TxChoice::best_on(&testbed.generator.link, 1)),
+        tx: Some(TxChoice::best_on(&testbed.generator.link, 1)),
         ..LoadPlan::paced(config, rate, Limits::lasting(duration))
     };
     Load::run(&plan, &subject.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)

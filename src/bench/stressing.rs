@@ -11,10 +11,10 @@ use super::loading::{Audience, Finding, LoadRequest, line_bits_per_second};
 use super::site::Site;
 use super::testbed::End;
 use crate::error::{Error, Result};
-use crate::load::intake::RxChoice;
 use crate::load::plan::LoadConfig;
 use crate::load::rate::Rate;
 use crate::load::run::Progress;
+use crate::load::rx::RxChoice;
 use crate::units::FrameSize;
 use crate::wire::ethernet::VlanTag;
 
@@ -158,7 +158,7 @@ pub fn run(request: &StressRequest, observer: &mut dyn StressObserver) -> Result
 
 fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     let link = &site.here().link;
-    let tagless = match (request.base.reach.own_engine(), request.base.receive) {
+    let tagless = match (request.base.reach.own_engine(), request.base.rx) {
         (Some(engine), _) if !engine.sees_tags() => {
             Some(format!("the path {engine} sees no VLAN tags, so it cannot send them back"))
         }

@@ -18,7 +18,7 @@ use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig, Sizes};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
-use crate::load::transmit::TxChoice;
+use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::stats::counters::EngineCounters;
@@ -39,7 +39,7 @@ pub struct TrialPlan {
     /// How long each of them lasts that has no end of its own.
     pub duration: Duration,
     /// The generator's TX half; `None` for the best. A drain is filled by a TX ring.
-    pub transmit: Option<TxChoice>,
+    pub tx: Option<TxChoice>,
     /// CPUs of the generator and of the engine.
     pub cpus: (usize, usize),
     /// Of which frames the engine keeps the latency.
@@ -194,10 +194,8 @@ impl Turn<'_> {
         let plan = LoadPlan {
             drain: EMPTIED,
             quiet: Some(SILENCE),
-            transmit: Some(
-                self.plan
-                    .transmit
-                    .unwrap_or_else(|| TxChoice::best_on(&self.testbed.generator.link, 1)),
+            tx: Some(
+                self.plan.tx.unwrap_or_else(|| TxChoice::best_on(&self.testbed.generator.link, 1)),
             ),
             cpus: vec![self.plan.cpus.0],
             ..LoadPlan::new(frames, drive, Limits::lasting(duration))

@@ -13,7 +13,7 @@ use crate::bench::contestant::Contestants;
 use crate::bench::observation::LoadKind;
 use crate::engine::turn::LatencyMode;
 use crate::error::{Result, exit};
-use crate::load::transmit::TxChoice;
+use crate::load::tx::TxChoice;
 use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
@@ -139,7 +139,7 @@ impl CompareArgs {
             loads,
             trials: self.trials,
             duration: self.trial_duration,
-            transmit: self.tx,
+            tx: self.tx,
             cpus,
             latency: LatencyMode::On,
             ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),

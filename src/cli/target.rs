@@ -13,9 +13,9 @@ use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::engine::config::PathName;
 use crate::error::{Error, Result};
-use crate::load::intake::RxChoice;
 use crate::load::run::Threads;
-use crate::load::transmit::TxChoice;
+use crate::load::rx::RxChoice;
+use crate::load::tx::TxChoice;
 use crate::units::parse_duration;
 use crate::wire::ethernet::{EtherType, MacAddress};
 use crate::wire::probe::Expectation;
@@ -158,8 +158,8 @@ impl TargetArgs {
             drain: self.drain,
             cpus,
             threads,
-            transmit: self.tx,
-            receive: self.rx,
+            tx: self.tx,
+            rx: self.rx,
             qdisc_bypass: self.qdisc_bypass,
             expectation: match self.expect {
                 ExpectArg::Uppercase => Expectation::Uppercased,

@@ -6,7 +6,7 @@
 //! the bad ones.
 //!
 //! A [`Load`](run::Load) sends to a schedule ([`pace`], [`rate`]) from one thread or several, over
-//! halves that can be chosen ([`transmit`], [`intake`]), and times every frame; or it sends a burst and
+//! halves that can be chosen ([`tx`], [`rx`]), and times every frame; or it sends a burst and
 //! collects the echoes later. [`LoadOutcome`](run::LoadOutcome) is what it found, with a [`tally`].
 //!
 //! Every number that the kernel accepted for sending ends as exactly one of intact, corrupted, not
@@ -15,7 +15,6 @@
 
 pub mod evidence;
 pub mod flows;
-pub mod intake;
 pub mod ledger;
 pub mod pace;
 pub mod plan;
@@ -23,8 +22,9 @@ pub mod rate;
 pub mod reorder;
 pub mod run;
 pub mod run_id;
+pub mod rx;
 pub mod sizes;
 pub mod tally;
 pub mod template;
-pub mod transmit;
+pub mod tx;
 pub mod verify;

@@ -131,9 +131,9 @@ pub struct LoadConfig {
     /// How payloads should come back.
     pub expectation: Expectation,
     /// The receive ring's size.
-    pub receive: GeometryChoice,
+    pub rx_ring: GeometryChoice,
     /// The TX ring's size.
-    pub transmit: GeometryChoice,
+    pub tx_ring: GeometryChoice,
     /// Frames sent with one kick.
     pub batch: usize,
     /// How long a window waits for an answer by looking at the ring over and over before it sleeps.
@@ -168,8 +168,8 @@ impl LoadConfig {
             flows: 1,
             seed: 0,
             expectation: Expectation::Uppercased,
-            receive: GeometryChoice::default(),
-            transmit: GeometryChoice::default(),
+            rx_ring: GeometryChoice::default(),
+            tx_ring: GeometryChoice::default(),
             batch: BATCH_FRAMES,
             spin: Duration::from_millis(2),
             answer_timeout: Duration::from_millis(100),

@@ -4,7 +4,7 @@
 //!  sender thread(s)                        receiver thread, or the same one by turns
 //!  schedule says it is due
 //!  template writes the frame  ── kick ──►  kernel ─► device ─► kernel
-//!  board: intended, sent ──────────────►   verifier judges it, books time it
+//!  shared: intended, sent ──────────────►   verifier judges it, analyzer time it
 //!                                          once an interval: progress, to the caller
 //! ```
 //!
@@ -20,28 +20,28 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bounded};
 
 use crate::error::{Error, Result};
-use crate::load::intake::{self, AnyIntake, Intake, RxChoice};
 use crate::load::pace::{Schedule, Share};
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::FrameRate;
 use crate::load::run_id::{FRAMES_MAX, RunId};
+use crate::load::rx::{self, AnyRx, RxChoice, RxHalf};
 use crate::load::tally::Tally;
 use crate::load::template::Template;
-use crate::load::transmit::{CopyTransmit, RingTransmit, Transmit, TxChoice, UmemTransmit};
+use crate::load::tx::{TxChoice, TxCopy, TxHalf, TxRingHalf, TxXsk};
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
-use crate::sys::clock::{monotonic_ns, set_timer_slack};
+use crate::sys::clock::{Clock, SystemClock, set_timer_slack};
 use crate::sys::failure::failed;
 use crate::sys::privilege::drop_capabilities;
 
-mod board;
 mod departures;
 mod latencies;
 mod outcome;
 mod plan;
 mod receiver;
 mod sender;
+mod shared;
 mod threads;
 
 pub use departures::Departures;
@@ -49,9 +49,9 @@ pub use latencies::Latencies;
 pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
 pub use plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads, UNREAD_PPS_MIN, WINDOW_FRAMES_MAX};
 
-use board::Board;
-use receiver::{Books, Receiver};
+use receiver::{Analyzer, Receiver};
 use sender::{Sender, SenderPlan, SenderReport, Trigger};
+use shared::SharedState;
 use threads::{Received, Worked};
 
 /// How a load is doing, once an interval.
@@ -101,8 +101,8 @@ pub struct Load {
     rate: Option<FrameRate>,
     template: Arc<Template>,
     /// One for each sender.
-    transmits: Vec<AnyTransmit>,
-    intake: AnyIntake,
+    tx: Vec<AnyTx>,
+    rx: AnyRx,
     notes: Vec<String>,
 }
 
@@ -114,15 +114,14 @@ impl Load {
         let template = Arc::new(Template::new(&plan.config)?);
         let promiscuous = template.flows().need_promiscuous();
         let mut notes = Vec::new();
-        let intake =
-            intake::open(plan.receive_half(), &plan.config, promiscuous, budget, &mut notes)?;
-        let mut transmits = Vec::new();
+        let rx = rx::open(plan.rx_half(), &plan.config, promiscuous, budget, &mut notes)?;
+        let mut tx = Vec::new();
         for sender in 0..plan.threads.senders() {
-            transmits.push(AnyTransmit::open(plan, sender, &template, budget, &mut notes)?);
+            tx.push(AnyTx::open(plan, sender, &template, budget, &mut notes)?);
         }
         notes.dedup();
         let (plan, rate) = (plan.clone(), plan.frame_rate()?);
-        Ok(Load { plan, rate, template, transmits, intake, notes })
+        Ok(Load { plan, rate, template, tx, rx, notes })
     }
 
     /// Opens `plan`, warms up, measures, drains, and says what it found.
@@ -134,12 +133,12 @@ impl Load {
         budget: &Arc<MemoryBudget>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<LoadOutcome> {
-        let Load { plan, rate, template, transmits, intake, notes } = Load::open(plan, budget)?;
+        let Load { plan, rate, template, tx, rx, notes } = Load::open(plan, budget)?;
         if plan.is_last {
             drop_capabilities()?;
         }
-        let job = Job::new(&plan, rate, &template, departures(&plan, rate));
-        let worked = threads::work(&job, transmits, intake, job.books(), progress)?;
+        let job = Job::new(&plan, rate, &template, departures(&plan, rate), SystemClock);
+        let worked = threads::work(&job, tx, rx, job.analyzer(), progress)?;
         job.outcome(worked, notes)
     }
 
@@ -153,23 +152,23 @@ impl Load {
         }
         threads::prepare(self.plan.cpus.first().copied())?;
         self.plan.limits = Limits::frames(frames);
-        let Load { plan, template, transmits, intake, .. } = self;
-        intake.discard().map_err(|error| failed("empty the receive ring", &error, ""))?;
-        let job = Job::new(plan, None, template, frames as usize);
-        let start_ns = monotonic_ns();
-        let sender = match &mut transmits[0] {
-            AnyTransmit::Umem(half) => threads::send_alone(&job, half, 0, start_ns)?,
-            AnyTransmit::Ring(half) => threads::send_alone(&job, half, 0, start_ns)?,
-            AnyTransmit::Copy(half) => threads::send_alone(&job, half, 0, start_ns)?,
+        let Load { plan, template, tx, rx, .. } = self;
+        rx.discard().map_err(|error| failed("empty the receive ring", &error, ""))?;
+        let job = Job::new(plan, None, template, frames as usize, SystemClock);
+        let start_ns = SystemClock.monotonic_ns();
+        let sender = match &mut tx[0] {
+            AnyTx::Umem(half) => threads::send_alone(&job, half, 0, start_ns)?,
+            AnyTx::Ring(half) => threads::send_alone(&job, half, 0, start_ns)?,
+            AnyTx::Copy(half) => threads::send_alone(&job, half, 0, start_ns)?,
         };
-        Ok(Filled { job, intake, sender, start_ns })
+        Ok(Filled { job, rx, sender, start_ns })
     }
 }
 
 /// A burst that was sent.
 pub struct Filled<'a> {
-    job: Job<'a>,
-    intake: &'a mut AnyIntake,
+    job: Job<'a, SystemClock>,
+    rx: &'a mut AnyRx,
     sender: SenderReport,
     start_ns: u64,
 }
@@ -183,15 +182,15 @@ impl Filled<'_> {
     /// Takes the echoes until all are back or none has come for `quiet`. Those that come before this is
     /// called wait in the receive ring, which must hold them ([`LoadPlan::bursts`]).
     pub fn collect(self, quiet: Duration) -> Result<LoadOutcome> {
-        let Filled { job, intake, sender, start_ns } = self;
-        let received = match intake {
-            AnyIntake::V3(half) => job.collect(half, quiet),
-            AnyIntake::V2(half) => job.collect(half, quiet),
-            AnyIntake::Recv(half) => job.collect(half, quiet),
+        let Filled { job, rx, sender, start_ns } = self;
+        let received = match rx {
+            AnyRx::V3(half) => job.collect(half, quiet),
+            AnyRx::V2(half) => job.collect(half, quiet),
+            AnyRx::Recv(half) => job.collect(half, quiet),
         };
-        let Received { books, kernel, drained, .. } = received;
+        let Received { analyzer, kernel, drained, .. } = received;
         let (senders, latencies) = (vec![sender], Latencies::default());
-        let worked = Worked { books, senders, latencies, kernel, drained, start_ns };
+        let worked = Worked { analyzer, senders, latencies, kernel, drained, start_ns };
         job.outcome(worked, Vec::new())?.unbroken()
     }
 }
@@ -206,37 +205,37 @@ fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
 
 /// A TX half that was opened and bound.
 #[derive(Debug)]
-enum AnyTransmit {
-    Umem(UmemTransmit),
-    Ring(RingTransmit),
-    Copy(CopyTransmit),
+enum AnyTx {
+    Umem(TxXsk),
+    Ring(TxRingHalf),
+    Copy(TxCopy),
 }
 
-impl AnyTransmit {
+impl AnyTx {
     fn open(
         plan: &LoadPlan,
         sender: usize,
         template: &Template,
         budget: &Arc<MemoryBudget>,
         notes: &mut Vec<String>,
-    ) -> Result<AnyTransmit> {
+    ) -> Result<AnyTx> {
         let (config, bypass): (&LoadConfig, bool) = (&plan.config, plan.qdisc_bypass);
-        let (opened, most) = match plan.transmit_half() {
+        let (opened, most) = match plan.tx_half() {
             TxChoice::Xsk => {
                 // A queue serves one AF_XDP socket.
-                let umem = UmemTransmit::open(config, sender as u32, budget)?;
+                let umem = TxXsk::open(config, sender as u32, budget)?;
                 let most = umem.frame_bytes_max();
-                (AnyTransmit::Umem(umem), most)
+                (AnyTx::Umem(umem), most)
             }
             TxChoice::Ring => {
-                let ring = RingTransmit::open(config, bypass, budget, notes)?;
+                let ring = TxRingHalf::open(config, bypass, budget, notes)?;
                 let most = ring.frame_bytes_max();
-                (AnyTransmit::Ring(ring), most)
+                (AnyTx::Ring(ring), most)
             }
             choice => {
-                let copy = CopyTransmit::open(config, choice == TxChoice::Mmsg, bypass)?;
+                let copy = TxCopy::open(config, choice == TxChoice::Mmsg, bypass)?;
                 let most = copy.frame_bytes_max();
-                (AnyTransmit::Copy(copy), most)
+                (AnyTx::Copy(copy), most)
             }
         };
         if most < template.longest() {
@@ -250,63 +249,66 @@ impl AnyTransmit {
 }
 
 /// What all threads of a run know.
-struct Job<'a> {
+struct Job<'a, C> {
+    clock: C,
     plan: &'a LoadPlan,
     rate: Option<FrameRate>,
     id: RunId,
     template: Arc<Template>,
-    board: Arc<Board>,
+    shared: Arc<SharedState>,
 }
 
-impl<'a> Job<'a> {
+impl<'a, C: Clock + Clone> Job<'a, C> {
     /// A run of its own, of which so many departures are remembered.
     fn new(
         plan: &'a LoadPlan,
         rate: Option<FrameRate>,
         template: &Arc<Template>,
         departures: usize,
-    ) -> Job<'a> {
+        clock: C,
+    ) -> Job<'a, C> {
         let senders = plan.threads.senders();
-        let board = Arc::new(Board::new(senders, departures / senders));
-        Job { plan, rate, id: RunId::random(), template: Arc::clone(template), board }
+        let shared = Arc::new(SharedState::new(senders, departures / senders));
+        Job { clock, plan, rate, id: RunId::random(), template: Arc::clone(template), shared }
     }
 
-    fn books(&self) -> Books {
+    fn analyzer(&self) -> Analyzer<C> {
         let LoadPlan { threads, evidence_max, late_after, breakdown, .. } = *self.plan;
         let template = Arc::clone(&self.template);
         let verifier =
             Verifier::new(template, self.id, threads.senders(), NUMBERS_REMEMBERED, evidence_max);
-        Books::new(verifier, &self.board, late_after, breakdown)
+        Analyzer::new(verifier, &self.shared, late_after, breakdown, self.clock.clone())
     }
 
     /// Receives the echoes of a burst that was sent.
-    fn collect<I: Intake>(&self, intake: I, quiet: Duration) -> Received {
-        let mut receiver = Receiver::new(intake, self.books());
+    fn collect<I: RxHalf>(&self, rx: I, quiet: Duration) -> Received<C> {
+        let mut receiver = Receiver::new(rx, self.analyzer());
         let drained = self.drain(&mut receiver, quiet, |_, _| Ok(true));
-        let Receiver { books, kernel, .. } = receiver;
-        Received { books, kernel, drained, sender: None }
+        let Receiver { analyzer, kernel, .. } = receiver;
+        Received { analyzer, kernel, drained, sender: None }
     }
 
     /// Takes the last echoes.
-    fn drain<I: Intake>(
+    fn drain<I: RxHalf>(
         &self,
-        receiver: &mut Receiver<I>,
+        receiver: &mut Receiver<I, C>,
         quiet: Duration,
-        go_on: impl FnMut(&mut Receiver<I>, u64) -> Result<bool>,
+        go_on: impl FnMut(&mut Receiver<I, C>, u64) -> Result<bool>,
     ) -> Duration {
         // A frame may wait for the retire timeout in a V3 block that is still open.
-        let retire = match self.plan.receive_half() {
-            RxChoice::V3 => self.plan.config.receive.retire_ms.unwrap_or(1),
+        let retire = match self.plan.rx_half() {
+            RxChoice::V3 => self.plan.config.rx_ring.retire_ms.unwrap_or(1),
             _ => 0,
         };
         let retire = Duration::from_millis(retire.into());
         let drained = receiver.drain(self.plan.drain, quiet, retire, go_on);
-        self.board.keep(receiver.check());
-        self.board.keep(drained).unwrap_or_default()
+        self.shared.keep(receiver.check());
+        self.shared.keep(drained).unwrap_or_default()
     }
 
-    fn sender<T: Transmit>(&self, transmit: T, number: usize) -> Sender<T> {
-        Sender::new(transmit, number, &self.template, &self.board, &self.plan.config.stop)
+    fn sender<T: TxHalf>(&self, tx: T, number: usize) -> Sender<T, C> {
+        let stop = &self.plan.config.stop;
+        Sender::new(tx, number, &self.template, &self.shared, stop, self.clock.clone())
     }
 
     /// What sender `number` has to do in a run that begins at `start_ns`.
@@ -333,9 +335,9 @@ impl<'a> Job<'a> {
         SenderPlan { trigger, share, id, batch, start_ns, measure_ns, end_ns, count, numbers }
     }
 
-    fn outcome(&self, worked: Worked, mut notes: Vec<String>) -> Result<LoadOutcome> {
-        let Worked { mut books, senders, mut latencies, kernel, drained, start_ns } = worked;
-        latencies.merge(&books.latencies);
+    fn outcome(&self, worked: Worked<C>, mut notes: Vec<String>) -> Result<LoadOutcome> {
+        let Worked { mut analyzer, senders, mut latencies, kernel, drained, start_ns } = worked;
+        latencies.merge(&analyzer.latencies);
         let mut departures = Departures::default();
         senders.iter().for_each(|sender| departures.merge(&sender.departures));
         let sum = |field: fn(&SenderReport) -> u64| senders.iter().map(field).sum::<u64>();
@@ -347,9 +349,9 @@ impl<'a> Job<'a> {
         let end_ns = if scheduled { ends.min() } else { ends.max() }.unwrap_or(0);
         let measure_ns = start_ns + ns(self.plan.warm_up);
         let span_ns = end_ns.max(departures.last_ns).saturating_sub(measure_ns);
-        let (lost, warm_up_lost) = books.verifier.missing();
+        let (lost, warm_up_lost) = analyzer.verifier.missing();
         let mut jitter = Jitter::default();
-        books.jitters.iter().for_each(|one| jitter.merge(one));
+        analyzer.jitters.iter().for_each(|one| jitter.merge(one));
         if sent + warm_up + unsent_refused >= FRAMES_MAX {
             notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
         }
@@ -363,26 +365,30 @@ impl<'a> Job<'a> {
             all_sent_bytes: LoadOutcome::with_fcs(sum(|s| s.all_bytes), sent + warm_up),
             span_ns,
             departures,
-            tally: *books.verifier.tally(),
+            tally: *analyzer.verifier.tally(),
             lost,
-            reorder_extent_max: books.verifier.reorder_extent_max(),
+            reorder_extent_max: analyzer.verifier.reorder_extent_max(),
             latencies,
-            untimed: books.untimed,
+            untimed: analyzer.untimed,
             jitter,
-            warm_up: WarmUp { sent: warm_up, tally: *books.verifier.warm_up(), lost: warm_up_lost },
+            warm_up: WarmUp {
+                sent: warm_up,
+                tally: *analyzer.verifier.warm_up(),
+                lost: warm_up_lost,
+            },
             kernel,
-            stamps_ns: books.verifier.stamps_ns(),
-            damage: books.verifier.damage().to_vec(),
-            evidence: books.verifier.take_evidence(),
+            stamps_ns: analyzer.verifier.stamps_ns(),
+            damage: analyzer.verifier.damage().to_vec(),
+            evidence: analyzer.verifier.take_evidence(),
             drained,
             stopped: senders.iter().any(|sender| sender.stopped),
             broken: None,
-            clock_steps: books.clock_steps,
-            halves: (self.plan.transmit_half(), self.plan.receive_half()),
+            clock_steps: analyzer.clock_steps,
+            halves: (self.plan.tx_half(), self.plan.rx_half()),
             notes,
         };
         outcome.assert_conserved();
-        match self.board.take_failure() {
+        match self.shared.take_failure() {
             Some(failure) if sent + warm_up == 0 => return Err(failure),
             failure => outcome.broken = failure.map(|failure| failure.to_string()),
         }
@@ -393,3 +399,6 @@ impl<'a> Job<'a> {
 fn ns(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,11 +151,16 @@ pub fn set_timer_slack(slack_ns: u64) {
 /// somebody sets the time. The narrowest of a few attempts is taken, so it is right to about the
 /// cost of a clock reading.
 pub fn realtime_offset_ns() -> i64 {
+    realtime_offset_of(&SystemClock)
+}
+
+/// [`realtime_offset_ns`] of other clocks.
+pub fn realtime_offset_of(clock: &impl Clock) -> i64 {
     const ATTEMPTS: usize = 8;
     let attempt = |_| {
-        let before = monotonic_ns();
-        let realtime = realtime_ns();
-        let after = monotonic_ns();
+        let before = clock.monotonic_ns();
+        let realtime = clock.realtime_ns();
+        let after = clock.monotonic_ns();
         let middle = before + after.saturating_sub(before) / 2;
         (after.saturating_sub(before), realtime as i64 - middle as i64)
     };

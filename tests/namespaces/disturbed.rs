@@ -128,7 +128,7 @@ fn compare_is_void() -> Result<(), Failed> {
         loads: vec![LoadKind::Flood, LoadKind::Drain],
         trials: 1,
         duration: TRIAL,
-        transmit: None,
+        tx: None,
         cpus: cpus()?,
         latency: LatencyMode::On,
         ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
-use linerate::load::intake::RxChoice;
 use linerate::load::plan::{Carriage, Content, Limits, LoadConfig, Sizes};
 use linerate::load::rate::Rate;
 use linerate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
+use linerate::load::rx::RxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::namespace::Namespace;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
@@ -152,7 +152,7 @@ fn sizes(rx: RxChoice) -> Result<(), Failed> {
     // A flood of every size fits the reflector's socket buffer only in windows.
     for (width, count) in [(32, 3 * 1455), (1, 200)] {
         let plan = plan(&config, Drive::Window(width), Limits::frames(count));
-        let report = run(&lab, &LoadPlan { receive: Some(rx), ..plan })?;
+        let report = run(&lab, &LoadPlan { rx: Some(rx), ..plan })?;
         assert_clean(&report, count);
         assert_eq!(report.latencies.service.count(), count);
     }

@@ -6,11 +6,11 @@ use libtest_mimic::Failed;
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
-use linerate::load::intake::RxChoice;
 use linerate::load::pace::Pattern;
 use linerate::load::plan::{Carriage, Limits, LoadConfig, Sizes};
 use linerate::load::rate::Rate;
 use linerate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
+use linerate::load::rx::RxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::units::FrameSize;
 use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
@@ -51,12 +51,12 @@ fn run(
     let mut load = LoadConfig::new(lab.generator.link.index, 1500, here, there);
     // The machine may have other work for a while.
     load.answer_timeout = Duration::from_secs(2);
-    load.receive.blocks = Some(64);
+    load.rx_ring.blocks = Some(64);
     adjust_load(&mut load);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let plan = LoadPlan {
         // Slot by slot, so that a window waits for one retire timeout and not for two.
-        receive: Some(RxChoice::V2),
+        rx: Some(RxChoice::V2),
         drain: Duration::from_secs(5),
         quiet: Some(Duration::from_millis(500)),
         late_after: Duration::from_secs(10),

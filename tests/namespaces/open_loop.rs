@@ -7,12 +7,12 @@ use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
-use linerate::load::intake::RxChoice;
 use linerate::load::pace::Pattern;
 use linerate::load::plan::{Carriage, Content, Limits, LoadConfig};
 use linerate::load::rate::Rate;
 use linerate::load::run::{Drive, GeneratorLimit, Load, LoadOutcome, LoadPlan, Threads};
-use linerate::load::transmit::TxChoice;
+use linerate::load::rx::RxChoice;
+use linerate::load::tx::TxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use linerate::wire::headers::{IpAddresses, UdpHeaders};
@@ -42,8 +42,8 @@ pub fn tests() -> Vec<Test> {
         for receive in RxChoice::ALL {
             all.push(test(format!("open loop: halves {transmit} and {receive}"), move || {
                 clean(|plan| {
-                    plan.transmit = Some(transmit);
-                    plan.receive = Some(receive);
+                    plan.tx = Some(transmit);
+                    plan.rx = Some(receive);
                     plan.qdisc_bypass = receive == RxChoice::V2;
                 })
             }));
@@ -59,7 +59,7 @@ fn two_queues() -> Result<(), Failed> {
         config.receive_ring.blocks = Some(128);
     }))?;
     let mut plan = plan(&lab);
-    plan.transmit = Some(TxChoice::Xsk);
+    plan.tx = Some(TxChoice::Xsk);
     plan.threads = Threads::Apart { senders: 2 };
     plan.config.carriage.tags = vec![VlanTag::customer(5, 1)];
     plan.limits = Limits::frames(10_000);
@@ -244,7 +244,7 @@ fn apart() -> Result<(), Failed> {
     clean(|plan| plan.threads = Threads::Apart { senders: 1 })?;
     clean(|plan| {
         plan.threads = Threads::Apart { senders: 1 };
-        plan.receive = Some(RxChoice::V3);
+        plan.rx = Some(RxChoice::V3);
         plan.config.sizes = imix();
     })
 }

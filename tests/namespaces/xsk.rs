@@ -9,7 +9,7 @@ use linerate::engine::pool::Engine;
 use linerate::engine::profile::{Asked, Profile, tune};
 use linerate::error::Error;
 use linerate::lab::{Lab, LabConfig, Side};
-use linerate::load::transmit::TxChoice;
+use linerate::load::tx::TxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::tx::Settled;
 use linerate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};

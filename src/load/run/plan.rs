@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::load::intake::RxChoice;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::{FrameRate, Rate};
 use crate::load::run_id::FRAMES_MAX;
-use crate::load::transmit::TxChoice;
+use crate::load::rx::RxChoice;
+use crate::load::tx::TxChoice;
 use crate::ring::layout::rx_mac_offset;
 use crate::sys::packet::RingVersion;
 use crate::units::FrameSize;
@@ -86,9 +86,9 @@ pub struct LoadPlan {
     /// An echo that takes longer than this from its frame's sending counts as late.
     pub late_after: Duration,
     /// The TX half; `None` for the best.
-    pub transmit: Option<TxChoice>,
+    pub tx: Option<TxChoice>,
     /// The receive half; `None` for the best.
-    pub receive: Option<RxChoice>,
+    pub rx: Option<RxChoice>,
     /// Whether frames go past the interface's queueing discipline, unseen by packet captures.
     pub qdisc_bypass: bool,
     /// Which threads do the work.
@@ -121,9 +121,9 @@ impl LoadPlan {
     /// A receive ring whose number of blocks is left open gets 16 MiB: a generator that is kept from
     /// its CPU for a while must not be the one that loses the echoes.
     pub fn new(mut config: LoadConfig, drive: Drive, limits: Limits) -> LoadPlan {
-        if config.receive.blocks.is_none() {
-            let block_bytes = *config.receive.block_bytes.get_or_insert(128 << 10);
-            config.receive.blocks = Some(((16 << 20) / block_bytes.max(1)).max(2));
+        if config.rx_ring.blocks.is_none() {
+            let block_bytes = *config.rx_ring.block_bytes.get_or_insert(128 << 10);
+            config.rx_ring.blocks = Some(((16 << 20) / block_bytes.max(1)).max(2));
         }
         LoadPlan {
             config,
@@ -134,8 +134,8 @@ impl LoadPlan {
             drain: Duration::from_millis(200),
             quiet: None,
             late_after: Duration::from_millis(100),
-            transmit: None,
-            receive: None,
+            tx: None,
+            rx: None,
             qdisc_bypass: false,
             threads: Threads::Together,
             cpus: Vec::new(),
@@ -157,14 +157,14 @@ impl LoadPlan {
         let each = (rx_mac_offset(RingVersion::V3) + longest).next_multiple_of(8);
         let full = (frames as usize * each).div_ceil(BLOCK_BYTES - each);
         let half_empty = (frames as usize).div_ceil(frames_a_timeout);
-        config.receive.block_bytes = Some(BLOCK_BYTES);
-        config.receive.blocks = Some(full + half_empty + 2);
-        config.receive.retire_ms = Some(RETIRE_MS);
+        config.rx_ring.block_bytes = Some(BLOCK_BYTES);
+        config.rx_ring.blocks = Some(full + half_empty + 2);
+        config.rx_ring.retire_ms = Some(RETIRE_MS);
         LoadPlan {
             drain: Duration::from_secs(60),
             // They wait for whoever collects them.
             late_after: Duration::MAX,
-            receive: Some(RxChoice::V3),
+            rx: Some(RxChoice::V3),
             ..LoadPlan::paced(config, Rate::Max, Limits::frames(frames))
         }
     }
@@ -189,16 +189,16 @@ impl LoadPlan {
     }
 
     /// The TX half that is used; [`TxChoice::best_on`] is for who knows the interface.
-    pub fn transmit_half(&self) -> TxChoice {
-        self.transmit.unwrap_or(TxChoice::ANYWHERE)
+    pub fn tx_half(&self) -> TxChoice {
+        self.tx.unwrap_or(TxChoice::ANYWHERE)
     }
 
     /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it
     /// takes most cheaply, and else V2: V3 hands a frame over up to a retire timeout after its
     /// arrival, which would be most of its latency, and `recv` sees no tags.
-    pub fn receive_half(&self) -> RxChoice {
+    pub fn rx_half(&self) -> RxChoice {
         let is_flood = matches!(self.drive, Drive::Paced { rate: Rate::Max, .. });
-        self.receive.unwrap_or(if is_flood { RxChoice::V3 } else { RxChoice::V2 })
+        self.rx.unwrap_or(if is_flood { RxChoice::V3 } else { RxChoice::V2 })
     }
 
     /// Checks what can be checked without a socket; a usage error says what is wrong.
@@ -233,10 +233,10 @@ impl LoadPlan {
         if let Threads::Apart { senders: 0 | 65.. } = self.threads {
             return usage("1 to 64 threads can send");
         }
-        if self.receive_half() == RxChoice::Recv && !self.config.carriage.tags.is_empty() {
+        if self.rx_half() == RxChoice::Recv && !self.config.carriage.tags.is_empty() {
             return usage("the receive half recv sees no VLAN tags: take v2 or v3");
         }
-        if self.breakdown && self.receive_half() == RxChoice::Recv {
+        if self.breakdown && self.rx_half() == RxChoice::Recv {
             return usage(
                 "a breakdown needs kernel stamps, which the receive half recv does not have",
             );

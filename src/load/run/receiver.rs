@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::board::Board;
 use super::latencies::Latencies;
+use super::shared::SharedState;
 use crate::error::Result;
-use crate::load::intake::{Intake, Sink};
+use crate::load::rx::{RxHalf, RxSocket, Sink};
 use crate::load::verify::{Taken, Verifier};
 use crate::ring::frame::FrameMeta;
 use crate::stats::counters::KernelCounters;
 use crate::stats::jitter::Jitter;
-use crate::sys::clock::{monotonic_ns, realtime_offset_ns};
+use crate::sys::clock::{Clock, realtime_offset_of};
 use crate::sys::failure::failed;
 
 /// Batches taken before the sending goes on.
@@ -25,14 +25,15 @@ const LINGER: Duration = Duration::from_millis(5);
 const CLOCK_STEP_NS: u64 = 100_000;
 
 /// Receiver state without the socket: all that a received frame changes.
-pub(super) struct Books {
+pub(super) struct Analyzer<C> {
+    clock: C,
     pub verifier: Verifier,
     pub latencies: Box<Latencies>,
     /// One for each sender.
     pub jitters: Box<[Jitter]>,
     /// Intact frames so old that their departure was forgotten: in no histogram.
     pub untimed: u64,
-    board: Arc<Board>,
+    shared: Arc<SharedState>,
     late_after_ns: u64,
     breakdown: bool,
     /// What to take from a kernel stamp to get a time on `CLOCK_MONOTONIC`.
@@ -44,29 +45,32 @@ pub(super) struct Books {
 }
 
 /// The receiving side of a run.
-pub(super) struct Receiver<I> {
-    intake: I,
-    pub books: Books,
+pub(super) struct Receiver<I, C> {
+    rx: I,
+    pub analyzer: Analyzer<C>,
     pub kernel: KernelCounters,
 }
 
-impl Books {
+impl<C: Clock> Analyzer<C> {
     pub fn new(
         verifier: Verifier,
-        board: &Arc<Board>,
+        shared: &Arc<SharedState>,
         late_after: Duration,
         breakdown: bool,
-    ) -> Books {
-        let senders = board.senders.len();
-        Books {
+        clock: C,
+    ) -> Analyzer<C> {
+        let senders = shared.senders.len();
+        let offset_ns = realtime_offset_of(&clock);
+        Analyzer {
+            clock,
             verifier,
             latencies: Box::default(),
             jitters: vec![Jitter::default(); senders].into(),
             untimed: 0,
-            board: Arc::clone(board),
+            shared: Arc::clone(shared),
             late_after_ns: late_after.as_nanos().try_into().unwrap_or(u64::MAX),
             breakdown,
-            offset_ns: realtime_offset_ns(),
+            offset_ns,
             clock_steps: 0,
             now_ns: 0,
         }
@@ -74,7 +78,7 @@ impl Books {
 
     /// Measures the offset between the clocks again.
     pub fn check_clocks(&mut self) {
-        let offset_ns = realtime_offset_ns();
+        let offset_ns = realtime_offset_of(&self.clock);
         self.clock_steps += u64::from(offset_ns.abs_diff(self.offset_ns) > CLOCK_STEP_NS);
         self.offset_ns = offset_ns;
     }
@@ -82,7 +86,7 @@ impl Books {
     #[inline]
     fn time(&mut self, number: u64, received_ns: u64, is_intact: bool) {
         let (sender, own) = self.verifier.place_of(number);
-        let Some((intended_ns, sent_ns)) = self.board.senders[sender].departure_of(own) else {
+        let Some((intended_ns, sent_ns)) = self.shared.senders[sender].departure_of(own) else {
             self.untimed += u64::from(is_intact);
             return self.verifier.note_late(number);
         };
@@ -110,22 +114,22 @@ impl Books {
     }
 
     /// Takes over what the senders have announced.
-    fn look_at_the_board(&mut self) {
-        for (sender, board) in self.board.senders.iter().enumerate() {
+    fn read_shared(&mut self) {
+        for (sender, shared) in self.shared.senders.iter().enumerate() {
             // In this order: the first number that is measured is said before it is handed out.
-            let handed_out = board.handed_out();
+            let handed_out = shared.handed_out();
             let ledger = self.verifier.ledger_of(sender);
-            ledger.set_measured_from(board.measured_from());
+            ledger.set_measured_from(shared.measured_from());
             ledger.hand_out_until(handed_out);
         }
     }
 }
 
-impl Sink for Books {
+impl<C: Clock> Sink for Analyzer<C> {
     #[inline]
     fn begin(&mut self) {
-        self.now_ns = monotonic_ns();
-        self.look_at_the_board();
+        self.now_ns = self.clock.monotonic_ns();
+        self.read_shared();
     }
 
     #[inline]
@@ -140,7 +144,7 @@ impl Sink for Books {
         }
         let mut taken = self.verifier.take_if_sent(meta, bytes);
         if taken == Taken::NeverSent {
-            self.look_at_the_board();
+            self.read_shared();
             taken = self.verifier.take(meta, bytes);
         }
         match taken {
@@ -155,16 +159,16 @@ impl Sink for Books {
     }
 }
 
-impl<I: Intake> Receiver<I> {
-    pub fn new(intake: I, books: Books) -> Receiver<I> {
-        Receiver { intake, books, kernel: KernelCounters::default() }
+impl<I: RxHalf, C: Clock> Receiver<I, C> {
+    pub fn new(rx: I, analyzer: Analyzer<C>) -> Receiver<I, C> {
+        Receiver { rx, analyzer, kernel: KernelCounters::default() }
     }
 
     /// Takes and verifies what has arrived, a bounded amount; whether anything had.
     #[inline]
     pub fn step(&mut self) -> Result<bool> {
         for batch in 0..BATCHES_AT_ONCE {
-            let took = self.intake.take(&mut self.books);
+            let took = self.rx.take(&mut self.analyzer);
             if !took.map_err(|error| failed("receive echoes", &error, ""))? {
                 if batch > 0 {
                     self.publish();
@@ -178,19 +182,19 @@ impl<I: Intake> Receiver<I> {
 
     #[inline]
     fn publish(&self) {
-        let returned = self.books.verifier.returned();
-        self.books.board.receiver.returned.store(returned, Ordering::Release);
+        let returned = self.analyzer.verifier.returned();
+        self.analyzer.shared.receiver.returned.store(returned, Ordering::Release);
     }
 
     /// Frames that the kernel took and that are not back, those of the warm-up included.
     #[inline]
     pub fn unanswered(&self) -> u64 {
-        self.books.board.taken().saturating_sub(self.books.verifier.returned())
+        self.analyzer.shared.taken().saturating_sub(self.analyzer.verifier.returned())
     }
 
     /// Sleeps until something arrives or `timeout` is over.
     pub fn wait(&mut self, timeout: Duration) -> Result<()> {
-        self.intake.wait(timeout).map_err(|error| failed("wait for echoes", &error, ""))
+        self.rx.socket().wait(timeout).map_err(|error| failed("wait for echoes", &error, ""))
     }
 
     /// All senders are done: takes echoes until all are back and 5 ms more, for duplicates, until none
@@ -203,17 +207,17 @@ impl<I: Intake> Receiver<I> {
         retire: Duration,
         mut go_on: impl FnMut(&mut Self, u64) -> Result<bool>,
     ) -> Result<Duration> {
-        self.books.look_at_the_board();
-        for sender in 0..self.books.board.senders.len() {
-            let board = &self.books.board.senders[sender];
-            let never_sent = board.handed_out() - board.taken();
-            self.books.verifier.ledger_of(sender).take_back(never_sent);
+        self.analyzer.read_shared();
+        for sender in 0..self.analyzer.shared.senders.len() {
+            let shared = &self.analyzer.shared.senders[sender];
+            let never_sent = shared.handed_out() - shared.taken();
+            self.analyzer.verifier.ledger_of(sender).take_back(never_sent);
         }
-        let begin_ns = monotonic_ns();
+        let begin_ns = self.analyzer.clock.monotonic_ns();
         let mut last_ns = begin_ns;
         loop {
             let took = self.step()?;
-            let now_ns = monotonic_ns();
+            let now_ns = self.analyzer.clock.monotonic_ns();
             let elapsed = Duration::from_nanos(now_ns.saturating_sub(begin_ns));
             if !go_on(self, now_ns)? {
                 return Ok(elapsed);
@@ -237,8 +241,8 @@ impl<I: Intake> Receiver<I> {
 
     /// Adds what the kernel counted for the socket, and measures the offset between the clocks again.
     pub fn check(&mut self) -> Result<()> {
-        self.books.check_clocks();
-        self.intake
+        self.analyzer.check_clocks();
+        self.rx
             .accumulate(&mut self.kernel)
             .map_err(|error| failed("read the generator's socket statistics", &error, ""))
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::board::{Board, SenderBoard};
 use super::departures::Departures;
+use super::shared::{SenderState, SharedState};
 use crate::error::Result;
 use crate::load::pace::{Schedule, Share};
 use crate::load::run_id::RunId;
 use crate::load::template::Template;
-use crate::load::transmit::Transmit;
-use crate::sys::clock::monotonic_ns;
+use crate::load::tx::TxHalf;
+use crate::sys::clock::Clock;
 use crate::sys::failure::{failed, is_refused_for_now};
 
 /// Pause before the next kick when the kernel refused one.
@@ -89,9 +89,10 @@ pub(super) struct SenderReport {
     pub stopped: bool,
 }
 
-pub(super) struct Sender<T> {
-    transmit: T,
-    board: Arc<Board>,
+pub(super) struct Sender<T, C> {
+    tx: T,
+    clock: C,
+    shared: Arc<SharedState>,
     number: usize,
     template: Arc<Template>,
     stop: Arc<AtomicBool>,
@@ -111,14 +112,15 @@ pub(super) struct Sender<T> {
     report: SenderReport,
 }
 
-impl<T: Transmit> Sender<T> {
+impl<T: TxHalf, C: Clock> Sender<T, C> {
     pub fn new(
-        transmit: T,
+        tx: T,
         number: usize,
         template: &Arc<Template>,
-        board: &Arc<Board>,
+        shared: &Arc<SharedState>,
         stop: &Arc<AtomicBool>,
-    ) -> Sender<T> {
+        clock: C,
+    ) -> Sender<T, C> {
         let trigger = Trigger::Always;
         let plan = SenderPlan {
             trigger,
@@ -132,8 +134,9 @@ impl<T: Transmit> Sender<T> {
             numbers: 0,
         };
         Sender {
-            transmit,
-            board: Arc::clone(board),
+            tx,
+            clock,
+            shared: Arc::clone(shared),
             number,
             template: Arc::clone(template),
             stop: Arc::clone(stop),
@@ -161,8 +164,8 @@ impl<T: Transmit> Sender<T> {
         }
     }
 
-    fn board(&self) -> &SenderBoard {
-        &self.board.senders[self.number]
+    fn shared(&self) -> &SenderState {
+        &self.shared.senders[self.number]
     }
 
     /// When the kernel last took a frame; the start before that.
@@ -188,11 +191,14 @@ impl<T: Transmit> Sender<T> {
         if self.is_over(now_ns) {
             return Ok(Step::Done);
         }
-        if self.transmit.in_flight() > 0 && now_ns < self.retry_ns {
+        if now_ns < self.plan.start_ns {
+            return Ok(Step::IdleUntil(self.plan.start_ns));
+        }
+        if self.tx.in_flight() > 0 && now_ns < self.retry_ns {
             return Ok(Step::IdleUntil(self.retry_ns));
         }
         let idle = self.fill(now_ns);
-        if self.transmit.in_flight() == 0 {
+        if self.tx.in_flight() == 0 {
             return Ok(idle);
         }
         self.kick()
@@ -235,13 +241,13 @@ impl<T: Transmit> Sender<T> {
         let own = self.handed_out;
         let Share { first, every } = self.plan.share;
         let number = own * every + first;
-        let Sender { transmit, template, plan, .. } = self;
-        if !transmit.put(|room| template.write(room, plan.id, number)) {
+        let Sender { tx, template, plan, .. } = self;
+        if !tx.put(|room| template.write(room, plan.id, number)) {
             return false;
         }
-        // Before the departure, which displaces an older one: see SenderBoard::departure_of.
-        self.board().hand_out_until(own + 1);
-        self.board().note_intended(own, intended_ns);
+        // Before the departure, which displaces an older one: see SenderState::departure_of.
+        self.shared().hand_out_until(own + 1);
+        self.shared().note_intended(own, intended_ns);
         if let Trigger::Schedule(schedule) = &mut self.plan.trigger {
             schedule.advance();
         }
@@ -251,20 +257,20 @@ impl<T: Transmit> Sender<T> {
 
     #[inline]
     fn kick(&mut self) -> Result<Step> {
-        let sent_ns = monotonic_ns();
-        let board = &self.board.senders[self.number];
-        (self.taken..self.handed_out).for_each(|own| board.note_sent(own, sent_ns));
+        let sent_ns = self.clock.monotonic_ns();
+        let shared = &self.shared.senders[self.number];
+        (self.taken..self.handed_out).for_each(|own| shared.note_sent(own, sent_ns));
         self.report.departures.kicks += 1;
-        if let Err(error) = self.transmit.kick() {
+        if let Err(error) = self.tx.kick() {
             if !is_refused_for_now(&error) {
                 let advice = "is the interface still there, and in this namespace?";
                 return Err(failed("send the generator's frames", &error, advice));
             }
             self.report.departures.refusals += 1;
         }
-        let settled = self.transmit.settle();
+        let settled = self.tx.settle();
         self.note_taken(settled.frames, settled.bytes, sent_ns);
-        if self.transmit.in_flight() > 0 {
+        if self.tx.in_flight() > 0 {
             self.refused_below = self.handed_out;
             self.retry_ns = sent_ns + REFUSED_PAUSE_NS;
         }
@@ -280,8 +286,8 @@ impl<T: Transmit> Sender<T> {
         let measured = self.taken.max(self.measured_from)..self.taken + frames;
         self.taken += frames;
         self.report.all_bytes += bytes;
-        let board = &self.board.senders[self.number];
-        board.take_until(self.taken);
+        let shared = &self.shared.senders[self.number];
+        shared.take_until(self.taken);
         if measured.is_empty() {
             return;
         }
@@ -290,7 +296,7 @@ impl<T: Transmit> Sender<T> {
             Trigger::Schedule(_) => {
                 for own in measured {
                     let refused = own < self.refused_below;
-                    departures.record_scheduled(board.intended_ns(own), sent_ns, refused);
+                    departures.record_scheduled(shared.intended_ns(own), sent_ns, refused);
                 }
             }
             _ => departures.record_unscheduled(measured.end - measured.start, sent_ns),
@@ -301,7 +307,7 @@ impl<T: Transmit> Sender<T> {
     #[inline]
     fn window_room(&mut self, now_ns: u64) -> u64 {
         let Trigger::Window { frames, give_up_ns } = self.plan.trigger else { return u64::MAX };
-        let returned = self.board.receiver.returned.load(Ordering::Acquire);
+        let returned = self.shared.receiver.returned.load(Ordering::Acquire);
         if returned > self.returned {
             self.returned = returned;
             self.last_answer_ns = now_ns;
@@ -327,7 +333,7 @@ impl<T: Transmit> Sender<T> {
             self.plan.start_ns = self.plan.measure_ns;
         }
         self.measured_from = self.handed_out;
-        self.board().measure_from(self.handed_out);
+        self.shared().measure_from(self.handed_out);
     }
 
     fn count_reached(&self) -> bool {
@@ -338,7 +344,7 @@ impl<T: Transmit> Sender<T> {
     /// Whether the sending is over at `now_ns`.
     #[inline]
     fn is_over(&mut self, now_ns: u64) -> bool {
-        let nothing_left = self.transmit.in_flight() == 0;
+        let nothing_left = self.tx.in_flight() == 0;
         if self.count_reached() && nothing_left {
             return true;
         }
@@ -361,8 +367,8 @@ impl<T: Transmit> Sender<T> {
 
     /// Ends the sending: what the kernel has not taken by now is taken back.
     pub fn finish(mut self) -> SenderReport {
-        let (_, settled) = self.transmit.withdraw();
-        let now_ns = monotonic_ns();
+        let (_, settled) = self.tx.withdraw();
+        let now_ns = self.clock.monotonic_ns();
         self.note_taken(settled.frames, settled.bytes, now_ns);
         let measured_from = self.measured_from;
         let prepared = self.handed_out.saturating_sub(measured_from);
@@ -387,7 +393,7 @@ impl<T: Transmit> Sender<T> {
                 self.report.span_end_ns = now_ns;
             }
         }
-        self.board().finish();
+        self.shared().finish();
         self.report
     }
 }

@@ -1,9 +1,9 @@
 //! Who does what in which thread, and what the caller hears of it.
 
 use super::*;
-use board::SenderBoard;
 use outcome::TAIL_MAX_NS;
 use sender::Step;
+use shared::SenderState;
 
 /// Departures nearer than this are waited for by looking at the clock: a sleep may end so much later
 /// than asked for.
@@ -23,8 +23,8 @@ const CHECK_NS: u64 = 1_000_000_000;
 const REPORTS_WAITING: usize = 2;
 
 /// What is there when all threads have ended.
-pub(super) struct Worked {
-    pub books: Books,
+pub(super) struct Worked<C> {
+    pub analyzer: Analyzer<C>,
     pub senders: Vec<SenderReport>,
     /// Of all intervals that were reported.
     pub latencies: Latencies,
@@ -34,8 +34,8 @@ pub(super) struct Worked {
 }
 
 /// What a receiving thread leaves behind.
-pub(super) struct Received {
-    pub books: Books,
+pub(super) struct Received<C> {
+    pub analyzer: Analyzer<C>,
     pub kernel: crate::stats::counters::KernelCounters,
     pub drained: Duration,
     /// Of the sender in the same thread.
@@ -64,30 +64,49 @@ struct Due {
 }
 
 impl Due {
-    fn of(job: &Job<'_>, start_ns: u64) -> Option<Due> {
+    fn of<C: Clock + Clone>(job: &Job<'_, C>, start_ns: u64) -> Option<Due> {
         let SenderPlan { measure_ns, end_ns, .. } = job.sender_plan(0, start_ns);
         let count = job.plan.limits.count.unwrap_or(u64::MAX);
         job.rate.map(|rate| Due { rate, measure_ns, end_ns, count })
     }
 
     /// Whether at `now_ns` so few frames are sent that the run would be generator-limited.
-    fn is_missed(&self, board: &Board, now_ns: u64) -> bool {
+    fn is_missed(&self, shared: &SharedState, now_ns: u64) -> bool {
         let elapsed_ns = now_ns.min(self.end_ns).saturating_sub(self.measure_ns);
         let due = (elapsed_ns as f64 / 1e9 * self.rate.as_f64()).min(self.count as f64);
-        let measured = |one: &SenderBoard| one.taken().saturating_sub(one.measured_from());
-        let missing = due - board.senders.iter().map(measured).sum::<u64>() as f64;
+        let measured = |one: &SenderState| one.taken().saturating_sub(one.measured_from());
+        let missing = due - shared.senders.iter().map(measured).sum::<u64>() as f64;
         let missing_ns = missing / self.rate.as_f64() * 1e9;
         missing > due * SHORTFALL_MAX && missing_ns > TAIL_MAX_NS as f64
     }
 }
 
 impl Reporter {
+    pub(super) fn new<C: Clock + Clone>(
+        job: &Job<'_, C>,
+        start_ns: u64,
+        reports: ChannelSender<Progress>,
+        empty: ChannelReceiver<Box<Latencies>>,
+    ) -> Reporter {
+        let interval_ns = ns(job.plan.interval).max(1_000_000);
+        Reporter {
+            due: Due::of(job, start_ns),
+            is_behind: false,
+            interval_ns,
+            start_ns,
+            next_ns: start_ns + interval_ns,
+            next_check_ns: start_ns + CHECK_NS,
+            reports,
+            empty,
+        }
+    }
+
     /// Reports if it is time to, and has the receiver check its socket and its clocks once a second.
     #[inline]
-    fn tick<I: Intake>(
+    fn tick<I: RxHalf, C: Clock>(
         &mut self,
-        receiver: &mut Receiver<I>,
-        board: &Board,
+        receiver: &mut Receiver<I, C>,
+        shared: &SharedState,
         now_ns: u64,
     ) -> Result<()> {
         if now_ns >= self.next_check_ns {
@@ -95,31 +114,31 @@ impl Reporter {
             receiver.check()?;
         }
         if now_ns >= self.next_ns {
-            self.report(&mut receiver.books, board, now_ns);
+            self.report(&mut receiver.analyzer, shared, now_ns);
         }
         Ok(())
     }
 
     #[cold]
-    fn report(&mut self, books: &mut Books, board: &Board, now_ns: u64) {
+    fn report<C: Clock>(&mut self, analyzer: &mut Analyzer<C>, shared: &SharedState, now_ns: u64) {
         while self.next_ns <= now_ns {
             self.next_ns += self.interval_ns;
         }
         if let Some(due) = &self.due
-            && !board.all_done()
+            && !shared.all_done()
         {
-            self.is_behind = due.is_missed(board, now_ns);
+            self.is_behind = due.is_missed(shared, now_ns);
         }
         // Without a spare histogram the caller is behind: what is recorded goes into a later one.
         let Ok(empty) = self.empty.try_recv() else { return };
         let progress = Progress {
             elapsed: Duration::from_nanos(now_ns.saturating_sub(self.start_ns)),
-            warming_up: board.senders.iter().all(|sender| sender.measured_from() == u64::MAX),
-            sent: board.taken(),
-            returned: books.verifier.returned(),
-            tally: *books.verifier.tally(),
+            warming_up: shared.senders.iter().all(|sender| sender.measured_from() == u64::MAX),
+            sent: shared.taken(),
+            returned: analyzer.verifier.returned(),
+            tally: *analyzer.verifier.tally(),
             is_behind: self.is_behind,
-            interval: std::mem::replace(&mut books.latencies, empty),
+            interval: std::mem::replace(&mut analyzer.latencies, empty),
         };
         // There is room: as many reports may wait as there are histograms.
         let _ = self.reports.try_send(progress);
@@ -128,23 +147,17 @@ impl Reporter {
 
 /// Starts the threads, listens to their progress, and gathers what they leave.
 pub(super) fn work(
-    job: &Job<'_>,
-    transmits: Vec<AnyTransmit>,
-    intake: AnyIntake,
-    books: Books,
+    job: &Job<'_, SystemClock>,
+    tx: Vec<AnyTx>,
+    rx: AnyRx,
+    analyzer: Analyzer<SystemClock>,
     progress: &mut dyn FnMut(&Progress),
-) -> Result<Worked> {
+) -> Result<Worked<SystemClock>> {
     let (reports, heard) = bounded(REPORTS_WAITING);
     let (give_back, empty) = bounded(REPORTS_WAITING);
     (0..REPORTS_WAITING).for_each(|_| drop(give_back.try_send(Box::default())));
-    let start_ns = monotonic_ns() + LEAD_NS * transmits.len() as u64;
-    let interval_ns = ns(job.plan.interval).max(1_000_000);
-    let next_ns = start_ns + interval_ns;
-    let due = Due::of(job, start_ns);
-    let next_check_ns = start_ns + CHECK_NS;
-    let is_behind = false;
-    let reporter =
-        Reporter { due, is_behind, interval_ns, start_ns, next_ns, next_check_ns, reports, empty };
+    let start_ns = SystemClock.monotonic_ns() + LEAD_NS * tx.len() as u64;
+    let reporter = Reporter::new(job, start_ns, reports, empty);
     let mut latencies = Latencies::default();
     thread::scope(|scope| {
         let cpu_of = |number: usize| {
@@ -154,32 +167,32 @@ pub(super) fn work(
         let mut sending: Vec<ScopedJoinHandle<'_, Result<SenderReport>>> = Vec::new();
         let receiving = match job.plan.threads {
             Threads::Together => {
-                let transmit = transmits.into_iter().next();
+                let tx = tx.into_iter().next();
                 let cpu = cpu_of(0);
                 scope.spawn(move || {
-                    let transmit = transmit.ok_or_else(|| Error::Run("no sender".into()))?;
+                    let tx = tx.ok_or_else(|| Error::Run("no sender".into()))?;
                     begin_thread(cpu)?;
-                    together(job, transmit, intake, books, reporter)
+                    together(job, tx, rx, analyzer, reporter)
                 })
             }
             Threads::Apart { .. } => {
-                let receiver_cpu = cpu_of(transmits.len());
-                for (number, transmit) in transmits.into_iter().enumerate() {
+                let receiver_cpu = cpu_of(tx.len());
+                for (number, tx) in tx.into_iter().enumerate() {
                     let cpu = cpu_of(number);
                     sending.push(scope.spawn(move || {
-                        let _done = DoneAtLast(&job.board, number);
+                        let _done = DoneAtLast(&job.shared, number);
                         begin_thread(cpu)?;
-                        match transmit {
-                            AnyTransmit::Umem(half) => send_alone(job, half, number, start_ns),
-                            AnyTransmit::Ring(half) => send_alone(job, half, number, start_ns),
-                            AnyTransmit::Copy(half) => send_alone(job, half, number, start_ns),
+                        match tx {
+                            AnyTx::Umem(half) => send_alone(job, half, number, start_ns),
+                            AnyTx::Ring(half) => send_alone(job, half, number, start_ns),
+                            AnyTx::Copy(half) => send_alone(job, half, number, start_ns),
                         }
                     }));
                 }
                 scope.spawn(move || {
-                    let _failed = FailedAtLast(&job.board);
+                    let _failed = FailedAtLast(&job.shared);
                     begin_thread(receiver_cpu)?;
-                    receive(job, intake, books, reporter)
+                    receive(job, rx, analyzer, reporter)
                 })
             }
         };
@@ -191,7 +204,7 @@ pub(super) fn work(
             interval.reset();
             let _ = give_back.try_send(interval);
         }
-        let joined = |result: thread::Result<Result<Received>>| {
+        let joined = |result: thread::Result<Result<Received<SystemClock>>>| {
             result.map_err(|_| Error::Run("the generator's receiving thread panicked".into()))?
         };
         let received = joined(receiving.join());
@@ -205,13 +218,13 @@ pub(super) fn work(
         let mut senders = senders.into_iter().collect::<Result<Vec<_>>>()?;
         let received = received?;
         senders.extend(received.sender);
-        let Received { books, kernel, drained, .. } = received;
-        Ok(Worked { books, senders, latencies, kernel, drained, start_ns })
+        let Received { analyzer, kernel, drained, .. } = received;
+        Ok(Worked { analyzer, senders, latencies, kernel, drained, start_ns })
     })
 }
 
 /// Whatever becomes of a sender, nobody waits for it for ever.
-struct DoneAtLast<'a>(&'a Board, usize);
+struct DoneAtLast<'a>(&'a SharedState, usize);
 
 impl Drop for DoneAtLast<'_> {
     fn drop(&mut self) {
@@ -220,7 +233,7 @@ impl Drop for DoneAtLast<'_> {
 }
 
 /// Whatever becomes of the receiver, nobody sends for ever.
-struct FailedAtLast<'a>(&'a Board);
+struct FailedAtLast<'a>(&'a SharedState);
 
 impl Drop for FailedAtLast<'_> {
     fn drop(&mut self) {
@@ -241,44 +254,44 @@ pub(super) fn prepare(cpu: Option<usize>) -> Result<()> {
 }
 
 fn together(
-    job: &Job<'_>,
-    transmit: AnyTransmit,
-    intake: AnyIntake,
-    books: Books,
+    job: &Job<'_, SystemClock>,
+    tx: AnyTx,
+    rx: AnyRx,
+    analyzer: Analyzer<SystemClock>,
     reporter: Reporter,
-) -> Result<Received> {
-    match (transmit, intake) {
-        (AnyTransmit::Umem(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Umem(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Umem(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Ring(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Ring(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Ring(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Copy(tx), AnyIntake::V3(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Copy(tx), AnyIntake::V2(rx)) => by_turns(job, tx, rx, books, reporter),
-        (AnyTransmit::Copy(tx), AnyIntake::Recv(rx)) => by_turns(job, tx, rx, books, reporter),
+) -> Result<Received<SystemClock>> {
+    match (tx, rx) {
+        (AnyTx::Umem(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Umem(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Umem(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Ring(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Ring(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Ring(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Copy(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Copy(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Copy(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
     }
 }
 
 /// Sends and receives by turns in the calling thread.
-fn by_turns<T: Transmit, I: Intake>(
-    job: &Job<'_>,
-    transmit: T,
-    intake: I,
-    books: Books,
+pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
+    job: &Job<'_, C>,
+    tx: T,
+    rx: I,
+    analyzer: Analyzer<C>,
     mut reporter: Reporter,
-) -> Result<Received> {
-    let mut sender = job.sender(transmit, 0);
+) -> Result<Received<C>> {
+    let mut sender = job.sender(tx, 0);
     sender.begin(job.sender_plan(0, reporter.start_ns));
-    let mut receiver = Receiver::new(intake, books);
+    let mut receiver = Receiver::new(rx, analyzer);
     let spin_ns = ns(job.plan.config.spin);
     loop {
-        let now_ns = monotonic_ns();
+        let now_ns = job.clock.monotonic_ns();
         let step = sender.step(now_ns);
         let received = receiver.step();
-        let told = reporter.tick(&mut receiver, &job.board, now_ns);
+        let told = reporter.tick(&mut receiver, &job.shared, now_ns);
         let all = step.and_then(|step| told.and(received).map(|received| (step, received)));
-        let Some((step, received)) = job.board.keep(all) else {
+        let Some((step, received)) = job.shared.keep(all) else {
             sender.stop(now_ns);
             break;
         };
@@ -298,7 +311,7 @@ fn by_turns<T: Transmit, I: Intake>(
         } else {
             let wake_ns = idle_until_ns.min(reporter.next_ns).saturating_sub(WAKE_EARLY_NS);
             let waited = receiver.wait(sender::until(wake_ns, now_ns).min(SLEEP_MAX));
-            if job.board.keep(waited).is_none() {
+            if job.shared.keep(waited).is_none() {
                 sender.stop(now_ns);
                 break;
             }
@@ -311,21 +324,21 @@ fn by_turns<T: Transmit, I: Intake>(
 }
 
 /// Sends in the calling thread; another one receives.
-pub(super) fn send_alone<T: Transmit>(
-    job: &Job<'_>,
-    transmit: T,
+pub(super) fn send_alone<T: TxHalf, C: Clock + Clone>(
+    job: &Job<'_, C>,
+    tx: T,
     number: usize,
     start_ns: u64,
 ) -> Result<SenderReport> {
-    let mut sender = job.sender(transmit, number);
+    let mut sender = job.sender(tx, number);
     sender.begin(job.sender_plan(number, start_ns));
     loop {
-        let now_ns = monotonic_ns();
-        if job.board.receiver.failed.load(Ordering::Relaxed) {
+        let now_ns = job.clock.monotonic_ns();
+        if job.shared.receiver.failed.load(Ordering::Relaxed) {
             sender.stop(now_ns);
             break;
         }
-        let idle_until_ns = match job.board.keep(sender.step(now_ns)) {
+        let idle_until_ns = match job.shared.keep(sender.step(now_ns)) {
             Some(Step::Done) => break,
             None | Some(Step::Sent) => continue,
             Some(Step::IdleUntil(next_ns)) => next_ns,
@@ -335,64 +348,69 @@ pub(super) fn send_alone<T: Transmit>(
             std::hint::spin_loop();
         } else {
             let wake_ns = idle_until_ns.saturating_sub(WAKE_EARLY_NS);
-            crate::sys::clock::sleep(sender::until(wake_ns, now_ns).min(SLEEP_MAX));
+            job.clock.sleep(sender::until(wake_ns, now_ns).min(SLEEP_MAX));
         }
     }
     Ok(sender.finish())
 }
 
-fn receive(job: &Job<'_>, intake: AnyIntake, books: Books, reporter: Reporter) -> Result<Received> {
-    match intake {
-        AnyIntake::V3(rx) => receive_alone(job, rx, books, reporter),
-        AnyIntake::V2(rx) => receive_alone(job, rx, books, reporter),
-        AnyIntake::Recv(rx) => receive_alone(job, rx, books, reporter),
+fn receive(
+    job: &Job<'_, SystemClock>,
+    rx: AnyRx,
+    analyzer: Analyzer<SystemClock>,
+    reporter: Reporter,
+) -> Result<Received<SystemClock>> {
+    match rx {
+        AnyRx::V3(rx) => receive_alone(job, rx, analyzer, reporter),
+        AnyRx::V2(rx) => receive_alone(job, rx, analyzer, reporter),
+        AnyRx::Recv(rx) => receive_alone(job, rx, analyzer, reporter),
     }
 }
 
 /// Receives in the calling thread; others send.
-fn receive_alone<I: Intake>(
-    job: &Job<'_>,
-    intake: I,
-    books: Books,
+pub(super) fn receive_alone<I: RxHalf, C: Clock + Clone>(
+    job: &Job<'_, C>,
+    rx: I,
+    analyzer: Analyzer<C>,
     mut reporter: Reporter,
-) -> Result<Received> {
-    let mut receiver = Receiver::new(intake, books);
+) -> Result<Received<C>> {
+    let mut receiver = Receiver::new(rx, analyzer);
     // A receiver that shares its CPU with a sender must not spin on it.
     let cpus = &job.plan.cpus;
     let has_own_cpu = cpus.len() > job.plan.threads.senders();
     let spin_ns = if has_own_cpu { ns(job.plan.config.spin) } else { 0 };
     let mut last_ns = 0;
-    while !job.board.all_done() {
-        let now_ns = monotonic_ns();
-        let told = reporter.tick(&mut receiver, &job.board, now_ns);
+    while !job.shared.all_done() {
+        let now_ns = job.clock.monotonic_ns();
+        let told = reporter.tick(&mut receiver, &job.shared, now_ns);
         let received = receiver.step().and_then(|received| told.map(|()| received));
-        match job.board.keep(received) {
+        match job.shared.keep(received) {
             // The senders have yet to see that it is over.
-            None => crate::sys::clock::sleep(Duration::from_millis(1)),
+            None => job.clock.sleep(Duration::from_millis(1)),
             Some(true) => last_ns = now_ns,
             Some(false) if now_ns.saturating_sub(last_ns) < spin_ns => std::hint::spin_loop(),
             Some(false) => {
-                job.board.keep(receiver.wait(Duration::from_millis(1)));
+                job.shared.keep(receiver.wait(Duration::from_millis(1)));
             }
         }
     }
     finish(job, receiver, reporter)
 }
 
-fn finish<I: Intake>(
-    job: &Job<'_>,
-    mut receiver: Receiver<I>,
+fn finish<I: RxHalf, C: Clock + Clone>(
+    job: &Job<'_, C>,
+    mut receiver: Receiver<I, C>,
     mut reporter: Reporter,
-) -> Result<Received> {
+) -> Result<Received<C>> {
     let stop = &job.plan.config.stop;
     // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
     // not want to wait.
     let was_stopped = stop.load(Ordering::Relaxed);
     let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
     let drained = job.drain(&mut receiver, quiet, |receiver, now_ns| {
-        reporter.tick(receiver, &job.board, now_ns)?;
+        reporter.tick(receiver, &job.shared, now_ns)?;
         Ok(was_stopped || !stop.load(Ordering::Relaxed))
     });
-    let Receiver { books, kernel, .. } = receiver;
-    Ok(Received { books, kernel, drained, sender: None })
+    let Receiver { analyzer, kernel, .. } = receiver;
+    Ok(Received { analyzer, kernel, drained, sender: None })
 }

@@ -1,10 +1,10 @@
 use super::*;
 use crate::bench::stressing::phases::{PhaseName, PhaseSettings};
-use crate::load::intake::RxChoice;
 use crate::load::rate::FrameRate;
 use crate::load::run::{Departures, Latencies, WarmUp};
+use crate::load::rx::RxChoice;
 use crate::load::tally::{Damage, Tally};
-use crate::load::transmit::TxChoice;
+use crate::load::tx::TxChoice;
 use crate::stats::counters::KernelCounters;
 use crate::stats::jitter::Jitter;
 use crate::wire::ethernet::VlanTag;

@@ -1,4 +1,4 @@
-//! Flows, foreign reflectors, evidence, and books for each sender and the warm-up.
+//! Flows, foreign reflectors, evidence, and analyzer for each sender and the warm-up.
 
 use super::super::{Fault, Taken, Tally, Verifier};
 use super::{Bench, HERE, ID, THERE, carriages, size, udp};

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Transmit;
+use super::TxHalf;
 use crate::error::Result;
 use crate::load::plan::LoadConfig;
 use crate::ring::budget::MemoryBudget;
@@ -12,25 +12,21 @@ use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 
 /// An AF_XDP socket that only sends, on one queue of the interface.
 #[derive(Debug)]
-pub struct UmemTransmit {
+pub struct TxXsk {
     socket: XskTransmitSocket,
 }
 
-impl UmemTransmit {
+impl TxXsk {
     /// Opens the socket on `queue` of the configured interface: each sender needs one of its own.
     ///
     /// Frames go straight to the driver: past the queueing discipline, and unseen by packet captures.
-    pub fn open(
-        config: &LoadConfig,
-        queue: u32,
-        budget: &Arc<MemoryBudget>,
-    ) -> Result<UmemTransmit> {
+    pub fn open(config: &LoadConfig, queue: u32, budget: &Arc<MemoryBudget>) -> Result<TxXsk> {
         let choice = XskChoice::new(config.interface, queue, config.mtu).for_batches(config.batch);
-        Ok(UmemTransmit { socket: XskTransmitSocket::open(&choice, budget)? })
+        Ok(TxXsk { socket: XskTransmitSocket::open(&choice, budget)? })
     }
 }
 
-impl Transmit for UmemTransmit {
+impl TxHalf for TxXsk {
     #[inline]
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         let Some(mut slot) = self.socket.ring.reserve() else { return false };

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// The board of a run.
+/// The shared of a run.
 #[derive(Debug)]
-pub struct Board {
+pub struct SharedState {
     /// One for each sender.
-    pub senders: Box<[SenderBoard]>,
+    pub senders: Box<[SenderState]>,
     /// What the receiver writes.
-    pub receiver: ReceiverBoard,
+    pub receiver: ReceiverState,
     /// What broke the run off, if something did.
     failure: Mutex<Option<Error>>,
 }
@@ -19,7 +19,7 @@ pub struct Board {
 /// Written by the receiver, read by senders that wait for answers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct ReceiverBoard {
+pub struct ReceiverState {
     /// Numbers that came back so far.
     pub returned: AtomicU64,
     /// The receiver or a sender has failed: nobody needs to send any more.
@@ -29,7 +29,7 @@ pub struct ReceiverBoard {
 /// Written by one sender. Its frames have numbers of their own, 0, 1, 2 and so on.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct SenderBoard {
+pub struct SenderState {
     /// Numbers handed out: the kernel may have those frames, and nobody has seen later ones.
     handed_out: AtomicU64,
     /// Frames that the kernel has taken.
@@ -49,21 +49,21 @@ struct Departure {
     sent_ns: AtomicU64,
 }
 
-impl Board {
-    /// A board for `senders` senders. Each remembers the departures of its newest `departures`
+impl SharedState {
+    /// A shared for `senders` senders. Each remembers the departures of its newest `departures`
     /// frames, rounded up to a power of two. All memory is touched here.
-    pub fn new(senders: usize, departures: usize) -> Board {
+    pub fn new(senders: usize, departures: usize) -> SharedState {
         let departures = departures.next_power_of_two();
-        let sender = |_| SenderBoard {
+        let sender = |_| SenderState {
             handed_out: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             measured_from: AtomicU64::new(u64::MAX),
             done: AtomicBool::new(false),
             departures: (0..departures).map(|_| Departure::default()).collect(),
         };
-        Board {
+        SharedState {
             senders: (0..senders).map(sender).collect(),
-            receiver: ReceiverBoard::default(),
+            receiver: ReceiverState::default(),
             failure: Mutex::default(),
         }
     }
@@ -87,7 +87,7 @@ impl Board {
 
     /// Frames of all senders that the kernel has taken so far.
     pub fn taken(&self) -> u64 {
-        self.senders.iter().map(SenderBoard::taken).sum()
+        self.senders.iter().map(SenderState::taken).sum()
     }
 
     /// Whether all senders are done.
@@ -96,7 +96,7 @@ impl Board {
     }
 }
 
-impl SenderBoard {
+impl SenderState {
     /// Announces numbers up to `handed_out`, before their frames can reach the kernel.
     #[inline]
     pub fn hand_out_until(&self, handed_out: u64) {
@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn old_departures_are_forgotten_and_never_mistaken() {
-        let board = Board::new(1, 3);
-        let sender = &board.senders[0];
+        let shared = SharedState::new(1, 3);
+        let sender = &shared.senders[0];
         for number in 0..5 {
             sender.hand_out_until(number + 1);
             sender.note_intended(number, 10 * number);
@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(sender.departure_of(0), None);
         assert_eq!(sender.departure_of(1), Some((10, 11)));
         assert_eq!(sender.departure_of(4), Some((40, 41)));
-        assert!(!board.all_done());
+        assert!(!shared.all_done());
         sender.finish();
-        assert!(board.all_done());
+        assert!(shared.all_done());
     }
 }

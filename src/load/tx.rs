@@ -13,12 +13,13 @@ use crate::ring::tx::{Settled, TxRing};
 use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::interface::called;
+use crate::sys::kick::Kick;
 use crate::sys::link::Link;
 use crate::sys::packet::{PacketSocket, RingVersion, SendBatch, SocketType};
 
-mod umem;
+mod xsk;
 
-pub use umem::UmemTransmit;
+pub use xsk::TxXsk;
 
 /// A TX half by name, as the engine's paths have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,7 +80,7 @@ impl FromStr for TxChoice {
 }
 
 /// Takes frames and makes the kernel send them, strictly in the order in which they were put.
-pub trait Transmit {
+pub trait TxHalf {
     /// Has `write` fill the next frame's room and say how long it is; false, and nothing called,
     /// when there is no room.
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool;
@@ -101,7 +102,7 @@ pub trait Transmit {
 }
 
 /// A half that is lent for one burst.
-impl<T: Transmit> Transmit for &mut T {
+impl<T: TxHalf> TxHalf for &mut T {
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         (**self).put(write)
     }
@@ -133,27 +134,27 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 
 /// A TX ring on a socket of its own, which never receives.
 #[derive(Debug)]
-pub struct RingTransmit {
-    socket: PacketSocket,
+pub struct TxRingHalf<K = PacketSocket> {
+    socket: K,
     ring: TxRing,
 }
 
-impl RingTransmit {
+impl TxRingHalf {
     /// Opens the ring on the configured interface; `bypass` sends past the queueing discipline.
     pub fn open(
         config: &LoadConfig,
         bypass: bool,
         budget: &Arc<MemoryBudget>,
         notes: &mut Vec<String>,
-    ) -> Result<RingTransmit> {
-        let opened = TxRingSocket::open(RingVersion::V2, config.transmit, config.mtu, budget)?;
+    ) -> Result<TxRingHalf> {
+        let opened = TxRingSocket::open(RingVersion::V2, config.tx_ring, config.mtu, budget)?;
         notes.extend(opened.notes);
         prepare(&opened.socket, config, bypass)?;
-        Ok(RingTransmit { socket: opened.socket, ring: opened.ring })
+        Ok(TxRingHalf::new(opened.ring, opened.socket))
     }
 }
 
-impl Transmit for RingTransmit {
+impl<K: Kick> TxHalf for TxRingHalf<K> {
     #[inline]
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         let Some(mut slot) = self.ring.reserve() else { return false };
@@ -187,9 +188,16 @@ impl Transmit for RingTransmit {
     }
 }
 
+impl<K> TxRingHalf<K> {
+    /// The half of a ring and its socket.
+    pub fn new(ring: TxRing, socket: K) -> TxRingHalf<K> {
+        TxRingHalf { socket, ring }
+    }
+}
+
 /// Frames in memory of our own, which the kernel copies when it is given them.
 #[derive(Debug)]
-pub struct CopyTransmit {
+pub struct TxCopy {
     socket: PacketSocket,
     room: Box<[u8]>,
     /// Room of one frame.
@@ -203,17 +211,17 @@ pub struct CopyTransmit {
     batch: Option<SendBatch>,
 }
 
-impl CopyTransmit {
+impl TxCopy {
     /// Opens a socket on the configured interface; `mmsg` chooses `sendmmsg` over `send`, `bypass`
     /// sends past the queueing discipline.
-    pub fn open(config: &LoadConfig, mmsg: bool, bypass: bool) -> Result<CopyTransmit> {
+    pub fn open(config: &LoadConfig, mmsg: bool, bypass: bool) -> Result<TxCopy> {
         let socket = PacketSocket::open(SocketType::Raw)?;
         prepare(&socket, config, bypass)?;
         let longest = config.sizes.all().last().map_or(0, |size| size.socket_bytes());
         // A cache line each at least, and none shared.
         let stride = longest.next_multiple_of(64);
         let frames = config.batch.min(1024);
-        Ok(CopyTransmit {
+        Ok(TxCopy {
             socket,
             room: vec![0; stride * frames].into(),
             stride,
@@ -236,7 +244,7 @@ impl CopyTransmit {
     }
 }
 
-impl Transmit for CopyTransmit {
+impl TxHalf for TxCopy {
     #[inline]
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         let begin = self.lengths.len() * self.stride;
@@ -248,7 +256,7 @@ impl Transmit for CopyTransmit {
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
         while self.in_flight() > 0 {
-            let CopyTransmit { socket, room, stride, lengths, head, batch, .. } = self;
+            let TxCopy { socket, room, stride, lengths, head, batch, .. } = self;
             let frame = |place: usize| &room[place * *stride..][..lengths[place] as usize];
             let taken = match batch {
                 Some(batch) => socket.send_batch(batch, (*head..lengths.len()).map(frame))?,

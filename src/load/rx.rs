@@ -18,7 +18,7 @@ use crate::stats::counters::KernelCounters;
 use crate::sys::failure::failed;
 use crate::sys::filter::Wanted;
 use crate::sys::interface::called;
-use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
+use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketStatistics, SocketType};
 
 /// A receive half by name, as the engine's paths have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -73,28 +73,52 @@ pub trait Sink {
     fn malformed(&mut self, frames: u32);
 }
 
-/// A socket that frames are taken from.
-pub trait Intake {
-    /// Shows one batch of what has arrived to `sink`; false if nothing had.
-    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool>;
-
-    /// The socket, to wait on and to ask for counts.
-    fn socket(&self) -> &PacketSocket;
-
-    /// The layout of the ring's headers; `None` without a ring.
-    fn version(&self) -> Option<RingVersion>;
-
+/// What a receive half asks of its socket beside frames. Tests put a fake kernel in its place.
+pub trait RxSocket {
     /// Sleeps until a batch can be taken or `timeout` is over.
-    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        if self.socket().wait_readable_ns(timeout)? {
+    fn wait(&self, timeout: Duration) -> io::Result<()>;
+
+    /// What the kernel counted since the last call. `version` is that of the ring's headers.
+    fn take_statistics(&self, version: Option<RingVersion>) -> io::Result<SocketStatistics>;
+}
+
+impl RxSocket for PacketSocket {
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        if self.wait_readable_ns(timeout)? {
             return Ok(());
         }
         // A pending error (ENETDOWN after a flap) makes ppoll(2) return at once until it is read.
-        if self.socket().take_error().is_some() {
+        if self.take_error().is_some() {
             crate::sys::clock::sleep(timeout.min(Duration::from_millis(1)));
         }
         Ok(())
     }
+
+    fn take_statistics(&self, version: Option<RingVersion>) -> io::Result<SocketStatistics> {
+        PacketSocket::take_statistics(self, version)
+    }
+}
+
+impl<S: RxSocket> RxSocket for Arc<S> {
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        S::wait(self, timeout)
+    }
+
+    fn take_statistics(&self, version: Option<RingVersion>) -> io::Result<SocketStatistics> {
+        S::take_statistics(self, version)
+    }
+}
+
+/// Takes what has arrived, a batch at a time.
+pub trait RxHalf {
+    /// Shows one batch of what has arrived to `sink`; false if nothing had.
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool>;
+
+    /// Its socket.
+    fn socket(&self) -> &impl RxSocket;
+
+    /// The layout of the ring's headers; `None` without a ring.
+    fn version(&self) -> Option<RingVersion>;
 
     /// Adds the kernel's counts since the last call.
     fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()> {
@@ -107,12 +131,12 @@ pub trait Intake {
 }
 
 /// A half that is lent for one burst.
-impl<I: Intake> Intake for &mut I {
+impl<I: RxHalf> RxHalf for &mut I {
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
         (**self).take(sink)
     }
 
-    fn socket(&self) -> &PacketSocket {
+    fn socket(&self) -> &impl RxSocket {
         (**self).socket()
     }
 
@@ -123,54 +147,58 @@ impl<I: Intake> Intake for &mut I {
 
 /// Frames from a `TPACKET_V3` ring.
 #[derive(Debug)]
-pub struct IntakeV3 {
-    socket: Arc<PacketSocket>,
-    ring: RxRingV3,
+pub struct RxV3<S = Arc<PacketSocket>> {
+    /// The socket.
+    pub socket: S,
+    /// Its ring.
+    pub ring: RxRingV3,
 }
 
 /// Frames from a `TPACKET_V2` ring.
 #[derive(Debug)]
-pub struct IntakeV2 {
-    socket: Arc<PacketSocket>,
-    ring: RxRingV2,
+pub struct RxV2<S = Arc<PacketSocket>> {
+    /// The socket.
+    pub socket: S,
+    /// Its ring.
+    pub ring: RxRingV2,
 }
 
 /// Frames from the socket's own queue.
 #[derive(Debug)]
-pub struct IntakeRecv {
+pub struct RxRecv {
     socket: PacketSocket,
     buffer: Box<[u8]>,
 }
 
 /// A receive half that was opened and bound.
 #[derive(Debug)]
-pub enum AnyIntake {
+pub enum AnyRx {
     /// `v3`
-    V3(IntakeV3),
+    V3(RxV3),
     /// `v2`
-    V2(IntakeV2),
+    V2(RxV2),
     /// `recv`
-    Recv(IntakeRecv),
+    Recv(RxRecv),
 }
 
-impl AnyIntake {
+impl AnyRx {
     /// Empties the ring and the counters of what came before.
     pub fn discard(&mut self) -> io::Result<()> {
         match self {
-            AnyIntake::V3(half) => discard(half),
-            AnyIntake::V2(half) => discard(half),
-            AnyIntake::Recv(half) => discard(half),
+            AnyRx::V3(half) => discard(half),
+            AnyRx::V2(half) => discard(half),
+            AnyRx::Recv(half) => discard(half),
         }
     }
 }
 
-fn discard(intake: &mut impl Intake) -> io::Result<()> {
+fn discard(rx: &mut impl RxHalf) -> io::Result<()> {
     for _ in 0..BATCHES_DISCARDED_MAX {
-        if !intake.take(&mut Discard)? {
+        if !rx.take(&mut Discard)? {
             break;
         }
     }
-    intake.accumulate(&mut KernelCounters::default())
+    rx.accumulate(&mut KernelCounters::default())
 }
 
 /// More than a ring holds: whoever sends faster than they are discarded must not keep us here.
@@ -200,7 +228,7 @@ pub fn open(
     promiscuous: bool,
     budget: &Arc<MemoryBudget>,
     notes: &mut Vec<String>,
-) -> Result<AnyIntake> {
+) -> Result<AnyRx> {
     let ether_types = vec![config.carriage.ether_type().0];
     let wanted = Wanted { ether_types, tagged: choice != RxChoice::Recv }.program();
     let version = match choice {
@@ -212,16 +240,16 @@ pub fn open(
             let _ = socket.set_receive_buffer(RECEIVE_BUFFER_BYTES);
             bind(&socket, config, promiscuous)?;
             let buffer = vec![0; BUFFER_BYTES].into();
-            return Ok(AnyIntake::Recv(IntakeRecv { socket, buffer }));
+            return Ok(AnyRx::Recv(RxRecv { socket, buffer }));
         }
     };
-    let opened = RxRingSocket::open(version, config.receive, config.mtu, &wanted, budget)?;
+    let opened = RxRingSocket::open(version, config.rx_ring, config.mtu, &wanted, budget)?;
     notes.extend(opened.notes);
     bind(&opened.socket, config, promiscuous)?;
     let socket = opened.socket;
     Ok(match opened.ring {
-        RxRing::V3(ring) => AnyIntake::V3(IntakeV3 { socket, ring }),
-        RxRing::V2(ring) => AnyIntake::V2(IntakeV2 { socket, ring }),
+        RxRing::V3(ring) => AnyRx::V3(RxV3 { socket, ring }),
+        RxRing::V2(ring) => AnyRx::V2(RxV2 { socket, ring }),
     })
 }
 
@@ -252,7 +280,7 @@ fn show<'a>(
     }
 }
 
-impl Intake for IntakeV3 {
+impl<S: RxSocket> RxHalf for RxV3<S> {
     #[inline]
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
         let Some(mut block) = self.ring.lend() else { return Ok(false) };
@@ -260,7 +288,7 @@ impl Intake for IntakeV3 {
         Ok(true)
     }
 
-    fn socket(&self) -> &PacketSocket {
+    fn socket(&self) -> &impl RxSocket {
         &self.socket
     }
 
@@ -269,7 +297,7 @@ impl Intake for IntakeV3 {
     }
 }
 
-impl Intake for IntakeV2 {
+impl<S: RxSocket> RxHalf for RxV2<S> {
     #[inline]
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
         let Some(mut run) = self.ring.lend() else { return Ok(false) };
@@ -277,7 +305,7 @@ impl Intake for IntakeV2 {
         Ok(true)
     }
 
-    fn socket(&self) -> &PacketSocket {
+    fn socket(&self) -> &impl RxSocket {
         &self.socket
     }
 
@@ -286,7 +314,7 @@ impl Intake for IntakeV2 {
     }
 }
 
-impl Intake for IntakeRecv {
+impl RxHalf for RxRecv {
     #[inline]
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
         let received = match self.socket.receive(&mut self.buffer) {
@@ -309,7 +337,7 @@ impl Intake for IntakeRecv {
         Ok(true)
     }
 
-    fn socket(&self) -> &PacketSocket {
+    fn socket(&self) -> &impl RxSocket {
         &self.socket
     }
 
