@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::testbed::TestbedArgs;
+use super::values::{distinct, parse_between, parse_trial_duration};
 use crate::bench::compare::{self, CompareConfig, ContestantResult};
 use crate::bench::contestant::Contestants;
 use crate::bench::observation::LoadKind;
@@ -18,7 +19,7 @@ use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
 use crate::sys::signal::Interrupt;
-use crate::units::{FrameSize, parse_positive_duration};
+use crate::units::FrameSize;
 
 const EXAMPLES: &str = "\
 Paths, pairs of a receive half and a TX half:
@@ -99,7 +100,7 @@ pub struct CompareArgs {
     sizes: Vec<FrameSize>,
 
     /// Trials per path and size
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_trials, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
     trials: usize,
 
     /// Duration of each load in a trial (a drain ends by itself)
@@ -180,33 +181,8 @@ fn expected(config: &CompareConfig) -> Duration {
     trial * u32::try_from(trials).unwrap_or(u32::MAX)
 }
 
-pub(super) fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
-    let mut kept = Vec::new();
-    for value in values {
-        if !kept.contains(value) {
-            kept.push(value.clone());
-        }
-    }
-    kept
-}
-
 fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
     // Names the valid sizes if the text is not a number; a size that is too small says so itself.
     let whole = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     if whole { text.parse() } else { Err("whole bytes from 64, FCS included".into()) }
-}
-
-pub(super) fn parse_trials(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=1000) => Ok(count),
-        _ => Err("from 1 to 1000".into()),
-    }
-}
-
-pub(super) fn parse_trial_duration(text: &str) -> std::result::Result<Duration, String> {
-    let duration = parse_positive_duration(text)?;
-    if duration < Duration::from_millis(20) || duration > Duration::from_secs(600) {
-        return Err("from 20ms to 10m".into());
-    }
-    Ok(duration)
 }

@@ -30,8 +30,6 @@ mod knobs;
 mod rings;
 mod workers;
 
-pub use self::workers::CpuList;
-
 const EXAMPLES: &str = "\
 Examples:
   sudo linerate echo -i eth1                    EtherType 0x88b5, one worker

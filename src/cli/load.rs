@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::target::TargetArgs;
+use super::values::{parse_between, parse_ratio};
 use crate::bench::loading::{self, LoadRequest, Reach};
 use crate::error::{Error, Result, exit};
 use crate::load::pace::Pattern;
@@ -135,7 +136,7 @@ pub struct LoadArgs {
     late_after: Duration,
 
     /// Number of sending threads, beside one that receives [default: one thread does both]
-    #[arg(long, value_name = "N", value_parser = parse_senders)]
+    #[arg(long, value_name = "N", value_parser = parse_between::<1, 64>)]
     senders: Option<usize>,
 
     /// Split service times at the kernel's receive stamp of the echo
@@ -320,36 +321,5 @@ fn parse_frames(text: &str) -> std::result::Result<u64, String> {
     match parse_count(text)? {
         0 => Err("from 1; without --count the --duration ends the run".into()),
         count => Ok(count),
-    }
-}
-
-fn parse_senders(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=64) => Ok(count),
-        _ => Err("from 1 to 64".into()),
-    }
-}
-
-/// A part as typed: `0`, `0.001`, `0.1%`.
-pub fn parse_ratio(text: &str) -> std::result::Result<f64, String> {
-    let (number, scale) = match text.trim().strip_suffix('%') {
-        Some(percent) => (percent.trim(), 100.0),
-        None => (text.trim(), 1.0),
-    };
-    match number.parse::<f64>() {
-        Ok(value) if (0.0..1.0).contains(&(value / scale)) => Ok(value / scale),
-        _ => Err("a part, from 0 to less than 1: 0, 0.001, 0.1%".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ratios_are_parts_or_percents() {
-        assert_eq!(parse_ratio("0").unwrap(), 0.0);
-        assert_eq!(parse_ratio("0.5%").unwrap(), 0.005);
-        assert!(parse_ratio("100%").is_err() && parse_ratio("-1").is_err());
     }
 }

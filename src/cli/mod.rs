@@ -16,6 +16,7 @@ pub mod target;
 pub mod testbed;
 pub mod tutorial;
 pub mod user;
+pub mod values;
 pub mod waiting;
 
 /// Measure what a NIC, a kernel and a packet path can do, with verified frames.

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::compare::{distinct, parse_trial_duration, parse_trials};
-use super::load::parse_ratio;
 use super::testbed::TestbedArgs;
+use super::values::{distinct, parse_between, parse_ratio, parse_trial_duration};
 use crate::bench::contestant::Contestants;
 use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;
@@ -134,7 +133,7 @@ pub struct SearchArgs {
     max_duration: Duration,
 
     /// Repeat every search N times, in turn, and report whether the results agree
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_repeat, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_between::<1, 100>, allow_hyphen_values = true)]
     repeat: usize,
 
     /// RFC 2544 section 26.1: trials of 60 s without loss. Takes up to an hour per size and path
@@ -158,7 +157,7 @@ pub struct LossCurveArgs {
     step: f64,
 
     /// Trials per load
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_trials, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
     trials: usize,
 
     /// Duration of a trial
@@ -182,7 +181,7 @@ pub struct BurstArgs {
     max_frames: u64,
 
     /// Repetitions of the search (RFC 2544 asks for 50)
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_trials, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
     repetitions: usize,
 
     /// Pause after each burst, for buffers to drain (RFC 9004 asks for 2 s)
@@ -407,13 +406,6 @@ impl Bench {
             }
         }
         Ok(if interrupt.caught() { exit::INTERRUPTED } else { code })
-    }
-}
-
-fn parse_repeat(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=100) => Ok(count),
-        _ => Err("from 1 to 100".into()),
     }
 }
 

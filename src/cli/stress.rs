@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::load::parse_ratio;
 use super::target::TargetArgs;
+use super::values::parse_ratio;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::bench::stressing::phases::PhaseName;
 use crate::bench::stressing::verdict::{Conclusion, Tolerance};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::echo::CpuList;
 use super::user::UserArgs;
+use super::values::CpuList;
 use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::engine::config::PathName;
@@ -141,6 +141,12 @@ impl TargetArgs {
         if self.ethertype.is_some() && reach.is_udp() {
             return Err(usage(
                 "--ethertype is for plain frames: the IP version sets the EtherType of UDP datagrams",
+            ));
+        }
+        if self.qdisc_bypass && self.tx == Some(TxChoice::Xsk) {
+            return Err(usage(
+                "--qdisc-bypass is for --tx ring, mmsg and send, while xsk always sends past the \
+                 queueing discipline",
             ));
         }
         let cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::echo::CpuList;
 use super::user::UserArgs;
+use super::values::CpuList;
 use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::lab::LabConfig;

@@ -150,6 +150,9 @@ fn contradictions_are_explained() {
         ("echo -i lo --force --path v2+xsk --qdisc-bypass on", &["--qdisc-bypass", "ring-v2-xsk"]),
         ("echo -i lo --force --block-timeout 2ms", &["--block-timeout", "--rx v3", "ring-v2"]),
         ("compare -i lo --dut-interface lo", &["lo"]),
+        ("echo -i lo --force --fanout hash", &["--fanout", "--workers"]),
+        ("echo -i lo --force --fanout-flags rollover", &["--fanout", "--workers"]),
+        ("load --lab --tx xsk --qdisc-bypass", &["--qdisc-bypass", "xsk"]),
     ]);
 }
 

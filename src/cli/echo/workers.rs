@@ -2,11 +2,11 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::values::CpuList;
 use crate::engine::config::EngineConfig;
 use crate::engine::names::{PathName, RxName};
 use crate::error::{Error, Result};
 use crate::sys::packet::FanoutMode;
-use crate::units::parse_cpu_list;
 
 /// The workers.
 #[derive(Args, Debug)]
@@ -64,17 +64,6 @@ enum FanoutArg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FanoutFlags;
 
-/// CPUs as typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuList(pub Vec<usize>);
-
-impl CpuList {
-    /// From `0-3`, `0,2,4-7`.
-    pub fn parse(text: &str) -> std::result::Result<CpuList, String> {
-        parse_cpu_list(text).map(CpuList)
-    }
-}
-
 impl WorkerArgs {
     /// Writes the options into `config`.
     pub fn apply(&self, config: &mut EngineConfig) {
@@ -93,6 +82,12 @@ impl WorkerArgs {
             return Err(Error::Usage(
                 "--fanout rollover does nothing but roll over: leave out --fanout-flags, or take it \
                  with another mode"
+                    .into(),
+            ));
+        }
+        if self.workers == 1 && (rolls_over || self.fanout.is_some()) {
+            return Err(Error::Usage(
+                "--fanout is for several workers, and there is one: take more --workers, or leave it out"
                     .into(),
             ));
         }

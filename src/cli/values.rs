@@ -1,0 +1,66 @@
+//! Values as typed that several commands take.
+
+use std::time::Duration;
+
+use crate::units::{parse_cpu_list, parse_positive_duration};
+
+/// CPUs as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+impl CpuList {
+    /// From `0-3`, `0,2,4-7`.
+    pub fn parse(text: &str) -> Result<CpuList, String> {
+        parse_cpu_list(text).map(CpuList)
+    }
+}
+
+/// A whole number from `LEAST` to `MOST`.
+pub fn parse_between<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (LEAST..=MOST).contains(number));
+    number.ok_or_else(|| format!("from {LEAST} to {MOST}"))
+}
+
+/// A part as typed: `0`, `0.001`, `0.1%`.
+pub fn parse_ratio(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.trim().strip_suffix('%') {
+        Some(percent) => (percent.trim(), 100.0),
+        None => (text.trim(), 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(value) if (0.0..1.0).contains(&(value / scale)) => Ok(value / scale),
+        _ => Err("a part, from 0 to less than 1: 0, 0.001, 0.1%".into()),
+    }
+}
+
+/// The duration of a trial.
+pub fn parse_trial_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_positive_duration(text)?;
+    if duration < Duration::from_millis(20) || duration > Duration::from_secs(600) {
+        return Err("from 20ms to 10m".into());
+    }
+    Ok(duration)
+}
+
+/// Each value once, in the order typed.
+pub fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut kept = Vec::new();
+    for value in values {
+        if !kept.contains(value) {
+            kept.push(value.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_parts_or_percents() {
+        assert_eq!(parse_ratio("0").unwrap(), 0.0);
+        assert_eq!(parse_ratio("0.5%").unwrap(), 0.005);
+        assert!(parse_ratio("100%").is_err() && parse_ratio("-1").is_err());
+    }
+}
