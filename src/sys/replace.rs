@@ -6,9 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, renameat};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, close, unlink};
+use nix::unistd::{Pid, close};
 
 use super::privilege::{keep_for_files, set_no_new_privileges};
 
@@ -75,11 +74,13 @@ fn serve(mut program: UnixStream, temporary: &CStr, target: &CStr) -> ! {
     // At the end of the program there is nothing to read, and the word stays as it is.
     let _ = program.read_exact(&mut word);
     if word == [REPLACE] {
-        let renamed = renameat(AT_FDCWD, temporary, AT_FDCWD, target);
-        let code = renamed.map_or_else(|errno| errno as i32, |()| 0);
+        // SAFETY: both strings end with a NUL and outlive the call, which only reads them.
+        let renamed = unsafe { libc::rename(temporary.as_ptr(), target.as_ptr()) };
+        let code = if renamed < 0 { nix::errno::Errno::last_raw() } else { 0 };
         let _ = program.write_all(&code.to_ne_bytes());
     } else {
-        let _ = unlink(temporary);
+        // SAFETY: the string ends with a NUL and outlives the call, which only reads it.
+        unsafe { libc::unlink(temporary.as_ptr()) };
     }
     // SAFETY: it ends the process, and takes a number.
     unsafe { libc::_exit(0) }
