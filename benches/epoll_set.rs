@@ -18,7 +18,7 @@ use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::rx_v2::RxRingV2;
-use linerate::ring::setup::{RingChoice, RingSocket, RxRing};
+use linerate::ring::setup::{RxRing, RxRingSocket};
 use linerate::sys::cpus::{choose_cpus, pin};
 use linerate::sys::filter::Wanted;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
@@ -123,14 +123,14 @@ fn run_error(error: impl std::fmt::Display) -> Error {
 /// A receiver whose socket is in its set.
 fn receiver(interface: u32) -> Result<Receiver> {
     let filter = Wanted { ether_types: vec![ETHER_TYPE], tagged: false }.program();
-    let choice = RingChoice { receive: GeometryChoice::default(), mtu: 1500, ..Default::default() };
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let rings = RingSocket::open(RingVersion::V2, &choice, &filter, &budget)?;
-    rings.socket.bind(interface, ALL_PROTOCOLS).map_err(run_error)?;
-    let RxRing::V2(ring) = rings.receive else { unreachable!("a V2 ring was asked for") };
+    let choice = GeometryChoice::default();
+    let opened = RxRingSocket::open(RingVersion::V2, choice, 1500, &filter, &budget)?;
+    opened.socket.bind(interface, ALL_PROTOCOLS).map_err(run_error)?;
+    let RxRing::V2(ring) = opened.ring else { unreachable!("a V2 ring was asked for") };
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(run_error)?;
-    set.add(&rings.socket, interest(EpollFlags::EPOLLIN)).map_err(run_error)?;
-    Ok(Receiver { socket: rings.socket, ring, set })
+    set.add(&opened.socket, interest(EpollFlags::EPOLLIN)).map_err(run_error)?;
+    Ok(Receiver { socket: opened.socket, ring, set })
 }
 
 /// Sends a round and gives how long that took.

@@ -100,45 +100,43 @@ fn tx_batch(criterion: &mut Criterion) {
     const BATCH: u64 = 64;
     let mut group = criterion.benchmark_group("tx");
     group.throughput(Throughput::Elements(BATCH));
-    for (version, name) in [(RingVersion::V2, "v2"), (RingVersion::V3, "v3")] {
-        for size in SIZES {
-            let mut frame = vec![b'A'; size - 4];
-            frame[12..14].copy_from_slice(&[0x88, 0xb5]);
-            let plan = geometry(version, Direction::Transmit);
-            let (mut ring, mut kernel) = FakeTx::pair(&plan, MTU);
-            group.bench_function(format!("reserve and commit, {name}, {size} B"), |bencher| {
-                bencher.iter(|| {
+    for size in SIZES {
+        let mut frame = vec![b'A'; size - 4];
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        let plan = geometry(RingVersion::V2, Direction::Transmit);
+        let (mut ring, mut kernel) = FakeTx::pair(&plan, MTU);
+        group.bench_function(format!("reserve and commit, {size} B"), |bencher| {
+            bencher.iter(|| {
+                for _ in 0..BATCH {
+                    let mut slot = ring.reserve().expect("room");
+                    slot.bytes()[..frame.len()].copy_from_slice(&frame);
+                    slot.commit(frame.len()).expect("a sendable frame");
+                }
+                // Taken back instead of sent: the same slots for every round.
+                assert_eq!(ring.withdraw(), (BATCH, Settled::default()));
+            });
+        });
+        group.bench_function(format!("settle, {size} B"), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut spent = std::time::Duration::ZERO;
+                for _ in 0..rounds {
                     for _ in 0..BATCH {
                         let mut slot = ring.reserve().expect("room");
                         slot.bytes()[..frame.len()].copy_from_slice(&frame);
                         slot.commit(frame.len()).expect("a sendable frame");
                     }
-                    // Taken back instead of sent: the same slots for every round.
-                    assert_eq!(ring.withdraw(), (BATCH, Settled::default()));
-                });
+                    let sent = kernel.send(|_| Fate::Complete);
+                    assert_eq!(sent.len() as u64, BATCH);
+                    assert!(sent.iter().all(|sent| *sent == frame));
+                    let began = std::time::Instant::now();
+                    let settled = black_box(ring.settle());
+                    spent += began.elapsed();
+                    let bytes = BATCH * frame.len() as u64;
+                    assert_eq!((settled.frames, settled.bytes), (BATCH, bytes));
+                }
+                spent
             });
-            group.bench_function(format!("settle, {name}, {size} B"), |bencher| {
-                bencher.iter_custom(|rounds| {
-                    let mut spent = std::time::Duration::ZERO;
-                    for _ in 0..rounds {
-                        for _ in 0..BATCH {
-                            let mut slot = ring.reserve().expect("room");
-                            slot.bytes()[..frame.len()].copy_from_slice(&frame);
-                            slot.commit(frame.len()).expect("a sendable frame");
-                        }
-                        let sent = kernel.send(|_| Fate::Complete);
-                        assert_eq!(sent.len() as u64, BATCH);
-                        assert!(sent.iter().all(|sent| *sent == frame));
-                        let began = std::time::Instant::now();
-                        let settled = black_box(ring.settle());
-                        spent += began.elapsed();
-                        let bytes = BATCH * frame.len() as u64;
-                        assert_eq!((settled.frames, settled.bytes), (BATCH, bytes));
-                    }
-                    spent
-                });
-            });
-        }
+        });
     }
     group.finish();
 }

@@ -19,9 +19,9 @@ use super::wait::Waiting;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::Result;
 use crate::ring::budget::MemoryBudget;
-use crate::ring::geometry::Geometry;
+use crate::ring::geometry::{Geometry, GeometryChoice};
 use crate::ring::outlet::Outlet;
-use crate::ring::setup::{RingChoice, Rings, RxRing, TxRingSocket};
+use crate::ring::setup::{RxRing, RxRingSocket, TxRingSocket};
 use crate::ring::tx::TxRing;
 use crate::ring::xsk::XskTransmit;
 use crate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
@@ -30,9 +30,7 @@ use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::interface::called;
-use crate::sys::packet::{
-    ALL_PROTOCOLS, Direction, PacketSocket, ReceiveBatch, RingVersion, SocketType,
-};
+use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, ReceiveBatch, RingVersion, SocketType};
 use crate::sys::xdp::XdpSocket;
 use crate::units::memory;
 
@@ -47,8 +45,12 @@ pub struct PathPlan {
     pub queue: u32,
     /// EtherTypes to let in; empty for all.
     pub ether_types: Vec<u16>,
-    /// The rings.
-    pub rings: RingChoice,
+    /// The receive ring.
+    pub receive_ring: GeometryChoice,
+    /// The TX ring.
+    pub transmit_ring: GeometryChoice,
+    /// The interface's MTU.
+    pub mtu: usize,
     /// The cap on their memory.
     pub budget: Arc<MemoryBudget>,
     /// The longest frame that receive buffers of our own take, in bytes without FCS.
@@ -101,8 +103,8 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
     let filter = wanted.program();
-    let Rings { socket, receive, mut notes, .. } = open_receive(plan, &filter)?;
-    let socket = Arc::new(socket);
+    let mut notes = Vec::new();
+    let (socket, ring) = open_receive(plan, &filter, &mut notes)?;
     let shared = Arc::clone(&socket);
     let outlet = match tx {
         TxName::Xsk => open_transmit(plan, &mut notes)?,
@@ -113,7 +115,7 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
             WayOut::Plain(Arc::clone(&socket))
         }
     };
-    let run = match (receive, rx) {
+    let run = match (ring, rx) {
         (Some((RxRing::V3(ring), geometry)), _) => {
             let frames = geometry.frames_per_loan();
             with_tx(RxRingHalf::new(ring, shared, frames), tx, outlet)
@@ -165,7 +167,7 @@ where
 
 /// Sets a path up that begins at an XDP program.
 fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
-    let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu);
+    let choice = XskChoice::new(plan.interface, plan.queue, plan.mtu);
     let opened = XskSocket::open(&choice, plan.batch, &plan.budget)?;
     let XskSocket { socket, receive, forward, zero_copy } = opened;
     let does = if plan.path.tx == TxName::Xsk { "receives and sends" } else { "receives" };
@@ -183,8 +185,7 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
 /// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
 fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut> {
     let (ring, socket) = if plan.path.tx == TxName::Ring {
-        let RingChoice { transmit, mtu, .. } = plan.rings;
-        let opened = TxRingSocket::open(RingVersion::V2, transmit, mtu, &plan.budget)?;
+        let opened = TxRingSocket::open(plan.transmit_ring, plan.mtu, &plan.budget)?;
         notes.extend(opened.notes);
         notes.push(ring_note("TX", &opened.geometry));
         (Some(opened.ring), opened.socket)
@@ -204,7 +205,7 @@ fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut
 
 /// Opens an AF_XDP socket that only sends.
 fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut> {
-    let choice = XskChoice::new(plan.interface, plan.queue, plan.rings.mtu).for_batches(plan.batch);
+    let choice = XskChoice::new(plan.interface, plan.queue, plan.mtu).for_batches(plan.batch);
     let opened = XskTransmitSocket::open(&choice, &plan.budget)?;
     notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
     Ok(WayOut::Xdp(Outlet::new(opened.ring, opened.socket)))
@@ -216,18 +217,29 @@ fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
     format!("an AF_XDP socket {does} on queue {queue}: {how}{past}")
 }
 
+/// A socket that receives, with its ring if it has one.
+type RxOpened = (Arc<PacketSocket>, Option<(RxRing, Geometry)>);
+
 /// Opens the socket that frames are received by, with its ring if it has one.
-fn open_receive(plan: &PathPlan, filter: &[Instruction]) -> Result<Rings> {
-    let version = if plan.path.rx == RxName::V3 { RingVersion::V3 } else { RingVersion::V2 };
-    let ring = matches!(plan.path.rx, RxName::V3 | RxName::V2).then_some(Direction::Receive);
-    let directions: Vec<_> = ring.into_iter().collect();
-    let mut rings = Rings::open(version, &directions, &plan.rings, filter, &plan.budget)?;
-    let Rings { socket, receive, notes, .. } = &mut rings;
-    match receive {
-        Some((_, geometry)) => notes.push(ring_note("receive", geometry)),
-        None => notes.push(grow_receive_buffer(socket)?),
-    }
-    Ok(rings)
+fn open_receive(
+    plan: &PathPlan,
+    filter: &[Instruction],
+    notes: &mut Vec<String>,
+) -> Result<RxOpened> {
+    let version = match plan.path.rx {
+        RxName::V3 => RingVersion::V3,
+        RxName::V2 => RingVersion::V2,
+        _ => {
+            let socket = PacketSocket::open(SocketType::Raw)?;
+            socket.attach_filter(filter)?;
+            notes.push(grow_receive_buffer(&socket)?);
+            return Ok((Arc::new(socket), None));
+        }
+    };
+    let opened = RxRingSocket::open(version, plan.receive_ring, plan.mtu, filter, &plan.budget)?;
+    notes.extend(opened.notes);
+    notes.push(ring_note("receive", &opened.geometry));
+    Ok((opened.socket, Some((opened.ring, opened.geometry))))
 }
 
 fn ring_note(which: &str, geometry: &Geometry) -> String {

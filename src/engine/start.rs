@@ -18,7 +18,6 @@ use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
-use crate::ring::setup::RingChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::bpf::Redirect;
@@ -229,12 +228,9 @@ impl Starter<'_> {
             interface: self.link.index,
             queue,
             ether_types: config.ether_types.iter().map(|t| t.0).collect(),
-            rings: RingChoice {
-                receive: with_longest(config.receive_ring),
-                transmit: with_longest(config.transmit_ring),
-                mtu,
-                ..RingChoice::default()
-            },
+            receive_ring: with_longest(config.receive_ring),
+            transmit_ring: with_longest(config.transmit_ring),
+            mtu,
             budget: Arc::clone(&self.budget),
             frame_bytes_max: longest.unwrap_or(mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES),
             batch: config.batch,

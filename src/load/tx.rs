@@ -15,7 +15,7 @@ use crate::sys::failure::failed;
 use crate::sys::interface::called;
 use crate::sys::kick::Kick;
 use crate::sys::link::Link;
-use crate::sys::packet::{PacketSocket, RingVersion, SendBatch, SocketType};
+use crate::sys::packet::{PacketSocket, SendBatch, SocketType};
 
 mod xsk;
 
@@ -147,7 +147,7 @@ impl TxRingHalf {
         budget: &Arc<MemoryBudget>,
         notes: &mut Vec<String>,
     ) -> Result<TxRingHalf> {
-        let opened = TxRingSocket::open(RingVersion::V2, config.tx_ring, config.mtu, budget)?;
+        let opened = TxRingSocket::open(config.tx_ring, config.mtu, budget)?;
         notes.extend(opened.notes);
         prepare(&opened.socket, config, bypass)?;
         Ok(TxRingHalf::new(opened.ring, opened.socket))

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use super::geometry::Geometry;
 use super::layout::{
-    block, header_length, read_u32, rx_mac_offset, rx_status, tx_data_offset, tx_status, v2, v3,
-    write_u32,
+    block, header_length, read_u32, rx_mac_offset, rx_status, tx_status, v2, v3, write_u32,
 };
 use super::rx_v2::{RxRingV2, slots};
 use super::rx_v3::{RxRingV3, blocks};
-use super::tx::{TxRing, status_offset};
+use super::tx::{HINT_BYTES, TxRing};
 use super::view::{Memory, Ours, Units};
 use crate::sys::packet::RingVersion;
 use crate::wire::ethernet::VlanTag;
@@ -66,14 +65,14 @@ impl FakeRxV3 {
     pub fn pair(geometry: &Geometry) -> (RxRingV3, FakeRxV3) {
         let memory = Memory::of_heap(geometry.bytes());
         let kernel = FakeRxV3 {
-            blocks: blocks(Arc::clone(&memory), 0, geometry, KERNEL_RECEIVES),
+            blocks: blocks(Arc::clone(&memory), geometry, KERNEL_RECEIVES),
             active: 0,
             used: 0,
             last: 0,
             packets: 0,
             drops: 0,
         };
-        (RxRingV3::new(memory, 0, geometry), kernel)
+        (RxRingV3::new(memory, geometry), kernel)
     }
 
     /// A frame arrives; false if it had to be dropped because the ring is frozen.
@@ -178,8 +177,8 @@ impl FakeRxV2 {
     /// A ring and the kernel's side of it.
     pub fn pair(geometry: &Geometry) -> (RxRingV2, FakeRxV2) {
         let memory = Memory::of_heap(geometry.bytes());
-        let slots = slots(Arc::clone(&memory), 0, geometry, v2::STATUS, KERNEL_RECEIVES);
-        (RxRingV2::new(memory, 0, geometry), FakeRxV2 { slots, next: 0, drops: 0 })
+        let slots = slots(Arc::clone(&memory), geometry, KERNEL_RECEIVES);
+        (RxRingV2::new(memory, geometry), FakeRxV2 { slots, next: 0, drops: 0 })
     }
 
     /// A frame arrives; false if it had to be dropped.
@@ -240,7 +239,6 @@ pub enum Fate {
 #[derive(Debug)]
 pub struct FakeTx {
     slots: Units,
-    version: RingVersion,
     head: usize,
     /// Slots that the driver still reads, the oldest first.
     in_driver: VecDeque<usize>,
@@ -250,33 +248,21 @@ impl FakeTx {
     /// A ring and the kernel's side of it.
     pub fn pair(geometry: &Geometry, mtu: usize) -> (TxRing, FakeTx) {
         let memory = Memory::of_heap(geometry.bytes());
-        let version = geometry.version();
-        let status = status_offset(version);
-        let slots = slots(Arc::clone(&memory), 0, geometry, status, KERNEL_SENDS);
-        (
-            TxRing::new(memory, 0, geometry, mtu),
-            FakeTx { slots, version, head: 0, in_driver: VecDeque::new() },
-        )
+        let slots = slots(Arc::clone(&memory), geometry, KERNEL_SENDS);
+        let kernel = FakeTx { slots, head: 0, in_driver: VecDeque::new() };
+        (TxRing::new(memory, geometry, mtu), kernel)
     }
 
     /// A `send()`: walks the slots from the kernel's head while they are queued, and returns the
     /// frames taken. `fate` decides over each.
     pub fn send(&mut self, mut fate: impl FnMut(&[u8]) -> Fate) -> Vec<Vec<u8>> {
-        let status = status_offset(self.version);
-        let length_at = match self.version {
-            RingVersion::V2 => v2::WIRE_BYTES,
-            RingVersion::V3 => v3::WIRE_BYTES,
-        };
+        const BODY: usize = v2::STATUS + 4;
         let mut sent = Vec::new();
         while let Some(loan) = self.slots.lend(self.head) {
-            let slot = [&*loan.head, &[0; 4], &*loan.body].concat();
-            if self.version == RingVersion::V3 {
-                assert_eq!(read_u32(&slot, v3::NEXT), Some(0), "tpacket_parse_header: EINVAL");
-            }
-            let length = read_u32(&slot, length_at).unwrap_or(0) as usize;
-            let data = tx_data_offset(self.version);
-            let frame = &slot[data..data + length];
-            debug_assert!(status < data);
+            let length = read_u32(loan.body, v2::WIRE_BYTES - BODY).unwrap_or(0) as usize;
+            // The hint says how much of the frame to copy, which is all the same here.
+            let data = &loan.body[v2::HEADER_BYTES - BODY..][..length];
+            let frame = &data[HINT_BYTES..].to_vec();
             let next = match fate(frame) {
                 Fate::Complete => tx_status::AVAILABLE,
                 Fate::InDriver => {
@@ -289,7 +275,7 @@ impl FakeTx {
                     break;
                 }
             };
-            sent.push(frame.to_vec());
+            sent.push(frame.clone());
             self.slots.give_back(self.head, next);
             self.head = self.slots.after(self.head);
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::layout::{block, header_length, rx_mac_offset, tx_data_offset};
+use super::tx::HINT_BYTES;
 use crate::error::Error;
 use crate::sys::packet::{Direction, RingRequest, RingVersion};
 use crate::units::{ETHERNET_HEADER_BYTES, memory};
@@ -307,7 +308,7 @@ const RETIRE_MS_MAX: u32 = 65_535;
 pub fn slot_for(version: RingVersion, direction: Direction, longest: usize) -> usize {
     let before = match direction {
         Direction::Receive => rx_mac_offset(version),
-        Direction::Transmit => tx_data_offset(version),
+        Direction::Transmit => tx_data_offset(version) + HINT_BYTES,
     };
     (before + longest).next_power_of_two()
 }
@@ -356,8 +357,8 @@ mod tests {
         };
         assert_eq!(slot(Direction::Receive, 60), 128);
         assert_eq!(slot(Direction::Receive, 63), 256);
-        assert_eq!(slot(Direction::Transmit, 92), 128);
-        assert_eq!(slot(Direction::Transmit, 93), 256);
+        assert_eq!(slot(Direction::Transmit, 82), 128);
+        assert_eq!(slot(Direction::Transmit, 83), 256);
         assert_eq!(slot(Direction::Receive, 1514), 2048);
         for (slots, came_out) in [(1, 4), (4, 4), (8, 8), (64, 64), (65, 96), (1000, 1024)] {
             let choice = GeometryChoice { slots: Some(slots), ..Default::default() };

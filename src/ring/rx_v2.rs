@@ -24,9 +24,9 @@ pub struct RxRingV2 {
 }
 
 impl RxRingV2 {
-    /// The ring of this geometry that begins at byte `start` of `memory`.
-    pub(in crate::ring) fn new(memory: Arc<Memory>, start: usize, geometry: &Geometry) -> RxRingV2 {
-        RxRingV2 { frames: slots(memory, start, geometry, v2::STATUS, OURS), next: 0 }
+    /// The ring of this geometry that `memory` is made of.
+    pub(in crate::ring) fn new(memory: Arc<Memory>, geometry: &Geometry) -> RxRingV2 {
+        RxRingV2 { frames: slots(memory, geometry, OURS), next: 0 }
     }
 
     /// Lends the frames that have arrived, at most [`RUN_FRAMES`]; `None` if there is none.
@@ -113,20 +113,13 @@ impl<'a> Iterator for RunWalk<'a> {
 }
 
 /// One side's view of the equal slots of a V2 receive ring or of a TX ring.
-pub(in crate::ring) fn slots(
-    memory: Arc<Memory>,
-    start: usize,
-    geometry: &Geometry,
-    status: usize,
-    ours: Ours,
-) -> Units {
+pub(in crate::ring) fn slots(memory: Arc<Memory>, geometry: &Geometry, ours: Ours) -> Units {
     let layout = UnitLayout {
-        start,
         block_bytes: geometry.block_bytes(),
         units_per_block: geometry.frames_per_block(),
         unit_bytes: geometry.frame_bytes(),
         units: geometry.frames(),
-        status,
+        status: v2::STATUS,
     };
     Units::new(memory, layout, ours)
 }

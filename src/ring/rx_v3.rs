@@ -42,9 +42,9 @@ pub struct RxRingV3 {
 }
 
 impl RxRingV3 {
-    /// The ring of this geometry that begins at byte `start` of `memory`.
-    pub(in crate::ring) fn new(memory: Arc<Memory>, start: usize, geometry: &Geometry) -> RxRingV3 {
-        RxRingV3 { blocks: blocks(memory, start, geometry, OURS), next: 0 }
+    /// The ring of this geometry that `memory` is made of.
+    pub(in crate::ring) fn new(memory: Arc<Memory>, geometry: &Geometry) -> RxRingV3 {
+        RxRingV3 { blocks: blocks(memory, geometry, OURS), next: 0 }
     }
 
     /// Lends the next block once the kernel has retired it; `None` while it is the kernel's.
@@ -86,15 +86,9 @@ impl Drop for RxBlock<'_> {
 }
 
 /// One side's view of the blocks of a V3 receive ring.
-pub(in crate::ring) fn blocks(
-    memory: Arc<Memory>,
-    start: usize,
-    geometry: &Geometry,
-    ours: Ours,
-) -> Units {
+pub(in crate::ring) fn blocks(memory: Arc<Memory>, geometry: &Geometry, ours: Ours) -> Units {
     let block_bytes = geometry.block_bytes();
     let layout = UnitLayout {
-        start,
         block_bytes,
         units_per_block: 1,
         unit_bytes: block_bytes,

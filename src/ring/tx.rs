@@ -4,14 +4,18 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use super::geometry::Geometry;
-use super::layout::{tx_data_offset, tx_status, v2, v3, write_u32};
+use super::layout::{tx_status, v2, write_u32};
 use super::rx_v2::slots;
 use super::send_rule::{self, SendRefusal};
 use super::view::{Loan, Memory, Ours, Units};
-use crate::sys::packet::RingVersion;
 
 /// Whose a slot is from the program's side. Completed slots may carry timestamp bits above.
 const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
+
+/// Where a slot's data begins: the hint, and behind it the frame.
+const DATA: usize = v2::HEADER_BYTES;
+/// A lent slot's bytes begin after its status word.
+const BODY: usize = v2::STATUS + 4;
 
 /// Bytes of the hint before a frame: `struct virtio_net_hdr` (uapi/linux/virtio_net.h).
 pub(in crate::ring) const HINT_BYTES: usize = 10;
@@ -60,7 +64,7 @@ impl AddAssign for Settled {
     }
 }
 
-/// A TX ring with `TPACKET_V2` or `TPACKET_V3` headers.
+/// A TX ring with `TPACKET_V2` headers.
 ///
 /// The kernel takes slots strictly in ring order and stops for ever at a hole (kernel-contract
 /// TX-1). There is no way to make one here: [`TxRing::reserve`] gives only the slot after the last
@@ -86,10 +90,7 @@ impl AddAssign for Settled {
 #[derive(Debug)]
 pub struct TxRing {
     slots: Units,
-    version: RingVersion,
     mtu: usize,
-    /// Bytes before each frame that tell the kernel how much of it to copy; 0 without hints.
-    hint_bytes: usize,
     queue: Queue,
 }
 
@@ -118,25 +119,14 @@ impl Queue {
 }
 
 impl TxRing {
-    /// The ring of this geometry that begins at byte `start` of `memory`, for an interface whose
-    /// MTU is `mtu`.
-    pub(in crate::ring) fn new(
-        memory: Arc<Memory>,
-        start: usize,
-        geometry: &Geometry,
-        mtu: usize,
-    ) -> TxRing {
-        let version = geometry.version();
-        let slots = slots(memory, start, geometry, status_offset(version), OURS);
+    /// The ring of this geometry that `memory` is made of, for an interface whose MTU is `mtu`, on a
+    /// socket that was [told](crate::sys::packet::PacketSocket::set_vnet_header) to expect a hint before
+    /// each frame.
+    pub(in crate::ring) fn new(memory: Arc<Memory>, geometry: &Geometry, mtu: usize) -> TxRing {
+        let slots = slots(memory, geometry, OURS);
         let lengths = vec![0; slots.count()].into();
         let queue = Queue { head: 0, tail: 0, frames: 0, bytes: 0, lengths };
-        TxRing { slots, version, mtu, hint_bytes: 0, queue }
-    }
-
-    /// The same on a socket that was [told](crate::sys::packet::PacketSocket::set_vnet_header) to
-    /// expect a header before each frame.
-    pub(in crate::ring) fn with_copy_hints(self) -> TxRing {
-        TxRing { hint_bytes: HINT_BYTES, ..self }
+        TxRing { slots, mtu, queue }
     }
 
     /// Follows a change of the interface's MTU.
@@ -146,7 +136,7 @@ impl TxRing {
 
     /// The longest frame that a slot holds, in bytes without FCS.
     pub fn slot_capacity(&self) -> usize {
-        self.slots.unit_bytes() - tx_data_offset(self.version) - self.hint_bytes
+        self.slots.unit_bytes() - DATA - HINT_BYTES
     }
 
     /// Committed frames that the kernel is not known to have taken.
@@ -164,12 +154,12 @@ impl TxRing {
     /// The next slot, unless it is still queued or the driver still reads it.
     #[inline]
     pub fn reserve(&mut self) -> Option<TxSlot<'_>> {
-        let TxRing { slots, version, mtu, hint_bytes, queue } = self;
+        let TxRing { slots, mtu, queue } = self;
         if queue.frames == slots.count() {
             return None;
         }
         let loan = slots.lend(queue.tail)?;
-        Some(TxSlot { loan, queue, version: *version, mtu: *mtu, hint_bytes: *hint_bytes })
+        Some(TxSlot { loan, queue, mtu: *mtu })
     }
 
     /// Counts what the kernel has taken. The result of `send()` does not tell: it may be an error
@@ -244,9 +234,7 @@ impl TxRing {
 pub struct TxSlot<'ring> {
     loan: Loan<'ring>,
     queue: &'ring mut Queue,
-    version: RingVersion,
     mtu: usize,
-    hint_bytes: usize,
 }
 
 impl TxSlot<'_> {
@@ -254,14 +242,7 @@ impl TxSlot<'_> {
     /// earlier frames.
     #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
-        let after_status = self.after_status() + self.hint_bytes;
-        &mut self.loan.body[after_status..]
-    }
-
-    /// Where the data begins in what follows the status word.
-    #[inline]
-    fn after_status(&self) -> usize {
-        tx_data_offset(self.version) - status_offset(self.version) - 4
+        &mut self.loan.body[DATA - BODY + HINT_BYTES..]
     }
 
     /// Queues the first `length` bytes of the slot as one frame, to be taken at the next kick.
@@ -273,32 +254,12 @@ impl TxSlot<'_> {
         let bytes = &self.bytes()[..length];
         let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
         send_rule::check(length, ether_type, self.mtu)?;
-        let at = self.after_status();
-        let TxSlot { loan, queue, version, hint_bytes, .. } = self;
-        if hint_bytes > 0 {
-            loan.body[at..at + HINT_BYTES].copy_from_slice(&copy_hint(length));
-        }
-        let wire_bytes = (length + hint_bytes) as u32;
-        match version {
-            RingVersion::V2 => {
-                write_u32(loan.body, v2::WIRE_BYTES - v2::STATUS - 4, wire_bytes);
-            }
-            RingVersion::V3 => {
-                write_u32(loan.head, v3::NEXT, 0);
-                write_u32(loan.head, v3::WIRE_BYTES, wire_bytes);
-            }
-        }
+        let TxSlot { loan, queue, .. } = self;
+        loan.body[DATA - BODY..][..HINT_BYTES].copy_from_slice(&copy_hint(length));
+        write_u32(loan.body, v2::WIRE_BYTES - BODY, (length + HINT_BYTES) as u32);
         loan.give_back(tx_status::SEND_REQUEST);
         queue.push(length);
         Ok(())
-    }
-}
-
-/// Offset of the status word in a slot.
-pub(in crate::ring) const fn status_offset(version: RingVersion) -> usize {
-    match version {
-        RingVersion::V2 => v2::STATUS,
-        RingVersion::V3 => v3::STATUS,
     }
 }
 

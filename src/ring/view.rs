@@ -84,8 +84,6 @@ impl Drop for Memory {
 /// How the units of one ring lie in the memory.
 #[derive(Clone, Copy, Debug)]
 pub struct UnitLayout {
-    /// Byte at which the ring's first block begins.
-    pub start: usize,
     /// Bytes of one block.
     pub block_bytes: usize,
     /// Units in one block; a tail too short for another unit is dead space.
@@ -154,14 +152,14 @@ impl Units {
     ///
     /// Panics if a unit would lie outside of the memory or a status word would not be aligned:
     /// geometry never makes such a layout. Kept inside `ring`, whose constructors see to it that
-    /// two rings do not overlap and that both sides' `ours` exclude each other.
+    /// both sides' `ours` exclude each other.
     pub(in crate::ring) fn new(memory: Arc<Memory>, layout: UnitLayout, ours: Ours) -> Units {
         let blocks = layout.units.div_ceil(layout.units_per_block.max(1));
-        let end = layout.start + blocks * layout.block_bytes;
+        let end = blocks * layout.block_bytes;
         assert!(layout.units > 0 && end <= memory.length, "a ring must lie within its memory");
         assert!(layout.units_per_block * layout.unit_bytes <= layout.block_bytes);
         assert!(layout.status + STATUS_BYTES <= layout.unit_bytes);
-        for part in [layout.start, layout.block_bytes, layout.unit_bytes, layout.status] {
+        for part in [layout.block_bytes, layout.unit_bytes, layout.status] {
             assert!(part.is_multiple_of(align_of::<AtomicU32>()), "status words must be aligned");
         }
         let contiguous = layout.units_per_block * layout.unit_bytes == layout.block_bytes;
@@ -231,12 +229,12 @@ impl Units {
 
     #[inline]
     fn offset(&self, index: usize) -> usize {
-        let UnitLayout { start, block_bytes, units_per_block, unit_bytes, units, .. } = self.layout;
+        let UnitLayout { block_bytes, units_per_block, unit_bytes, units, .. } = self.layout;
         assert!(index < units, "unit {index} of a ring of {units}");
         if self.contiguous {
-            return start + index * unit_bytes;
+            return index * unit_bytes;
         }
-        start + index / units_per_block * block_bytes + index % units_per_block * unit_bytes
+        index / units_per_block * block_bytes + index % units_per_block * unit_bytes
     }
 
     #[inline]
@@ -302,7 +300,6 @@ mod tests {
 
     fn units(unit_bytes: usize, ours: Ours) -> Units {
         let layout = UnitLayout {
-            start: 0,
             block_bytes: 4096,
             units_per_block: 4096 / unit_bytes,
             unit_bytes,
@@ -356,11 +353,10 @@ mod tests {
     #[should_panic(expected = "within its memory")]
     fn a_ring_larger_than_its_memory_is_refused() {
         let layout = UnitLayout {
-            start: 4096,
             block_bytes: 4096,
             units_per_block: 2,
             unit_bytes: 2048,
-            units: 4,
+            units: 5,
             status: 0,
         };
         Units::new(Memory::of_heap(8192), layout, USER);

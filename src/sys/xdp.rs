@@ -102,8 +102,6 @@ pub enum CopyMode {
     Auto,
     /// The kernel copies: works with every driver.
     Copy,
-    /// The driver uses the UMEM itself, or binding fails.
-    ZeroCopy,
 }
 
 /// Counts of a socket since it was opened (`struct xdp_statistics`); reading clears nothing.
@@ -238,7 +236,6 @@ impl XdpSocket {
         let mode = match mode {
             CopyMode::Auto => 0,
             CopyMode::Copy => libc::XDP_COPY,
-            CopyMode::ZeroCopy => libc::XDP_ZEROCOPY,
         };
         let address = libc::sockaddr_xdp {
             sxdp_family: libc::AF_XDP as u16,

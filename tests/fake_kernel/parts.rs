@@ -19,8 +19,8 @@ pub fn receive(version: RingVersion, blocks: usize, slot_bytes: usize) -> Geomet
 }
 
 /// A TX ring of `blocks` one-page blocks.
-pub fn transmit(version: RingVersion, blocks: usize, slot_bytes: usize) -> Geometry {
-    geometry(version, Direction::Transmit, blocks, slot_bytes)
+pub fn transmit(blocks: usize, slot_bytes: usize) -> Geometry {
+    geometry(RingVersion::V2, Direction::Transmit, blocks, slot_bytes)
 }
 
 fn geometry(

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use linerate::ring::fake::{FakeTx, Fate};
 use linerate::ring::tx::{Settled, TxRing};
-use linerate::sys::packet::RingVersion;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -142,10 +141,8 @@ proptest! {
     fn every_frame_is_once_sent_withdrawn_or_in_flight(
         steps in vec(step(), 1..150),
         two_slots in any::<bool>(),
-        v3 in any::<bool>(),
     ) {
-        let version = if v3 { RingVersion::V3 } else { RingVersion::V2 };
-        let geometry = transmit(version, 2, if two_slots { 4096 } else { 1792 });
+        let geometry = transmit(2, if two_slots { 4096 } else { 1792 });
         let (mut ring, mut kernel) = FakeTx::pair(&geometry, 1500);
         let mut model = Model { slots: geometry.frames(), ..Model::default() };
         for step in steps {

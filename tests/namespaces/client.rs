@@ -9,7 +9,7 @@ use linerate::ring::budget::MemoryBudget;
 use linerate::ring::frame::FrameMeta;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::rx_v3::RxRingV3;
-use linerate::ring::setup::{RingChoice, RingSocket, RxRing};
+use linerate::ring::setup::{RxRing, RxRingSocket};
 use linerate::sys::filter::Wanted;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketType};
 use linerate::wire::ethernet::VlanTag;
@@ -62,12 +62,11 @@ impl Client {
         sender.bind(interface, 0)?;
         // Everything but what this side sends itself.
         let filter = Wanted { ether_types: vec![], tagged: true }.program();
-        let choice = RingChoice { receive: RING, mtu: 1500, ..RingChoice::default() };
         let budget = MemoryBudget::new(64 << 20);
-        let rings = RingSocket::open(RingVersion::V3, &choice, &filter, &budget)?;
-        rings.socket.bind(interface, ALL_PROTOCOLS)?;
-        let RxRing::V3(ring) = rings.receive else { return Err("not a V3 ring".into()) };
-        Ok(Client { sender, receiver: rings.socket, ring, collected: 0 })
+        let opened = RxRingSocket::open(RingVersion::V3, RING, 1500, &filter, &budget)?;
+        opened.socket.bind(interface, ALL_PROTOCOLS)?;
+        let RxRing::V3(ring) = opened.ring else { return Err("not a V3 ring".into()) };
+        Ok(Client { sender, receiver: opened.socket, ring, collected: 0 })
     }
 
     pub fn send(&self, frame: &[u8]) -> Result<(), Failed> {

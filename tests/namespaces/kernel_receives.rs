@@ -8,7 +8,7 @@ use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::frame::{FrameMeta, PacketType, stripped_tag};
 use linerate::ring::geometry::GeometryChoice;
-use linerate::ring::setup::{RingChoice, RingSocket, RxRing};
+use linerate::ring::setup::{RxRing, RxRingSocket};
 use linerate::sys::clock::realtime_ns;
 use linerate::sys::filter::{Instruction, Wanted};
 use linerate::sys::packet::{
@@ -50,13 +50,12 @@ fn everything() -> Vec<Instruction> {
     Wanted { ether_types: vec![], tagged: true }.program().split_off(3)
 }
 
-fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<RingSocket, Failed> {
+fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<RxRingSocket, Failed> {
     let receive =
         GeometryChoice { block_bytes: Some(4096), blocks: Some(8), ..GeometryChoice::default() };
-    let choice = RingChoice { receive, mtu: 1500, ..RingChoice::default() };
     let budget = MemoryBudget::new(8 << 20);
-    side.namespace.run(|| -> Result<RingSocket, Failed> {
-        let rings = RingSocket::open(version, &choice, filter, &budget)?;
+    side.namespace.run(|| -> Result<RxRingSocket, Failed> {
+        let rings = RxRingSocket::open(version, receive, 1500, filter, &budget)?;
         rings.socket.bind(side.link.index, ALL_PROTOCOLS)?;
         Ok(rings)
     })?
@@ -65,10 +64,10 @@ fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<Rin
 type Taken = Vec<(FrameMeta, Vec<u8>)>;
 
 /// Takes what there is in some rings until these are `count` frames, and what comes a while later.
-fn take(rings: &mut [RingSocket], count: usize) -> Result<Taken, Failed> {
+fn take(rings: &mut [RxRingSocket], count: usize) -> Result<Taken, Failed> {
     let mut taken = Vec::new();
     let mut take_all = |taken: &mut Taken| {
-        rings.iter_mut().for_each(|rings| take_now(&mut rings.receive, taken));
+        rings.iter_mut().for_each(|rings| take_now(&mut rings.ring, taken));
         Ok(taken.len() >= count)
     };
     eventually("the frames are in the rings", || take_all(&mut taken))?;
@@ -156,10 +155,7 @@ fn hears_no_outgoing(version: RingVersion, members: usize) -> Result<(), Failed>
     for _ in 0..10 {
         foreign.send(&outgoing)?;
         for rings in &mut sockets {
-            let mut slot = rings.transmit.reserve().ok_or("no slot")?;
-            slot.bytes()[..outgoing.len()].copy_from_slice(&outgoing);
-            slot.commit(outgoing.len()).map_err(|refusal| format!("{refusal:?}"))?;
-            rings.socket.kick()?;
+            rings.socket.send(&outgoing)?;
         }
         client.send(&numbered(1, 60))?;
     }

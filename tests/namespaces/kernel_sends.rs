@@ -5,9 +5,8 @@ use linerate::lab::{Lab, LabConfig, Side};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::send_rule::{self, SendRefusal};
-use linerate::ring::setup::{RingChoice, RingSocket, TxRingSocket};
-use linerate::sys::filter::nothing;
-use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, RingVersion, SendBatch, SocketType};
+use linerate::ring::setup::TxRingSocket;
+use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, SendBatch, SocketType};
 
 use crate::check::{PATIENCE, Test, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
@@ -15,10 +14,7 @@ use crate::client::{Client, EXPERIMENTAL, numbered};
 pub fn tests() -> Vec<Test> {
     vec![
         test("kernel: plain sends keep the rule of lengths and EtherTypes", plain_rule),
-        test("kernel: V2 TX rings keep it as well", || ring_rule(RingVersion::V2)),
-        test("kernel: V3 TX rings keep it as well", || ring_rule(RingVersion::V3)),
-        test("kernel: V2 TX slots go round with each byte in its place", || slots(RingVersion::V2)),
-        test("kernel: V3 TX slots go round with each byte in its place", || slots(RingVersion::V3)),
+        test("kernel: TX slots go round with each byte in its place", slots),
         test(
             "kernel: with copy hints each byte is in its place, and the MTU is ours to keep",
             copy_hints,
@@ -74,65 +70,35 @@ fn plain_socket(side: &Side) -> Result<PacketSocket, Failed> {
     })?
 }
 
-/// A socket with rings that receives nothing, with slots longer than the interface's MTU.
-fn rings(side: &Side, version: RingVersion) -> Result<RingSocket, Failed> {
-    let small =
-        GeometryChoice { block_bytes: Some(4096), blocks: Some(4), ..GeometryChoice::default() };
-    let choice = RingChoice { receive: small, transmit: small, mtu: MTU, copy_hints: false };
+fn tx_ring(side: &Side, mtu: usize, block_bytes: usize) -> Result<TxRingSocket, Failed> {
+    let small = GeometryChoice {
+        block_bytes: Some(block_bytes),
+        blocks: Some(4),
+        ..GeometryChoice::default()
+    };
     let budget = MemoryBudget::new(1 << 20);
-    side.namespace.run(|| -> Result<RingSocket, Failed> {
-        let rings = RingSocket::open(version, &choice, &nothing(), &budget)?;
-        rings.socket.bind(side.link.index, 0)?;
-        Ok(rings)
+    side.namespace.run(|| -> Result<TxRingSocket, Failed> {
+        let opened = TxRingSocket::open(small, mtu, &budget)?;
+        opened.socket.bind(side.link.index, 0)?;
+        Ok(opened)
     })?
 }
 
-/// The ring is told of a larger MTU, so that it lets the kernel refuse: with PACKET_LOSS on, a frame
-/// refused looks just like one sent, and only the interface tells.
-fn ring_rule(version: RingVersion) -> Result<(), Failed> {
-    let lab = Lab::create(&LabConfig::default())?;
-    let mut rings = rings(&lab.engine, version)?;
-    rings.transmit.set_mtu(9000);
-    for ether_type in ETHER_TYPES {
-        for length in LENGTHS {
-            let frame = frame(length, ether_type);
-            let before = lab.engine.counters()?.transmitted_frames;
-            let mut slot = rings.transmit.reserve().ok_or("no slot")?;
-            slot.bytes()[..length].copy_from_slice(&frame);
-            let committed = slot.commit(length);
-            assert_eq!(committed.is_err(), length < 14, "too short for any MTU");
-            if committed.is_ok() {
-                rings.socket.kick()?;
-                assert_eq!(rings.transmit.settle().frames, 1, "sent or discarded, it is done with");
-            }
-            let transmitted = lab.engine.counters()?.transmitted_frames - before;
-            let taken = rule(&frame).is_ok();
-            assert_eq!(transmitted, u64::from(taken), "{length} bytes of {ether_type:#06x}");
-        }
-    }
-    // With the true MTU the ring refuses all by itself.
-    rings.transmit.set_mtu(MTU);
-    let mut slot = rings.transmit.reserve().ok_or("no slot")?;
-    slot.bytes()[..1515].copy_from_slice(&frame(1515, EXPERIMENTAL));
-    assert_eq!(slot.commit(1515), Err(SendRefusal::TooLong));
-    Ok(())
-}
-
-fn slots(version: RingVersion) -> Result<(), Failed> {
+fn slots() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let mut client = Client::open(&lab.generator)?;
-    let mut rings = rings(&lab.engine, version)?;
-    assert_eq!(rings.transmit_geometry.frames(), 8);
+    let mut opened = tx_ring(&lab.engine, MTU, 4096)?;
+    assert_eq!(opened.geometry.frames(), 8);
     // Three times round, in batches that do not divide it.
     let frames: Vec<_> = (0..24).map(|n| numbered(n, 60 + 61 * n as usize)).collect();
     for batch in frames.chunks(5) {
         for frame in batch {
-            let mut slot = rings.transmit.reserve().ok_or("no slot")?;
+            let mut slot = opened.ring.reserve().ok_or("no slot")?;
             slot.bytes()[..frame.len()].copy_from_slice(frame);
             slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
         }
-        rings.socket.kick()?;
-        let settled = rings.transmit.settle();
+        opened.socket.kick()?;
+        let settled = opened.ring.settle();
         assert_eq!(settled.frames, batch.len() as u64);
         assert_eq!(settled.bytes, batch.iter().map(|frame| frame.len() as u64).sum::<u64>());
     }
@@ -143,37 +109,28 @@ fn slots(version: RingVersion) -> Result<(), Failed> {
 fn copy_hints() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig { mtu: 9000, ..LabConfig::default() })?;
     let mut client = Client::open(&lab.generator)?;
-    let budget = MemoryBudget::new(1 << 20);
-    let small =
-        GeometryChoice { block_bytes: Some(16384), blocks: Some(4), ..GeometryChoice::default() };
-    for version in [RingVersion::V2, RingVersion::V3] {
-        let mut sender = lab.engine.namespace.run(|| -> Result<TxRingSocket, Failed> {
-            let sender = TxRingSocket::open(version, small, 9000, &budget)?;
-            sender.socket.bind(lab.engine.link.index, 0)?;
-            Ok(sender)
-        })??;
-        assert!(sender.ring.slot_capacity() >= 9018);
-        // Three times round.
-        let lengths = [60, 61, 1514, 2047, 2048, 2049, 4096, 4097, 9013, 9014, 14, 100];
-        let frames: Vec<_> = (0u32..).zip(lengths).map(|(n, bytes)| numbered(n, bytes)).collect();
-        for frame in &frames {
-            let mut slot = sender.ring.reserve().ok_or("no slot")?;
-            slot.bytes()[..frame.len()].copy_from_slice(frame);
-            slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
-            sender.socket.kick()?;
-            let settled = sender.ring.settle();
-            assert_eq!((settled.frames, settled.bytes), (1, frame.len() as u64));
-        }
-        client.exchange::<Vec<u8>, _>(&[], &frames)?;
-        // What our own rule lets pass by mistake, the kernel does as well.
-        sender.ring.set_mtu(10_000);
-        let before = lab.engine.counters()?.transmit_dropped;
+    let mut sender = tx_ring(&lab.engine, 9000, 16384)?;
+    assert!(sender.ring.slot_capacity() >= 9018);
+    // Three times round.
+    let lengths = [60, 61, 1514, 2047, 2048, 2049, 4096, 4097, 9013, 9014, 14, 100];
+    let frames: Vec<_> = (0u32..).zip(lengths).map(|(n, bytes)| numbered(n, bytes)).collect();
+    for frame in &frames {
         let mut slot = sender.ring.reserve().ok_or("no slot")?;
-        slot.bytes()[12..14].copy_from_slice(&EXPERIMENTAL.to_be_bytes());
-        slot.commit(9100).map_err(|refusal| format!("{refusal:?}"))?;
-        assert!(sender.socket.kick().is_err(), "the other end refuses it, and not the socket");
-        assert!(lab.engine.counters()?.transmit_dropped > before);
+        slot.bytes()[..frame.len()].copy_from_slice(frame);
+        slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
+        sender.socket.kick()?;
+        let settled = sender.ring.settle();
+        assert_eq!((settled.frames, settled.bytes), (1, frame.len() as u64));
     }
+    client.exchange::<Vec<u8>, _>(&[], &frames)?;
+    // What our own rule lets pass by mistake, the kernel does as well.
+    sender.ring.set_mtu(10_000);
+    let before = lab.engine.counters()?.transmit_dropped;
+    let mut slot = sender.ring.reserve().ok_or("no slot")?;
+    slot.bytes()[12..14].copy_from_slice(&EXPERIMENTAL.to_be_bytes());
+    slot.commit(9100).map_err(|refusal| format!("{refusal:?}"))?;
+    assert!(sender.socket.kick().is_err(), "the other end refuses it, and not the socket");
+    assert!(lab.engine.counters()?.transmit_dropped > before);
     Ok(())
 }
 
@@ -223,8 +180,8 @@ fn batch_stops() -> Result<(), Failed> {
 
 fn ring_ignores_buffer() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let rings = rings(&lab.engine, RingVersion::V2)?;
-    assert_eq!(rings.socket.send(&numbered(1, 60))?, 0);
+    let opened = tx_ring(&lab.engine, MTU, 4096)?;
+    assert_eq!(opened.socket.send(&numbered(1, 60))?, 0);
     assert_eq!(lab.engine.counters()?.transmitted_frames, 0);
     Ok(())
 }

@@ -17,7 +17,7 @@ use linerate::sys::bpf::select::{Selection, pass_all};
 use linerate::sys::bpf::{AttachMode, Program, Redirect, SocketMap};
 use linerate::sys::epoll::Epoll;
 use linerate::sys::namespace::enter_user_namespace;
-use linerate::sys::xdp::{CopyMode, XdpSocket};
+use linerate::sys::xdp::XdpSocket;
 
 use crate::check::{PATIENCE, Test, eventually, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
@@ -36,7 +36,6 @@ pub fn tests() -> Vec<Test> {
             "xsk: too many workers are refused, and queues without one are named",
             queues_and_workers,
         ),
-        test("xsk: zero-copy is refused where the driver has none", zero_copy),
         test("xsk: an ordinary user sends, and hears what is not for them", || {
             Part::OrdinaryXsk.run()
         }),
@@ -243,18 +242,6 @@ fn queues() -> Result<(), Failed> {
     send(&mut first, &frames(0..40))?;
     send(&mut second, &frames(40..80))?;
     assert_eq!(collected(&mut client, 80)?, frames(0..80));
-    Ok(())
-}
-
-fn zero_copy() -> Result<(), Failed> {
-    let lab = Lab::create(&LabConfig::default())?;
-    let wish = XskChoice { copy: CopyMode::ZeroCopy, ..choice(&lab.generator, 0) };
-    let refused = open_as(&lab.generator, &wish).err().ok_or("veth has zero-copy now")?;
-    let text = refused.to_string();
-    assert!(text.contains("EOPNOTSUPP"), "{text}");
-    // The next one may have the queue.
-    let wish = XskChoice { copy: CopyMode::Copy, ..choice(&lab.generator, 0) };
-    open_as(&lab.generator, &wish)?;
     Ok(())
 }
 

@@ -44,14 +44,12 @@ pub struct XskChoice {
     pub frames: Option<usize>,
     /// Longest frames to expect are those of this MTU, with tags.
     pub mtu: usize,
-    /// Who moves the bytes. A socket that only sends takes [`CopyMode::Auto`] for [`CopyMode::Copy`].
-    pub copy: CopyMode,
 }
 
 impl XskChoice {
     /// Queue `queue` of `interface`, whose MTU is `mtu`; the rest as it is best.
     pub fn new(interface: u32, queue: u32, mtu: usize) -> XskChoice {
-        XskChoice { interface, queue, frames: None, mtu, copy: CopyMode::Auto }
+        XskChoice { interface, queue, frames: None, mtu }
     }
 
     /// The same with frames for a socket that only sends, `batch` of them at a time. One batch is filled
@@ -110,8 +108,7 @@ impl XskTransmitSocket {
         let Opening { socket, umem, .. } = opening;
         // Drivers with zero-copy take the queue over at the bind, and then refuse every kick as long as
         // no program is attached (kernel-contract XDP-12).
-        let copy = if choice.copy == CopyMode::Auto { CopyMode::Copy } else { choice.copy };
-        let zero_copy = bind(&socket, &XskChoice { copy, ..*choice })?;
+        let zero_copy = bind(&socket, choice, CopyMode::Copy)?;
         let (umem, free, [_, returns]) = Umem::new(umem, chunk_bytes);
         let ring = XskTransmit::new(umem, free, returns, queues, zero_copy, choice.mtu);
         Ok(XskTransmitSocket { socket, ring, zero_copy })
@@ -160,7 +157,7 @@ impl XskSocket {
         };
         let pair = opening.send_queues(frames)?;
         let Opening { socket, umem, .. } = opening;
-        let zero_copy = bind(&socket, choice)?;
+        let zero_copy = bind(&socket, choice, CopyMode::Auto)?;
         let umem = Umem::new(umem, chunk_bytes);
         let (receive, forward) = XskReceive::pair(umem, queues, pair, zero_copy, batch);
         Ok(XskSocket { socket: Arc::new(socket), receive, forward, zero_copy })
@@ -222,8 +219,8 @@ impl Opening<'_> {
 const SKB_BYTES: usize = 1024;
 
 /// Binds, and says whether it came to zero-copy.
-fn bind(socket: &XdpSocket, choice: &XskChoice) -> Result<bool> {
-    let XskChoice { interface, queue, copy, .. } = *choice;
+fn bind(socket: &XdpSocket, choice: &XskChoice, copy: CopyMode) -> Result<bool> {
+    let XskChoice { interface, queue, .. } = *choice;
     socket.bind(interface, queue, copy)?;
     socket.is_zero_copy().map_err(|error| {
         failed("ask whether an AF_XDP socket came to zero-copy", &error, "it needs Linux 5.3")
