@@ -31,6 +31,7 @@ fn a_foreign_reader_finds_the_same_percentiles() {
         log.write_interval(tag, start, Duration::from_secs(1), latency).expect("room on the disk");
         total.merge(latency);
     }
+    log.publish().expect("the file takes its place");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/read_hdr_log.py");
     let output = Command::new(python).arg(script).arg(&path).output().expect("python runs");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -5,14 +5,10 @@
 //! Values are nanoseconds; only the column `Interval_Max`, which is for people and which readers
 //! ignore, is in milliseconds, as in the logs of the Java original.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{
-    IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
-};
-
+use super::hdr_encoding::encode;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::stats::latency::Latency;
@@ -25,36 +21,26 @@ const LEGEND: &str =
     "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"";
 
 /// A histogram log in the making.
+#[derive(Debug)]
 pub struct HdrLog {
     output: Output,
-    path: PathBuf,
     started: SystemTime,
-    serializer: V2DeflateSerializer,
-    line: Vec<u8>,
 }
 
 impl HdrLog {
     /// Opens the file, as [`Output::create`] says, and writes its header. The log's clock starts now.
     pub fn create(path: &Path) -> Result<HdrLog> {
-        let mut log = HdrLog {
-            output: Output::create(path)?,
-            path: path.to_owned(),
-            started: SystemTime::now(),
-            serializer: V2DeflateSerializer::new(),
-            line: Vec::new(),
-        };
-        let mut header = IntervalLogWriterBuilder::new();
-        header
-            .add_comment(concat!("[Logged with linerate ", env!("CARGO_PKG_VERSION"), "]"))
-            .add_comment("[Histogram log format version 1.3]")
-            .with_start_time(log.started)
-            // Without it readers guess whether the intervals count from the start or from 1970.
-            .with_base_time(log.started);
-        let written = header.begin_log_with(&mut log.line, &mut log.serializer);
-        written.map(drop).expect("writing to memory does not fail");
-        log.line.extend_from_slice(LEGEND.as_bytes());
-        log.line.push(b'\n');
-        log.hand_on()?;
+        let mut log = HdrLog { output: Output::create(path)?, started: SystemTime::now() };
+        let epoch = log.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let version = env!("CARGO_PKG_VERSION");
+        log.append(&format!(
+            "#[Logged with linerate {version}]\n\
+             #[Histogram log format version 1.3]\n\
+             #[StartTime: {epoch:.3} (seconds since epoch)]\n\
+             #[BaseTime: {epoch:.3} (seconds since epoch)]\n\
+             #[MaxValueDivisor: {MAX_DIVISOR:.3}]\n\
+             {LEGEND}\n"
+        ))?;
         Ok(log)
     }
 
@@ -75,30 +61,21 @@ impl HdrLog {
         latency: &Latency,
     ) -> Result<()> {
         let tag = match tag {
-            Some(text) => Some(Tag::new(text).filter(|tag| !tag.is_empty()).ok_or_else(|| {
-                Error::Usage(format!("'{text}' cannot be a tag of a histogram log"))
-            })?),
-            None => None,
-        };
-        let HdrLog { line, serializer, .. } = self;
-        let mut builder = IntervalLogWriterBuilder::new();
-        builder.with_max_value_divisor(MAX_DIVISOR);
-        let mut writer =
-            builder.begin_log_with(line, serializer).expect("writing to memory does not fail");
-        let written = writer.write_histogram(latency.histogram(), start, duration, tag);
-        match written {
-            Ok(()) => self.hand_on(),
-            Err(error) => {
-                self.line.clear();
-                Err(self.failed(error))
+            Some(tag) if tag.is_empty() || tag.contains([',', ' ', '\r', '\n']) => {
+                return Err(Error::Usage(format!("'{tag}' cannot be a tag of a histogram log")));
             }
-        }
+            Some(tag) => format!("Tag={tag},"),
+            None => String::new(),
+        };
+        let histogram = latency.histogram();
+        let (start, duration) = (start.as_secs_f64(), duration.as_secs_f64());
+        let max = histogram.max() as f64 / MAX_DIVISOR;
+        self.append(&format!("{tag}{start:.3},{duration:.3},{max:.3},{}\n", encode(histogram)))
     }
 
     /// Writes a comment, which readers pass over.
     pub fn write_comment(&mut self, text: &str) -> Result<()> {
-        self.line.extend_from_slice(format!("#[{text}]\n").as_bytes());
-        self.hand_on()
+        self.append(&format!("#[{text}]\n"))
     }
 
     /// Puts the file in its place.
@@ -106,24 +83,8 @@ impl HdrLog {
         self.output.publish()
     }
 
-    /// Puts the composed lines into the file, in one piece.
-    fn hand_on(&mut self) -> Result<()> {
-        let written = self.output.append(&self.line);
-        self.line.clear();
-        written
-    }
-
-    fn failed<E: std::fmt::Debug + std::fmt::Display>(
-        &self,
-        error: IntervalLogWriterError<E>,
-    ) -> Error {
-        Error::Run(format!("could not write a histogram to {}: {error}", self.path.display()))
-    }
-}
-
-impl std::fmt::Debug for HdrLog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HdrLog").field("path", &self.path).finish_non_exhaustive()
+    fn append(&mut self, lines: &str) -> Result<()> {
+        self.output.append(lines.as_bytes())
     }
 }
 

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod compare_document;
 pub mod csv;
 pub mod echo;
+mod hdr_encoding;
 pub mod hdr_log;
 pub mod json;
 pub mod load;
