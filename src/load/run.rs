@@ -21,13 +21,13 @@ use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bo
 
 use crate::error::{Error, Result};
 use crate::load::pace::{Schedule, Share};
-use crate::load::plan::{Limits, LoadConfig};
+use crate::load::plan::Limits;
 use crate::load::rate::FrameRate;
 use crate::load::run_id::{FRAMES_MAX, RunId};
 use crate::load::rx::{self, AnyRx, RxChoice, RxHalf};
 use crate::load::tally::Tally;
 use crate::load::template::Template;
-use crate::load::tx::{TxChoice, TxCopy, TxHalf, TxRingHalf, TxXsk};
+use crate::load::tx::{self, AnyTx, TxHalf};
 use crate::load::verify::Verifier;
 use crate::ring::budget::MemoryBudget;
 use crate::stats::jitter::Jitter;
@@ -115,13 +115,14 @@ impl Load {
         let promiscuous = template.flows().need_promiscuous();
         let mut notes = Vec::new();
         let rx = rx::open(plan.rx_half(), &plan.config, promiscuous, budget, &mut notes)?;
-        let mut tx = Vec::new();
+        let mut halves = Vec::new();
         for sender in 0..plan.threads.senders() {
-            tx.push(AnyTx::open(plan, sender, &template, budget, &mut notes)?);
+            let (half, bypass) = (plan.tx_half(), plan.qdisc_bypass);
+            halves.push(tx::open(half, &plan.config, sender, bypass, budget, &mut notes)?);
         }
         notes.dedup();
         let (plan, rate) = (plan.clone(), plan.frame_rate()?);
-        Ok(Load { plan, rate, template, tx, rx, notes })
+        Ok(Load { plan, rate, template, tx: halves, rx, notes })
     }
 
     /// Opens `plan`, warms up, measures, drains, and says what it found.
@@ -157,7 +158,7 @@ impl Load {
         let job = Job::new(plan, None, template, frames as usize, SystemClock);
         let start_ns = SystemClock.monotonic_ns();
         let sender = match &mut tx[0] {
-            AnyTx::Umem(half) => threads::send_alone(&job, half, 0, start_ns)?,
+            AnyTx::Xsk(half) => threads::send_alone(&job, half, 0, start_ns)?,
             AnyTx::Ring(half) => threads::send_alone(&job, half, 0, start_ns)?,
             AnyTx::Copy(half) => threads::send_alone(&job, half, 0, start_ns)?,
         };
@@ -203,51 +204,6 @@ fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
     wanted.clamp(*DEPARTURES.start(), *DEPARTURES.end())
 }
 
-/// A TX half that was opened and bound.
-#[derive(Debug)]
-enum AnyTx {
-    Umem(TxXsk),
-    Ring(TxRingHalf),
-    Copy(TxCopy),
-}
-
-impl AnyTx {
-    fn open(
-        plan: &LoadPlan,
-        sender: usize,
-        template: &Template,
-        budget: &Arc<MemoryBudget>,
-        notes: &mut Vec<String>,
-    ) -> Result<AnyTx> {
-        let (config, bypass): (&LoadConfig, bool) = (&plan.config, plan.qdisc_bypass);
-        let (opened, most) = match plan.tx_half() {
-            TxChoice::Xsk => {
-                // A queue serves one AF_XDP socket.
-                let umem = TxXsk::open(config, sender as u32, budget)?;
-                let most = umem.frame_bytes_max();
-                (AnyTx::Umem(umem), most)
-            }
-            TxChoice::Ring => {
-                let ring = TxRingHalf::open(config, bypass, budget, notes)?;
-                let most = ring.frame_bytes_max();
-                (AnyTx::Ring(ring), most)
-            }
-            choice => {
-                let copy = TxCopy::open(config, choice == TxChoice::Mmsg, bypass)?;
-                let most = copy.frame_bytes_max();
-                (AnyTx::Copy(copy), most)
-            }
-        };
-        if most < template.longest() {
-            return Err(Error::Usage(format!(
-                "frames of {} bytes do not fit the TX half's slots of {most}",
-                template.longest(),
-            )));
-        }
-        Ok(opened)
-    }
-}
-
 /// What all threads of a run know.
 struct Job<'a, C> {
     clock: C,
@@ -281,7 +237,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     }
 
     /// Receives the echoes of a burst that was sent.
-    fn collect<I: RxHalf>(&self, rx: I, quiet: Duration) -> Received<C> {
+    fn collect<I: RxHalf>(&self, rx: &mut I, quiet: Duration) -> Received<C> {
         let mut receiver = Receiver::new(rx, self.analyzer());
         let drained = self.drain(&mut receiver, quiet, |_, _| Ok(true));
         let Receiver { analyzer, kernel, .. } = receiver;
@@ -291,9 +247,9 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     /// Takes the last echoes.
     fn drain<I: RxHalf>(
         &self,
-        receiver: &mut Receiver<I, C>,
+        receiver: &mut Receiver<'_, I, C>,
         quiet: Duration,
-        go_on: impl FnMut(&mut Receiver<I, C>, u64) -> Result<bool>,
+        go_on: impl FnMut(&mut Receiver<'_, I, C>, u64) -> Result<bool>,
     ) -> Duration {
         // A frame may wait for the retire timeout in a V3 block that is still open.
         let retire = match self.plan.rx_half() {
@@ -306,7 +262,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         self.shared.keep(drained).unwrap_or_default()
     }
 
-    fn sender<T: TxHalf>(&self, tx: T, number: usize) -> Sender<T, C> {
+    fn sender<'t, T: TxHalf>(&self, tx: &'t mut T, number: usize) -> Sender<'t, T, C> {
         let stop = &self.plan.config.stop;
         Sender::new(tx, number, &self.template, &self.shared, stop, self.clock.clone())
     }

@@ -130,21 +130,6 @@ pub trait RxHalf {
     }
 }
 
-/// A half that is lent for one burst.
-impl<I: RxHalf> RxHalf for &mut I {
-    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
-        (**self).take(sink)
-    }
-
-    fn socket(&self) -> &impl RxSocket {
-        (**self).socket()
-    }
-
-    fn version(&self) -> Option<RingVersion> {
-        (**self).version()
-    }
-}
-
 /// Frames from a `TPACKET_V3` ring.
 #[derive(Debug)]
 pub struct RxV3<S = Arc<PacketSocket>> {

@@ -6,20 +6,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::plan::{BATCH_FRAMES, LoadConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
+use crate::ring::outlet::{Outlet, Slots};
 use crate::ring::setup::TxRingSocket;
 use crate::ring::tx::{Settled, TxRing};
+use crate::ring::xsk::XskTransmit;
 use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::interface::called;
 use crate::sys::kick::Kick;
 use crate::sys::link::Link;
 use crate::sys::packet::{PacketSocket, SendBatch, SocketType};
-
-mod xsk;
-
-pub use xsk::TxXsk;
+use crate::sys::xdp::XdpSocket;
+use crate::units::FrameSize;
 
 /// A TX half by name, as the engine's paths have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,105 +94,107 @@ pub trait TxHalf {
     /// Frames put that the kernel is not known to have taken.
     fn in_flight(&self) -> u64;
 
-    /// Takes back what the kernel has not taken: how many frames, and what it had taken before.
-    fn withdraw(&mut self) -> (u64, Settled);
+    /// Takes back what the kernel has not taken. What it had taken before is still to be settled.
+    fn withdraw(&mut self);
 
     /// The longest frame, in bytes without FCS.
     fn frame_bytes_max(&self) -> usize;
-}
-
-/// A half that is lent for one burst.
-impl<T: TxHalf> TxHalf for &mut T {
-    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        (**self).put(write)
-    }
-
-    fn kick(&mut self) -> io::Result<()> {
-        (**self).kick()
-    }
-
-    fn settle(&mut self) -> Settled {
-        (**self).settle()
-    }
-
-    fn in_flight(&self) -> u64 {
-        (**self).in_flight()
-    }
-
-    fn withdraw(&mut self) -> (u64, Settled) {
-        (**self).withdraw()
-    }
-
-    fn frame_bytes_max(&self) -> usize {
-        (**self).frame_bytes_max()
-    }
 }
 
 /// Send buffer to ask for: a busy interface holds many frames, and the kernel charges each with
 /// about a kilobyte. Best effort; the kernel caps it.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 
-/// A TX ring on a socket of its own, which never receives.
-#[derive(Debug)]
-pub struct TxRingHalf<K = PacketSocket> {
-    socket: K,
-    ring: TxRing,
-}
-
-impl TxRingHalf {
-    /// Opens the ring on the configured interface; `bypass` sends past the queueing discipline.
-    pub fn open(
-        config: &LoadConfig,
-        bypass: bool,
-        budget: &Arc<MemoryBudget>,
-        notes: &mut Vec<String>,
-    ) -> Result<TxRingHalf> {
-        let opened = TxRingSocket::open(config.tx_ring, config.mtu, budget)?;
-        notes.extend(opened.notes);
-        prepare(&opened.socket, config, bypass)?;
-        Ok(TxRingHalf::new(opened.ring, opened.socket))
-    }
-}
-
-impl<K: Kick> TxHalf for TxRingHalf<K> {
+/// TX slots of a ring or of an AF_XDP socket. A frame that the driver dropped has left like the others:
+/// no kick sends it again. It counts as sent and will be missing among the echoes, and the interface's
+/// `tx_dropped` says where it stayed.
+impl<S: Slots, K: Kick> TxHalf for Outlet<S, K> {
     #[inline]
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let Some(mut slot) = self.ring.reserve() else { return false };
-        let length = write(slot.bytes());
-        // LoadConfig::check asked the same rule about every size.
-        slot.commit(length).expect("a frame that the kernel takes");
-        true
+        let has_room = self.has_room();
+        if has_room {
+            // LoadConfig::check asked the kernel's rule about every size.
+            Outlet::put(self, write);
+        }
+        has_room
     }
 
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
-        self.socket.kick()
+        Outlet::kick(self)
     }
 
     #[inline]
     fn settle(&mut self) -> Settled {
-        self.ring.settle()
+        let Settled { frames, bytes, dropped, dropped_bytes, .. } = Outlet::settle(self);
+        Settled { frames: frames + dropped, bytes: bytes + dropped_bytes, ..Settled::default() }
     }
 
     #[inline]
     fn in_flight(&self) -> u64 {
-        self.ring.in_flight()
+        Outlet::in_flight(self)
     }
 
-    fn withdraw(&mut self) -> (u64, Settled) {
-        self.ring.withdraw()
+    fn withdraw(&mut self) {
+        Outlet::withdraw(self);
     }
 
     fn frame_bytes_max(&self) -> usize {
-        self.ring.slot_capacity()
+        Outlet::frame_bytes_max(self)
     }
 }
 
-impl<K> TxRingHalf<K> {
-    /// The half of a ring and its socket.
-    pub fn new(ring: TxRing, socket: K) -> TxRingHalf<K> {
-        TxRingHalf { socket, ring }
+/// A TX half that was opened and bound.
+#[derive(Debug)]
+pub enum AnyTx {
+    /// `xsk`
+    Xsk(Outlet<XskTransmit, XdpSocket>),
+    /// `ring`
+    Ring(Outlet<TxRing, PacketSocket>),
+    /// `mmsg` and `send`
+    Copy(TxCopy),
+}
+
+/// Opens the half of `sender` on the configured interface; `bypass` sends past the queueing discipline.
+/// An AF_XDP socket, which needs a queue of its own, takes that of the sender's number; its frames go
+/// straight to the driver, unseen by packet captures.
+pub fn open(
+    choice: TxChoice,
+    config: &LoadConfig,
+    sender: usize,
+    bypass: bool,
+    budget: &Arc<MemoryBudget>,
+    notes: &mut Vec<String>,
+) -> Result<AnyTx> {
+    let (opened, room) = match choice {
+        TxChoice::Xsk => {
+            let choice = XskChoice::new(config.interface, sender as u32, config.mtu);
+            let opened = XskTransmitSocket::open(&choice.for_batches(config.batch), budget)?;
+            let half = Outlet::new(opened.ring, opened.socket);
+            let room = half.frame_bytes_max();
+            (AnyTx::Xsk(half), room)
+        }
+        TxChoice::Ring => {
+            let opened = TxRingSocket::open(config.tx_ring, config.mtu, budget)?;
+            notes.extend(opened.notes);
+            prepare(&opened.socket, config, bypass)?;
+            let half = Outlet::new(opened.ring, opened.socket);
+            let room = half.frame_bytes_max();
+            (AnyTx::Ring(half), room)
+        }
+        TxChoice::Mmsg | TxChoice::Send => {
+            let half = TxCopy::open(config, choice == TxChoice::Mmsg, bypass)?;
+            let room = half.frame_bytes_max();
+            (AnyTx::Copy(half), room)
+        }
+    };
+    let longest = config.sizes.all().max().map_or(0, FrameSize::socket_bytes);
+    if room < longest {
+        return Err(Error::Usage(format!(
+            "frames of {longest} bytes do not fit the TX half's slots of {room}"
+        )));
     }
+    Ok(opened)
 }
 
 /// Frames in memory of our own, which the kernel copies when it is given them.
@@ -280,11 +282,9 @@ impl TxHalf for TxCopy {
         (self.lengths.len() - self.head) as u64
     }
 
-    fn withdraw(&mut self) -> (u64, Settled) {
-        let withdrawn = self.in_flight();
+    fn withdraw(&mut self) {
         self.lengths.clear();
         self.head = 0;
-        (withdrawn, self.settle())
     }
 
     fn frame_bytes_max(&self) -> usize {

@@ -45,8 +45,8 @@ pub(super) struct Analyzer<C> {
 }
 
 /// The receiving side of a run.
-pub(super) struct Receiver<I, C> {
-    rx: I,
+pub(super) struct Receiver<'r, I, C> {
+    rx: &'r mut I,
     pub analyzer: Analyzer<C>,
     pub kernel: KernelCounters,
 }
@@ -159,8 +159,8 @@ impl<C: Clock> Sink for Analyzer<C> {
     }
 }
 
-impl<I: RxHalf, C: Clock> Receiver<I, C> {
-    pub fn new(rx: I, analyzer: Analyzer<C>) -> Receiver<I, C> {
+impl<'r, I: RxHalf, C: Clock> Receiver<'r, I, C> {
+    pub fn new(rx: &'r mut I, analyzer: Analyzer<C>) -> Receiver<'r, I, C> {
         Receiver { rx, analyzer, kernel: KernelCounters::default() }
     }
 

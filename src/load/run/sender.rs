@@ -89,8 +89,8 @@ pub(super) struct SenderReport {
     pub stopped: bool,
 }
 
-pub(super) struct Sender<T, C> {
-    tx: T,
+pub(super) struct Sender<'t, T, C> {
+    tx: &'t mut T,
     clock: C,
     shared: Arc<SharedState>,
     number: usize,
@@ -112,15 +112,15 @@ pub(super) struct Sender<T, C> {
     report: SenderReport,
 }
 
-impl<T: TxHalf, C: Clock> Sender<T, C> {
+impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
     pub fn new(
-        tx: T,
+        tx: &'t mut T,
         number: usize,
         template: &Arc<Template>,
         shared: &Arc<SharedState>,
         stop: &Arc<AtomicBool>,
         clock: C,
-    ) -> Sender<T, C> {
+    ) -> Sender<'t, T, C> {
         let trigger = Trigger::Always;
         let plan = SenderPlan {
             trigger,
@@ -367,7 +367,8 @@ impl<T: TxHalf, C: Clock> Sender<T, C> {
 
     /// Ends the sending: what the kernel has not taken by now is taken back.
     pub fn finish(mut self) -> SenderReport {
-        let (_, settled) = self.tx.withdraw();
+        self.tx.withdraw();
+        let settled = self.tx.settle();
         let now_ns = self.clock.monotonic_ns();
         self.note_taken(settled.frames, settled.bytes, now_ns);
         let measured_from = self.measured_from;

@@ -12,6 +12,8 @@ use crate::load::rate::Rate;
 use crate::load::rx::{RxSocket, RxV2, RxV3};
 use crate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
 use crate::ring::geometry::{Geometry, GeometryChoice};
+use crate::ring::outlet::Outlet;
+use crate::ring::tx::TxRing;
 use crate::sys::kick::Kick;
 use crate::sys::packet::{Direction, RingVersion, SocketStatistics};
 use crate::wire::ethernet::MacAddress;
@@ -179,7 +181,7 @@ enum Rx {
 /// The halves of a load and what is behind them.
 struct Bench {
     world: World,
-    tx: TxRingHalf<World>,
+    tx: Outlet<TxRing, World>,
     rx: Rx,
 }
 
@@ -222,7 +224,7 @@ impl Bench {
                 (world.clone(), Rx::V3(RxV3 { socket: world, ring }))
             }
         };
-        Bench { tx: TxRingHalf::new(tx, world.clone()), world, rx }
+        Bench { tx: Outlet::new(tx, world.clone()), world, rx }
     }
 
     fn now_ns(&self) -> u64 {

@@ -105,7 +105,7 @@ impl Reporter {
     #[inline]
     fn tick<I: RxHalf, C: Clock>(
         &mut self,
-        receiver: &mut Receiver<I, C>,
+        receiver: &mut Receiver<'_, I, C>,
         shared: &SharedState,
         now_ns: u64,
     ) -> Result<()> {
@@ -183,9 +183,9 @@ pub(super) fn work(
                         let _done = DoneAtLast(&job.shared, number);
                         begin_thread(cpu)?;
                         match tx {
-                            AnyTx::Umem(half) => send_alone(job, half, number, start_ns),
-                            AnyTx::Ring(half) => send_alone(job, half, number, start_ns),
-                            AnyTx::Copy(half) => send_alone(job, half, number, start_ns),
+                            AnyTx::Xsk(mut half) => send_alone(job, &mut half, number, start_ns),
+                            AnyTx::Ring(mut half) => send_alone(job, &mut half, number, start_ns),
+                            AnyTx::Copy(mut half) => send_alone(job, &mut half, number, start_ns),
                         }
                     }));
                 }
@@ -255,15 +255,15 @@ pub(super) fn prepare(cpu: Option<usize>) -> Result<()> {
 
 fn together(
     job: &Job<'_, SystemClock>,
-    tx: AnyTx,
-    rx: AnyRx,
+    mut tx: AnyTx,
+    mut rx: AnyRx,
     analyzer: Analyzer<SystemClock>,
     reporter: Reporter,
 ) -> Result<Received<SystemClock>> {
-    match (tx, rx) {
-        (AnyTx::Umem(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Umem(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Umem(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+    match (&mut tx, &mut rx) {
+        (AnyTx::Xsk(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Xsk(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
+        (AnyTx::Xsk(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
         (AnyTx::Ring(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
         (AnyTx::Ring(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
         (AnyTx::Ring(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
@@ -276,8 +276,8 @@ fn together(
 /// Sends and receives by turns in the calling thread.
 pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
     job: &Job<'_, C>,
-    tx: T,
-    rx: I,
+    tx: &mut T,
+    rx: &mut I,
     analyzer: Analyzer<C>,
     mut reporter: Reporter,
 ) -> Result<Received<C>> {
@@ -326,7 +326,7 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
 /// Sends in the calling thread; another one receives.
 pub(super) fn send_alone<T: TxHalf, C: Clock + Clone>(
     job: &Job<'_, C>,
-    tx: T,
+    tx: &mut T,
     number: usize,
     start_ns: u64,
 ) -> Result<SenderReport> {
@@ -361,16 +361,16 @@ fn receive(
     reporter: Reporter,
 ) -> Result<Received<SystemClock>> {
     match rx {
-        AnyRx::V3(rx) => receive_alone(job, rx, analyzer, reporter),
-        AnyRx::V2(rx) => receive_alone(job, rx, analyzer, reporter),
-        AnyRx::Recv(rx) => receive_alone(job, rx, analyzer, reporter),
+        AnyRx::V3(mut rx) => receive_alone(job, &mut rx, analyzer, reporter),
+        AnyRx::V2(mut rx) => receive_alone(job, &mut rx, analyzer, reporter),
+        AnyRx::Recv(mut rx) => receive_alone(job, &mut rx, analyzer, reporter),
     }
 }
 
 /// Receives in the calling thread; others send.
 pub(super) fn receive_alone<I: RxHalf, C: Clock + Clone>(
     job: &Job<'_, C>,
-    rx: I,
+    rx: &mut I,
     analyzer: Analyzer<C>,
     mut reporter: Reporter,
 ) -> Result<Received<C>> {
@@ -399,7 +399,7 @@ pub(super) fn receive_alone<I: RxHalf, C: Clock + Clone>(
 
 fn finish<I: RxHalf, C: Clock + Clone>(
     job: &Job<'_, C>,
-    mut receiver: Receiver<I, C>,
+    mut receiver: Receiver<'_, I, C>,
     mut reporter: Reporter,
 ) -> Result<Received<C>> {
     let stop = &job.plan.config.stop;
