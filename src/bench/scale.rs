@@ -6,7 +6,7 @@
 //! of one worker alone: its kernel stamps give that worker's rate, and the workers share no lock
 //! behind the link.
 
-use super::observation::{LoadKind, Observation};
+use super::compare::observation::{LoadKind, Observation};
 use super::testbed::Testbed;
 use super::trial::{QUIET, SETTLE, TrialPlan, drain_frames};
 use crate::engine::config::EngineConfig;
@@ -122,7 +122,7 @@ fn observation(alone: &[LoadOutcome; 2], together: &[LoadOutcome]) -> Observatio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::observation::Metric;
+    use crate::bench::compare::observation::Metric;
     use crate::load::tally::Tally;
 
     /// 1001 echoes from `first_ns` to `last_ns`.

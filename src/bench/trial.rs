@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::compare::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
 use super::contestant::Contestant;
-use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
 use super::own_engine::failure;
 use super::scale;
 use super::testbed::Testbed;

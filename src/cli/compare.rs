@@ -9,9 +9,10 @@ use clap::Args;
 
 use super::testbed::TestbedArgs;
 use super::values::{distinct, parse_between, parse_trial_duration};
-use crate::bench::compare::{self, CompareConfig, ContestantResult};
+use crate::bench::compare::observation::LoadKind;
+use crate::bench::compare::result::ContestantResult;
+use crate::bench::compare::run::{self, CompareConfig};
 use crate::bench::contestant::Contestants;
-use crate::bench::observation::LoadKind;
 use crate::engine::turn::LatencyMode;
 use crate::error::{Result, exit};
 use crate::load::tx::TxChoice;
@@ -147,7 +148,7 @@ impl CompareArgs {
             stop: Arc::clone(&stop),
         };
         report.start(&testbed, cpus, expected(&config));
-        let comparison = compare::run(&testbed, &config, &mut |step| report.step(step))?;
+        let comparison = run::run(&testbed, &config, &mut |step| report.step(step))?;
         report.finish(&testbed, &comparison)?;
         let failed = |result: &ContestantResult| {
             result.wrong() > 0 || result.void_rounds() == result.rounds.len()

@@ -10,14 +10,14 @@ use clap::Args;
 use super::testbed::TestbedArgs;
 use super::values::{distinct, parse_between, parse_ratio, parse_trial_duration};
 use crate::bench::contestant::Contestants;
-use crate::bench::line_rate::LineRate;
 use crate::bench::search::burst::BurstConfig;
 use crate::bench::search::goal::{Procedure, SearchConfig, SearchGoal};
+use crate::bench::search::line_rate::LineRate;
 use crate::bench::search::loss_curve::LossCurveConfig;
-use crate::bench::search::repeats::{Repetition, agreement};
-use crate::bench::searching::{
+use crate::bench::search::paths::{
     BURST_FRAMES_MAX, MIN_LOAD_PPS, SearchRun, Sinks, Subject, run_burst, run_curve, run_search,
 };
+use crate::bench::search::repeats::{Repetition, agreement};
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result, exit};
 use crate::load::sizes::Sizes;

@@ -9,9 +9,9 @@ use clap::Args;
 use super::target::TargetArgs;
 use super::values::parse_ratio;
 use crate::bench::loading::{LoadRequest, Reach};
-use crate::bench::stressing::phases::PhaseName;
-use crate::bench::stressing::verdict::{Conclusion, Tolerance};
-use crate::bench::stressing::{self, StressRequest};
+use crate::bench::stress::phases::PhaseName;
+use crate::bench::stress::verdict::{Conclusion, Tolerance};
+use crate::bench::stress::{self, StressRequest};
 use crate::error::{Error, Result, exit};
 use crate::load::rate::Rate;
 use crate::load::run::Threads;
@@ -109,7 +109,7 @@ impl StressArgs {
         if !matches!(request.base.reach, Reach::Lab { .. }) {
             drop_namespaces()?;
         }
-        let run = stressing::run(&request, &mut report)?;
+        let run = stress::run(&request, &mut report)?;
         report.finish(&request, &run)?;
         let (failed, void) = (run.has_failed(), run.count(Conclusion::Void) > 0);
         if let Some(error) = run.broken {

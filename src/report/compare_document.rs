@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::json;
-use crate::bench::compare::{Comparison, ContestantResult};
+use crate::bench::compare::observation::{LoadKind, Metric, Observation};
+use crate::bench::compare::result::{Comparison, ContestantResult};
+use crate::bench::compare::verdict;
 use crate::bench::contestant::Contestant;
-use crate::bench::observation::{LoadKind, Metric, Observation};
 use crate::bench::testbed::Testbed;
-use crate::bench::verdict;
 use crate::stats::spread::Spread;
 use crate::sys::host::Host;
 

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::search::{Agreed, goal_name, notes};
+use crate::bench::search::paths::{BurstRun, CurveRun, SearchRun};
 use crate::bench::search::result::{Confirmation, Disagreement, GoalResult};
 use crate::bench::search::trial::{TrialOutcome, TrialRecord};
-use crate::bench::searching::{BurstRun, CurveRun, SearchRun};
 use crate::load::sizes::Sizes;
 
 /// Names the frames of a result: one size has `frame_bytes`, a mix only a mean.

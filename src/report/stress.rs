@@ -11,9 +11,9 @@ use super::json;
 use super::load_document::tally_json;
 use super::text::{self, grouped, table};
 use crate::bench::snapshot::InterfaceSnapshot;
-use crate::bench::stressing::phases::Phase;
-use crate::bench::stressing::verdict::{Conclusion, Fault};
-use crate::bench::stressing::{
+use crate::bench::stress::phases::Phase;
+use crate::bench::stress::verdict::{Conclusion, Fault};
+use crate::bench::stress::{
     PhaseFinding, PhaseResult, PhaseState, StressObserver, StressRequest, StressRun,
 };
 use crate::bench::testbed::End;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use linerate::bench::compare::{self, CompareConfig};
+use linerate::bench::compare::observation::LoadKind;
+use linerate::bench::compare::run::{self, CompareConfig};
 use linerate::bench::contestant::Contestant;
-use linerate::bench::observation::LoadKind;
 use linerate::bench::search::goal::{SearchConfig, SearchGoal};
+use linerate::bench::search::paths::{SearchRun, Subject, run_search};
 use linerate::bench::search::trial::{TrialRecord, VoidReason};
-use linerate::bench::searching::{SearchRun, Subject, run_search};
 use linerate::bench::testbed::{End, Testbed};
 use linerate::bench::watch::{Disturbance, OwnTraffic, Watch};
 use linerate::engine::turn::LatencyMode;
@@ -134,7 +134,7 @@ fn compare_is_void() -> Result<(), Failed> {
         ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
         stop: Arc::default(),
     };
-    let compare = || compare::run(&testbed, &config, &mut |_| {});
+    let compare = || run::run(&testbed, &config, &mut |_| {});
     let goes_on = AtomicBool::new(true);
     let found = with_changes(&testbed, &goes_on, compare)??;
     let rounds = &found.results[0].rounds;

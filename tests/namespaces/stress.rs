@@ -7,9 +7,9 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use linerate::bench::contestant::Contestant;
 use linerate::bench::loading::{LoadRequest, Reach};
-use linerate::bench::stressing::phases::{Phase, PhaseName};
-use linerate::bench::stressing::verdict::{Conclusion, Fault, Tolerance};
-use linerate::bench::stressing::{
+use linerate::bench::stress::phases::{Phase, PhaseName};
+use linerate::bench::stress::verdict::{Conclusion, Fault, Tolerance};
+use linerate::bench::stress::{
     self, PhaseResult, PhaseState, StressObserver, StressRequest, StressRun,
 };
 use linerate::bench::testbed::End;
@@ -82,7 +82,7 @@ fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequ
 fn stands(path: PathName) -> Result<(), Failed> {
     let reach = Reach::Lab { engine: Contestant::of(path), udp: None };
     let mut audience = Counting::default();
-    let run = stressing::run(&request(reach, &[], Duration::from_secs(4)), &mut audience)?;
+    let run = stress::run(&request(reach, &[], Duration::from_secs(4)), &mut audience)?;
     assert_eq!(run.results.len(), PhaseName::ALL.len());
     assert!(run.broken.is_none() && !run.has_failed());
     for PhaseResult { phase, state } in &run.results {
@@ -127,7 +127,7 @@ fn against(double: Wrong, phases: &[PhaseName]) -> Result<StressRun, Failed> {
     };
     let request = request(reach, phases, Duration::from_millis(300) * phases.len() as u32);
     let mut audience = Counting::default();
-    let run = lab.generator.namespace.run(|| stressing::run(&request, &mut audience))??;
+    let run = lab.generator.namespace.run(|| stress::run(&request, &mut audience))??;
     stop.store(true, Ordering::Relaxed);
     reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
     Ok(run)
@@ -150,7 +150,7 @@ fn reflect(socket: &PacketSocket, double: Wrong, stop: &AtomicBool) {
     }
 }
 
-fn found(run: &StressRun, name: PhaseName) -> Result<&stressing::PhaseFinding, Failed> {
+fn found(run: &StressRun, name: PhaseName) -> Result<&stress::PhaseFinding, Failed> {
     let result = run.results.iter().find(|one| one.phase.name == name);
     match result.map(|one| &one.state) {
         Some(PhaseState::Run(found)) => Ok(found),
@@ -212,7 +212,7 @@ fn stopped() -> Result<(), Failed> {
     let request = request(reach, &[], Duration::from_secs(3));
     let stop = Some(Arc::clone(&request.base.stop));
     let mut audience = Counting { stop, ..Counting::default() };
-    let run = stressing::run(&request, &mut audience)?;
+    let run = stress::run(&request, &mut audience)?;
     assert_eq!((audience.begun.len(), audience.ended), (2, 2));
     let is_left = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
     assert_eq!(run.results.iter().filter(is_left).count(), PhaseName::ALL.len() - 2);

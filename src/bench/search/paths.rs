@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::contestant::Contestant;
-use super::line_rate::LineRate;
-use super::own_engine::OwnEngine;
-use super::search::burst::{
+use super::burst::{
     BufferTime, BurstConfig, BurstMeasurer, BurstOutcome, BurstResult, buffer_time, longest_burst,
 };
-use super::search::goal::{SearchConfig, SearchGoal};
-use super::search::loss_curve::{LossCurve, LossCurveConfig, LossPoint, loss_curve};
-use super::search::result::{GoalResult, SearchResult};
-use super::search::search;
-use super::search::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
-use super::testbed::Testbed;
-use super::trial::{QUIET, frames_for};
-use super::watch::{OwnTraffic, Watch};
+use super::goal::{SearchConfig, SearchGoal};
+use super::line_rate::LineRate;
+use super::loss_curve::{LossCurve, LossCurveConfig, LossPoint, loss_curve};
+use super::result::{GoalResult, SearchResult};
+use super::run::search;
+use super::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
+use crate::bench::contestant::Contestant;
+use crate::bench::own_engine::OwnEngine;
+use crate::bench::testbed::Testbed;
+use crate::bench::trial::{QUIET, frames_for};
+use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::load::plan::{Limits, LoadConfig};

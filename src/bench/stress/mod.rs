@@ -1,15 +1,15 @@
 //! A stress test of a link: phase after phase of what breaks drivers, each with a verdict.
 //!
-//! Each phase is one verified load with everything around it that [`loading`](super::loading)
+//! Each phase is one verified load with everything around it that [`loading`](crate::bench::loading)
 //! knows; the site is the same for all of them. A phase that fails does not end the test.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::floor::HarnessFloor;
-use super::loading::{Audience, Finding, LoadRequest, line_bits_per_second};
-use super::site::Site;
-use super::testbed::End;
+use crate::bench::floor::HarnessFloor;
+use crate::bench::loading::{Audience, Finding, LoadRequest, line_bits_per_second};
+use crate::bench::site::Site;
+use crate::bench::testbed::End;
 use crate::error::{Error, Result};
 use crate::load::plan::LoadConfig;
 use crate::load::rate::Rate;

@@ -1,7 +1,7 @@
 //! What a comparison's numbers say, in plain words; free to say that the rings lost.
 
-use super::compare::{Comparison, ContestantResult};
 use super::observation::{LoadKind, Metric};
+use super::result::{Comparison, ContestantResult};
 use crate::stats::spread::Spread;
 use crate::units::{FrameSize, nanoseconds, rate};
 
@@ -188,9 +188,9 @@ fn decides(advantage: Spread) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::compare::Round;
+    use crate::bench::compare::observation::{KEPT_UP_LOSS, Observation};
+    use crate::bench::compare::result::Round;
     use crate::bench::contestant::Contestant;
-    use crate::bench::observation::{KEPT_UP_LOSS, Observation};
     use crate::bench::trial::Trial;
     use crate::engine::config::PathName;
     use crate::engine::wait::Wait;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::bench::stressing::phases::{PhaseName, PhaseSettings};
+use crate::bench::stress::phases::{PhaseName, PhaseSettings};
 use crate::load::rate::FrameRate;
 use crate::load::run::{Departures, Latencies, WarmUp};
 use crate::load::rx::RxChoice;
