@@ -63,7 +63,7 @@ pub fn failure(name: Contestant, summary: &EngineSummary) -> Option<Error> {
             format!("{name}: the engine's interface is gone (deleted or moved away)")
         }
         None if unexplained != 0 => {
-            format!("{name}: the engine lost sight of {unexplained} frames: please report it")
+            format!("{name}: {unexplained} frames are unaccounted for: please report it")
         }
         None => return None,
     }))

@@ -22,7 +22,7 @@ pub fn nearest_first(
             "WARNING: {interface} is on NUMA node {number}, and this process may use none of its CPUs"
         )),
         (count, _) => Some(format!(
-            "{interface} is on NUMA node {number}: workers take its CPUs first ({count} to be had)"
+            "{interface} is on NUMA node {number}: workers take its CPUs first ({count} available)"
         )),
     };
     near.extend(far);
@@ -39,7 +39,7 @@ mod tests {
         let (cpus, note) = nearest_first("eth1", &node, (0..6).collect());
         assert_eq!(cpus, [2, 3, 0, 1, 4, 5]);
         let note = note.unwrap();
-        assert!(note.contains("eth1") && note.contains("node 1") && note.contains("2 to be had"));
+        assert!(note.contains("eth1") && note.contains("node 1") && note.contains("2 available"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl EchoReport {
     pub fn fallback(&mut self, path: PathName, error: &Error) -> Result<()> {
         self.instead_of = Some(path);
         self.base.say(format!(
-            "WARNING: --path {path} is not to be had here, going on with --path syscall: {error}"
+            "WARNING: --path {path} is not possible here; using --path syscall: {error}"
         ));
         Ok(())
     }

@@ -158,7 +158,7 @@ impl LoadReport {
             self.base.say(format!("  {note}"));
         }
         if outcome.offered == 0 && outcome.stopped {
-            self.base.say("\nNOTHING WAS MEASURED: it was ended during the warm-up");
+            self.base.say("\nNOTHING WAS MEASURED: the run ended during the warm-up");
         } else {
             self.say_rate(outcome);
         }
@@ -189,7 +189,7 @@ impl LoadReport {
             self.base.say("interrupted: this is what was measured until then");
         }
         if let Some(reason) = &outcome.broken {
-            self.base.say(format!("BROKEN OFF: {reason}"));
+            self.base.say(format!("ENDED EARLY: {reason}"));
         }
         let document = document(request, finding, self.floor.as_ref());
         let written = [self.publish(outcome), self.base.write("linerate.load/1", &document)];
@@ -229,8 +229,8 @@ impl LoadReport {
         }
         if let Some(limit) = outcome.generator_limit() {
             self.base.say(format!(
-                "GENERATOR-LIMITED: {limit}.\n  The asked rate was not reached; this is no limit of the \
-                 device"
+                "GENERATOR-LIMITED: {limit}.\n  The generator missed the asked rate; the device was \
+                 not the limit"
             ));
         }
         let departures = &outcome.departures;

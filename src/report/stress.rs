@@ -163,10 +163,10 @@ fn sentence(found: &PhaseFinding) -> String {
         parts.push("all intact".into());
     }
     if let Some(limit) = verdict.limit {
-        parts.push(format!("GENERATOR-LIMITED: {limit}, which is no limit of the device"));
+        parts.push(format!("GENERATOR-LIMITED: {limit}; the device was not the limit"));
     }
     if parts.is_empty() {
-        parts.push("nothing that is not allowed".into());
+        parts.push("nothing beyond the tolerance".into());
     }
     let beyond = text::beyond(outcome.latencies.response.beyond());
     parts.extend(beyond.map(|line| line.trim().to_string()));

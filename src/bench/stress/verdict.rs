@@ -217,9 +217,8 @@ impl Verdict {
             self.note_if(frames, "lost, which is allowed");
         } else if let (Some(limit), true) = (self.limit, outcome.tally.returned() > 0) {
             // It sent the rest faster than asked to catch up: not the load that was asked for.
-            self.notes.push(format!(
-                "{frames} frames lost, which does not count: generator-limited ({limit})"
-            ));
+            self.notes
+                .push(format!("{frames} frames lost, not counted: generator-limited ({limit})"));
         } else {
             self.faults.push(Fault::Lost { frames, ratio });
         }
