@@ -139,7 +139,7 @@ fn a_generator_that_was_late_fails_no_device_but_hides_no_wrong() {
     let late = LoadOutcome { asked: FrameRate::new(12_000, 1), ..late };
     let verdict = judge(PhaseName::Sweep, &late);
     assert_eq!(verdict.conclusion, Conclusion::GeneratorLimited);
-    assert!(verdict.notes[0].contains("does not count"), "{:?}", verdict.notes);
+    assert!(verdict.notes[0].contains("not counted"), "{:?}", verdict.notes);
     let mut wrong = late.clone();
     (wrong.tally.intact, wrong.tally.truncated) = (wrong.tally.intact - 1, 1);
     assert_eq!(judge(PhaseName::Sweep, &wrong).conclusion, Conclusion::Fail);
