@@ -15,8 +15,8 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
 PERCENTILES = (50, 90, 99, 99.9, 99.99)
-# The bounds that linerate records with: 1 ns to 10 s, three digits.
-BOUNDS = (1, 10_000_000_000, 3)
+# The bounds that linerate records with: 1 ns to 4 hours, three digits.
+BOUNDS = (1, 4 * 3600 * 1_000_000_000, 3)
 
 
 def line(tag, start_s, length_s, histogram):
