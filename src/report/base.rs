@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::bar::Bar;
 use super::json::{self, JsonFile};
 use super::text::{Text, wrap};
 use crate::error::Result;
@@ -20,7 +20,7 @@ pub struct Base {
     /// The machine.
     pub host: Host,
     link: Option<Link>,
-    bar: ProgressBar,
+    bar: Option<Bar>,
     line_every: Duration,
     last_line: Option<Instant>,
 }
@@ -45,7 +45,7 @@ impl Base {
             json,
             host: Host::detect(),
             link: None,
-            bar: ProgressBar::hidden(),
+            bar: None,
             line_every: Duration::MAX,
             last_line: None,
         })
@@ -87,7 +87,8 @@ impl Base {
 
     /// Says whole lines, above the bar if there is one.
     pub fn say(&mut self, lines: impl AsRef<str>) {
-        self.bar.suspend(|| self.text.say(lines));
+        self.bar.iter_mut().for_each(Bar::clear);
+        self.text.say(lines);
     }
 
     /// Whether nobody reads the text any more.
@@ -98,23 +99,20 @@ impl Base {
     /// Something with `steps` steps begins. On a terminal a bar shows its progress, elsewhere a line at
     /// most every `line_every`.
     pub fn begin(&mut self, steps: u64, line_every: Duration) {
-        let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar = ProgressBar::new(steps).with_style(style);
+        self.bar = Bar::begin(steps);
         (self.line_every, self.last_line) = (line_every, None);
     }
 
     /// `step` steps are done.
     pub fn advance(&mut self, step: u64) {
-        self.bar.set_position(step);
+        self.bar.iter_mut().for_each(|bar| bar.advance(step, None));
     }
 
     /// `step` steps are done; `line` says how it goes.
     pub fn progress(&mut self, step: u64, line: impl Into<String>) {
-        self.advance(step);
         let is_due = |last: Instant| last.elapsed() >= self.line_every;
-        if !self.bar.is_hidden() {
-            self.bar.set_message(line.into());
+        if let Some(bar) = &mut self.bar {
+            bar.advance(step, Some(line.into()));
         } else if self.line_every < Duration::MAX && self.last_line.is_none_or(is_due) {
             self.text.say(format!("  {}", line.into()));
             self.last_line = Some(Instant::now());
@@ -123,8 +121,7 @@ impl Base {
 
     /// Takes the bar away.
     pub fn end(&mut self) {
-        self.bar.finish_and_clear();
-        self.bar = ProgressBar::hidden();
+        self.bar = None;
     }
 
     /// Writes the document.

@@ -36,7 +36,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("crossbeam_channel", &["engine", "load"]),
     ("comfy_table", &["report"]),
-    ("indicatif", &["report"]),
     ("hdrhistogram", &["stats", "report"]),
 ];
 
