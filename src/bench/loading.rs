@@ -1,32 +1,28 @@
-//! One load over one interface, with everything that can be known around it: counters of every
-//! layer before and after, the engine's own where it is ours, and what the harness itself costs.
+//! A load over one interface: what is asked for, and what was found of it and around it. A
+//! [site](super::site) runs it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::contestant::Contestant;
 use super::floor::HarnessFloor;
-use super::own_engine::OwnEngine;
-use super::site::Site;
-use super::snapshot::{CounterSnapshot, Ends, generator_counts};
+use super::snapshot::CounterSnapshot;
 use super::testbed::End;
-use super::watch::{Disturbance, OwnTraffic, Watch};
+use super::watch::Disturbance;
 use crate::engine::pool::EngineSummary;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadConfig};
 use crate::load::rate::Rate;
-use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan, Progress, Threads};
+use crate::load::run::{Drive, LoadOutcome, Progress, Threads};
 use crate::load::rx::RxChoice;
 use crate::load::sizes::Sizes;
 use crate::load::tx::TxChoice;
-use crate::ring::budget::MemoryBudget;
 use crate::stats::waterfall::Waterfall;
 use crate::sys::cpus::choose_cpus;
-use crate::sys::failure::EBUSY;
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;
 use crate::units::FrameSize;
@@ -238,13 +234,6 @@ pub trait Audience: Send {
     fn progress(&mut self, progress: &Progress);
 }
 
-/// Runs a load.
-pub fn run(request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
-    let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
-    let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
-    site.load(request, audience)
-}
-
 /// The line rate of the link in bits per second; `None` where it has none, or says none.
 pub fn line_bits_per_second(link: &Link) -> Result<Option<u64>> {
     if link.is_veth() {
@@ -253,87 +242,4 @@ pub fn line_bits_per_second(link: &Link) -> Result<Option<u64>> {
     }
     let speed = Ethtool::open()?.megabits_per_second(&link.name)?;
     Ok(speed.map(|megabits| u64::from(megabits) * 1_000_000))
-}
-
-/// The far end of a load, where it is on this machine.
-pub(super) struct Far<'a> {
-    /// Its interface.
-    pub end: &'a End,
-    /// The engine that serves it, where that is ours, too.
-    pub engine: Option<OwnEngine>,
-}
-
-/// Runs `config` as `request` says from `here`, in the namespace of the calling thread.
-pub(super) fn measure(
-    request: &LoadRequest,
-    config: LoadConfig,
-    here: &End,
-    far: Option<Far<'_>>,
-    audience: &mut dyn Audience,
-) -> Result<Finding> {
-    let cpus = choose_cpus(&request.cpus)?;
-    let threads = request.threads;
-    let mut plan = LoadPlan {
-        line_bits_per_second: line_bits_per_second(&here.link)?,
-        warm_up: request.warm_up,
-        drain: request.drain,
-        late_after: request.late_after,
-        tx: Some(request.tx.unwrap_or_else(|| TxChoice::best_on(&here.link, threads.senders()))),
-        rx: request.rx,
-        qdisc_bypass: request.qdisc_bypass,
-        threads,
-        cpus: cpus.iter().copied().cycle().take(threads.count()).collect(),
-        breakdown: request.breakdown,
-        evidence_max: request.evidence_max,
-        interval: request.interval,
-        is_last: request.is_last,
-        ..LoadPlan::new(config, request.drive, request.limits)
-    };
-    plan.check()?;
-    audience.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
-    let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
-    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let mut watch = Watch::open([here].into_iter().chain(far.as_ref().map(|far| far.end)))?;
-    let before = CounterSnapshot::read(&ends)?;
-    let mut engine = far.and_then(|far| far.engine);
-    let mut run = |plan: &LoadPlan| {
-        Load::run(plan, &budget, &mut |progress: &_| {
-            if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
-                request.stop.store(true, Ordering::Relaxed);
-            }
-            audience.progress(progress);
-        })
-    };
-    let outcome = match run(&plan) {
-        // What nobody asked for is not insisted on. Nothing was sent yet.
-        Err(error) if request.tx.is_none() && error.errno() == Some(EBUSY) => {
-            plan.tx = Some(TxChoice::ANYWHERE);
-            let mut outcome = run(&plan)?;
-            outcome.notes.push(format!(
-                "another program has the queue of {} that an AF_XDP socket needs: sent by --tx {}",
-                here.link.name,
-                TxChoice::ANYWHERE,
-            ));
-            outcome
-        }
-        ran => ran?,
-    };
-    let (engine, engine_failure) = match engine.map(OwnEngine::end) {
-        Some((summary, failure)) => (Some(summary), failure),
-        None => (None, None),
-    };
-    let own = OwnTraffic {
-        transmitted: outcome.sent + outcome.warm_up.sent,
-        received: outcome.kernel.packets,
-        under_way: outcome.lost + outcome.warm_up.lost,
-    };
-    let disturbances = watch.verdict(own)?;
-    let counters = match CounterSnapshot::read(&ends) {
-        // With the interface its counters have gone.
-        Err(_) if outcome.broken.is_some() => before.since(&before),
-        after => after?.since(&before),
-    };
-    let engine_counters = engine.as_ref().map(|summary| &summary.counters);
-    let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
-    Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances })
 }

@@ -4,7 +4,7 @@
 //! [`loading`] is one load with all counters around it ([`snapshot`]), and [`stress`] is many of them.
 //!
 //! They share [`testbed`], where it happens; [`contestant`], who takes part; [`trial`] and [`scale`], the
-//! turn of one worker and of two; [`watch`], what disturbed a trial; [`own_engine`], the engine under
+//! turn of one worker and of two as [`trial_plan`] asks; [`watch`], what disturbed a trial; [`own_engine`], the engine under
 //! test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
 //! [`neighbour`]; [`floor`], what the harness itself costs.
 
@@ -21,4 +21,5 @@ pub mod snapshot;
 pub mod stress;
 pub mod testbed;
 pub mod trial;
+pub mod trial_plan;
 pub mod watch;

@@ -8,7 +8,7 @@
 
 use super::compare::observation::{LoadKind, Observation};
 use super::testbed::Testbed;
-use super::trial::{QUIET, SETTLE, TrialPlan, drain_frames};
+use super::trial_plan::{QUIET, SETTLE, TrialPlan, drain_frames};
 use crate::engine::config::EngineConfig;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::{Error, Result};

@@ -1,14 +1,19 @@
 //! Where loads start from: an interface of this machine, or one end of a lab with our own engine at
-//! the other. Opened once, it serves one load or several in turn.
+//! the other. Opened once, it serves one load or several in turn, with everything around them that can
+//! be known: counters of every layer before and after, the engine's own where it is ours.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::contestant::Contestant;
-use super::loading::{Audience, Far, Finding, LoadRequest, Reach, measure};
+use super::floor::HarnessFloor;
+use super::loading::{Audience, Finding, LoadRequest, Reach, line_bits_per_second};
 use super::neighbour::{Way, find_way};
 use super::own_engine::OwnEngine;
+use super::snapshot::{CounterSnapshot, Ends, generator_counts};
 use super::testbed::{End, Testbed};
+use super::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::engine::edit::Transform;
 use crate::engine::guard::refuse_unsafe_interface;
@@ -16,7 +21,11 @@ use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadConfig};
+use crate::load::run::{Load, LoadPlan};
+use crate::load::tx::TxChoice;
+use crate::ring::budget::MemoryBudget;
 use crate::sys::cpus::choose_cpus;
+use crate::sys::failure::EBUSY;
 use crate::sys::link::Links;
 use crate::sys::namespace::Namespace;
 use crate::sys::silent_port::SilentPort;
@@ -24,6 +33,13 @@ use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use crate::wire::headers::{IpAddresses, UdpHeaders};
 use crate::wire::probe::Expectation;
+
+/// Runs a load.
+pub fn run(request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
+    let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
+    let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
+    site.load(request, audience)
+}
 
 /// Where loads run: opened once, for one load or for several in turn.
 pub struct Site {
@@ -119,6 +135,89 @@ impl Site {
             }
         }
     }
+}
+
+/// The far end of a load, where it is on this machine.
+struct Far<'a> {
+    /// Its interface.
+    end: &'a End,
+    /// The engine that serves it, where that is ours, too.
+    engine: Option<OwnEngine>,
+}
+
+/// Runs `config` as `request` says from `here`, in the namespace of the calling thread.
+fn measure(
+    request: &LoadRequest,
+    config: LoadConfig,
+    here: &End,
+    far: Option<Far<'_>>,
+    audience: &mut dyn Audience,
+) -> Result<Finding> {
+    let cpus = choose_cpus(&request.cpus)?;
+    let threads = request.threads;
+    let mut plan = LoadPlan {
+        line_bits_per_second: line_bits_per_second(&here.link)?,
+        warm_up: request.warm_up,
+        drain: request.drain,
+        late_after: request.late_after,
+        tx: Some(request.tx.unwrap_or_else(|| TxChoice::best_on(&here.link, threads.senders()))),
+        rx: request.rx,
+        qdisc_bypass: request.qdisc_bypass,
+        threads,
+        cpus: cpus.iter().copied().cycle().take(threads.count()).collect(),
+        breakdown: request.breakdown,
+        evidence_max: request.evidence_max,
+        interval: request.interval,
+        is_last: request.is_last,
+        ..LoadPlan::new(config, request.drive, request.limits)
+    };
+    plan.check()?;
+    audience.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
+    let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
+    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    let mut watch = Watch::open([here].into_iter().chain(far.as_ref().map(|far| far.end)))?;
+    let before = CounterSnapshot::read(&ends)?;
+    let mut engine = far.and_then(|far| far.engine);
+    let mut run = |plan: &LoadPlan| {
+        Load::run(plan, &budget, &mut |progress: &_| {
+            if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
+                request.stop.store(true, Ordering::Relaxed);
+            }
+            audience.progress(progress);
+        })
+    };
+    let outcome = match run(&plan) {
+        // What nobody asked for is not insisted on. Nothing was sent yet.
+        Err(error) if request.tx.is_none() && error.errno() == Some(EBUSY) => {
+            plan.tx = Some(TxChoice::ANYWHERE);
+            let mut outcome = run(&plan)?;
+            outcome.notes.push(format!(
+                "another program has the queue of {} that an AF_XDP socket needs: sent by --tx {}",
+                here.link.name,
+                TxChoice::ANYWHERE,
+            ));
+            outcome
+        }
+        ran => ran?,
+    };
+    let (engine, engine_failure) = match engine.map(OwnEngine::end) {
+        Some((summary, failure)) => (Some(summary), failure),
+        None => (None, None),
+    };
+    let own = OwnTraffic {
+        transmitted: outcome.sent + outcome.warm_up.sent,
+        received: outcome.kernel.packets,
+        under_way: outcome.lost + outcome.warm_up.lost,
+    };
+    let disturbances = watch.verdict(own)?;
+    let counters = match CounterSnapshot::read(&ends) {
+        // With the interface its counters have gone.
+        Err(_) if outcome.broken.is_some() => before.since(&before),
+        after => after?.since(&before),
+    };
+    let engine_counters = engine.as_ref().map(|summary| &summary.counters);
+    let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
+    Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances })
 }
 
 /// An end that somebody else serves.

@@ -1,54 +1,23 @@
 //! One contestant's turn: an engine of its own, put under one load after the other.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::compare::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
-use super::contestant::Contestant;
-use super::own_engine::failure;
 use super::scale;
 use super::testbed::Testbed;
+use super::trial_plan::{QUIET, SETTLE, TrialPlan, drain_frames};
 use crate::engine::config::EngineConfig;
-use crate::engine::names::RxName;
-use crate::engine::pool::{Engine, EngineSummary};
-use crate::engine::turn::LatencyMode;
+use crate::engine::pool::Engine;
 use crate::error::Result;
 use crate::load::pace::Pattern;
-use crate::load::plan::{Limits, LoadConfig, Sizes};
+use crate::load::plan::Limits;
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
 use crate::load::tx::TxChoice;
-use crate::ring::budget::MemoryBudget;
-use crate::ring::geometry::GeometryChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::clock;
-use crate::units::FrameSize;
-use crate::wire::ethernet::MacAddress;
-
-/// How a trial is run.
-#[derive(Clone, Debug)]
-pub struct TrialPlan {
-    /// Whose turn it is.
-    pub contestant: Contestant,
-    /// The frames.
-    pub size: FrameSize,
-    /// The loads, in the order of [`LoadKind`].
-    pub loads: Vec<LoadKind>,
-    /// How long each of them lasts that has no end of its own.
-    pub duration: Duration,
-    /// The generator's TX half; `None` for the best. A drain is filled by a TX ring.
-    pub tx: Option<TxChoice>,
-    /// CPUs of the generator and of the engine.
-    pub cpus: (usize, usize),
-    /// Of which frames the engine keeps the latency.
-    pub latency: LatencyMode,
-    /// The cap on ring memory.
-    pub ring_memory: Arc<MemoryBudget>,
-    /// Ends the sending early.
-    pub stop: Arc<AtomicBool>,
-}
 
 /// What a trial found.
 #[derive(Debug, Default)]
@@ -70,45 +39,11 @@ impl Trial {
 
 /// Frames that warm caches, page tables and the frequency governor before anything counts.
 const WARM_UP: Duration = Duration::from_millis(50);
-/// Longer than any block waits for its retire timeout.
-pub(super) const SETTLE: Duration = Duration::from_millis(10);
 /// A load ends when no echo has come for this time, or after [`EMPTIED`]. An engine with frames never
 /// pauses for as long.
 const SILENCE: Duration = Duration::from_millis(50);
 /// Longer than the slowest engine needs for what it holds at the end of a flood.
 const EMPTIED: Duration = Duration::from_secs(1);
-/// After this time without an echo, what is not back is lost.
-pub(super) const QUIET: Duration = Duration::from_millis(100);
-
-impl TrialPlan {
-    /// The engine that is put under load, with a worker on each of `cpus`.
-    pub(super) fn engine_config(&self, testbed: &Testbed, cpus: &[usize]) -> Result<EngineConfig> {
-        Ok(EngineConfig {
-            latency: self.latency,
-            ring_memory: Arc::clone(&self.ring_memory),
-            ..self.contestant.engine_config(testbed, cpus)?
-        })
-    }
-
-    /// The frames that it gets.
-    pub(super) fn frames(&self, testbed: &Testbed) -> LoadConfig {
-        frames_for(testbed, Sizes::Fixed(self.size), &self.stop)
-    }
-
-    /// Bursts of up to `frames` of these from `cpu`, which is the calling thread's from then on.
-    pub(super) fn bursts(&self, testbed: &Testbed, frames: u64, cpu: usize) -> LoadPlan {
-        LoadPlan { cpus: vec![cpu], ..LoadPlan::bursts(self.frames(testbed), frames) }
-    }
-
-    /// The engine's own account, unless it lost sight of frames.
-    pub(super) fn account(&self, summary: EngineSummary) -> Result<EngineSummary> {
-        match failure(self.contestant, &summary) {
-            None => Ok(summary),
-            Some(failure) => Err(failure),
-        }
-    }
-}
-
 /// Starts and stops each engine that the plan's loads need: what fails here fails in every trial.
 /// Returns what the contestant comes to.
 pub fn check(testbed: &Testbed, plan: &TrialPlan) -> Result<EngineConfig> {
@@ -217,37 +152,3 @@ impl Turn<'_> {
         Ok(Observation::of_outcome(LoadKind::Drain, &outcome, cpu_ns))
     }
 }
-
-/// Frames of these sizes from the generator to the engine.
-pub(super) fn frames_for(testbed: &Testbed, sizes: Sizes, stop: &Arc<AtomicBool>) -> LoadConfig {
-    let here = &testbed.generator.link;
-    let there = MacAddress(testbed.engine.link.mac);
-    let mut load = LoadConfig::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
-    load.sizes = sizes;
-    load.stop = Arc::clone(stop);
-    load
-}
-
-/// Frames that fill most of what an engine's socket or ring holds while nobody empties it: V3 blocks
-/// pack frames, V2 has a slot for each, and the kernel charges a socket's buffer with each frame's
-/// `truesize`.
-pub(super) fn drain_frames(config: &EngineConfig, size: FrameSize) -> u64 {
-    let bytes = size.socket_bytes();
-    let GeometryChoice { block_bytes, blocks, slots, .. } = config.receive_ring;
-    // Three quarters of it; by default it has 4 MiB.
-    let ring = block_bytes.zip(blocks).map_or(3 << 20, |(bytes, count)| bytes * count / 4 * 3);
-    let (room, each) = match (config.path.rx, slots) {
-        (RxName::V3, _) => (ring, bytes + 96),
-        (RxName::V2, Some(slots)) => (slots / 4 * 3, 1),
-        (RxName::V2, None) => (ring, (bytes + 80).next_power_of_two().max(2048)),
-        (RxName::Recv | RxName::Recvmsg | RxName::Mmsg, _) => {
-            (6 << 20, (bytes + 576).next_power_of_two().max(1024))
-        }
-        // A UMEM of 2048 frames or more.
-        (RxName::Xsk, _) => (3 << 20, 2048),
-    };
-    ((room / each) as u64).clamp(64, DRAIN_FRAMES_MAX)
-}
-
-/// Enough for a rate to settle.
-const DRAIN_FRAMES_MAX: u64 = 8000;

@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::target::TargetArgs;
 use super::values::{parse_between, parse_ratio};
-use crate::bench::loading::{self, LoadRequest, Reach};
+use crate::bench::loading::{LoadRequest, Reach};
+use crate::bench::site;
 use crate::error::{Error, Result, exit};
 use crate::load::pace::Pattern;
 use crate::load::plan::Limits;
@@ -210,7 +211,7 @@ impl LoadArgs {
             ensure_namespaces_allowed()?;
         }
         self.target.user.become_plain()?;
-        let finding = loading::run(&request, &mut report)?;
+        let finding = site::run(&request, &mut report)?;
         report.finish(&request, &finding)?;
         if let Some(reason) = finding.outcome.broken {
             return Err(Error::Run(reason));

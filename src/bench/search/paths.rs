@@ -16,7 +16,7 @@ use super::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
 use crate::bench::contestant::Contestant;
 use crate::bench::own_engine::OwnEngine;
 use crate::bench::testbed::Testbed;
-use crate::bench::trial::{QUIET, frames_for};
+use crate::bench::trial_plan::{QUIET, frames_for};
 use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::error::{Error, Result};
