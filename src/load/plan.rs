@@ -13,7 +13,6 @@ use crate::units::FrameSize;
 use crate::wire::encapsulation::Encapsulation;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 use crate::wire::headers::{IpAddresses, UdpHeaders};
-use crate::wire::ip::IpVersion;
 use crate::wire::probe::{Expectation, PayloadPattern};
 
 /// What carries the probe.
@@ -65,24 +64,14 @@ impl Carriage {
 
     /// The encapsulation; a usage error if there are too many tags.
     pub fn encapsulation(&self) -> Result<Encapsulation> {
-        let version = match self.content {
+        let ip = match self.content {
             Content::Raw(_) => None,
             Content::Udp(headers) => Some(headers.addresses.version()),
         };
-        Ok(match (version, self.tags.len()) {
-            (None, 0) => Encapsulation::Raw,
-            (None, 1) => Encapsulation::Vlan,
-            (None, 2) => Encapsulation::Qinq,
-            (Some(IpVersion::V4), 0) => Encapsulation::Ipv4Udp,
-            (Some(IpVersion::V4), 1) => Encapsulation::VlanIpv4Udp,
-            (Some(IpVersion::V6), 0) => Encapsulation::Ipv6Udp,
-            (Some(IpVersion::V6), 1) => Encapsulation::VlanIpv6Udp,
-            (Some(IpVersion::V4), 2) => Encapsulation::QinqIpv4Udp,
-            (Some(IpVersion::V6), 2) => Encapsulation::QinqIpv6Udp,
-            (_, tags) => {
-                return Err(Error::Usage(format!("{tags} VLAN tags: at most 2 can be sent")));
-            }
-        })
+        match self.tags.len() {
+            tags @ 0..=2 => Ok(Encapsulation { tags, ip }),
+            tags => Err(Error::Usage(format!("{tags} VLAN tags: at most 2 can be sent"))),
+        }
     }
 }
 

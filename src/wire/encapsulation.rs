@@ -1,101 +1,43 @@
 //! How a probe is carried, and the smallest frame that can carry it.
 
 use std::fmt;
-use std::str::FromStr;
 
-use super::ethernet::{EtherType, VLAN_TAG_BYTES};
-use super::ip::{IPV4_HEADER_BYTES, IPV6_HEADER_BYTES};
+use super::ethernet::VLAN_TAG_BYTES;
+use super::ip::{IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, IpVersion};
 use super::probe::PAYLOAD_BYTES_MIN;
 use super::udp::UDP_HEADER_BYTES;
 use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FRAME_BYTES_MIN, FrameSize};
 
 /// What lies between a frame's MAC addresses and the probe.
 ///
-/// | encapsulation | bytes before the probe | payload of a 64-byte frame | smallest frame, FCS included |
-/// |---|---|---|---|
-/// | `raw` | 14 | 46 | 64 |
-/// | `vlan` | 18 | 42 | 64 |
-/// | `qinq` | 22 | 38 | 64 |
-/// | `ipv4` | 42 | 18 | 64 |
-/// | `vlan-ipv4` | 46 | 14 | 64 |
-/// | `ipv6` | 62 | none | 80 |
-/// | `vlan-ipv6` | 66 | none | 84 |
-/// | `qinq-ipv4` | 50 | none (10 bytes left) | 68 |
-/// | `qinq-ipv6` | 70 | none | 88 |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Encapsulation {
-    /// Straight after the Ethernet header.
-    Raw,
-    /// After one VLAN tag.
-    Vlan,
-    /// After two VLAN tags.
-    Qinq,
-    /// In UDP over IPv4.
-    Ipv4Udp,
-    /// In UDP over IPv4, with one VLAN tag.
-    VlanIpv4Udp,
-    /// In UDP over IPv6.
-    Ipv6Udp,
-    /// In UDP over IPv6, with one VLAN tag.
-    VlanIpv6Udp,
-    /// In UDP over IPv4, with two VLAN tags.
-    QinqIpv4Udp,
-    /// In UDP over IPv6, with two VLAN tags.
-    QinqIpv6Udp,
+/// | tags | in UDP over | bytes before the probe | payload of a 64-byte frame | smallest frame, FCS included |
+/// |---|---|---|---|---|
+/// | 0 | | 14 | 46 | 64 |
+/// | 1 | | 18 | 42 | 64 |
+/// | 2 | | 22 | 38 | 64 |
+/// | 0 | IPv4 | 42 | 18 | 64 |
+/// | 1 | IPv4 | 46 | 14 | 64 |
+/// | 2 | IPv4 | 50 | none (10 bytes left) | 68 |
+/// | 0 | IPv6 | 62 | none | 80 |
+/// | 1 | IPv6 | 66 | none | 84 |
+/// | 2 | IPv6 | 70 | none | 88 |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Encapsulation {
+    /// VLAN tags in each frame.
+    pub tags: usize,
+    /// The IP version where the probe is in UDP; `None` where it follows the Ethernet header.
+    pub ip: Option<IpVersion>,
 }
 
 impl Encapsulation {
-    /// All of them.
-    pub const ALL: [Encapsulation; 9] = [
-        Encapsulation::Raw,
-        Encapsulation::Vlan,
-        Encapsulation::Qinq,
-        Encapsulation::Ipv4Udp,
-        Encapsulation::VlanIpv4Udp,
-        Encapsulation::Ipv6Udp,
-        Encapsulation::VlanIpv6Udp,
-        Encapsulation::QinqIpv4Udp,
-        Encapsulation::QinqIpv6Udp,
-    ];
-
-    /// VLAN tags in each frame.
-    pub const fn tags(self) -> usize {
-        match self {
-            Encapsulation::Raw | Encapsulation::Ipv4Udp | Encapsulation::Ipv6Udp => 0,
-            Encapsulation::Vlan | Encapsulation::VlanIpv4Udp | Encapsulation::VlanIpv6Udp => 1,
-            Encapsulation::Qinq | Encapsulation::QinqIpv4Udp | Encapsulation::QinqIpv6Udp => 2,
-        }
-    }
-
-    /// Bytes of IP and UDP headers in each frame.
-    pub const fn ip_and_udp_bytes(self) -> usize {
-        match self {
-            Encapsulation::Raw | Encapsulation::Vlan | Encapsulation::Qinq => 0,
-            Encapsulation::Ipv4Udp | Encapsulation::VlanIpv4Udp | Encapsulation::QinqIpv4Udp => {
-                IPV4_HEADER_BYTES + UDP_HEADER_BYTES
-            }
-            Encapsulation::Ipv6Udp | Encapsulation::VlanIpv6Udp | Encapsulation::QinqIpv6Udp => {
-                IPV6_HEADER_BYTES + UDP_HEADER_BYTES
-            }
-        }
-    }
-
-    /// The EtherType behind the tags; `None` where the user chooses it.
-    pub const fn ether_type(self) -> Option<EtherType> {
-        match self {
-            Encapsulation::Raw | Encapsulation::Vlan | Encapsulation::Qinq => None,
-            Encapsulation::Ipv4Udp | Encapsulation::VlanIpv4Udp | Encapsulation::QinqIpv4Udp => {
-                Some(EtherType::IPV4)
-            }
-            Encapsulation::Ipv6Udp | Encapsulation::VlanIpv6Udp | Encapsulation::QinqIpv6Udp => {
-                Some(EtherType::IPV6)
-            }
-        }
-    }
-
     /// Bytes in front of the probe: Ethernet header, tags, IP and UDP headers; no FCS.
     pub const fn overhead_bytes(self) -> usize {
-        ETHERNET_HEADER_BYTES + self.tags() * VLAN_TAG_BYTES + self.ip_and_udp_bytes()
+        let ip_and_udp = match self.ip {
+            None => 0,
+            Some(IpVersion::V4) => IPV4_HEADER_BYTES + UDP_HEADER_BYTES,
+            Some(IpVersion::V6) => IPV6_HEADER_BYTES + UDP_HEADER_BYTES,
+        };
+        ETHERNET_HEADER_BYTES + self.tags * VLAN_TAG_BYTES + ip_and_udp
     }
 
     /// The smallest frame with room for a probe and [its shortest filler](PAYLOAD_BYTES_MIN), in
@@ -118,37 +60,21 @@ impl Encapsulation {
         }
         Ok(size.socket_bytes() - self.overhead_bytes())
     }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Encapsulation::Raw => "raw",
-            Encapsulation::Vlan => "vlan",
-            Encapsulation::Qinq => "qinq",
-            Encapsulation::Ipv4Udp => "ipv4",
-            Encapsulation::VlanIpv4Udp => "vlan-ipv4",
-            Encapsulation::Ipv6Udp => "ipv6",
-            Encapsulation::VlanIpv6Udp => "vlan-ipv6",
-            Encapsulation::QinqIpv4Udp => "qinq-ipv4",
-            Encapsulation::QinqIpv6Udp => "qinq-ipv6",
-        }
-    }
 }
 
+/// As in `a probe over IPv6 with 1 VLAN tag`.
 impl fmt::Display for Encapsulation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Encapsulation {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Encapsulation, String> {
-        let known = Encapsulation::ALL.into_iter().find(|one| one.name() == text.trim());
-        known.ok_or_else(|| {
-            let names = Encapsulation::ALL.map(Encapsulation::name).join(", ");
-            format!("'{text}' is not an encapsulation ({names})")
-        })
+        f.write_str(match self.ip {
+            None => "a probe",
+            Some(IpVersion::V4) => "a probe over IPv4",
+            Some(IpVersion::V6) => "a probe over IPv6",
+        })?;
+        match self.tags {
+            0 => Ok(()),
+            1 => f.write_str(" with 1 VLAN tag"),
+            tags => write!(f, " with {tags} VLAN tags"),
+        }
     }
 }
 
@@ -158,41 +84,27 @@ mod tests {
 
     #[test]
     fn the_table_is_true() {
-        let rows = Encapsulation::ALL
-            .map(|one| (one.overhead_bytes(), one.smallest_frame_bytes(), one.tags()));
-        let expected = [
-            (14, 64, 0),
-            (18, 64, 1),
-            (22, 64, 2),
-            (42, 64, 0),
-            (46, 64, 1),
-            (62, 80, 0),
-            (66, 84, 1),
-            (50, 68, 2),
-            (70, 88, 2),
+        let rows = [
+            (None, 0, 14, 64, Some(46)),
+            (None, 1, 18, 64, Some(42)),
+            (None, 2, 22, 64, Some(38)),
+            (Some(IpVersion::V4), 0, 42, 64, Some(18)),
+            (Some(IpVersion::V4), 1, 46, 64, Some(14)),
+            (Some(IpVersion::V4), 2, 50, 68, None),
+            (Some(IpVersion::V6), 0, 62, 80, None),
+            (Some(IpVersion::V6), 1, 66, 84, None),
+            (Some(IpVersion::V6), 2, 70, 88, None),
         ];
-        assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn a_64_byte_frame_has_room_except_over_ipv6_and_two_tags() {
-        let size = FrameSize::with_fcs(64).unwrap();
-        let room = Encapsulation::ALL.map(|one| one.payload_bytes(size).ok());
-        assert_eq!(
-            room,
-            [Some(46), Some(42), Some(38), Some(18), Some(14), None, None, None, None]
-        );
-        let message = Encapsulation::Ipv6Udp.payload_bytes(size).unwrap_err();
-        assert!(message.contains("at least 80"), "{message}");
-    }
-
-    #[test]
-    fn the_smallest_frame_fits_and_names_are_read() {
-        for one in Encapsulation::ALL {
-            let smallest = FrameSize::with_fcs(one.smallest_frame_bytes()).unwrap();
+        let shortest = FrameSize::with_fcs(64).unwrap();
+        for (ip, tags, overhead, smallest, payload) in rows {
+            let one = Encapsulation { tags, ip };
+            assert_eq!((one.overhead_bytes(), one.smallest_frame_bytes()), (overhead, smallest));
+            assert_eq!(one.payload_bytes(shortest).ok(), payload, "{one}");
+            let smallest = FrameSize::with_fcs(smallest).unwrap();
             assert!(one.payload_bytes(smallest).unwrap() >= PAYLOAD_BYTES_MIN);
-            assert_eq!(one.to_string().parse(), Ok(one));
         }
-        assert!("ipv5".parse::<Encapsulation>().unwrap_err().contains("vlan-ipv6"));
+        let over_ipv6 = Encapsulation { tags: 1, ip: Some(IpVersion::V6) };
+        let message = over_ipv6.payload_bytes(shortest).unwrap_err();
+        assert!(message.contains("IPv6") && message.contains("84"), "{message}");
     }
 }

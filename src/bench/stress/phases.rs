@@ -168,8 +168,8 @@ impl Phase {
             PhaseName::VlanOn => vec![settings.tag],
             _ => Vec::new(),
         };
-        let smallest = if tags.is_empty() { Encapsulation::Raw } else { Encapsulation::Vlan };
-        let smallest = size(smallest.smallest_frame_bytes());
+        let encapsulation = Encapsulation { tags: tags.len(), ip: None };
+        let smallest = size(encapsulation.smallest_frame_bytes());
         // The kernel lets a customer tag exceed the MTU, and every NIC has to stand that.
         let tag_bytes = tags.len() * VLAN_TAG_BYTES;
         let largest = size(settings.mtu + ETHERNET_HEADER_BYTES + tag_bytes + FCS_BYTES);
