@@ -220,7 +220,7 @@ pub struct Finding {
 }
 
 /// Who is told how a load goes.
-pub trait Audience: Send {
+pub trait LoadObserver: Send {
     /// It is about to begin.
     fn start(
         &mut self,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::contestant::Contestant;
 use super::floor::HarnessFloor;
-use super::loading::{Audience, Finding, LoadRequest, Reach, line_bits_per_second};
+use super::loading::{Finding, LoadObserver, LoadRequest, Reach, line_bits_per_second};
 use super::neighbour::{Way, find_way};
 use super::own_engine::OwnEngine;
 use super::snapshot::{CounterSnapshot, Ends, generator_counts};
@@ -35,10 +35,10 @@ use crate::wire::headers::{IpAddresses, UdpHeaders};
 use crate::wire::probe::Expectation;
 
 /// Runs a load.
-pub fn run(request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
+pub fn run(request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
     let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
     let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
-    site.load(request, audience)
+    site.load(request, observer)
 }
 
 /// Where loads run: opened once, for one load or for several in turn.
@@ -105,8 +105,8 @@ impl Site {
 
     /// Runs a load from here. Whom it reaches was said when this was opened; `request.reach` is not
     /// looked at again.
-    pub fn load(&self, request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
-        let mut finding = self.run(request, audience)?;
+    pub fn load(&self, request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
+        let mut finding = self.run(request, observer)?;
         if request.reach.is_udp() && request.flows > HELD_PORTS_MAX {
             finding.outcome.notes.push(format!(
                 "only {HELD_PORTS_MAX} of {} source ports are held on this host: if it owns the source \
@@ -117,21 +117,21 @@ impl Site {
         Ok(finding)
     }
 
-    fn run(&self, request: &LoadRequest, audience: &mut dyn Audience) -> Result<Finding> {
+    fn run(&self, request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
         match &self.place {
             Place::Own { testbed, engine, udp } => {
-                to_own_engine(request, testbed, *engine, *udp, audience)
+                to_own_engine(request, testbed, *engine, *udp, observer)
             }
             Place::Station { here, mac, there } => {
                 let config = LoadConfig {
                     carriage: tagged(Carriage::raw(request.ether_type), &request.tags),
                     ..config(request, here, *mac)
                 };
-                measure(request, config, here, observed(there.as_ref()), audience)
+                measure(request, config, here, observed(there.as_ref()), observer)
             }
             Place::Udp { links, here, target, from, there } => {
                 let far = observed(there.as_ref());
-                to_port(request, links, here, (*target, *from), far, audience)
+                to_port(request, links, here, (*target, *from), far, observer)
             }
         }
     }
@@ -151,7 +151,7 @@ fn measure(
     config: LoadConfig,
     here: &End,
     far: Option<Far<'_>>,
-    audience: &mut dyn Audience,
+    observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
     let cpus = choose_cpus(&request.cpus)?;
     let threads = request.threads;
@@ -172,7 +172,7 @@ fn measure(
         ..LoadPlan::new(config, request.drive, request.limits)
     };
     plan.check()?;
-    audience.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
+    observer.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
     let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let mut watch = Watch::open([here].into_iter().chain(far.as_ref().map(|far| far.end)))?;
@@ -183,7 +183,7 @@ fn measure(
             if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
                 request.stop.store(true, Ordering::Relaxed);
             }
-            audience.progress(progress);
+            observer.progress(progress);
         })
     };
     let outcome = match run(&plan) {
@@ -272,13 +272,13 @@ fn to_port(
     here: &End,
     (target, from): (SocketAddr, Option<IpAddr>),
     far: Option<Far<'_>>,
-    audience: &mut dyn Audience,
+    observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
     let Way { mac, source } = find_way(links, here, target.ip(), from)?;
     let _silent = hold_source_ports(request, &here.link.name)?;
     let config =
         LoadConfig { carriage: datagrams(request, source, target)?, ..config(request, here, mac) };
-    measure(request, config, here, far, audience)
+    measure(request, config, here, far, observer)
 }
 
 fn to_own_engine(
@@ -286,7 +286,7 @@ fn to_own_engine(
     testbed: &Testbed,
     engine: Contestant,
     udp: Option<bool>,
-    audience: &mut dyn Audience,
+    observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
     let engine = OwnEngine::start(engine, &engine_for(request, testbed, engine, udp)?)?;
     let here = &testbed.generator;
@@ -305,7 +305,7 @@ fn to_own_engine(
             }
         };
         let config = LoadConfig { carriage, ..config(request, here, mac) };
-        measure(request, config, here, far, audience)
+        measure(request, config, here, far, observer)
     };
     // Entering the own namespace takes privilege, too, so it is not asked for without need.
     match (testbed.is_lab(), request.is_last) {

@@ -1,9 +1,9 @@
 //! Flows: frames that differ in what receivers spread them by.
 
-use super::plan::{Content, LoadConfig};
+use super::carriage::{Carriage, Content};
 use crate::error::{Error, Result};
 use crate::units::ETHERNET_HEADER_BYTES;
-use crate::wire::ethernet::VLAN_TAG_BYTES;
+use crate::wire::ethernet::{MacAddress, VLAN_TAG_BYTES};
 use crate::wire::headers::UdpHeaders;
 use crate::wire::udp::UDP_HEADER_BYTES;
 
@@ -40,26 +40,30 @@ enum Mark {
 }
 
 impl Flows {
-    /// The flows of `config`; a usage error where there are too many, or where a flow's source would
-    /// be its destination, which engines do not answer.
-    pub fn new(config: &LoadConfig) -> Result<Flows> {
-        let count = config.flows;
+    /// `count` flows of frames with this carriage between these addresses, whose sizes repeat after
+    /// `period` frames. A usage error where there are too many, or where a flow's source would be its
+    /// destination, which engines do not answer.
+    pub fn new(
+        count: u32,
+        carriage: &Carriage,
+        period: u64,
+        (source, destination): (MacAddress, MacAddress),
+    ) -> Result<Flows> {
         if !(1..=FLOWS_MAX).contains(&count) {
             return Err(Error::Usage(format!("{count} flows: 1 to {FLOWS_MAX} can be sent")));
         }
-        let mark = match &config.carriage.content {
-            Content::Udp(headers) => udp_mark(headers, config.carriage.tags.len(), count)?,
-            Content::Raw(_) => Mark::Mac(config.source.0),
+        let mark = match &carriage.content {
+            Content::Udp(headers) => udp_mark(headers, carriage.tags.len(), count)?,
+            Content::Raw(_) => Mark::Mac(source.0),
         };
-        let period = config.sizes.order(config.seed).period();
         let round = period / greatest_common_divisor(period, count.into()) * u64::from(count);
         let flows = Flows { count: count.into(), round, mark };
         if let Mark::Mac(_) = mark {
-            let clash = (1..u64::from(count)).find(|&flow| flows.mac(flow) == config.destination.0);
+            let clash = (1..u64::from(count)).find(|&flow| flows.mac(flow) == destination.0);
             if clash.is_some() {
                 return Err(Error::Usage(format!(
                     "{count} flows: the source address of one is the destination {}",
-                    config.destination
+                    destination
                 )));
             }
         }
@@ -147,9 +151,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::load::plan::Carriage;
+    use crate::load::plan::LoadConfig;
     use crate::load::sizes::Sizes;
-    use crate::wire::ethernet::MacAddress;
     use crate::wire::headers::IpAddresses;
 
     const HERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
@@ -163,7 +166,7 @@ mod tests {
     fn every_flow_has_as_many_frames_and_every_size() {
         for (flows, sizes) in [(4, "imix"), (3, "imix"), (7, "64-70"), (5, "64"), (4, "64,128")] {
             let config = LoadConfig { sizes: sizes.parse().unwrap(), ..config(flows) };
-            let spread = Flows::new(&config).unwrap();
+            let spread = config.spread().unwrap();
             let order = config.sizes.order(0);
             let count = spread.round * u64::from(flows);
             let mut pairs = BTreeSet::new();
@@ -175,17 +178,17 @@ mod tests {
             assert_eq!(pairs.len(), flows as usize * config.sizes.all().count(), "{flows} {sizes}");
             assert!(frames.iter().all(|each| *each == frames[0]), "{frames:?}");
         }
-        assert_eq!(Flows::new(&config(1)).unwrap().of(12_345), 0);
+        assert_eq!(config(1).spread().unwrap().of(12_345), 0);
     }
 
     #[test]
     fn marks_differ_and_impossible_numbers_are_usage_errors() {
-        let flows = Flows::new(&config(FLOWS_MAX)).unwrap();
+        let flows = config(FLOWS_MAX).spread().unwrap();
         let marks: BTreeSet<_> = (0..flows.count()).map(|flow| flows.mac(flow)).collect();
         assert_eq!(marks.len() as u32, FLOWS_MAX);
         assert!(flows.need_promiscuous());
-        assert_eq!(Flows::new(&config(0)).unwrap_err().exit_code(), 2);
-        assert_eq!(Flows::new(&config(FLOWS_MAX + 1)).unwrap_err().exit_code(), 2);
+        assert_eq!(config(0).spread().unwrap_err().exit_code(), 2);
+        assert_eq!(config(FLOWS_MAX + 1).spread().unwrap_err().exit_code(), 2);
         let udp = |source_port, flows| {
             let addresses = IpAddresses::V4 {
                 source: Ipv4Addr::new(192, 0, 2, 1),
@@ -195,7 +198,7 @@ mod tests {
                 UdpHeaders { addresses, source_port, destination_port: 7000, hop_limit: 64 };
             let carriage = Carriage::udp(headers);
             let sizes = Sizes::Fixed(crate::units::FrameSize::smallest());
-            Flows::new(&LoadConfig { carriage, sizes, ..config(flows) })
+            LoadConfig { carriage, sizes, ..config(flows) }.spread()
         };
         assert!(udp(4000, 3000).is_ok());
         for (port, flows) in [(4000, 3001), (65_000, 537)] {

@@ -13,6 +13,7 @@
 //! transformed, truncated or lost
 //! ([`LoadOutcome::assert_conserved`](run::LoadOutcome::assert_conserved)).
 
+pub mod carriage;
 pub mod evidence;
 pub mod flows;
 pub mod ledger;

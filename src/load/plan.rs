@@ -4,76 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use super::carriage::{Carriage, Content};
 use super::flows::Flows;
 pub use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
 use crate::ring::send_rule;
 use crate::units::FrameSize;
-use crate::wire::encapsulation::Encapsulation;
-use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use crate::wire::headers::{IpAddresses, UdpHeaders};
+use crate::wire::ethernet::{EtherType, MacAddress};
 use crate::wire::probe::{Expectation, PayloadPattern};
-
-/// What carries the probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// It follows this EtherType.
-    Raw(EtherType),
-    /// It is the payload of a UDP datagram. The interface must not own the source address, or its
-    /// own stack answers the echoes with ICMP errors.
-    Udp(UdpHeaders),
-}
-
-/// What lies between a frame's MAC addresses and the probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carriage {
-    /// VLAN tags, outermost first.
-    pub tags: Vec<VlanTag>,
-    /// What follows them.
-    pub content: Content,
-}
-
-impl Carriage {
-    /// No tag, and the probe straight after `ether_type`.
-    pub fn raw(ether_type: EtherType) -> Carriage {
-        Carriage { tags: Vec::new(), content: Content::Raw(ether_type) }
-    }
-
-    /// No tag, and the probe in UDP datagrams.
-    pub fn udp(headers: UdpHeaders) -> Carriage {
-        Carriage { tags: Vec::new(), content: Content::Udp(headers) }
-    }
-
-    /// The same with `tag` around it.
-    pub fn tagged(mut self, tag: VlanTag) -> Carriage {
-        self.tags.insert(0, tag);
-        self
-    }
-
-    /// The EtherType behind the tags.
-    pub fn ether_type(&self) -> EtherType {
-        match self.content {
-            Content::Raw(ether_type) => ether_type,
-            Content::Udp(headers) => match headers.addresses {
-                IpAddresses::V4 { .. } => EtherType::IPV4,
-                IpAddresses::V6 { .. } => EtherType::IPV6,
-            },
-        }
-    }
-
-    /// The encapsulation; a usage error if there are too many tags.
-    pub fn encapsulation(&self) -> Result<Encapsulation> {
-        let ip = match self.content {
-            Content::Raw(_) => None,
-            Content::Udp(headers) => Some(headers.addresses.version()),
-        };
-        match self.tags.len() {
-            tags @ 0..=2 => Ok(Encapsulation { tags, ip }),
-            tags => Err(Error::Usage(format!("{tags} VLAN tags: at most 2 can be sent"))),
-        }
-    }
-}
 
 /// When the sending ends: at whichever comes first; at least one must be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,6 +105,12 @@ impl LoadConfig {
         }
     }
 
+    /// The flows that the frames belong to; a usage error where there are none such.
+    pub fn spread(&self) -> Result<Flows> {
+        let period = self.sizes.order(self.seed).period();
+        Flows::new(self.flows, &self.carriage, period, (self.source, self.destination))
+    }
+
     /// Checks what the kernel would refuse and what carries no probe; a usage error says which.
     pub fn check(&self) -> Result<()> {
         let encapsulation = self.carriage.encapsulation()?;
@@ -179,7 +124,7 @@ impl LoadConfig {
                 "the EtherType {ether_type} is a VLAN tag: use --vlan-id, and name the type behind it"
             )));
         }
-        Flows::new(self)?;
+        self.spread()?;
         if self.batch == 0 {
             return Err(Error::Usage("a batch of 0 frames sends nothing; the least is 1".into()));
         }
@@ -204,6 +149,7 @@ impl LoadConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ethernet::VlanTag;
 
     const HERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
     const THERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);

@@ -84,7 +84,7 @@ impl Template {
         Ok(Template {
             shapes,
             order: config.sizes.order(config.seed),
-            flows: Flows::new(config)?,
+            flows: config.spread()?,
             text: PatternText::new(config.payload, longest, config.seed),
             sent_header_bytes,
             echo_header_bytes: sent_header_bytes - taken_off,

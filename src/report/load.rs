@@ -12,7 +12,7 @@ use super::load_document::document;
 use super::pcap::PcapFile;
 use super::text::{self, complain, grouped, table};
 use crate::bench::floor::HarnessFloor;
-use crate::bench::loading::{Audience, Finding, LoadRequest, Reach};
+use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach};
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
@@ -374,7 +374,7 @@ impl LoadReport {
 
 const DAMAGE_SHOWN: usize = 5;
 
-impl Audience for LoadReport {
+impl LoadObserver for LoadReport {
     fn start(
         &mut self,
         request: &LoadRequest,

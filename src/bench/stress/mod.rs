@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::bench::floor::HarnessFloor;
-use crate::bench::loading::{Audience, Finding, LoadRequest, line_bits_per_second};
+use crate::bench::loading::{Finding, LoadObserver, LoadRequest, line_bits_per_second};
 use crate::bench::site::Site;
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
@@ -215,7 +215,7 @@ fn load(
 /// Passes a load's progress on.
 struct Listener<'a>(&'a mut dyn StressObserver);
 
-impl Audience for Listener<'_> {
+impl LoadObserver for Listener<'_> {
     // The whole test has begun already.
     fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadConfig, _: &HarnessFloor) {}
 
