@@ -9,8 +9,8 @@
 use std::io;
 
 use super::edit::Edit;
-use crate::ring::block::Malformed;
 use crate::ring::frame::RxFrame;
+pub use crate::ring::receive::RxBatch;
 pub use crate::ring::tx::Settled;
 use crate::stats::counters::KernelCounters;
 
@@ -42,17 +42,6 @@ pub trait RxHalf {
     fn is_starved(&self) -> bool {
         false
     }
-}
-
-/// Frames on loan.
-pub trait RxBatch {
-    /// Iterates over the frames; what cannot be read comes as [`Malformed`].
-    type Frames<'b>: Iterator<Item = Result<RxFrame<'b>, Malformed>>
-    where
-        Self: 'b;
-
-    /// The frames, in the order of their arrival.
-    fn frames(&mut self) -> Self::Frames<'_>;
 }
 
 /// Where answers go.

@@ -3,46 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::half::{RxBatch, RxHalf};
-use crate::ring::block::BlockWalk;
-use crate::ring::rx_v2::{RunWalk, RxRingV2, RxRun};
-use crate::ring::rx_v3::{RxBlock, RxRingV3};
+use super::half::RxHalf;
+use crate::ring::receive::ReceiveRing;
 use crate::stats::counters::{KernelCounters, RolloverCounters};
 use crate::sys::packet::{PacketSocket, RingVersion, RolloverStatistics};
-
-/// A receive ring.
-pub trait ReceiveRing {
-    /// Frames on loan.
-    type Batch<'a>: RxBatch
-    where
-        Self: 'a;
-
-    /// The version of its headers.
-    const VERSION: RingVersion;
-
-    /// Lends what has arrived, at most `limit` frames where the ring leaves the choice.
-    fn lend(&mut self, limit: usize) -> Option<Self::Batch<'_>>;
-}
-
-impl ReceiveRing for RxRingV3 {
-    type Batch<'a> = RxBlock<'a>;
-    const VERSION: RingVersion = RingVersion::V3;
-
-    #[inline]
-    fn lend(&mut self, _limit: usize) -> Option<RxBlock<'_>> {
-        RxRingV3::lend(self)
-    }
-}
-
-impl ReceiveRing for RxRingV2 {
-    type Batch<'a> = RxRun<'a>;
-    const VERSION: RingVersion = RingVersion::V2;
-
-    #[inline]
-    fn lend(&mut self, limit: usize) -> Option<RxRun<'_>> {
-        self.lend_at_most(limit)
-    }
-}
 
 /// What a receive half asks of its packet socket beside frames. Tests put a fake kernel in its place.
 pub trait RxSocket {
@@ -117,29 +81,5 @@ impl<R: ReceiveRing, S: RxSocket> RxHalf for RxRingHalf<R, S> {
 
     fn batch_frames_max(&self) -> usize {
         self.batch_frames_max
-    }
-}
-
-impl RxBatch for RxBlock<'_> {
-    type Frames<'b>
-        = BlockWalk<'b>
-    where
-        Self: 'b;
-
-    #[inline]
-    fn frames(&mut self) -> BlockWalk<'_> {
-        RxBlock::frames(self)
-    }
-}
-
-impl RxBatch for RxRun<'_> {
-    type Frames<'b>
-        = RunWalk<'b>
-    where
-        Self: 'b;
-
-    #[inline]
-    fn frames(&mut self) -> RunWalk<'_> {
-        RxRun::frames(self)
     }
 }

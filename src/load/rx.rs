@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::plan::LoadConfig;
 use crate::error::Result;
-use crate::ring::block::Malformed;
 use crate::ring::budget::MemoryBudget;
-use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
-use crate::ring::rx_v2::RxRingV2;
+use crate::ring::frame::{ChecksumState, FrameMeta, PacketType};
+use crate::ring::receive::{ReceiveRing, RxBatch};
+use crate::ring::rx_v2::{RUN_FRAMES, RxRingV2};
 use crate::ring::rx_v3::RxRingV3;
 use crate::ring::setup::{RxRing, RxRingSocket};
 use crate::stats::counters::KernelCounters;
@@ -130,22 +130,13 @@ pub trait RxHalf {
     }
 }
 
-/// Frames from a `TPACKET_V3` ring.
+/// Frames from a ring.
 #[derive(Debug)]
-pub struct RxV3<S = Arc<PacketSocket>> {
+pub struct RxRingHalf<R, S = Arc<PacketSocket>> {
     /// The socket.
     pub socket: S,
     /// Its ring.
-    pub ring: RxRingV3,
-}
-
-/// Frames from a `TPACKET_V2` ring.
-#[derive(Debug)]
-pub struct RxV2<S = Arc<PacketSocket>> {
-    /// The socket.
-    pub socket: S,
-    /// Its ring.
-    pub ring: RxRingV2,
+    pub ring: R,
 }
 
 /// Frames from the socket's own queue.
@@ -159,9 +150,9 @@ pub struct RxRecv {
 #[derive(Debug)]
 pub enum AnyRx {
     /// `v3`
-    V3(RxV3),
+    V3(RxRingHalf<RxRingV3>),
     /// `v2`
-    V2(RxV2),
+    V2(RxRingHalf<RxRingV2>),
     /// `recv`
     Recv(RxRecv),
 }
@@ -233,8 +224,8 @@ pub fn open(
     bind(&opened.socket, config, promiscuous)?;
     let socket = opened.socket;
     Ok(match opened.ring {
-        RxRing::V3(ring) => AnyRx::V3(RxV3 { socket, ring }),
-        RxRing::V2(ring) => AnyRx::V2(RxV2 { socket, ring }),
+        RxRing::V3(ring) => AnyRx::V3(RxRingHalf { socket, ring }),
+        RxRing::V2(ring) => AnyRx::V2(RxRingHalf { socket, ring }),
     })
 }
 
@@ -250,26 +241,17 @@ fn bind(socket: &PacketSocket, config: &LoadConfig, promiscuous: bool) -> Result
     socket.lock_filter()
 }
 
-/// Shows the frames of one loan to `sink`.
-#[inline]
-fn show<'a>(
-    frames: impl Iterator<Item = std::result::Result<RxFrame<'a>, Malformed>>,
-    sink: &mut impl Sink,
-) {
-    sink.begin();
-    for frame in frames {
-        match frame {
-            Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
-            Err(malformed) => sink.malformed(malformed.frames),
+impl<R: ReceiveRing, S: RxSocket> RxHalf for RxRingHalf<R, S> {
+    #[inline]
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        let Some(mut batch) = self.ring.lend(RUN_FRAMES) else { return Ok(false) };
+        sink.begin();
+        for frame in batch.frames() {
+            match frame {
+                Ok(frame) => sink.frame(&frame.meta, frame.bytes()),
+                Err(malformed) => sink.malformed(malformed.frames),
+            }
         }
-    }
-}
-
-impl<S: RxSocket> RxHalf for RxV3<S> {
-    #[inline]
-    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
-        let Some(mut block) = self.ring.lend() else { return Ok(false) };
-        show(block.frames(), sink);
         Ok(true)
     }
 
@@ -278,24 +260,7 @@ impl<S: RxSocket> RxHalf for RxV3<S> {
     }
 
     fn version(&self) -> Option<RingVersion> {
-        Some(RingVersion::V3)
-    }
-}
-
-impl<S: RxSocket> RxHalf for RxV2<S> {
-    #[inline]
-    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
-        let Some(mut run) = self.ring.lend() else { return Ok(false) };
-        show(run.frames(), sink);
-        Ok(true)
-    }
-
-    fn socket(&self) -> &impl RxSocket {
-        &self.socket
-    }
-
-    fn version(&self) -> Option<RingVersion> {
-        Some(RingVersion::V2)
+        Some(R::VERSION)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod geometry;
 pub mod layout;
 pub mod outlet;
+pub mod receive;
 pub mod rx_v2;
 pub mod rx_v3;
 pub mod send_rule;

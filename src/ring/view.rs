@@ -183,13 +183,6 @@ impl Units {
         if index + 1 == self.layout.units { 0 } else { index + 1 }
     }
 
-    /// The unit `steps` after `index`, in ring order; `steps` at most the number of units.
-    #[inline]
-    pub fn advanced(&self, index: usize, steps: usize) -> usize {
-        let sum = index + steps;
-        if sum >= self.layout.units { sum - self.layout.units } else { sum }
-    }
-
     /// The status word of a unit, with acquire: what the other side wrote before it is visible.
     ///
     /// Pairs with the kernel's barriers in `__packet_set_status` and `prb_close_block`.

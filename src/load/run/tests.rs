@@ -9,10 +9,12 @@ use super::*;
 use crate::load::pace::Pattern;
 use crate::load::plan::LoadConfig;
 use crate::load::rate::Rate;
-use crate::load::rx::{RxSocket, RxV2, RxV3};
+use crate::load::rx::{RxRingHalf, RxSocket};
 use crate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
 use crate::ring::geometry::{Geometry, GeometryChoice};
 use crate::ring::outlet::Outlet;
+use crate::ring::rx_v2::RxRingV2;
+use crate::ring::rx_v3::RxRingV3;
 use crate::ring::tx::TxRing;
 use crate::sys::kick::Kick;
 use crate::sys::packet::{Direction, RingVersion, SocketStatistics};
@@ -174,8 +176,8 @@ impl RxSocket for World {
 }
 
 enum Rx {
-    V2(RxV2<World>),
-    V3(RxV3<World>),
+    V2(RxRingHalf<RxRingV2, World>),
+    V3(RxRingHalf<RxRingV3, World>),
 }
 
 /// The halves of a load and what is behind them.
@@ -216,12 +218,12 @@ impl Bench {
             RingVersion::V2 => {
                 let (ring, fake) = FakeRxV2::pair(&receive);
                 let world = kernel(FakeRx::V2(fake));
-                (world.clone(), Rx::V2(RxV2 { socket: world, ring }))
+                (world.clone(), Rx::V2(RxRingHalf { socket: world, ring }))
             }
             RingVersion::V3 => {
                 let (ring, fake) = FakeRxV3::pair(&receive);
                 let world = kernel(FakeRx::V3(fake));
-                (world.clone(), Rx::V3(RxV3 { socket: world, ring }))
+                (world.clone(), Rx::V3(RxRingHalf { socket: world, ring }))
             }
         };
         Bench { tx: Outlet::new(tx, world.clone()), world, rx }
