@@ -369,19 +369,6 @@ impl EchoArgs {
     }
 }
 
-/// An option: its name, whether it was given, whether the path uses it, and which halves do.
-type Use = (&'static str, bool, bool, &'static str);
-
-/// Refuses options that `path` would ignore, whether a name or a profile chose it.
-fn refuse_ignored(options: &[Use], path: PathName) -> Result<()> {
-    match options.iter().find(|(_, given, used, _)| *given && !used) {
-        None => Ok(()),
-        Some((option, _, _, of)) => {
-            Err(Error::Usage(format!("{option} is for {of}, and the path is {path}")))
-        }
-    }
-}
-
 /// Longest time until a signal or a link change is noticed.
 const POLL: Duration = Duration::from_millis(100);
 

@@ -37,26 +37,12 @@ use super::counters::{EngineCounters, KernelCounters};
 
 mod crossing;
 mod hop;
+mod stage;
 
+pub use crossing::InterfaceLosses;
 use crossing::{Crossing, Places};
 use hop::{Evidence, Hops};
-
-/// What an interface and its queue lost during the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InterfaceLosses {
-    /// Dropped by the interface's queue discipline.
-    pub queue_dropped: u64,
-    /// `tx_dropped`.
-    pub transmit_dropped: u64,
-    /// `tx_errors`.
-    pub transmit_errors: u64,
-    /// `rx_dropped`.
-    pub receive_dropped: u64,
-    /// `rx_errors`.
-    pub receive_errors: u64,
-    /// `rx_missed_errors`.
-    pub receive_missed: u64,
-}
+pub use stage::{Layer, Stage};
 
 /// What the generator counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,66 +90,6 @@ pub struct RunCounts {
     pub veth_pair: bool,
     /// Frames that the CPUs of this machine dropped from their backlogs, of all interfaces.
     pub softnet_dropped: u64,
-}
-
-/// Where a stage is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layer {
-    /// The generator, before the kernel has the frame.
-    Generator,
-    /// The queue discipline of the generator's interface.
-    GeneratorQueue,
-    /// The generator's interface, sending.
-    GeneratorTransmit,
-    /// The interface of the device under test, receiving.
-    DeviceReceive,
-    /// The backlog of a CPU that received for the device under test.
-    DeviceSoftnet,
-    /// The engine's receive ring or socket.
-    EngineRing,
-    /// The engine.
-    Engine,
-    /// What lies beyond the counters within reach: the device under test, the wire.
-    BeyondSight,
-    /// The queue discipline of the interface of the device under test.
-    DeviceQueue,
-    /// The interface of the device under test, sending.
-    DeviceTransmit,
-    /// The generator's interface, receiving.
-    GeneratorReceive,
-    /// The backlog of a CPU that received for the generator.
-    GeneratorSoftnet,
-    /// The generator's receive ring or socket.
-    GeneratorRing,
-    /// The verifier.
-    Verifier,
-}
-
-/// One place where frames went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Stage {
-    /// Where.
-    pub layer: Layer,
-    /// What happened to them there; [`Stage::UNEXPLAINED`] where no counter says.
-    pub name: &'static str,
-    /// Frames of the run that this stage took; only unexplained ones may be negative.
-    pub frames: i128,
-    /// What its counter says, which may include foreign frames or frames that arrived; `None` for
-    /// stages without a counter.
-    pub counted: Option<u64>,
-    /// Frames of the run that are left after it.
-    pub left: i128,
-}
-
-impl Stage {
-    /// The name of a stage that no counter explains.
-    pub const UNEXPLAINED: &'static str = "unexplained";
-
-    /// Whether it is a remainder that no counter explains.
-    pub fn is_unexplained(&self) -> bool {
-        self.name == Stage::UNEXPLAINED
-    }
 }
 
 /// The losses of a run, in the order of a frame's way.

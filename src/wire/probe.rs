@@ -35,22 +35,14 @@ mod pattern;
 
 use std::fmt;
 
+pub use digits::{NUMBER_BYTES, RUN_BITS, SEQUENCE_BITS};
 pub use pattern::{PatternText, PayloadPattern};
-
-/// Bytes of the number.
-pub const NUMBER_BYTES: usize = 10;
 
 /// Bytes of filler that follow the number at least.
 pub const FILLER_BYTES_MIN: usize = 4;
 
 /// The shortest payload that a probe fits in.
 pub const PAYLOAD_BYTES_MIN: usize = NUMBER_BYTES + FILLER_BYTES_MIN;
-
-/// Bits of the run.
-pub const RUN_BITS: u32 = 12;
-
-/// Bits of the sequence.
-pub const SEQUENCE_BITS: u32 = 42;
 
 /// Runs are numbered from 0 to this.
 pub const RUN_MAX: u16 = (1 << RUN_BITS) - 1;

@@ -157,3 +157,25 @@ fn what_has_no_place_anywhere_is_found() {
     assert_eq!(anywhere("fn f() { ignore(\"todo!()\") } // todo: no macro"), [""; 0]);
     assert_eq!(anywhere(&"fn f() {}\n".repeat(599)), [""; 0]);
 }
+
+#[test]
+fn circles_are_found_however_they_are_written() {
+    let circles = |files: &[(&str, &str)]| {
+        let sources: Vec<Source> =
+            files.iter().map(|(path, text)| Source::read(path, text)).collect();
+        crate::circles::between(&sources).len()
+    };
+    let a = |text| ("src/ring/a.rs", text);
+    let b = |text| ("src/ring/b.rs", text);
+    let parent = |text| ("src/ring/mod.rs", text);
+    assert_eq!(circles(&[a("use super::b::B;"), b("use crate::ring::a::A;")]), 1);
+    assert_eq!(circles(&[a("use super::{b::{B, C}, c};"), b("fn f() { super::a::f() }")]), 1);
+    assert_eq!(circles(&[a("use super::R;"), parent("mod a; use a::A;")]), 1);
+    assert_eq!(circles(&[a("use super::R;"), parent("mod a; fn f() { a::f() }")]), 1);
+    let three = ("src/sys/c.rs", "use crate::ring::a;");
+    assert_eq!(circles(&[a("use super::b::B;"), b("use crate::sys::c::C;"), three]), 1);
+    assert_eq!(circles(&[a("use super::b::B;"), b("use crate::sys::C; mod a;")]), 0);
+    assert_eq!(circles(&[a("use super::R;"), parent("pub mod a; pub(super) use a::A;")]), 0);
+    let tests = "#[cfg(test)]\nmod tests { use super::super::a::A; }";
+    assert_eq!(circles(&[a("use super::b::B;"), b(tests)]), 0);
+}

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use super::refuse_ignored;
 use crate::engine::config::PathName;
 use crate::engine::names::{RxName, TxName};
 use crate::engine::profile::Asked;
+use crate::error::Error;
 use crate::sys::packet::MESSAGES_MAX;
 use crate::units::{FrameSize, parse_memory};
 
@@ -128,6 +128,19 @@ fn parse_max_frame(text: &str) -> Result<FrameSize, String> {
         return Err(format!("at most {FRAME_BYTES_MAX}, for the largest MTU there is"));
     }
     Ok(size)
+}
+
+/// An option: its name, whether it was given, whether the path uses it, and which halves do.
+pub(super) type Use = (&'static str, bool, bool, &'static str);
+
+/// Refuses options that `path` would ignore, whether a name or a profile chose it.
+pub(super) fn refuse_ignored(options: &[Use], path: PathName) -> Result<(), Error> {
+    match options.iter().find(|(_, given, used, _)| *given && !used) {
+        None => Ok(()),
+        Some((option, _, _, of)) => {
+            Err(Error::Usage(format!("{option} is for {of}, and the path is {path}")))
+        }
+    }
 }
 
 #[cfg(test)]

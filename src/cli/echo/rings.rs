@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::refuse_ignored;
+use super::knobs::refuse_ignored;
 use crate::engine::config::PathName;
 use crate::engine::names::{RxName, TxName};
 use crate::error::Result;

@@ -1,7 +1,24 @@
 //! One direction of a link: the counters of both ends, with every overlap taken out.
 
 use super::hop::{Evidence, Hops};
-use super::{InterfaceLosses, Layer};
+use super::stage::Layer;
+
+/// What an interface and its queue lost during the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceLosses {
+    /// Dropped by the interface's queue discipline.
+    pub queue_dropped: u64,
+    /// `tx_dropped`.
+    pub transmit_dropped: u64,
+    /// `tx_errors`.
+    pub transmit_errors: u64,
+    /// `rx_dropped`.
+    pub receive_dropped: u64,
+    /// `rx_errors`.
+    pub receive_errors: u64,
+    /// `rx_missed_errors`.
+    pub receive_missed: u64,
+}
 
 /// Losses between handing a frame to an interface and its arrival at the other side's sockets, no
 /// frame in two of them.

@@ -1,6 +1,6 @@
 //! The arithmetic of hops: distributes a hop's loss over the counters that may explain it.
 
-use super::{Layer, Stage};
+use super::stage::{Layer, Stage};
 
 /// How far a counter can be trusted to count lost frames of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

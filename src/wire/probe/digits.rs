@@ -1,6 +1,13 @@
 //! Seventy bits in ten bytes that upper-casing leaves alone, and the check among them.
 
-use super::{NUMBER_BYTES, RUN_BITS, SEQUENCE_BITS};
+/// Bytes of the number.
+pub const NUMBER_BYTES: usize = 10;
+
+/// Bits of the run.
+pub const RUN_BITS: u32 = 12;
+
+/// Bits of the sequence.
+pub const SEQUENCE_BITS: u32 = 42;
 
 /// Bits of run and sequence together.
 const FIELD_BITS: u32 = RUN_BITS + SEQUENCE_BITS;
