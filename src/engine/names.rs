@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+pub use crate::ring::names::TxName;
+
 /// A receive half by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RxName {
@@ -19,19 +21,6 @@ pub enum RxName {
     /// `recvmmsg`, a batch of frames a call.
     Mmsg,
     /// AF_XDP: an XDP program hands the driver's frames over before the kernel's stack sees them.
-    Xsk,
-}
-
-/// A TX half by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TxName {
-    /// TX ring of a packet socket: one copy, one system call a batch.
-    Ring,
-    /// `sendmmsg` out of the memory that the frames were received in, one call a batch.
-    Mmsg,
-    /// `sendto`, one frame a call.
-    Send,
-    /// AF_XDP: with the receive half `xsk` the received frame itself is sent, else one copy.
     Xsk,
 }
 
@@ -84,21 +73,6 @@ impl RxName {
     /// Whether the frames that it receives carry the kernel's stamp.
     pub const fn sees_kernel_stamps(self) -> bool {
         !matches!(self, RxName::Recv | RxName::Xsk)
-    }
-}
-
-impl TxName {
-    /// All of them.
-    pub const ALL: [TxName; 4] = [TxName::Ring, TxName::Mmsg, TxName::Send, TxName::Xsk];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            TxName::Ring => "ring",
-            TxName::Mmsg => "mmsg",
-            TxName::Send => "send",
-            TxName::Xsk => "xsk",
-        }
     }
 }
 
@@ -181,12 +155,6 @@ impl fmt::Display for RxName {
     }
 }
 
-impl fmt::Display for TxName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 impl fmt::Display for PathName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.preset() {
@@ -209,17 +177,6 @@ impl FromStr for RxName {
         let known = RxName::ALL.into_iter().find(|half| half.name() == text.trim());
         known.ok_or_else(|| {
             format!("unknown receive half '{text}': {}", RxName::ALL.map(RxName::name).join(", "))
-        })
-    }
-}
-
-impl FromStr for TxName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<TxName, String> {
-        let known = TxName::ALL.into_iter().find(|half| half.name() == text.trim());
-        known.ok_or_else(|| {
-            format!("unknown TX half '{text}': {}", TxName::ALL.map(TxName::name).join(", "))
         })
     }
 }

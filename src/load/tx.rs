@@ -1,13 +1,13 @@
 //! The load's TX halves: frames are written one by one and handed to the kernel a batch at a time.
 
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use super::plan::{BATCH_FRAMES, LoadConfig};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
+pub use crate::ring::names::TxName as TxChoice;
+use crate::ring::names::TxName;
 use crate::ring::outlet::{Outlet, Slots};
 use crate::ring::setup::TxRingSocket;
 use crate::ring::tx::{Settled, TxRing};
@@ -21,61 +21,19 @@ use crate::sys::packet::{PacketSocket, SendBatch, SocketType};
 use crate::sys::xdp::XdpSocket;
 use crate::units::FrameSize;
 
-/// A TX half by name, as the engine's paths have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TxChoice {
-    /// AF_XDP: one system call for 32 frames, which go straight to the driver.
-    Xsk,
-    /// A TX ring: one system call a batch, the frames are written where the kernel takes them.
-    #[default]
-    Ring,
-    /// `sendmmsg`: one system call a batch, the kernel copies.
-    Mmsg,
-    /// `send`: one system call a frame.
-    Send,
-}
-
-impl TxChoice {
-    /// All of them.
-    pub const ALL: [TxChoice; 4] = [TxChoice::Xsk, TxChoice::Ring, TxChoice::Mmsg, TxChoice::Send];
-
+impl TxName {
     /// The one that every interface takes.
-    pub const ANYWHERE: TxChoice = TxChoice::Ring;
+    pub const ANYWHERE: TxName = TxName::Ring;
 
     /// The fastest one for `senders` on an interface, of those that were measured there. Over a veth pair
     /// an AF_XDP socket sends 1.2 times what a TX ring does (docs/performance.md); it takes a queue for
     /// itself, so it is chosen for one sender only, where the frames of the MTU fit its UMEM and the
     /// process may lock the memory for it. On a NIC nothing was measured.
-    pub fn best_on(link: &Link, senders: usize) -> TxChoice {
+    pub fn best_on(link: &Link, senders: usize) -> TxName {
         let is_measured = link.is_veth() && senders == 1;
         let choice = XskChoice::new(link.index, 0, link.mtu as usize).for_batches(BATCH_FRAMES);
         let may_be_had = || XskTransmitSocket::try_out(&choice).is_ok();
-        if is_measured && may_be_had() { TxChoice::Xsk } else { TxChoice::ANYWHERE }
-    }
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            TxChoice::Xsk => "xsk",
-            TxChoice::Ring => "ring",
-            TxChoice::Mmsg => "mmsg",
-            TxChoice::Send => "send",
-        }
-    }
-}
-
-impl fmt::Display for TxChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for TxChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<TxChoice, String> {
-        let known = TxChoice::ALL.into_iter().find(|one| one.name() == text.trim());
-        known.ok_or_else(|| format!("unknown TX half '{text}': xsk, ring, mmsg, send"))
+        if is_measured && may_be_had() { TxName::Xsk } else { TxName::ANYWHERE }
     }
 }
 
@@ -159,7 +117,7 @@ pub enum AnyTx {
 /// An AF_XDP socket, which needs a queue of its own, takes that of the sender's number; its frames go
 /// straight to the driver, unseen by packet captures.
 pub fn open(
-    choice: TxChoice,
+    choice: TxName,
     config: &LoadConfig,
     sender: usize,
     bypass: bool,
@@ -167,14 +125,14 @@ pub fn open(
     notes: &mut Vec<String>,
 ) -> Result<AnyTx> {
     let (opened, room) = match choice {
-        TxChoice::Xsk => {
+        TxName::Xsk => {
             let choice = XskChoice::new(config.interface, sender as u32, config.mtu);
             let opened = XskTransmitSocket::open(&choice.for_batches(config.batch), budget)?;
             let half = Outlet::new(opened.ring, opened.socket);
             let room = half.frame_bytes_max();
             (AnyTx::Xsk(half), room)
         }
-        TxChoice::Ring => {
+        TxName::Ring => {
             let opened = TxRingSocket::open(config.tx_ring, config.mtu, budget)?;
             notes.extend(opened.notes);
             prepare(&opened.socket, config, bypass)?;
@@ -182,8 +140,8 @@ pub fn open(
             let room = half.frame_bytes_max();
             (AnyTx::Ring(half), room)
         }
-        TxChoice::Mmsg | TxChoice::Send => {
-            let half = TxCopy::open(config, choice == TxChoice::Mmsg, bypass)?;
+        TxName::Mmsg | TxName::Send => {
+            let half = TxCopy::open(config, choice == TxName::Mmsg, bypass)?;
             let room = half.frame_bytes_max();
             (AnyTx::Copy(half), room)
         }

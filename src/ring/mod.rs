@@ -12,6 +12,7 @@ pub mod fake;
 pub mod frame;
 pub mod geometry;
 pub mod layout;
+pub mod names;
 pub mod outlet;
 pub mod receive;
 pub mod rx_v2;
