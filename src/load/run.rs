@@ -215,7 +215,7 @@ struct Job<'a, C> {
 }
 
 impl<'a, C: Clock + Clone> Job<'a, C> {
-    /// A run of its own, of which so many departures are remembered.
+    /// A run that remembers `departures` departures.
     fn new(
         plan: &'a LoadPlan,
         rate: Option<FrameRate>,

@@ -78,7 +78,7 @@ pub trait RxSocket {
     /// Sleeps until a batch can be taken or `timeout` is over.
     fn wait(&self, timeout: Duration) -> io::Result<()>;
 
-    /// What the kernel counted since the last call. `version` is that of the ring's headers.
+    /// What the kernel counted since the last call. `version` is the version of the ring's headers.
     fn take_statistics(&self, version: Option<RingVersion>) -> io::Result<SocketStatistics>;
 }
 

@@ -114,8 +114,8 @@ pub enum AnyTx {
 }
 
 /// Opens the half of `sender` on the configured interface; `bypass` sends past the queueing discipline.
-/// An AF_XDP socket, which needs a queue of its own, takes that of the sender's number; its frames go
-/// straight to the driver, unseen by packet captures.
+/// An AF_XDP socket takes the queue with the sender's number; its frames go straight to the driver,
+/// unseen by packet captures.
 pub fn open(
     choice: TxName,
     config: &LoadConfig,

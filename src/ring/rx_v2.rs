@@ -91,7 +91,7 @@ impl<'a> Iterator for RunWalk<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
         const BODY: usize = v2::STATUS + 4;
-        // Room for a stripped tag that is put back, of which the kernel leaves more (`tpacket_rcv`).
+        // Room for a stripped tag that is put back; the kernel leaves more (`tpacket_rcv`).
         const FRAME_MIN: usize = HEADERS + VLAN_TAG_BYTES;
         let loan = self.run.next()?;
         *self.taken += 1;

@@ -51,14 +51,14 @@ struct Kernel {
     under_way: RefCell<VecDeque<Vec<u8>>>,
     /// Whether echoes wait until somebody waits for them, as of a device that is paused.
     paused: Cell<bool>,
-    /// Every so many frames one is lost by the device; 0 for none.
+    /// The device loses one of this many frames; 0 for none.
     lose_each: Cell<u64>,
     echoed: Cell<u64>,
-    /// Each kick takes at most so many frames, the rest is refused.
+    /// Most frames that a kick takes; the rest is refused.
     queue: Cell<usize>,
     /// From this time on a kick ends with this error and takes nothing.
     error_from: Cell<Option<(u64, i32)>>,
-    /// At this time, the generator is kept from its CPU for so long.
+    /// When and for how long the generator has no CPU.
     suspended: Cell<Option<(u64, u64)>>,
     /// At this time, the flag is set.
     stop_at: RefCell<Option<(u64, Arc<std::sync::atomic::AtomicBool>)>>,
