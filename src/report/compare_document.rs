@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::json;
+use super::verdict;
 use crate::bench::compare::observation::{LoadKind, Metric, Observation};
 use crate::bench::compare::result::{Comparison, ContestantResult};
-use crate::bench::compare::verdict;
+use crate::bench::compare::verdict::answers;
 use crate::bench::contestant::Contestant;
 use crate::bench::testbed::Testbed;
 use crate::stats::spread::Spread;
@@ -23,6 +24,7 @@ pub fn document(cpu_clock: &str, testbed: &Testbed, comparison: &Comparison) -> 
         "loads": comparison.loads,
         "excluded": comparison.excluded,
         "results": results,
+        "answers": answers(comparison),
         "verdict": verdict::sentences(comparison),
     })
 }

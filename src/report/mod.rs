@@ -17,3 +17,4 @@ pub mod search;
 mod search_document;
 pub mod stress;
 pub mod text;
+mod verdict;

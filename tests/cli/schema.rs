@@ -167,6 +167,14 @@ pub fn comparison_so_far(document: &Value) {
         text(excluded, "reason");
     }
     list(document, "results").iter().for_each(result);
+    for answer in list(document, "answers") {
+        text(answer, "about");
+        text(answer, "metric");
+        count(answer, "frame_bytes");
+        let leader = field(answer, "leader");
+        text(leader, "contestant");
+        assert!(number(leader, "value") > 0.0);
+    }
 }
 
 #[track_caller]
@@ -181,6 +189,7 @@ fn result(result: &Value) {
         load(name, found, contestant == "syscall");
     }
     text(result, "engine_latency_definition");
+    assert!(count(result, "void_rounds") == 0 || !list(result, "void").is_empty());
     counts(result, "drops");
     kernel(result);
     assert!(count(result, "verified") > 0);

@@ -119,6 +119,12 @@ impl Metric {
     }
 }
 
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// What one load of a trial found.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation {
