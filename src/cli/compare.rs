@@ -150,6 +150,9 @@ impl CompareArgs {
         report.start(&testbed, cpus, expected(&config));
         let comparison = run::run(&testbed, &config, &mut |step| report.step(step))?;
         report.finish(&testbed, &comparison)?;
+        if let Some(error) = comparison.broken {
+            return Err(error);
+        }
         let failed = |result: &ContestantResult| {
             result.wrong() > 0 || result.void_rounds() == result.rounds.len()
         };

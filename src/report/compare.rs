@@ -7,7 +7,7 @@ use comfy_table::Table;
 
 use super::base::Base;
 use super::compare_document::{cpu_clock, document};
-use super::text::{self, grouped, table, wrap};
+use super::text::{self, grouped, lines_of, table, wrap};
 use super::verdict;
 use crate::bench::compare::observation::{LIGHT_PPS, LoadKind, Metric, Observation, WINDOW_FRAMES};
 use crate::bench::compare::result::{Comparison, ContestantResult};
@@ -76,6 +76,9 @@ impl CompareReport {
             }
             self.0.say(verification(comparison));
         }
+        if let Some(error) = &comparison.broken {
+            self.0.say(format!("BROKEN OFF: {error}"));
+        }
         if comparison.interrupted && !comparison.results.is_empty() {
             self.0.say("interrupted: the numbers are of the trials that were finished");
         }
@@ -95,7 +98,7 @@ impl CompareReport {
         ));
         for &load in &comparison.loads {
             self.0.say(format!("\n {}", title(load)));
-            self.0.say(load_table(comparison, &results, load).to_string());
+            self.0.say(lines_of(&mut load_table(comparison, &results, load)));
             if load == LoadKind::Flood && results.iter().any(|r| r.is_generator_limited()) {
                 self.0.say(
                     "  >= the generator was the limit, in most trials: the engine kept up with it",

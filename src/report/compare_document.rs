@@ -19,6 +19,7 @@ pub fn document(cpu_clock: &str, testbed: &Testbed, comparison: &Comparison) -> 
     json!({
         "lab": testbed.is_lab(),
         "interrupted": comparison.interrupted,
+        "reason": json::interruption(comparison.interrupted, comparison.broken.as_ref()),
         "cpu_clock": cpu_clock,
         "baseline": Contestant::BASELINE,
         "loads": comparison.loads,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::base::Base;
 use super::json;
-use super::text::{self, grouped, table};
+use super::text::{self, grouped, lines_of, table};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::RxName;
@@ -322,7 +322,7 @@ fn worker_table(summary: &EngineSummary) -> String {
             grouped(worker.kernel.drops),
         ]);
     }
-    rows.to_string()
+    lines_of(&mut rows)
 }
 
 fn wait(wait: Wait) -> serde_json::Value {

@@ -1,5 +1,6 @@
 //! JSON documents.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -63,6 +64,12 @@ impl JsonFile {
             }
         }
     }
+}
+
+/// Why a run ended before all was done that was asked for; null if it did not.
+pub fn interruption(interrupted: bool, broken: Option<impl Display>) -> Option<String> {
+    let broken = broken.map(|error| error.to_string());
+    broken.or_else(|| interrupted.then(|| "signal".into()))
 }
 
 /// Dropped frames by name.

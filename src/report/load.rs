@@ -10,7 +10,7 @@ use super::csv::CsvFile;
 use super::hdr_log::HdrLog;
 use super::load_document::document;
 use super::pcap::PcapFile;
-use super::text::{self, complain, grouped, table};
+use super::text::{self, complain, grouped, lines_of, table};
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach};
 use crate::bench::testbed::End;
@@ -499,7 +499,7 @@ fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
         let values = columns.iter().map(|(_, latency)| nanoseconds(value(latency)));
         rows.add_row(std::iter::once(name.to_string()).chain(values));
     }
-    rows.to_string()
+    lines_of(&mut rows)
 }
 
 /// Sizes as typed, with what the socket carries of them where that is one number or a mix.

@@ -9,11 +9,6 @@ use crate::bench::snapshot::InterfaceSnapshot;
 use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
 use crate::load::tally::Tally;
 
-/// Why a load ended before its time.
-fn interruption(outcome: &LoadOutcome) -> Option<&str> {
-    outcome.broken.as_deref().or(outcome.stopped.then_some("signal"))
-}
-
 /// The whole document.
 pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&HarnessFloor>) -> Value {
     let Finding { outcome, waterfall, counters, engine, .. } = finding;
@@ -80,7 +75,7 @@ fn rates_json(outcome: &LoadOutcome) -> Value {
         "drained_s": outcome.drained.as_secs_f64(),
         "stopped": outcome.stopped,
         "interrupted": outcome.stopped,
-        "reason": interruption(outcome),
+        "reason": json::interruption(outcome.stopped, outcome.broken.as_ref()),
     })
 }
 

@@ -7,8 +7,9 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::base::Base;
+use super::json;
 use super::search_document as document;
-use super::text::{self, grouped, table};
+use super::text::{self, grouped, lines_of, table};
 use crate::bench::contestant::Contestant;
 use crate::bench::search::burst::BurstResult;
 use crate::bench::search::goal::Procedure;
@@ -30,6 +31,8 @@ pub struct SearchReport {
     base: Base,
     line_rate: Option<LineRate>,
     began: Instant,
+    /// Why one of the searches could not be carried out.
+    failure: Option<String>,
 }
 
 /// Agreement between the repetitions of one search.
@@ -51,7 +54,8 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 impl SearchReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>) -> Result<SearchReport> {
-        Ok(SearchReport { base: Base::open(json)?, line_rate: None, began: Instant::now() })
+        let (base, began) = (Base::open(json)?, Instant::now());
+        Ok(SearchReport { base, line_rate: None, began, failure: None })
     }
 
     /// What is about to be measured, and where.
@@ -101,6 +105,7 @@ impl SearchReport {
     pub fn failed(&mut self, error: &Error) {
         self.base.end();
         self.base.say(format!("  ERROR: {error}"));
+        self.failure.get_or_insert(error.to_string());
     }
 
     /// What comes next.
@@ -150,7 +155,7 @@ impl SearchReport {
         for goal in &run.result.goals {
             rows.add_row(self.goal_row(run, goal));
         }
-        self.base.say(rows.to_string());
+        self.base.say(lines_of(&mut rows));
         for goal in &run.result.goals {
             for why in notes(goal) {
                 self.base.say(format!("  {}: {why}", goal_name(goal)));
@@ -235,7 +240,7 @@ impl SearchReport {
                 agreement.difference.map_or("-".into(), percent),
             ]);
         }
-        self.base.say(rows.to_string());
+        self.base.say(lines_of(&mut rows));
         let most = percent(AGREEMENT);
         for Agreed { path, sizes, goal, agreement } in agreed {
             let what = format!("  {sizes} {path} {goal}");
@@ -284,7 +289,7 @@ impl SearchReport {
                 time(point.p99_ns),
             ]);
         }
-        self.base.say(rows.to_string());
+        self.base.say(lines_of(&mut rows));
         self.base.say(format!("  100 %, the generator alone, into a sink: {}", rate(run.sink_pps)));
         if run.curve.points.iter().any(LossPoint::is_void) {
             self.base.say("  void: the generator could not offer the load, or lost echoes itself");
@@ -332,7 +337,7 @@ impl SearchReport {
             or_dash(throughput),
             or_dash(buffer.map(|time| format!("{at_least}{time}"))),
         ]);
-        self.base.say(rows.to_string());
+        self.base.say(lines_of(&mut rows));
         self.base.say(format!(
             "  longest burst without loss: mean of {} repetitions, {} bursts",
             run.result.longest_frames.len(),
@@ -410,7 +415,8 @@ impl SearchReport {
         }
         let mut document = json!({
             "lab": testbed.is_lab(),
-            "interrupted": interrupted,
+            "interrupted": interrupted || self.failure.is_some(),
+            "reason": json::interruption(interrupted, self.failure.as_ref()),
             "line_rate_bits_per_second": self.line_rate.map(|line| line.bits_per_second),
             "results": results,
         });

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::base::Base;
 use super::json;
 use super::load_document::tally_json;
-use super::text::{self, grouped, table};
+use super::text::{self, grouped, lines_of, table};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stress::phases::Phase;
 use crate::bench::stress::verdict::{Conclusion, Fault};
@@ -43,7 +43,7 @@ impl StressReport {
         let header = ["phase", "sent", "intact", "lost", "wrong", "p99", "max", "verdict"];
         let mut rows = table(&header);
         rows.add_rows(run.results.iter().map(row));
-        self.base.say(rows.to_string());
+        self.base.say(lines_of(&mut rows));
         let skipped = |one: &&PhaseResult| matches!(one.state, PhaseState::Skipped(_));
         let not_reached = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
         let counts = [
@@ -75,6 +75,7 @@ impl StressReport {
     }
 
     fn document(&self, request: &StressRequest, run: &StressRun) -> Value {
+        let stopped = request.base.stop.load(Ordering::Relaxed);
         json!({
             "lab_path": request.base.reach.own_engine(),
             "duration_s": request.duration.as_secs_f64(),
@@ -82,7 +83,8 @@ impl StressReport {
             "max_loss_ratio": request.tolerance.loss_ratio,
             "reordering_allowed": request.tolerance.reordered,
             "seed": request.base.seed,
-            "interrupted": request.base.stop.load(Ordering::Relaxed),
+            "interrupted": stopped || run.broken.is_some(),
+            "reason": json::interruption(stopped, run.broken.as_ref()),
             "failed": run.has_failed(),
             "broken": run.broken.as_ref().map(ToString::to_string),
             "phases": run.results.iter().map(phase_json).collect::<Vec<_>>(),

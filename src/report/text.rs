@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use crate::error::{Error, escaped, is_unsafe};
 use crate::stats::drops::Drops;
@@ -92,6 +92,25 @@ pub fn table(header: &[&str]) -> Table {
     table
 }
 
+/// The lines of a table. Where the terminal is too narrow, cells are broken between words and never
+/// within one; a table that is still too wide stays so.
+pub fn lines_of(table: &mut Table) -> String {
+    let rows = table.header().into_iter().chain(table.row_iter());
+    let mut widest = Vec::new();
+    for (at, cell) in rows.flat_map(|row| row.cell_iter().enumerate()) {
+        let words = cell.content();
+        let longest = words.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0);
+        widest.resize(widest.len().max(at + 1), 0);
+        widest[at] = longest.max(widest[at]);
+    }
+    for (column, longest) in table.column_iter_mut().zip(widest) {
+        // A blank on either side is part of a column's width.
+        let least = Width::Fixed(longest as u16 + 2);
+        column.set_constraint(ColumnConstraint::LowerBoundary(least));
+    }
+    table.to_string()
+}
+
 /// Where nobody says how wide a terminal is, sentences fit the narrowest that is common.
 const SENTENCE_COLUMNS_MAX: usize = 80;
 
@@ -146,6 +165,18 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_narrow_table_is_broken_between_words_only() {
+        let mut rows = table(&["path", "p50 µs", "verdict"]);
+        rows.set_width(16);
+        rows.add_row(["ring-v2-xsk", "21.7 (21.7-21.8)", "PASS"]);
+        let lines = lines_of(&mut rows);
+        for word in ["ring-v2-xsk", "21.7 ", "(21.7-21.8)", "verdict", "PASS"] {
+            assert!(lines.contains(word), "no '{word}' in {lines}");
+        }
+        assert!(lines.lines().count() >= 3, "{lines}");
+    }
 
     #[test]
     fn digits_come_in_threes() {

@@ -126,7 +126,7 @@ mod tests {
     fn say(results: Vec<ContestantResult>) -> String {
         let loads = vec![LoadKind::Flood, LoadKind::Drain, LoadKind::Ping];
         let (excluded, interrupted) = (Vec::new(), false);
-        sentences(&Comparison { results, loads, excluded, interrupted }).join("\n")
+        sentences(&Comparison { results, loads, excluded, interrupted, broken: None }).join("\n")
     }
 
     #[test]

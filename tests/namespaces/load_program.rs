@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test("load program: Ctrl-C ends a drain", ends_a_drain),
         test("load program: nobody with that address is said", nobody),
         test("load program: a deleted interface ends it with what was counted", deleted),
+        test("load program: and every other measurement with what was found", others_deleted),
     ]
 }
 
@@ -284,4 +285,58 @@ fn deleted() -> Result<(), Failed> {
         assert!(document["sent"].as_u64() > Some(0), "{how}: {document:#}");
     }
     Ok(())
+}
+
+/// An interface that goes before anything was found leaves an error and no document: then it is given
+/// more time.
+fn others_deleted() -> Result<(), Failed> {
+    for line in [
+        "compare --paths ring-v2 --loads window -s 64 --trials 1000 --trial-duration 50ms",
+        "stress --phases imix,zeros -d 600s",
+        "search --paths ring-v2 --sizes 64",
+    ] {
+        let pauses = (0..7).map(|doubled| Duration::from_millis(500 << doubled));
+        let mut ended_run = Ended { code: None, err: String::new(), out: String::new() };
+        for pause in pauses {
+            ended_run = deleted_after(line, pause)?;
+            if !ended_run.out.is_empty() {
+                break;
+            }
+        }
+        let document = ended_run.document(1);
+        assert_eq!(document["interrupted"], true, "{line}: {document:#}");
+        assert!(document["reason"].is_string(), "{line}: {document:#}");
+    }
+    Ok(())
+}
+
+fn deleted_after(line: &str, pause: Duration) -> Result<Ended, Failed> {
+    // Both ends in one namespace, as two cabled ports are.
+    let here = Namespace::create()?;
+    let links = Links::open_in(&here)?;
+    links.create_veth_pair(&VethPair {
+        name: "near0".into(),
+        peer_name: "far0".into(),
+        peer_namespace: here.clone(),
+        mac: None,
+        peer_mac: None,
+        mtu: 1500,
+        transmit_queues: 1,
+        receive_queues: 1,
+    })?;
+    let (near, far) = (links.by_name("near0")?.index, links.by_name("far0")?.index);
+    [near, far].into_iter().try_for_each(|index| links.set_up(index, true))?;
+    eventually("the pair has a carrier", || Ok(links.by_name("near0")?.running))?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
+    let ports = "--json - -i near0 --dut-interface far0";
+    command.args(line.split(' ').chain(ports.split(' ')));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = here.run(|| command.spawn())??;
+    let mut said = BufReader::new(child.stderr.take().ok_or("a pipe")?).lines();
+    said.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains("runs as ")));
+    std::thread::sleep(pause);
+    links.delete(near)?;
+    let text: Vec<String> = said.map_while(Result::ok).collect();
+    let out = std::io::read_to_string(child.stdout.take().ok_or("a pipe")?)?;
+    Ok(Ended { code: child.wait()?.code(), err: text.join("\n"), out })
 }

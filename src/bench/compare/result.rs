@@ -6,6 +6,7 @@ use crate::bench::search::trial::VoidReason;
 use crate::bench::trial::Trial;
 use crate::engine::config::PathName;
 use crate::engine::wait::Wait;
+use crate::error::Error;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::stats::spread::Spread;
@@ -136,6 +137,8 @@ pub struct Comparison {
     pub excluded: Vec<Excluded>,
     /// Whether it was ended before all trials were done.
     pub interrupted: bool,
+    /// The error that ended it (its interface was deleted, for example); what was found before stands.
+    pub broken: Option<Error>,
 }
 
 impl Comparison {

@@ -84,7 +84,8 @@ fn take_turns(
     let mut watch = Watch::open([&testbed.engine, &testbed.generator])?;
     let total = config.sizes.len() * able.len() * config.trials;
     let loads = config.loads.clone();
-    let mut comparison = Comparison { results: Vec::new(), loads, excluded, interrupted: false };
+    let mut comparison =
+        Comparison { results: Vec::new(), loads, excluded, interrupted: false, broken: None };
     let mut done = 0;
     for &size in &config.sizes {
         let mut results: Vec<ContestantResult> = able
@@ -106,7 +107,14 @@ fn take_turns(
                 let plan = plan(config, contestant, size);
                 // If the very first trial sees no echo, none will.
                 let is_first = done == 0;
-                let Some(turn) = take_turn(testbed, &plan, &mut watch, is_first)? else {
+                let turn = match take_turn(testbed, &plan, &mut watch, is_first) {
+                    Err(error) if !is_first => {
+                        comparison.broken = Some(error);
+                        None
+                    }
+                    turn => turn?,
+                };
+                let Some(turn) = turn else {
                     // A trial cut short says nothing; those before it stand.
                     comparison.interrupted = true;
                     break 'rounds;

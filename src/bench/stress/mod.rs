@@ -138,7 +138,10 @@ pub fn run(request: &StressRequest, observer: &mut dyn StressObserver) -> Result
         } else {
             observer.phase_begins(&phase);
             match load(request, &site, &phase, each, observer) {
-                Ok(found) => PhaseState::Run(Box::new(found)),
+                Ok((found, broken)) => {
+                    run.broken = broken;
+                    PhaseState::Run(Box::new(found))
+                }
                 Err(error) if none_was_run => return Err(error),
                 Err(error) => {
                     run.broken = Some(error);
@@ -181,24 +184,25 @@ fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
 /// A disturbed phase is repeated so often.
 const VOID_REPEATS: usize = 2;
 
+/// What a phase found, and what broke it off.
 fn load(
     request: &StressRequest,
     site: &Site,
     phase: &Phase,
     duration: Duration,
     observer: &mut dyn StressObserver,
-) -> Result<PhaseFinding> {
+) -> Result<(PhaseFinding, Option<Error>)> {
     let phase_request = phase.request(&request.base, duration);
     let mut finding = site.load(&phase_request, &mut Listener(observer))?;
     for _ in 0..VOID_REPEATS {
-        if finding.disturbances.is_empty() || request.base.stop.load(Ordering::Relaxed) {
+        let is_over = finding.outcome.broken.is_some() || request.base.stop.load(Ordering::Relaxed);
+        if finding.disturbances.is_empty() || is_over {
             break;
         }
         finding = site.load(&phase_request, &mut Listener(observer))?;
     }
-    if let Some(failure) = finding.engine_failure {
-        return Err(failure);
-    }
+    let broken = finding.outcome.broken.clone().map(Error::Run);
+    let broken = finding.engine_failure.take().or(broken);
     let given = Circumstances {
         phase,
         expectation: request.base.expectation,
@@ -206,10 +210,10 @@ fn load(
         tolerance: request.tolerance,
     };
     let mut verdict = Verdict::of(&given, &finding.outcome, &finding.counters);
-    if !finding.disturbances.is_empty() {
+    if !finding.disturbances.is_empty() || broken.is_some() {
         verdict.conclusion = Conclusion::Void;
     }
-    Ok(PhaseFinding { finding, verdict })
+    Ok((PhaseFinding { finding, verdict }, broken))
 }
 
 /// Passes a load's progress on.
