@@ -62,7 +62,7 @@ pub struct EngineConfig {
     pub per_peer: Allowance,
     /// What happens when the TX half is full.
     pub when_full: WhenFull,
-    /// Of which frames the latency is kept.
+    /// The frames whose latency is kept.
     pub latency: LatencyMode,
     /// How a worker waits for frames.
     pub wait: Wait,

@@ -1,4 +1,4 @@
-//! How a pool of workers is stopped, paused and told of changes.
+//! How a pool of workers is stopped, paused and notified of changes.
 //!
 //! # No shared cache line is written on the hot path
 //!
@@ -30,7 +30,7 @@ use crate::sys::epoll::Waker;
 /// number of frames, never write it while they run.
 #[derive(Debug, Default)]
 pub struct Control {
-    told: OwnLine<Told>,
+    flags: OwnLine<Flags>,
     /// Frames that may still be received over all workers, if there is a limit.
     left: OwnLine<AtomicU64>,
     parked: OwnLine<Mutex<usize>>,
@@ -40,7 +40,7 @@ pub struct Control {
 
 /// What workers read once a batch.
 #[derive(Debug, Default)]
-struct Told {
+struct Flags {
     stop: AtomicBool,
     paused: AtomicBool,
     limited: bool,
@@ -58,14 +58,14 @@ struct OwnLine<T>(T);
 impl Control {
     /// A control for an interface of this MTU and address and a run that ends after `limit` frames.
     pub fn new(mtu: usize, mac: [u8; 6], limit: Option<u64>) -> Control {
-        let told = Told {
+        let flags = Flags {
             limited: limit.is_some(),
             mtu: AtomicUsize::new(mtu),
             mac: AtomicU64::new(packed(mac)),
-            ..Told::default()
+            ..Flags::default()
         };
         Control {
-            told: OwnLine(told),
+            flags: OwnLine(flags),
             left: OwnLine(AtomicU64::new(limit.unwrap_or(0))),
             ..Control::default()
         }
@@ -84,7 +84,7 @@ impl Control {
     pub fn stop(&self) {
         // Under the lock, so that a worker between its check and its sleep cannot miss it.
         let _parked = self.parked.0.lock().expect("no worker panics with the lock held");
-        self.told.0.stop.store(true, Ordering::Relaxed);
+        self.flags.0.stop.store(true, Ordering::Relaxed);
         self.changed.notify_all();
         self.wake_all();
     }
@@ -92,38 +92,38 @@ impl Control {
     /// Whether the workers shall end.
     #[inline]
     pub fn stopping(&self) -> bool {
-        self.told.0.stop.load(Ordering::Relaxed)
+        self.flags.0.stop.load(Ordering::Relaxed)
     }
 
     /// The interface's MTU.
     #[inline]
     pub fn mtu(&self) -> usize {
-        self.told.0.mtu.load(Ordering::Relaxed)
+        self.flags.0.mtu.load(Ordering::Relaxed)
     }
 
     /// Tells the workers of a new MTU.
     pub fn set_mtu(&self, mtu: usize) {
-        self.told.0.mtu.store(mtu, Ordering::Relaxed);
+        self.flags.0.mtu.store(mtu, Ordering::Relaxed);
         self.wake_all();
     }
 
     /// The interface's own address.
     #[inline]
     pub fn mac(&self) -> [u8; 6] {
-        let [a, b, c, d, e, f, _, _] = self.told.0.mac.load(Ordering::Relaxed).to_le_bytes();
+        let [a, b, c, d, e, f, _, _] = self.flags.0.mac.load(Ordering::Relaxed).to_le_bytes();
         [a, b, c, d, e, f]
     }
 
     /// Tells the workers of a new address.
     pub fn set_mac(&self, mac: [u8; 6]) {
-        self.told.0.mac.store(packed(mac), Ordering::Relaxed);
+        self.flags.0.mac.store(packed(mac), Ordering::Relaxed);
         self.wake_all();
     }
 
     /// Counts received frames against the limit, once a batch; stops the pool when it is reached.
     #[inline]
     pub fn count_received(&self, frames: u64) {
-        if !self.told.0.limited {
+        if !self.flags.0.limited {
             return;
         }
         let before = self
@@ -141,7 +141,7 @@ impl Control {
     /// Parks all `workers` and returns when they are parked: nobody touches the rings until
     /// [`Control::resume`].
     pub fn pause(&self, workers: usize) {
-        self.told.0.paused.store(true, Ordering::Relaxed);
+        self.flags.0.paused.store(true, Ordering::Relaxed);
         self.wake_all();
         let parked = self.parked.0.lock().expect("no worker panics with the lock held");
         let still_running = |parked: &mut usize| *parked < workers && !self.stopping();
@@ -151,14 +151,14 @@ impl Control {
     /// Lets parked workers go on.
     pub fn resume(&self) {
         let _parked = self.parked.0.lock().expect("no worker panics with the lock held");
-        self.told.0.paused.store(false, Ordering::Relaxed);
+        self.flags.0.paused.store(false, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
     /// Whether the workers shall park.
     #[inline]
     pub fn pausing(&self) -> bool {
-        self.told.0.paused.load(Ordering::Relaxed)
+        self.flags.0.paused.load(Ordering::Relaxed)
     }
 
     /// Counts the calling worker as parked for ever, because it has ended: nobody waits for it.
@@ -194,16 +194,16 @@ mod tests {
     fn what_workers_read_is_alone_on_its_lines() {
         const LINES: usize = align_of::<OwnLine<u8>>();
         assert_eq!(align_of::<Control>(), LINES);
-        assert!(size_of::<Told>() <= LINES);
+        assert!(size_of::<Flags>() <= LINES);
         let lines = |offset: usize| offset / LINES;
-        let told = lines(offset_of!(Control, told));
+        let flags = lines(offset_of!(Control, flags));
         let written = [
             offset_of!(Control, left),
             offset_of!(Control, parked),
             offset_of!(Control, changed),
             offset_of!(Control, wakers),
         ];
-        assert!(written.iter().all(|&offset| lines(offset) != told));
+        assert!(written.iter().all(|&offset| lines(offset) != flags));
         assert_ne!(lines(offset_of!(Control, left)), lines(offset_of!(Control, parked)));
         // The counts of an Arc come before what it holds.
         let control = std::sync::Arc::new(Control::default());

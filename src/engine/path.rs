@@ -112,7 +112,7 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
         // A receive ring does not keep its socket from sending.
         TxName::Mmsg | TxName::Send => {
             notes.extend(set_send_options(plan, &socket)?);
-            WayOut::Plain(Arc::clone(&socket))
+            OpenedTx::Plain(Arc::clone(&socket))
         }
     };
     let run = match (ring, rx) {
@@ -142,7 +142,7 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
 }
 
 /// What answers leave by.
-enum WayOut {
+enum OpenedTx {
     /// The TX ring of a packet socket.
     Ring(Outlet<TxRing, PacketSocket>),
     /// A packet socket without one.
@@ -152,16 +152,16 @@ enum WayOut {
 }
 
 /// A loop from `rx` to the TX half of that name.
-fn with_tx<R>(rx: R, tx: TxName, outlet: WayOut) -> Loop
+fn with_tx<R>(rx: R, tx: TxName, outlet: OpenedTx) -> Loop
 where
     R: RxHalf + Send + 'static,
 {
     let frames = rx.batch_frames_max();
     match outlet {
-        WayOut::Ring(outlet) => loop_over(rx, outlet),
-        WayOut::Plain(socket) if tx == TxName::Send => loop_over(rx, TxSend::new(socket)),
-        WayOut::Plain(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
-        WayOut::Xdp(outlet) => loop_over(rx, outlet),
+        OpenedTx::Ring(outlet) => loop_over(rx, outlet),
+        OpenedTx::Plain(socket) if tx == TxName::Send => loop_over(rx, TxSend::new(socket)),
+        OpenedTx::Plain(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
+        OpenedTx::Xdp(outlet) => loop_over(rx, outlet),
     }
 }
 
@@ -183,7 +183,7 @@ fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
 }
 
 /// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
-fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut> {
+fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<OpenedTx> {
     let (ring, socket) = if plan.path.tx == TxName::Ring {
         let opened = TxRingSocket::open(plan.transmit_ring, plan.mtu, &plan.budget)?;
         notes.extend(opened.notes);
@@ -198,17 +198,17 @@ fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut
         failed(format!("bind a packet socket that sends to {}", called(interface)), &error, "")
     })?;
     Ok(match ring {
-        Some(ring) => WayOut::Ring(Outlet::new(ring, socket)),
-        None => WayOut::Plain(Arc::new(socket)),
+        Some(ring) => OpenedTx::Ring(Outlet::new(ring, socket)),
+        None => OpenedTx::Plain(Arc::new(socket)),
     })
 }
 
 /// Opens an AF_XDP socket that only sends.
-fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<WayOut> {
+fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<OpenedTx> {
     let choice = XskChoice::new(plan.interface, plan.queue, plan.mtu).for_batches(plan.batch);
     let opened = XskTransmitSocket::open(&choice, &plan.budget)?;
     notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
-    Ok(WayOut::Xdp(Outlet::new(opened.ring, opened.socket)))
+    Ok(OpenedTx::Xdp(Outlet::new(opened.ring, opened.socket)))
 }
 
 fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {

@@ -113,7 +113,7 @@ impl Engine {
     }
 
     fn start_here(config: &EngineConfig) -> Result<Engine> {
-        // The watch first, so that no change falls between the look at the link and the watch.
+        // The watch first, so that no change between reading the link and watching it is missed.
         let watch = LinkWatch::open()?;
         let links = Links::open()?;
         let link = links.by_name(&config.interface)?;

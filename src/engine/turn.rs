@@ -47,7 +47,7 @@ pub struct TurnState {
     stamps: Vec<u64>,
 }
 
-/// Of which frames the engine keeps the latency.
+/// The frames whose latency the engine keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LatencyMode {
     /// Of none; the receive path need not stamp either.
@@ -114,7 +114,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let mut answers = 0;
     let answer_bytes_max = tx.answer_bytes_max();
     let mut out = tx.begin();
-    let mut patience = Patience::new(*when_full, clock);
+    let mut room_wait = RoomWait::new(*when_full, clock);
     for item in batch.frames() {
         let frame = match item {
             Ok(frame) => frame,
@@ -141,7 +141,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
             counters.drops.add(reason, 1);
             continue;
         }
-        if !out.has_room() && !patience.make_room(&mut out, counters) {
+        if !out.has_room() && !room_wait.make_room(&mut out, counters) {
             counters.drops.add(DropReason::TxFull, 1);
             continue;
         }
@@ -159,7 +159,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     if let Err(error) = out.kick() {
         counters.send_refusals += 1;
         if is_queue_full(&error) {
-            patience.send_rest(&mut out, counters);
+            room_wait.send_rest(&mut out, counters);
         }
     }
     let given_up = out.finish();
@@ -198,10 +198,10 @@ fn count(settled: Settled, counters: &mut EngineCounters) -> bool {
     stuck
 }
 
-/// How long one batch may still wait for room.
-struct Patience<'c, C> {
+/// How long one batch may wait for room.
+struct RoomWait<'c, C> {
     clock: &'c C,
-    patience_ns: u64,
+    limit_ns: u64,
     /// When the batch began to wait, on `CLOCK_MONOTONIC`.
     since_ns: Option<u64>,
     /// Answers dropped since the last kick that made no room.
@@ -212,30 +212,30 @@ struct Patience<'c, C> {
 /// does not cost a system call a frame.
 const DROPS_A_KICK: u32 = 64;
 
-impl<'c, C: Clock> Patience<'c, C> {
-    fn new(when_full: WhenFull, clock: &'c C) -> Patience<'c, C> {
-        let patience_ns = match when_full {
+impl<'c, C: Clock> RoomWait<'c, C> {
+    fn new(when_full: WhenFull, clock: &'c C) -> RoomWait<'c, C> {
+        let limit_ns = match when_full {
             WhenFull::Drop => 0,
             WhenFull::Wait(patience) => patience.as_nanos() as u64,
         };
-        Patience { clock, patience_ns, since_ns: None, dropped: 0 }
+        RoomWait { clock, limit_ns, since_ns: None, dropped: 0 }
     }
 
-    /// Sleeps a little if patience is left; false if it is over.
+    /// Sleeps a little; false when the time to wait is over.
     fn pause(&mut self) -> bool {
-        if self.patience_ns == 0 {
+        if self.limit_ns == 0 {
             return false;
         }
         let now_ns = self.clock.monotonic_ns();
         let since_ns = *self.since_ns.get_or_insert(now_ns);
-        if now_ns.saturating_sub(since_ns) >= self.patience_ns {
+        if now_ns.saturating_sub(since_ns) >= self.limit_ns {
             return false;
         }
         self.clock.sleep(PAUSE_WHEN_FULL);
         true
     }
 
-    /// Kicks until there is room or the patience of this batch is over.
+    /// Kicks until there is room or this batch has waited long enough.
     #[cold]
     fn make_room<'rx>(
         &mut self,
@@ -260,7 +260,7 @@ impl<'c, C: Clock> Patience<'c, C> {
         }
     }
 
-    /// Kicks until everything is taken or the patience of this batch is over; what is left then
+    /// Kicks until everything is taken or this batch has waited long enough; what is left then
     /// stays queued or is given up, as the half has it.
     #[cold]
     fn send_rest<'rx>(&mut self, out: &mut impl TxBatch<'rx>, counters: &mut EngineCounters) {

@@ -77,7 +77,7 @@ pub struct TxMmsgBatch<'t, 'rx, S> {
 }
 
 impl<S: SendFrames> Sender<S> {
-    /// Sends until nothing is left or the kernel wants to be left alone. A frame that it will never
+    /// Sends until nothing is left or the kernel refuses. A frame that it will never
     /// take does not hold up the others.
     fn send(&mut self, answers: &mut Gather<'_, '_>) -> io::Result<()> {
         let Sender { socket, settled } = self;

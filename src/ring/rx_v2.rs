@@ -48,7 +48,7 @@ impl RxRingV2 {
     }
 }
 
-/// Frames on loan; dropping it returns those that were looked at to the kernel, in order.
+/// Frames on loan; dropping it returns those that were read to the kernel, in order.
 #[derive(Debug)]
 pub struct RxRun<'ring> {
     ring: &'ring mut RxRingV2,

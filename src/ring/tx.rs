@@ -169,7 +169,7 @@ impl TxRing {
         if self.queue.frames == 0 {
             return Settled::default();
         }
-        // The kernel takes slots in order: if it has the newest, it has all, and one look at
+        // The kernel takes slots in order: if it has the newest, it has all, and one load from
         // shared memory settles the batch.
         let newest =
             if self.queue.tail == 0 { self.slots.count() - 1 } else { self.queue.tail - 1 };
@@ -210,10 +210,10 @@ impl TxRing {
     /// what the kernel had taken before. The next frame goes into the first of their slots, which
     /// is where the kernel looks next.
     ///
-    /// Only between kicks, and from the thread that kicks: the kernel looks at slots only inside
+    /// Only between kicks, and from the thread that kicks: the kernel reads slots only inside
     /// `send()`.
     pub fn withdraw(&mut self) -> (u64, Settled) {
-        // Without a look at the slots, frames that were sent would count as taken back, and the
+        // Without reading the slots, frames that were sent would count as taken back, and the
         // slots of those that the driver still reads would be given out.
         let settled = Settled { stuck: false, ..self.settle() };
         let withdrawn = self.queue.frames as u64;

@@ -99,7 +99,7 @@ pub struct UnitLayout {
 /// Which values of a status word make a unit ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ours {
-    /// Bits to look at.
+    /// Bits that count.
     pub mask: u32,
     /// What they must be.
     pub value: u32,

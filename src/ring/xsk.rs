@@ -18,10 +18,10 @@
 //! dropped while the kernel was at it (EBUSY) was consumed and not taken: [`Settled::dropped`](super::tx::Settled) counts it.
 
 pub mod fake;
-mod outbox;
 mod receive;
 pub mod setup;
 mod transmit;
+mod tx_queue;
 
 pub use receive::{XskBatch, XskForward, XskFrame, XskReceive, XskWalk};
 pub use transmit::{XskSlot, XskTransmit};

@@ -3,7 +3,7 @@
 //!
 //! An entry is ours to write from its consumption until our index that covers it is published, and
 //! ours to read from the publication of the other side's index until ours says that it is
-//! consumed. Each side keeps a copy of the other's index and looks at the shared word only when
+//! consumed. Each side keeps a copy of the other's index and reads the shared word only when
 //! the copy says that nothing is left, so both words are touched once a batch.
 
 use std::marker::PhantomData;
@@ -124,20 +124,20 @@ impl<E: Entry> Producer<E> {
         self.next
     }
 
-    /// The position behind the last entry that the other side was told of.
+    /// The position behind the last entry that the other side knows of.
     #[inline]
     pub fn published(&self) -> u32 {
         self.published
     }
 
-    /// Whether there is room for an entry; looks at the consumer's index only if there seems to be
+    /// Whether there is room for an entry; reads the consumer's index only if there seems to be
     /// none.
     #[inline]
     pub fn has_room(&mut self) -> bool {
         if self.next.wrapping_sub(self.consumed) < self.entries() {
             return true;
         }
-        self.look();
+        self.load_consumed();
         self.next.wrapping_sub(self.consumed) < self.entries()
     }
 
@@ -146,7 +146,7 @@ impl<E: Entry> Producer<E> {
     pub fn push(&mut self, entry: E) {
         assert!(self.has_room(), "push only with room");
         // SAFETY: the entry is free: the consumer's index, read with acquire, says that the other
-        // side is done with it (xskq_cons_release), and it looks at it again only when our index
+        // side is done with it (xskq_cons_release), and it reads it again only when our index
         // covers it, which it does not yet.
         unsafe { self.shared.entry(self.next).write(entry) };
         self.next = self.next.wrapping_add(1);
@@ -172,22 +172,22 @@ impl<E: Entry> Producer<E> {
         self.publish_until(self.next);
     }
 
-    /// Entries that the other side was not told of.
+    /// Entries that the other side does not know of.
     #[inline]
     pub fn unpublished(&self) -> u32 {
         self.next.wrapping_sub(self.published)
     }
 
-    /// Forgets the entries that the other side was not told of.
+    /// Forgets the entries that the other side does not know of.
     pub fn take_back_unpublished(&mut self) {
         self.next = self.published;
     }
 
-    /// The position behind the last entry that the other side has consumed, looked up with acquire.
+    /// The position behind the last entry that the other side has consumed, loaded with acquire.
     /// Pairs with `smp_store_release` in `__xskq_cons_release`. An index that cannot be is not
     /// believed.
     #[inline]
-    pub fn look(&mut self) -> u32 {
+    pub fn load_consumed(&mut self) -> u32 {
         let seen = self.shared.word(self.shared.layout.consumer).load(Ordering::Acquire);
         let outstanding = self.published.wrapping_sub(self.consumed);
         if seen.wrapping_sub(self.consumed) <= outstanding {
@@ -234,7 +234,7 @@ impl<E: Entry> Consumer<E> {
         Consumer { shared: Shared::new(memory, layout), next: 0, released: 0, produced: 0 }
     }
 
-    /// Entries that can be taken; looks at the producer's index, with acquire, only if none seems to
+    /// Entries that can be taken; reads the producer's index, with acquire, only if none seems to
     /// be left. Pairs with `smp_store_release` in `xskq_prod_submit`. More than the ring holds is
     /// not believed.
     #[inline]
@@ -307,7 +307,7 @@ mod tests {
             assert!(!producer.has_room(), "nothing was released");
             consumer.release();
             assert!(producer.has_room());
-            assert_eq!(producer.look(), 4 * (round as u32 + 1));
+            assert_eq!(producer.load_consumed(), 4 * (round as u32 + 1));
         }
     }
 
@@ -338,7 +338,7 @@ mod tests {
         producer.push(1);
         producer.publish();
         producer.shared.word(LAYOUT.consumer).store(2, Ordering::Release);
-        assert_eq!(producer.look(), 0);
+        assert_eq!(producer.load_consumed(), 0);
         producer.shared.word(LAYOUT.producer).store(5, Ordering::Release);
         assert_eq!(consumer.available(), 0);
         producer.shared.word(LAYOUT.producer).store(4, Ordering::Release);

@@ -39,7 +39,7 @@ pub struct FakeXsk {
     completions: Producer<u64>,
     /// Frames that the driver has, with the addresses that their descriptors named.
     in_driver: VecDeque<(Frame, u64)>,
-    /// Whether the link is up; if not, a kick looks at nothing.
+    /// Whether the link is up; if not, a kick takes nothing.
     pub up: bool,
     /// Frames for which the fill ring had none.
     pub rx_dropped: u64,
@@ -241,7 +241,7 @@ impl FakeXsk {
     /// Whether the completion ring has an entry for another frame: the kernel reserves it before it
     /// sends (`xsk_cq_reserve_locked`).
     fn can_complete_one_more(&mut self) -> bool {
-        let waiting = self.completions.next().wrapping_sub(self.completions.look());
+        let waiting = self.completions.next().wrapping_sub(self.completions.load_consumed());
         waiting as usize + self.in_driver.len() < self.completions.entries() as usize
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::outbox::Outbox;
+use super::tx_queue::TxQueue;
 use super::{QueuePair, Strays};
 use crate::ring::tx::Settled;
 use crate::ring::view::queue::{Consumer, Descriptor, Producer};
@@ -76,7 +76,7 @@ impl XskReceive {
         let strays = Strays::of(&umem);
         let forward = XskForward {
             umem: Arc::clone(&umem),
-            outbox: Outbox::new(transmit, zero_copy, strays.nowhere),
+            tx_queue: TxQueue::new(transmit, zero_copy, strays.nowhere),
             withdrawn: Arc::clone(&withdrawn),
         };
         let mut receive = XskReceive {
@@ -131,7 +131,7 @@ impl XskReceive {
         self.lent.capacity()
     }
 
-    /// Whether the driver sleeps until it is told of the fill ring
+    /// Whether the driver sleeps until it is woken for the fill ring
     /// ([`XdpSocket::wake_receiver`](crate::sys::xdp::XdpSocket::wake_receiver)).
     #[inline]
     pub fn needs_wakeup(&self) -> bool {
@@ -288,7 +288,7 @@ impl<'a> XskFrame<'a> {
 #[derive(Debug)]
 pub struct XskForward {
     umem: Arc<Umem>,
-    outbox: Outbox,
+    tx_queue: TxQueue,
     withdrawn: Arc<Withdrawn>,
 }
 
@@ -296,7 +296,7 @@ impl XskForward {
     /// Whether [`XskForward::post`] may be called.
     #[inline]
     pub fn has_room(&mut self) -> bool {
-        self.outbox.has_room()
+        self.tx_queue.has_room()
     }
 
     /// Queues `length` bytes of `frame` from `start` on, to be taken at the next kick. Panics if they
@@ -305,7 +305,7 @@ impl XskForward {
     pub fn post(&mut self, frame: Frame, start: usize, length: usize) {
         assert!(start + length <= self.umem.chunk_bytes(), "a frame lies within its chunk");
         let address = self.umem.hand_over(frame, Way::Transmit);
-        self.outbox.post(address + start as u64, length as u32);
+        self.tx_queue.post(address + start as u64, length as u32);
     }
 
     /// The longest frame, in bytes without FCS.
@@ -316,27 +316,27 @@ impl XskForward {
     /// Posted frames that were neither settled nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.outbox.in_flight()
+        self.tx_queue.in_flight()
     }
 
     /// As [`XskTransmit::kick`](super::XskTransmit::kick).
     #[inline]
     pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        self.outbox.kick(wake)
+        self.tx_queue.kick(wake)
     }
 
     /// Counts what the kernel has taken, and the driver dropped, since the last call; never stuck.
     #[inline]
     pub fn settle(&mut self) -> Settled {
-        self.outbox.settle()
+        self.tx_queue.settle()
     }
 
     /// Takes back every frame that the kernel has not taken and returns how many they were, and what
     /// the kernel had taken before. The receiving side has them again.
     pub fn withdraw(&mut self) -> (u64, Settled) {
         let mut addresses = self.withdrawn.addresses();
-        let withdrawn = self.outbox.withdraw(|address| addresses.push(address));
+        let withdrawn = self.tx_queue.withdraw(|address| addresses.push(address));
         self.withdrawn.some.store(!addresses.is_empty(), Ordering::Release);
-        (withdrawn, self.outbox.settle())
+        (withdrawn, self.tx_queue.settle())
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::outbox::Outbox;
+use super::tx_queue::TxQueue;
 use super::{QueuePair, Strays};
 use crate::ring::send_rule::{self, SendRefusal};
 use crate::ring::tx::Settled;
@@ -34,7 +34,7 @@ pub struct XskTransmit {
     umem: Arc<Umem>,
     /// The frames that are ours; the last one came back last and is still in the cache.
     free: Vec<Frame>,
-    outbox: Outbox,
+    tx_queue: TxQueue,
     completions: Consumer<u64>,
     returns: Returns,
     /// Completions so far, modulo 2^32.
@@ -54,8 +54,8 @@ impl XskTransmit {
     ) -> XskTransmit {
         let strays = Strays::of(&umem);
         let QueuePair { transmit, completions } = queues;
-        let outbox = Outbox::new(transmit, zero_copy, strays.nowhere);
-        XskTransmit { umem, free, outbox, completions, returns, completed: 0, strays, mtu }
+        let tx_queue = TxQueue::new(transmit, zero_copy, strays.nowhere);
+        XskTransmit { umem, free, tx_queue, completions, returns, completed: 0, strays, mtu }
     }
 
     /// Follows a change of the interface's MTU.
@@ -71,12 +71,12 @@ impl XskTransmit {
     /// Committed frames that were neither settled nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.outbox.in_flight()
+        self.tx_queue.in_flight()
     }
 
     /// Frames that the kernel has consumed and not given back yet.
     pub fn uncompleted(&self) -> u64 {
-        (self.umem.frames() - self.free.len()) as u64 - self.outbox.unconsumed()
+        (self.umem.frames() - self.free.len()) as u64 - self.tx_queue.unconsumed()
     }
 
     /// Addresses that the kernel gave back and could not have had.
@@ -90,7 +90,7 @@ impl XskTransmit {
         if self.free.is_empty() {
             self.take_back();
         }
-        !self.free.is_empty() && self.outbox.has_room()
+        !self.free.is_empty() && self.tx_queue.has_room()
     }
 
     /// A free frame, unless all are queued or the kernel still has them.
@@ -111,14 +111,14 @@ impl XskTransmit {
     pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         // The kernel sends only what it has room to complete.
         self.take_back();
-        self.outbox.kick(wake)
+        self.tx_queue.kick(wake)
     }
 
     /// Counts what the kernel has taken, and the driver dropped, since the last call; never stuck.
     #[inline]
     pub fn settle(&mut self) -> Settled {
         self.take_back();
-        self.outbox.settle()
+        self.tx_queue.settle()
     }
 
     /// Takes back every frame that the kernel has not taken and returns how many they were, and what
@@ -127,12 +127,12 @@ impl XskTransmit {
     /// Only between kicks, and from the thread that kicks.
     pub fn withdraw(&mut self) -> (u64, Settled) {
         self.take_back();
-        let XskTransmit { outbox, returns, free, strays, .. } = self;
-        let withdrawn = outbox.withdraw(|address| match returns.take_back(address) {
+        let XskTransmit { tx_queue, returns, free, strays, .. } = self;
+        let withdrawn = tx_queue.withdraw(|address| match returns.take_back(address) {
             Ok((frame, _)) => free.push(frame),
             Err(stray) => strays.note(stray),
         });
-        (withdrawn, self.outbox.settle())
+        (withdrawn, self.tx_queue.settle())
     }
 
     /// Takes the completed frames.
@@ -151,7 +151,7 @@ impl XskTransmit {
             }
         }
         self.completions.release();
-        self.outbox.note_completed(self.completed);
+        self.tx_queue.note_completed(self.completed);
     }
 }
 
@@ -183,7 +183,7 @@ impl XskSlot<'_> {
         send_rule::check(length, ether_type, self.ring.mtu)?;
         let frame = self.frame.take().expect("a slot has its frame until it is committed");
         let address = self.ring.umem.hand_over(frame, Way::Transmit);
-        self.ring.outbox.post(address, length as u32);
+        self.ring.tx_queue.post(address, length as u32);
         Ok(())
     }
 }

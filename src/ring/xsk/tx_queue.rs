@@ -31,7 +31,7 @@ struct Posted {
 /// of its budget or of a full queue. With this limit EAGAIN always means a full queue, and unpublished
 /// descriptors can still be taken back (XDP-2).
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct TxQueue {
     ring: Producer<Descriptor>,
     /// By ring slot, so that no shared word is read back.
     posted: Box<[Posted]>,
@@ -51,12 +51,12 @@ pub(super) struct Outbox {
     nowhere: u64,
 }
 
-impl Outbox {
-    /// The outbox of a TX ring, of a UMEM that ends at `nowhere`.
-    pub fn new(ring: Producer<Descriptor>, zero_copy: bool, nowhere: u64) -> Outbox {
+impl TxQueue {
+    /// The queue over a TX ring, of a UMEM that ends at `nowhere`.
+    pub fn new(ring: Producer<Descriptor>, zero_copy: bool, nowhere: u64) -> TxQueue {
         let nothing = Posted { address: nowhere, length: 0, fate: Fate::Withdrawn };
         let entries = ring.entries();
-        Outbox {
+        TxQueue {
             posted: vec![nothing; entries as usize].into(),
             settled: 0,
             consumed: 0,
@@ -70,12 +70,12 @@ impl Outbox {
         }
     }
 
-    /// Whether [`Outbox::post`] may be called.
+    /// Whether [`TxQueue::post`] may be called.
     #[inline]
     pub fn has_room(&mut self) -> bool {
         if self.is_table_full() {
             // Positions are kept until their fate is counted.
-            self.look();
+            self.update_consumed();
             self.count();
         }
         !self.is_table_full() && self.ring.has_room()
@@ -127,7 +127,7 @@ impl Outbox {
             }
             let before = self.consumed;
             let mut result = wake();
-            self.look();
+            self.update_consumed();
             if is_busy(&result) {
                 self.note_drop(before);
                 result = Ok(());
@@ -143,16 +143,16 @@ impl Outbox {
 
     /// Learns from the consumer's index how far the kernel has come.
     #[inline]
-    fn look(&mut self) {
-        let seen = self.ring.look();
-        self.believe(seen);
+    fn update_consumed(&mut self) {
+        let seen = self.ring.load_consumed();
+        self.advance_consumed(seen);
     }
 
     /// Learns that the kernel has consumed what is before `position`. Its own index may lag behind: it
     /// publishes that at the end of a kick that sent something (before Linux 6.17 not even then), and
     /// when it finds the ring empty.
     #[inline]
-    fn believe(&mut self, position: u32) {
+    fn advance_consumed(&mut self, position: u32) {
         let ahead = position.wrapping_sub(self.consumed);
         if ahead <= self.ring.published().wrapping_sub(self.consumed) {
             self.consumed = position;
@@ -171,7 +171,7 @@ impl Outbox {
             {
                 first = first.wrapping_add(1);
             }
-            self.believe(first.wrapping_add(1));
+            self.advance_consumed(first.wrapping_add(1));
         }
         let slot = self.slot(self.consumed.wrapping_sub(1));
         if self.posted[slot].fate == Fate::Sent {
@@ -183,14 +183,14 @@ impl Outbox {
     /// least that number of descriptors.
     #[inline]
     pub fn note_completed(&mut self, frames: u32) {
-        self.believe(frames);
+        self.advance_consumed(frames);
     }
 
     /// What the kernel has taken, and the driver dropped, since the last call.
     #[inline]
     pub fn settle(&mut self) -> Settled {
         if self.settled != self.ring.published() {
-            self.look();
+            self.update_consumed();
             self.count();
         }
         std::mem::take(&mut self.taken)
@@ -225,7 +225,7 @@ impl Outbox {
     /// In zero-copy mode the driver may read published descriptors at any time: those frames count as
     /// taken.
     pub fn withdraw(&mut self, mut free: impl FnMut(u64)) -> u64 {
-        self.look();
+        self.update_consumed();
         self.count();
         let mut withdrawn = 0;
         let mut position = self.consumed;
@@ -235,7 +235,7 @@ impl Outbox {
                 < self.ring.published().wrapping_sub(self.consumed);
             let is_void = self.posted[slot].fate == Fate::Withdrawn;
             if is_published && self.zero_copy {
-                self.believe(position.wrapping_add(1));
+                self.advance_consumed(position.wrapping_add(1));
             } else if !is_void {
                 free(self.posted[slot].address);
                 withdrawn += 1;
