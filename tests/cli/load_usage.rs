@@ -103,7 +103,7 @@ fn sizes_flows_and_tags() {
         // One tag, not two, and the smallest frame that it allows.
         ("--lab --ethertype 0x8100", &["VLAN tag"]),
         ("--lab --udp 6 --vlan-id 5", &["64-byte", "1 VLAN tag", "84"]),
-        ("--lab --udp 6 --vlan-id 5 --qinq-id 6", &["qinq-ipv6", "88"]),
+        ("--lab --udp 6 --vlan-id 5 --qinq-id 6", &["2 VLAN tags", "88"]),
         ("--lab --udp 4 --flows 30000", &["30000", "65535"]),
         ("--lab --flows 70000", &["70000", "65536"]),
     ]);
