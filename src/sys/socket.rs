@@ -76,8 +76,17 @@ pub(super) fn set_buffer(socket: BorrowedFd<'_>, which: c_int, bytes: usize) -> 
     Ok(granted as usize)
 }
 
-/// Collects and clears the socket's pending error (`SO_ERROR`).
+/// Collects and clears the socket's pending error (`SO_ERROR`), and empties its error queue: as long as a
+/// message waits there, epoll reports an error.
 pub(super) fn take_error(socket: BorrowedFd<'_>) -> Option<io::Error> {
+    const MESSAGES_MAX: usize = 1024;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    for _ in 0..MESSAGES_MAX {
+        // SAFETY: with a length of 0 recv(2) writes nothing.
+        if unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags) } < 0 {
+            break;
+        }
+    }
     let mut code: c_int = 0;
     match read_option(socket, libc::SOL_SOCKET, libc::SO_ERROR, &mut code) {
         Ok(()) if code == 0 => None,

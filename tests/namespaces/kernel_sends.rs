@@ -1,6 +1,8 @@
 //! What the kernel takes for sending: the rules that the engine keeps, asked of this kernel.
 
-use libtest_mimic::Failed;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libtest_mimic::{Completion, Failed};
 use linerate::lab::{Lab, LabConfig, Side};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
@@ -8,8 +10,9 @@ use linerate::ring::send_rule::{self, SendRefusal};
 use linerate::ring::setup::TxRingSocket;
 use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, SendBatch, SocketType};
 
-use crate::check::{PATIENCE, Test, test};
+use crate::check::{PATIENCE, Test, eventually, impossible_here, possible_test, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
+use crate::slow_queue::slow_down;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -19,6 +22,11 @@ pub fn tests() -> Vec<Test> {
             "kernel: with copy hints each byte is in its place, and the MTU is ours to keep",
             copy_hints,
         ),
+        test(
+            "kernel: PACKET_LOSS stays on with a ring, so that no slot is WRONG_FORMAT",
+            loss_stays,
+        ),
+        possible_test("kernel: no TX slot is written while the kernel has it", slots_in_a_queue),
         test("kernel: the first send after a flap reports the old outage", stale_outage),
         test(
             "kernel: a socket with a TX ring ignores the buffer given to send",
@@ -103,6 +111,57 @@ fn slots() -> Result<(), Failed> {
         assert_eq!(settled.bytes, batch.iter().map(|frame| frame.len() as u64).sum::<u64>());
     }
     client.exchange::<Vec<u8>, _>(&[], &frames)
+}
+
+/// Frames wait in a slow queue, where they still lie in their slots: one that is written too early is sent
+/// with the bytes of another.
+fn slots_in_a_queue() -> Result<Completion, Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mut client = Client::open(&lab.generator)?;
+    let mut opened = tx_ring(&lab.engine, MTU, 4096)?;
+    if !slow_down(&lab.engine, 150_000, 64 << 10)? {
+        return impossible_here("this kernel has no tbf queue (CONFIG_NET_SCH_TBF)");
+    }
+    let frames: Vec<_> = (0..80).map(|number| numbered(number, 1000)).collect();
+    let (mut times_full, mut received) = (0, Vec::new());
+    for frame in &frames {
+        eventually("a slot is free", || {
+            received.extend(client.collect_now()?);
+            opened.ring.settle();
+            let Some(mut slot) = opened.ring.reserve() else {
+                times_full += 1;
+                return Ok(false);
+            };
+            slot.bytes()[..frame.len()].copy_from_slice(frame);
+            slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
+            Ok(true)
+        })?;
+        opened.socket.kick()?;
+    }
+    assert!(times_full > 0, "the queue was never full");
+    received.extend(client.collect(frames.len() - received.len())?);
+    assert!(received.iter().map(|one| &one.bytes).eq(&frames), "a slot was written too early");
+    Ok(Completion::Completed)
+}
+
+/// Without it the kernel would keep a refused frame in its slot as TP_STATUS_WRONG_FORMAT and go no further.
+fn loss_stays() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let opened = tx_ring(&lab.engine, MTU, 4096)?;
+    let off: libc::c_int = 0;
+    // SAFETY: the pointer and length describe a live integer, which setsockopt(2) only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            opened.socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_LOSS,
+            (&raw const off).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    assert_eq!((result, errno), (-1, Some(libc::EBUSY)));
+    Ok(())
 }
 
 /// Frames that are copied whole, and longer ones that are not.

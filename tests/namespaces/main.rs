@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Trial};
 use linerate::sys::privilege::ensure_namespaces_allowed;
 
 mod accounting;
+mod cases;
 mod chargen;
 mod check;
 mod client;
@@ -20,6 +21,7 @@ mod drain;
 mod echo;
 mod fanout;
 mod faulty;
+mod kernel_groups;
 mod kernel_receives;
 mod kernel_sends;
 mod knobs;
@@ -103,6 +105,7 @@ fn all() -> Vec<Test> {
         alone(accounting::tests()),
         running::tests(),
         alone(waits::tests()),
+        alone(cases::tests()),
         profiles::tests(),
         silence::tests(),
         alone(drain::tests()),
@@ -112,6 +115,7 @@ fn all() -> Vec<Test> {
         super_frames::tests(),
         kernel_sends::tests(),
         kernel_receives::tests(),
+        kernel_groups::tests(),
         strangers::tests(),
         alone(many::tests()),
         mtu::tests(),

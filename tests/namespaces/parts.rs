@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::Failed;
 
-use crate::{disturbed, namespace, vanish, xsk};
+use crate::{disturbed, kernel_groups, namespace, vanish, xsk};
 
 const PART: &str = "LINERATE_TEST_PART";
 
@@ -21,14 +21,17 @@ pub enum Part {
     OrdinaryXsk,
     /// Search over a path whose worker dies.
     DyingWorker,
+    /// Join a fanout group, say so, and stay until killed.
+    FanoutMember,
 }
 
-const ALL: [Part; 5] = [
+const ALL: [Part; 6] = [
     Part::HoldALab,
     Part::UserNamespace,
     Part::ForbiddenUserNamespace,
     Part::OrdinaryXsk,
     Part::DyingWorker,
+    Part::FanoutMember,
 ];
 
 impl Part {
@@ -39,6 +42,7 @@ impl Part {
             Part::ForbiddenUserNamespace => "forbidden-user-namespace",
             Part::OrdinaryXsk => "ordinary-xsk",
             Part::DyingWorker => "dying-worker",
+            Part::FanoutMember => "fanout-member",
         }
     }
 
@@ -49,6 +53,7 @@ impl Part {
             Part::ForbiddenUserNamespace => namespace::in_a_forbidden_user_namespace(),
             Part::OrdinaryXsk => xsk::as_an_ordinary_user(),
             Part::DyingWorker => disturbed::search_with_a_dying_worker(),
+            Part::FanoutMember => kernel_groups::fanout_member(),
         }
     }
 

@@ -1,10 +1,11 @@
-//! A slow queueing discipline (`tbf`) on an interface, set by netlink as `tc` does.
+//! What `tc` and `ip` do to an interface by netlink: a slow queueing discipline (`tbf`), another namespace.
 
 use std::io;
 use std::os::fd::AsRawFd;
 
 use libtest_mimic::Failed;
 use linerate::lab::Side;
+use linerate::sys::namespace::Namespace;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
     socket,
@@ -13,6 +14,9 @@ use nix::sys::socket::{
 const RTM_NEWQDISC: u16 = 36;
 /// Request, acknowledge, create, replace.
 const FLAGS: u16 = 0x1 | 0x4 | 0x400 | 0x100;
+const RTM_NEWLINK: u16 = 16;
+const REQUEST_ACK: u16 = 0x1 | 0x4;
+const IFLA_NET_NS_FD: u16 = 28;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_TBF_PARMS: u16 = 1;
@@ -37,13 +41,22 @@ pub fn slow_down(side: &Side, bytes_per_second: u32, limit_bytes: u32) -> Result
     let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
     body.extend(attribute(TCA_KIND, b"tbf\0"));
     body.extend(attribute(TCA_OPTIONS, &options));
-    let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
-    message.extend([RTM_NEWQDISC, FLAGS].into_iter().flat_map(u16::to_ne_bytes));
-    message.extend([1, 0].into_iter().flat_map(u32::to_ne_bytes));
-    message.extend(body);
-    match side.namespace.run(|| ask(&message))?? {
+    match ask(side, RTM_NEWQDISC, FLAGS, body)? {
         0 => Ok(true),
         libc::ENOENT | libc::EOPNOTSUPP => Ok(false),
+        code => Err(io::Error::from_raw_os_error(code).into()),
+    }
+}
+
+/// Moves the interface to another namespace.
+pub fn move_to(side: &Side, namespace: &Namespace) -> Result<(), Failed> {
+    // struct ifinfomsg: family and type, index, flags, change.
+    let words = [0, side.link.index, 0, 0];
+    let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let descriptor = namespace.descriptor().as_raw_fd() as u32;
+    body.extend(attribute(IFLA_NET_NS_FD, &descriptor.to_ne_bytes()));
+    match ask(side, RTM_NEWLINK, REQUEST_ACK, body)? {
+        0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code).into()),
     }
 }
@@ -59,8 +72,16 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends a request and gives the error number of the acknowledgement.
-fn ask(message: &[u8]) -> io::Result<i32> {
+/// Sends a request in the namespace of `side` and gives the error number of the acknowledgement.
+fn ask(side: &Side, kind: u16, flags: u16, body: Vec<u8>) -> Result<i32, Failed> {
+    let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    message.extend([kind, flags].into_iter().flat_map(u16::to_ne_bytes));
+    message.extend([1, 0].into_iter().flat_map(u32::to_ne_bytes));
+    message.extend(body);
+    Ok(side.namespace.run(|| exchange(&message))??)
+}
+
+fn exchange(message: &[u8]) -> io::Result<i32> {
     let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
     let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;

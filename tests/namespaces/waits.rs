@@ -86,23 +86,29 @@ fn spin_never_wakes(path: PathName) -> Result<(), Failed> {
 }
 
 /// The thread of the only engine's only worker.
-struct WorkerThread(PathBuf);
+pub struct WorkerThread(PathBuf);
 
 impl WorkerThread {
-    fn find() -> Result<WorkerThread, Failed> {
+    pub fn find() -> Result<WorkerThread, Failed> {
         for task in std::fs::read_dir("/proc/self/task")? {
             let task = task?.path();
             let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
             if name.trim_end() == "linerate-0" {
-                return Ok(WorkerThread(task.join("stat")));
+                return Ok(WorkerThread(task));
             }
         }
         Err("no thread of a worker".into())
     }
 
+    /// The kernel's number of it.
+    pub fn id(&self) -> Result<i32, Failed> {
+        let name = self.0.file_name().and_then(|name| name.to_str());
+        Ok(name.ok_or("no thread")?.parse()?)
+    }
+
     /// Whether it waits for an event, rather than for a CPU.
     fn is_asleep(&self) -> Result<bool, Failed> {
-        let stat = std::fs::read_to_string(&self.0)?;
+        let stat = std::fs::read_to_string(self.0.join("stat"))?;
         Ok(stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
     }
 }
