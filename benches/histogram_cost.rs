@@ -24,9 +24,9 @@ use linerate::engine::config::EngineConfig;
 use linerate::engine::pool::Engine;
 use linerate::engine::turn::LatencyMode;
 use linerate::error::{Error, Result};
-use linerate::load::plan::{Limits, LoadConfig};
+use linerate::load::plan::{Limits, LoadSpec};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Load, LoadPlan};
+use linerate::load::run::Load;
 use linerate::ring::budget::MemoryBudget;
 use linerate::stats::spread::Spread;
 use linerate::sys::clock;
@@ -163,14 +163,14 @@ fn measure(
     })?;
     let config = load(&testbed.generator, &testbed.engine);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let flood = LoadPlan {
+    let flood = LoadSpec {
         quiet: Some(QUIET),
         drain: DRAIN_QUIET,
         cpus: vec![generator_cpu],
-        ..LoadPlan::paced(config.clone(), Rate::Max, Limits::lasting(plan.flood))
+        ..config.clone().paced(Rate::Max, Limits::lasting(plan.flood))
     };
     // Caches, page tables and the frequency governor get warm.
-    let warm_up = LoadPlan { limits: Limits::lasting(plan.flood / 4), ..flood.clone() };
+    let warm_up = LoadSpec { limits: Limits::lasting(plan.flood / 4), ..flood.clone() };
     Load::run(&warm_up, &budget, &mut |_| {})?;
 
     let before = engine.cpu_ns();
@@ -179,8 +179,7 @@ fn measure(
     let echoed = (flood.tally.returned() + flood.kernel.drops).max(1);
     let flood_ns = (engine.cpu_ns() - before) as f64 / echoed as f64;
 
-    let bursts =
-        LoadPlan { cpus: vec![generator_cpu], ..LoadPlan::bursts(config, plan.drain_frames) };
+    let bursts = LoadSpec { cpus: vec![generator_cpu], ..config.bursts(plan.drain_frames) };
     let mut load = Load::open(&bursts, &budget)?;
     let mut drains = Vec::new();
     for _ in 0..plan.drains {
@@ -213,10 +212,10 @@ fn measure(
     Ok(Cost { drain_ns, flood_ns })
 }
 
-fn load(here: &End, there: &End) -> LoadConfig {
+fn load(here: &End, there: &End) -> LoadSpec {
     let mtu = here.link.mtu as usize;
     let (source, destination) = (MacAddress(here.link.mac), MacAddress(there.link.mac));
-    LoadConfig::new(here.link.index, mtu, source, destination)
+    LoadSpec::new(here.link.index, mtu, source, destination)
 }
 
 fn report(pairs: &[(Cost, Cost)]) -> ExitCode {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use linerate::load::plan::{Carriage, LoadConfig, Sizes};
+use linerate::load::plan::{Carriage, LoadSpec, Sizes};
 use linerate::load::run_id::RunId;
 use linerate::load::template::{Judgement, Template};
 use linerate::load::verify::{Taken, Verifier};
@@ -34,10 +34,10 @@ struct Case {
 
 impl Case {
     fn new(name: &'static str, carriage: Carriage, bytes: usize) -> Case {
-        let config = LoadConfig {
+        let config = LoadSpec {
             carriage,
             sizes: Sizes::Fixed(FrameSize::with_fcs(bytes).expect("a size")),
-            ..LoadConfig::new(1, 1500, HERE, THERE)
+            ..LoadSpec::new(1, 1500, HERE, THERE)
         };
         let template = Arc::new(Template::new(&config).expect("a template"));
         let frames: Vec<Vec<u8>> = (0..FRAMES)

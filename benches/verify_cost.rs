@@ -17,9 +17,9 @@ use linerate::engine::edit::Transform;
 use linerate::engine::pool::Engine;
 use linerate::engine::storm::Allowance;
 use linerate::error::{Error, Result};
-use linerate::load::plan::{Limits, LoadConfig, Sizes};
+use linerate::load::plan::{Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Load, LoadPlan};
+use linerate::load::run::Load;
 use linerate::load::rx::RxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::stats::spread::Spread;
@@ -132,14 +132,14 @@ fn flood(testbed: &Testbed, plan: &Plan, cpus: (usize, usize), echoes: bool) -> 
     let engine = Engine::start(&config)?;
     let (here, there) = (&testbed.generator.link, &testbed.engine.link);
     let addresses = (MacAddress(here.mac), MacAddress(there.mac));
-    let mut load = LoadConfig::new(here.index, here.mtu as usize, addresses.0, addresses.1);
+    let mut load = LoadSpec::new(here.index, here.mtu as usize, addresses.0, addresses.1);
     load.sizes = Sizes::Fixed(plan.size);
-    let load = LoadPlan {
+    let load = LoadSpec {
         warm_up: plan.flood / 4,
         drain: Duration::from_millis(50),
         rx: plan.receive,
         cpus: vec![cpus.0],
-        ..LoadPlan::paced(load, Rate::Max, Limits::lasting(plan.flood))
+        ..load.paced(Rate::Max, Limits::lasting(plan.flood))
     };
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let before = process_cpu_ns()? - engine.cpu_ns();

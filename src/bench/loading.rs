@@ -15,7 +15,7 @@ use super::watch::Disturbance;
 use crate::engine::pool::EngineSummary;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
-use crate::load::plan::{Limits, LoadConfig};
+use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, LoadOutcome, Progress, Threads};
 use crate::load::rx::RxChoice;
@@ -222,13 +222,7 @@ pub struct Finding {
 /// Who is told how a load goes.
 pub trait LoadObserver: Send {
     /// It is about to begin.
-    fn start(
-        &mut self,
-        request: &LoadRequest,
-        here: &End,
-        config: &LoadConfig,
-        floor: &HarnessFloor,
-    );
+    fn start(&mut self, request: &LoadRequest, here: &End, config: &LoadSpec, floor: &HarnessFloor);
 
     /// So far.
     fn progress(&mut self, progress: &Progress);

@@ -12,8 +12,8 @@ use super::trial_plan::{QUIET, SETTLE, TrialPlan, drain_frames};
 use crate::engine::config::EngineConfig;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::{Error, Result};
-use crate::load::plan::Carriage;
-use crate::load::run::{Load, LoadOutcome, LoadPlan};
+use crate::load::plan::{Carriage, LoadSpec};
+use crate::load::run::{Load, LoadOutcome};
 use crate::sys::clock;
 use crate::sys::packet::FanoutMode;
 use crate::wire::ethernet::EtherType;
@@ -63,8 +63,8 @@ pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, E
     let engine = Engine::start(&config)?;
     let frames = drain_frames(&config, plan.size);
     let open = |number: usize| {
-        let mut load: LoadPlan = plan.bursts(testbed, frames, cpus[number]);
-        load.config.carriage = Carriage::raw(ETHER_TYPES[number]);
+        let mut load: LoadSpec = plan.bursts(testbed, frames, cpus[number]);
+        load.carriage = Carriage::raw(ETHER_TYPES[number]);
         Load::open(&load, &plan.ring_memory)
     };
     let loads = [open(0)?, open(1)?];

@@ -20,8 +20,8 @@ use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
-use crate::load::plan::{Carriage, LoadConfig};
-use crate::load::run::{Load, LoadPlan};
+use crate::load::plan::{Carriage, LoadSpec};
+use crate::load::run::Load;
 use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::cpus::choose_cpus;
@@ -123,7 +123,7 @@ impl Site {
                 to_own_engine(request, testbed, *engine, *udp, observer)
             }
             Place::Station { here, mac, there } => {
-                let config = LoadConfig {
+                let config = LoadSpec {
                     carriage: tagged(Carriage::raw(request.ether_type), &request.tags),
                     ..config(request, here, *mac)
                 };
@@ -148,14 +148,14 @@ struct Far<'a> {
 /// Runs `config` as `request` says from `here`, in the namespace of the calling thread.
 fn measure(
     request: &LoadRequest,
-    config: LoadConfig,
+    config: LoadSpec,
     here: &End,
     far: Option<Far<'_>>,
     observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
     let cpus = choose_cpus(&request.cpus)?;
     let threads = request.threads;
-    let mut plan = LoadPlan {
+    let mut plan = LoadSpec {
         line_bits_per_second: line_bits_per_second(&here.link)?,
         warm_up: request.warm_up,
         drain: request.drain,
@@ -169,16 +169,16 @@ fn measure(
         evidence_max: request.evidence_max,
         interval: request.interval,
         is_last: request.is_last,
-        ..LoadPlan::new(config, request.drive, request.limits)
+        ..config.driven(request.drive, request.limits)
     };
     plan.check()?;
-    observer.start(request, here, &plan.config, &HarnessFloor::measure_on(plan.cpus[0])?);
+    observer.start(request, here, &plan, &HarnessFloor::measure_on(plan.cpus[0])?);
     let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let mut watch = Watch::open([here].into_iter().chain(far.as_ref().map(|far| far.end)))?;
     let before = CounterSnapshot::read(&ends)?;
     let mut engine = far.and_then(|far| far.engine);
-    let mut run = |plan: &LoadPlan| {
+    let mut run = |plan: &LoadSpec| {
         Load::run(plan, &budget, &mut |progress: &_| {
             if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
                 request.stop.store(true, Ordering::Relaxed);
@@ -277,7 +277,7 @@ fn to_port(
     let Way { mac, source } = find_way(links, here, target.ip(), from)?;
     let _silent = hold_source_ports(request, &here.link.name)?;
     let config =
-        LoadConfig { carriage: datagrams(request, source, target)?, ..config(request, here, mac) };
+        LoadSpec { carriage: datagrams(request, source, target)?, ..config(request, here, mac) };
     measure(request, config, here, far, observer)
 }
 
@@ -304,7 +304,7 @@ fn to_own_engine(
                 (datagrams(request, source, (target, LAB_PORT).into())?, Some(held))
             }
         };
-        let config = LoadConfig { carriage, ..config(request, here, mac) };
+        let config = LoadSpec { carriage, ..config(request, here, mac) };
         measure(request, config, here, far, observer)
     };
     // Entering the own namespace takes privilege, too, so it is not asked for without need.
@@ -344,16 +344,16 @@ fn observed_end(links: &Links, here: &End, name: Option<&str>) -> Result<Option<
     Ok(Some(End { link, namespace: here.namespace.clone() }))
 }
 
-fn config(request: &LoadRequest, here: &End, destination: MacAddress) -> LoadConfig {
+fn config(request: &LoadRequest, here: &End, destination: MacAddress) -> LoadSpec {
     let link = &here.link;
-    LoadConfig {
+    LoadSpec {
         sizes: request.sizes.clone(),
         payload: request.payload,
         flows: request.flows,
         seed: request.seed,
         expectation: request.expectation,
         stop: Arc::clone(&request.stop),
-        ..LoadConfig::new(link.index, link.mtu as usize, MacAddress(link.mac), destination)
+        ..LoadSpec::new(link.index, link.mtu as usize, MacAddress(link.mac), destination)
     }
 }
 

@@ -11,9 +11,9 @@ use crate::engine::config::EngineConfig;
 use crate::engine::pool::Engine;
 use crate::error::Result;
 use crate::load::pace::Pattern;
-use crate::load::plan::Limits;
+use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::Rate;
-use crate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
+use crate::load::run::{Drive, Load, LoadOutcome};
 use crate::load::tx::TxChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
@@ -126,14 +126,14 @@ impl Turn<'_> {
 
     fn load(&self, drive: Drive, duration: Duration) -> Result<LoadOutcome> {
         let frames = self.plan.frames(self.testbed);
-        let plan = LoadPlan {
+        let plan = LoadSpec {
             drain: EMPTIED,
             quiet: Some(SILENCE),
             tx: Some(
                 self.plan.tx.unwrap_or_else(|| TxChoice::best_on(&self.testbed.generator.link, 1)),
             ),
             cpus: vec![self.plan.cpus.0],
-            ..LoadPlan::new(frames, drive, Limits::lasting(duration))
+            ..frames.driven(drive, Limits::lasting(duration))
         };
         Load::run(&plan, &self.plan.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)
     }

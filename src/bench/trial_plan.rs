@@ -13,8 +13,7 @@ use crate::engine::names::RxName;
 use crate::engine::pool::EngineSummary;
 use crate::engine::turn::LatencyMode;
 use crate::error::Result;
-use crate::load::plan::{LoadConfig, Sizes};
-use crate::load::run::LoadPlan;
+use crate::load::plan::{LoadSpec, Sizes};
 use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
@@ -60,13 +59,13 @@ impl TrialPlan {
     }
 
     /// The frames that it gets.
-    pub(super) fn frames(&self, testbed: &Testbed) -> LoadConfig {
+    pub(super) fn frames(&self, testbed: &Testbed) -> LoadSpec {
         frames_for(testbed, Sizes::Fixed(self.size), &self.stop)
     }
 
     /// Bursts of up to `frames` of these from `cpu`, which is the calling thread's from then on.
-    pub(super) fn bursts(&self, testbed: &Testbed, frames: u64, cpu: usize) -> LoadPlan {
-        LoadPlan { cpus: vec![cpu], ..LoadPlan::bursts(self.frames(testbed), frames) }
+    pub(super) fn bursts(&self, testbed: &Testbed, frames: u64, cpu: usize) -> LoadSpec {
+        LoadSpec { cpus: vec![cpu], ..self.frames(testbed).bursts(frames) }
     }
 
     /// The engine's own account, unless it lost sight of frames.
@@ -79,10 +78,10 @@ impl TrialPlan {
 }
 
 /// Frames of these sizes from the generator to the engine.
-pub(super) fn frames_for(testbed: &Testbed, sizes: Sizes, stop: &Arc<AtomicBool>) -> LoadConfig {
+pub(super) fn frames_for(testbed: &Testbed, sizes: Sizes, stop: &Arc<AtomicBool>) -> LoadSpec {
     let here = &testbed.generator.link;
     let there = MacAddress(testbed.engine.link.mac);
-    let mut load = LoadConfig::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
+    let mut load = LoadSpec::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
     load.sizes = sizes;
     load.stop = Arc::clone(stop);
     load

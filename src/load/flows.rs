@@ -151,21 +151,21 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::load::plan::LoadConfig;
+    use crate::load::plan::LoadSpec;
     use crate::load::sizes::Sizes;
     use crate::wire::headers::IpAddresses;
 
     const HERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
     const THERE: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 
-    fn config(flows: u32) -> LoadConfig {
-        LoadConfig { flows, ..LoadConfig::new(1, 1500, HERE, THERE) }
+    fn config(flows: u32) -> LoadSpec {
+        LoadSpec { flows, ..LoadSpec::new(1, 1500, HERE, THERE) }
     }
 
     #[test]
     fn every_flow_has_as_many_frames_and_every_size() {
         for (flows, sizes) in [(4, "imix"), (3, "imix"), (7, "64-70"), (5, "64"), (4, "64,128")] {
-            let config = LoadConfig { sizes: sizes.parse().unwrap(), ..config(flows) };
+            let config = LoadSpec { sizes: sizes.parse().unwrap(), ..config(flows) };
             let spread = config.spread().unwrap();
             let order = config.sizes.order(0);
             let count = spread.round * u64::from(flows);
@@ -198,7 +198,7 @@ mod tests {
                 UdpHeaders { addresses, source_port, destination_port: 7000, hop_limit: 64 };
             let carriage = Carriage::udp(headers);
             let sizes = Sizes::Fixed(crate::units::FrameSize::smallest());
-            LoadConfig { carriage, sizes, ..config(flows) }.spread()
+            LoadSpec { carriage, sizes, ..config(flows) }.spread()
         };
         assert!(udp(4000, 3000).is_ok());
         for (port, flows) in [(4000, 3001), (65_000, 537)] {

@@ -14,6 +14,7 @@
 //! ([`LoadOutcome::assert_conserved`](run::LoadOutcome::assert_conserved)).
 
 pub mod carriage;
+pub mod choice;
 pub mod evidence;
 pub mod flows;
 pub mod ledger;

@@ -5,11 +5,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use super::carriage::{Carriage, Content};
+use super::choice::{BATCH_FRAMES, RxChoice, TxChoice};
 use super::flows::Flows;
+use super::pace::Pattern;
+use super::rate::{FrameRate, Rate};
+use super::run_id::FRAMES_MAX;
 pub use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
+use crate::ring::layout::rx_mac_offset;
 use crate::ring::send_rule;
+use crate::sys::packet::RingVersion;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress};
 use crate::wire::probe::{Expectation, PayloadPattern};
@@ -35,9 +41,77 @@ impl Limits {
     }
 }
 
-/// The frames of a load, and the rings.
+/// A frame that leaves more than this after its intended time left late. It is a gap of 100,000
+/// frames a second, and more than a free CPU ever needs between two looks at the clock.
+pub const LATE_DEPARTURE: Duration = Duration::from_micros(10);
+
+/// The longest window.
+pub const WINDOW_FRAMES_MAX: u64 = 1 << 14;
+
+/// What decides when a frame is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Drive {
+    /// An open loop: a schedule that nothing that comes back can shift.
+    Paced {
+        /// The mean rate; [`Rate::Max`] sends as fast as it can, without a schedule.
+        rate: Rate,
+        /// How departures follow one another.
+        pattern: Pattern,
+    },
+    /// A closed loop with this number of frames in flight, a new one for each answer. 1 is
+    /// ping-pong. Frames that are not answered within the configured answer time-out are given up.
+    Window(u64),
+}
+
+/// Which threads do the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One sends and receives by turns.
+    Together,
+    /// One receives; the others (at least one) send and share the schedule.
+    Apart {
+        /// Senders.
+        senders: usize,
+    },
+}
+
+impl Threads {
+    /// Threads in all.
+    pub fn count(self) -> usize {
+        match self {
+            Threads::Together => 1,
+            Threads::Apart { .. } => self.senders() + 1,
+        }
+    }
+
+    /// Threads that send.
+    pub fn senders(self) -> usize {
+        match self {
+            Threads::Together => 1,
+            Threads::Apart { senders } => senders.max(1),
+        }
+    }
+}
+
+/// What a receive ring has whose number of blocks is left open.
+const RX_RING_BYTES: usize = 16 << 20;
+
+/// What is decided about a load.
 #[derive(Clone, Debug)]
-pub struct LoadConfig {
+pub struct LoadPlan {
+    /// What was asked for.
+    pub spec: LoadSpec,
+    /// The exact rate; `None` where there is no schedule.
+    pub rate: Option<FrameRate>,
+    /// The TX half.
+    pub tx: TxChoice,
+    /// The receive half.
+    pub rx: RxChoice,
+}
+
+/// A load as asked for.
+#[derive(Clone, Debug)]
+pub struct LoadSpec {
     /// Index of the interface, in the network namespace of the thread that opens the load.
     pub interface: u32,
     /// The interface's MTU in bytes.
@@ -70,22 +144,56 @@ pub struct LoadConfig {
     pub spin: Duration,
     /// A window gives up its frames when none has come for this time.
     pub answer_timeout: Duration,
-    /// Set it from another thread to end the sending early; looked at once a batch.
+    /// Set it from another thread to end the sending early; read once a batch.
     pub stop: Arc<AtomicBool>,
+    /// When frames are sent.
+    pub drive: Drive,
+    /// The link's line rate in bits per second, where it has one (a veth pair has none).
+    pub line_bits_per_second: Option<u64>,
+    /// How long the measurement lasts or how many frames it has; the warm-up comes on top.
+    pub limits: Limits,
+    /// How long frames are sent and verified before the measurement begins.
+    pub warm_up: Duration,
+    /// How long to wait for echoes after the sending; it ends earlier when all are back.
+    pub drain: Duration,
+    /// The drain also ends when no echo has come for this time; `None` waits to the end of `drain`.
+    pub quiet: Option<Duration>,
+    /// An echo that takes longer than this from its frame's sending counts as late.
+    pub late_after: Duration,
+    /// The TX half; `None` for the best.
+    pub tx: Option<TxChoice>,
+    /// The receive half; `None` for the best.
+    pub rx: Option<RxChoice>,
+    /// Whether frames go past the interface's queueing discipline, unseen by packet captures.
+    pub qdisc_bypass: bool,
+    /// Which threads do the work.
+    pub threads: Threads,
+    /// CPUs to pin threads to: senders in order, then the receiver, round and round. Empty: none is
+    /// pinned.
+    pub cpus: Vec<usize>,
+    /// Whether round trips are split at the kernel's receive stamp.
+    pub breakdown: bool,
+    /// Bad frames kept byte by byte, from the first on.
+    pub evidence_max: usize,
+    /// Time between two progress reports.
+    pub interval: Duration,
+    /// Nothing is opened after this load: the calling thread, too, gives its capabilities up once all
+    /// sockets are open.
+    pub is_last: bool,
 }
 
-/// Frames sent with one kick, if nothing else is asked for.
-pub const BATCH_FRAMES: usize = 64;
+/// The slowest engine, in frames per second, for which [`LoadSpec::bursts`] finds room.
+pub const UNREAD_PPS_MIN: u64 = 25_000;
 
-impl LoadConfig {
+impl LoadSpec {
     /// 64-byte frames of the local experimental EtherType over a V3 ring, upper-cased in return.
     pub fn new(
         interface: u32,
         mtu: usize,
         source: MacAddress,
         destination: MacAddress,
-    ) -> LoadConfig {
-        LoadConfig {
+    ) -> LoadSpec {
+        LoadSpec {
             interface,
             mtu,
             source,
@@ -102,6 +210,55 @@ impl LoadConfig {
             spin: Duration::from_millis(2),
             answer_timeout: Duration::from_millis(100),
             stop: Arc::default(),
+            drive: Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant },
+            line_bits_per_second: None,
+            limits: Limits::default(),
+            warm_up: Duration::ZERO,
+            drain: Duration::from_millis(200),
+            quiet: None,
+            late_after: Duration::from_millis(100),
+            tx: None,
+            rx: None,
+            qdisc_bypass: false,
+            threads: Threads::Together,
+            cpus: Vec::new(),
+            breakdown: false,
+            evidence_max: 0,
+            interval: Duration::from_secs(1),
+            is_last: false,
+        }
+    }
+
+    /// The same at `rate`, evenly spaced, for `limits`.
+    pub fn paced(self, rate: Rate, limits: Limits) -> LoadSpec {
+        self.driven(Drive::Paced { rate, pattern: Pattern::Constant }, limits)
+    }
+
+    /// The same as `drive` says, for `limits`.
+    pub fn driven(self, drive: Drive, limits: Limits) -> LoadSpec {
+        LoadSpec { drive, limits, ..self }
+    }
+
+    /// The same in bursts of at most `frames` frames ([`Load::fill`](super::run::Load::fill)). A V3 ring holds
+    /// all their echoes unread, from an engine that sends at least [`UNREAD_PPS_MIN`] a second: a slower
+    /// one has more blocks retired half empty.
+    pub fn bursts(mut self, frames: u64) -> LoadSpec {
+        const BLOCK_BYTES: usize = 64 << 10;
+        const RETIRE_MS: u32 = 10;
+        let frames_a_timeout = UNREAD_PPS_MIN as usize * RETIRE_MS as usize / 1000;
+        let longest = self.sizes.all().max().map_or(0, FrameSize::socket_bytes);
+        let each = (rx_mac_offset(RingVersion::V3) + longest).next_multiple_of(8);
+        let full = (frames as usize * each).div_ceil(BLOCK_BYTES - each);
+        let half_empty = (frames as usize).div_ceil(frames_a_timeout);
+        self.rx_ring.block_bytes = Some(BLOCK_BYTES);
+        self.rx_ring.blocks = Some(full + half_empty + 2);
+        self.rx_ring.retire_ms = Some(RETIRE_MS);
+        LoadSpec {
+            drain: Duration::from_secs(60),
+            // They wait for whoever collects them.
+            late_after: Duration::MAX,
+            rx: Some(RxChoice::V3),
+            ..self.paced(Rate::Max, Limits::frames(frames))
         }
     }
 
@@ -112,7 +269,7 @@ impl LoadConfig {
     }
 
     /// Checks what the kernel would refuse and what carries no probe; a usage error says which.
-    pub fn check(&self) -> Result<()> {
+    pub fn check_frames(&self) -> Result<()> {
         let encapsulation = self.carriage.encapsulation()?;
         if self.sizes.all().next().is_none() {
             return Err(Error::Usage(format!("frame sizes {}: no size is in it", self.sizes)));
@@ -144,6 +301,95 @@ impl LoadConfig {
         }
         Ok(())
     }
+
+    /// The exact rate; `None` where there is no schedule.
+    fn frame_rate(&self) -> Result<Option<FrameRate>> {
+        let Drive::Paced { rate, .. } = self.drive else { return Ok(None) };
+        let mean = self
+            .sizes
+            .mean()
+            .ok_or_else(|| Error::Usage(format!("frame sizes {}: no size is in it", self.sizes)))?;
+        rate.frame_rate(mean, self.line_bits_per_second).map_err(Error::Usage)
+    }
+
+    /// Frames that are due by schedule and count, those of the warm-up included; 0 where neither says.
+    fn frames_most(&self) -> Result<f64> {
+        let count = self.limits.count.map(|count| count as f64);
+        let Some(rate) = self.frame_rate()?.map(FrameRate::as_f64) else {
+            return Ok(count.unwrap_or(0.0));
+        };
+        let due = self.limits.duration.map_or(f64::INFINITY, |time| time.as_secs_f64() * rate);
+        Ok(self.warm_up.as_secs_f64() * rate + count.unwrap_or(f64::INFINITY).min(due))
+    }
+
+    /// The TX half that is used; [`TxChoice::best_on`] is for who knows the interface.
+    fn tx_half(&self) -> TxChoice {
+        self.tx.unwrap_or(TxChoice::ANYWHERE)
+    }
+
+    /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it
+    /// takes most cheaply, and else V2: V3 hands a frame over up to a retire timeout after its
+    /// arrival, which would be most of its latency, and `recv` sees no tags.
+    fn rx_half(&self) -> RxChoice {
+        let is_flood = matches!(self.drive, Drive::Paced { rate: Rate::Max, .. });
+        self.rx.unwrap_or(if is_flood { RxChoice::V3 } else { RxChoice::V2 })
+    }
+
+    /// Decides what was left open, and checks what can be checked without a socket; a usage error says
+    /// what is wrong.
+    pub fn resolve(mut self) -> Result<LoadPlan> {
+        if self.rx_ring.blocks.is_none() {
+            // A generator that is kept from its CPU for a while must not be the one that loses echoes.
+            let block_bytes = *self.rx_ring.block_bytes.get_or_insert(128 << 10);
+            self.rx_ring.blocks = Some((RX_RING_BYTES / block_bytes.max(1)).max(2));
+        }
+        self.check()?;
+        let (rate, tx, rx) = (self.frame_rate()?, self.tx_half(), self.rx_half());
+        Ok(LoadPlan { spec: self, rate, tx, rx })
+    }
+
+    /// Checks what can be checked without a socket; a usage error says what is wrong.
+    pub fn check(&self) -> Result<()> {
+        let usage = |text: &str| Err(Error::Usage(text.into()));
+        self.check_frames()?;
+        self.frame_rate()?;
+        if self.limits.duration.is_none() && self.limits.count.is_none() {
+            return usage("a run needs a duration or a count");
+        }
+        if self.limits.duration.is_some_and(|duration| duration.is_zero()) {
+            return usage("the duration must be above 0");
+        }
+        match self.drive {
+            Drive::Window(frames) if !(1..=WINDOW_FRAMES_MAX).contains(&frames) => {
+                return usage(&format!("a window has 1 to {WINDOW_FRAMES_MAX} frames"));
+            }
+            Drive::Window(_) if self.threads.senders() > 1 => {
+                return usage("a window has one sender: several cannot share it");
+            }
+            Drive::Paced { rate: Rate::Max, pattern } if pattern != Pattern::Constant => {
+                return usage("a pattern needs a rate: `max` has no gaps to shape");
+            }
+            _ => {}
+        }
+        if self.frames_most()? > FRAMES_MAX as f64 {
+            return usage(&format!(
+                "a load has at most {FRAMES_MAX} frames, each with its own number: ask for a shorter \
+                 time or a lower rate"
+            ));
+        }
+        if let Threads::Apart { senders: 0 | 65.. } = self.threads {
+            return usage("1 to 64 threads can send");
+        }
+        if self.rx_half() == RxChoice::Recv && !self.carriage.tags.is_empty() {
+            return usage("the receive half recv sees no VLAN tags: take v2 or v3");
+        }
+        if self.breakdown && self.rx_half() == RxChoice::Recv {
+            return usage(
+                "a breakdown needs kernel stamps, which the receive half recv does not have",
+            );
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -161,18 +407,36 @@ mod tests {
 
     #[test]
     fn sweeps_have_every_size_and_impossible_ones_are_usage_errors() {
-        let mut config = LoadConfig::new(1, 1500, HERE, THERE);
+        let mut config = LoadSpec::new(1, 1500, HERE, THERE);
         config.sizes = sweep(64, 1518);
         assert_eq!(config.sizes.all().count(), 1455);
-        config.check().unwrap();
+        config.check_frames().unwrap();
         for impossible in [sweep(64, 1519), sweep(65, 64)] {
             config.sizes = impossible;
-            assert_eq!(config.check().unwrap_err().exit_code(), 2);
+            assert_eq!(config.check_frames().unwrap_err().exit_code(), 2);
         }
         config.sizes = sweep(64, 1522);
         config.carriage = config.carriage.tagged(VlanTag::customer(5, 0));
-        config.check().unwrap();
+        config.check_frames().unwrap();
         config.carriage.tags[0] = VlanTag::service(5, 0);
-        assert!(config.check().is_err(), "only 0x8100 earns four bytes more");
+        assert!(config.check_frames().is_err(), "only 0x8100 earns four bytes more");
+    }
+
+    #[test]
+    fn a_schedule_with_more_frames_than_numbers_is_refused() {
+        let (here, there) = (MacAddress([2, 0, 0, 0, 0, 1]), MacAddress([2, 0, 0, 0, 0, 2]));
+        let config = LoadSpec::new(1, 1500, here, there);
+        let hours = |hours: u64| Limits::lasting(Duration::from_secs(3600 * hours));
+        let line = Rate::frames(14_880_952);
+        let check = |rate, limits| config.clone().paced(rate, limits).resolve();
+        assert!(check(line, hours(82)).is_ok());
+        assert_eq!(check(line, hours(83)).unwrap_err().exit_code(), 2);
+        assert!(check(Rate::Max, hours(83)).is_ok(), "nobody knows how many it sends");
+        for rate in [line, Rate::Max] {
+            assert!(check(rate, Limits::frames(FRAMES_MAX)).is_ok());
+            assert_eq!(check(rate, Limits::frames(FRAMES_MAX + 1)).unwrap_err().exit_code(), 2);
+        }
+        let most = Limits { duration: Some(Duration::from_secs(60)), count: Some(u64::MAX) };
+        assert!(check(line, most).is_ok(), "the time ends it");
     }
 }

@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bo
 
 use crate::error::{Error, Result};
 use crate::load::pace::{Schedule, Share};
-use crate::load::plan::Limits;
+use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::FrameRate;
 use crate::load::run_id::{FRAMES_MAX, RunId};
 use crate::load::rx::{self, AnyRx, RxChoice, RxHalf};
@@ -38,16 +38,15 @@ use crate::sys::privilege::drop_capabilities;
 mod departures;
 mod latencies;
 mod outcome;
-mod plan;
 mod receiver;
 mod sender;
 mod shared;
 mod threads;
 
+pub use crate::load::plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads};
 pub use departures::Departures;
 pub use latencies::Latencies;
 pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
-pub use plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads, UNREAD_PPS_MIN, WINDOW_FRAMES_MAX};
 
 use receiver::{Analyzer, Receiver};
 use sender::{Sender, SenderPlan, SenderReport, Trigger};
@@ -98,7 +97,6 @@ const LEAD_NS: u64 = 2_000_000;
 #[derive(Debug)]
 pub struct Load {
     plan: LoadPlan,
-    rate: Option<FrameRate>,
     template: Arc<Template>,
     /// One for each sender.
     tx: Vec<AnyTx>,
@@ -109,36 +107,34 @@ pub struct Load {
 impl Load {
     /// Opens sockets and rings. The calling thread must be in the interface's network namespace. Usage
     /// errors name what cannot be sent; system errors are those of the sockets.
-    pub fn open(plan: &LoadPlan, budget: &Arc<MemoryBudget>) -> Result<Load> {
-        plan.check()?;
-        let template = Arc::new(Template::new(&plan.config)?);
+    pub fn open(spec: &LoadSpec, budget: &Arc<MemoryBudget>) -> Result<Load> {
+        let plan = spec.clone().resolve()?;
+        let template = Arc::new(Template::new(spec)?);
         let promiscuous = template.flows().need_promiscuous();
         let mut notes = Vec::new();
-        let rx = rx::open(plan.rx_half(), &plan.config, promiscuous, budget, &mut notes)?;
+        let rx = rx::open(plan.rx, &plan.spec, promiscuous, budget, &mut notes)?;
         let mut halves = Vec::new();
-        for sender in 0..plan.threads.senders() {
-            let (half, bypass) = (plan.tx_half(), plan.qdisc_bypass);
-            halves.push(tx::open(half, &plan.config, sender, bypass, budget, &mut notes)?);
+        for sender in 0..spec.threads.senders() {
+            halves.push(tx::open(plan.tx, &plan.spec, sender, budget, &mut notes)?);
         }
         notes.dedup();
-        let (plan, rate) = (plan.clone(), plan.frame_rate()?);
-        Ok(Load { plan, rate, template, tx: halves, rx, notes })
+        Ok(Load { plan, template, tx: halves, rx, notes })
     }
 
-    /// Opens `plan`, warms up, measures, drains, and says what it found.
+    /// Opens `spec`, warms up, measures, drains, and says what it found.
     ///
     /// The calling thread does none of the work: it waits for progress reports and gives them to
     /// `progress`; a slow `progress` delays nothing but itself.
     pub fn run(
-        plan: &LoadPlan,
+        spec: &LoadSpec,
         budget: &Arc<MemoryBudget>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<LoadOutcome> {
-        let Load { plan, rate, template, tx, rx, notes } = Load::open(plan, budget)?;
-        if plan.is_last {
+        let Load { plan, template, tx, rx, notes } = Load::open(spec, budget)?;
+        if spec.is_last {
             drop_capabilities()?;
         }
-        let job = Job::new(&plan, rate, &template, departures(&plan, rate), SystemClock);
+        let job = Job::new(&plan, &template, departures(&plan), SystemClock);
         let worked = threads::work(&job, tx, rx, job.analyzer(), progress)?;
         job.outcome(worked, notes)
     }
@@ -151,11 +147,11 @@ impl Load {
             let most = NUMBERS_REMEMBERED;
             return Err(Error::Usage(format!("{frames} frames: a burst has at most {most}")));
         }
-        threads::prepare(self.plan.cpus.first().copied())?;
-        self.plan.limits = Limits::frames(frames);
+        threads::prepare(self.plan.spec.cpus.first().copied())?;
+        self.plan.spec.limits = Limits::frames(frames);
         let Load { plan, template, tx, rx, .. } = self;
         rx.discard().map_err(|error| failed("empty the receive ring", &error, ""))?;
-        let job = Job::new(plan, None, template, frames as usize, SystemClock);
+        let job = Job::new(plan, template, frames as usize, SystemClock);
         let start_ns = SystemClock.monotonic_ns();
         let sender = match &mut tx[0] {
             AnyTx::Xsk(half) => threads::send_alone(&job, half, 0, start_ns)?,
@@ -181,7 +177,7 @@ impl Filled<'_> {
     }
 
     /// Takes the echoes until all are back or none has come for `quiet`. Those that come before this is
-    /// called wait in the receive ring, which must hold them ([`LoadPlan::bursts`]).
+    /// called wait in the receive ring, which must hold them ([`LoadSpec::bursts`]).
     pub fn collect(self, quiet: Duration) -> Result<LoadOutcome> {
         let Filled { job, rx, sender, start_ns } = self;
         let received = match rx {
@@ -197,9 +193,9 @@ impl Filled<'_> {
 }
 
 /// How many departures to remember: those of the time after which an echo is late.
-fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
-    let most = rate.map_or(*DEPARTURES.end() as f64 / 2.0, FrameRate::as_f64);
-    let late_after = plan.late_after.max(plan.drain).as_secs_f64();
+fn departures(plan: &LoadPlan) -> usize {
+    let most = plan.rate.map_or(*DEPARTURES.end() as f64 / 2.0, FrameRate::as_f64);
+    let late_after = plan.spec.late_after.max(plan.spec.drain).as_secs_f64();
     let wanted = (most * (late_after + 0.1) * 1.2) as usize;
     wanted.clamp(*DEPARTURES.start(), *DEPARTURES.end())
 }
@@ -208,7 +204,6 @@ fn departures(plan: &LoadPlan, rate: Option<FrameRate>) -> usize {
 struct Job<'a, C> {
     clock: C,
     plan: &'a LoadPlan,
-    rate: Option<FrameRate>,
     id: RunId,
     template: Arc<Template>,
     shared: Arc<SharedState>,
@@ -218,18 +213,17 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     /// A run that remembers `departures` departures.
     fn new(
         plan: &'a LoadPlan,
-        rate: Option<FrameRate>,
         template: &Arc<Template>,
         departures: usize,
         clock: C,
     ) -> Job<'a, C> {
-        let senders = plan.threads.senders();
+        let senders = plan.spec.threads.senders();
         let shared = Arc::new(SharedState::new(senders, departures / senders));
-        Job { clock, plan, rate, id: RunId::random(), template: Arc::clone(template), shared }
+        Job { clock, plan, id: RunId::random(), template: Arc::clone(template), shared }
     }
 
     fn analyzer(&self) -> Analyzer<C> {
-        let LoadPlan { threads, evidence_max, late_after, breakdown, .. } = *self.plan;
+        let LoadSpec { threads, evidence_max, late_after, breakdown, .. } = self.plan.spec;
         let template = Arc::clone(&self.template);
         let verifier =
             Verifier::new(template, self.id, threads.senders(), NUMBERS_REMEMBERED, evidence_max);
@@ -252,33 +246,34 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         go_on: impl FnMut(&mut Receiver<'_, I, C>, u64) -> Result<bool>,
     ) -> Duration {
         // A frame may wait for the retire timeout in a V3 block that is still open.
-        let retire = match self.plan.rx_half() {
-            RxChoice::V3 => self.plan.config.rx_ring.retire_ms.unwrap_or(1),
+        let retire = match self.plan.rx {
+            RxChoice::V3 => self.plan.spec.rx_ring.retire_ms.unwrap_or(1),
             _ => 0,
         };
         let retire = Duration::from_millis(retire.into());
-        let drained = receiver.drain(self.plan.drain, quiet, retire, go_on);
+        let drained = receiver.drain(self.plan.spec.drain, quiet, retire, go_on);
         self.shared.keep(receiver.check());
         self.shared.keep(drained).unwrap_or_default()
     }
 
     fn sender<'t, T: TxHalf>(&self, tx: &'t mut T, number: usize) -> Sender<'t, T, C> {
-        let stop = &self.plan.config.stop;
+        let stop = &self.plan.spec.stop;
         Sender::new(tx, number, &self.template, &self.shared, stop, self.clock.clone())
     }
 
     /// What sender `number` has to do in a run that begins at `start_ns`.
     fn sender_plan(&self, number: usize, start_ns: u64) -> SenderPlan {
-        let LoadPlan { config, drive, limits, warm_up, threads, .. } = self.plan;
+        let LoadSpec { drive, limits, warm_up, threads, answer_timeout, batch, .. } =
+            &self.plan.spec;
         let senders = threads.senders() as u64;
         let share = Share { first: number as u64, every: senders };
-        let trigger = match (drive, self.rate) {
+        let trigger = match (drive, self.plan.rate) {
             (Drive::Paced { pattern, .. }, Some(rate)) => {
                 Trigger::Schedule(Box::new(Schedule::new(rate, *pattern, share)))
             }
             (Drive::Paced { .. }, None) => Trigger::Always,
             (Drive::Window(frames), _) => {
-                Trigger::Window { frames: *frames, give_up_ns: ns(config.answer_timeout) }
+                Trigger::Window { frames: *frames, give_up_ns: ns(*answer_timeout) }
             }
         };
         let measure_ns = start_ns.saturating_add(ns(*warm_up));
@@ -286,7 +281,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         // So many frames in all, whoever sends them.
         let count = limits.count.unwrap_or(u64::MAX);
         let count = if count == u64::MAX { count } else { share.of(count) };
-        let (id, batch) = (self.id, config.batch);
+        let (id, batch) = (self.id, *batch);
         let numbers = share.of(FRAMES_MAX);
         SenderPlan { trigger, share, id, batch, start_ns, measure_ns, end_ns, count, numbers }
     }
@@ -301,9 +296,9 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         let (unsent_late, unsent_refused) = (sum(|s| s.unsent_late), sum(|s| s.unsent_refused));
         // Of the senders' next frames the first one ends the span of a count.
         let ends = senders.iter().map(|sender| sender.span_end_ns);
-        let scheduled = self.rate.is_some();
+        let scheduled = self.plan.rate.is_some();
         let end_ns = if scheduled { ends.min() } else { ends.max() }.unwrap_or(0);
-        let measure_ns = start_ns + ns(self.plan.warm_up);
+        let measure_ns = start_ns + ns(self.plan.spec.warm_up);
         let span_ns = end_ns.max(departures.last_ns).saturating_sub(measure_ns);
         let (lost, warm_up_lost) = analyzer.verifier.missing();
         let mut jitter = Jitter::default();
@@ -313,7 +308,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         }
         let mut outcome = LoadOutcome {
             run: self.id.run(),
-            asked: self.rate,
+            asked: self.plan.rate,
             offered: sent + unsent_late + unsent_refused,
             sent,
             unsent_late,
@@ -340,7 +335,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             stopped: senders.iter().any(|sender| sender.stopped),
             broken: None,
             clock_steps: analyzer.clock_steps,
-            halves: (self.plan.tx_half(), self.plan.rx_half()),
+            halves: (self.plan.tx, self.plan.rx),
             notes,
         };
         outcome.assert_conserved();

@@ -1,12 +1,11 @@
 //! The load's receive halves: whatever has arrived, a bounded batch at a time.
 
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plan::LoadConfig;
+pub use super::choice::RxChoice;
+use super::plan::LoadSpec;
 use crate::error::Result;
 use crate::ring::budget::MemoryBudget;
 use crate::ring::frame::{ChecksumState, FrameMeta, PacketType};
@@ -19,47 +18,6 @@ use crate::sys::failure::failed;
 use crate::sys::filter::Wanted;
 use crate::sys::interface::called;
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketStatistics, SocketType};
-
-/// A receive half by name, as the engine's paths have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum RxChoice {
-    /// `TPACKET_V3`: blocks of frames. The cheapest, and each frame may wait a retire timeout.
-    V3,
-    /// `TPACKET_V2`: each frame as it comes.
-    #[default]
-    V2,
-    /// `recvfrom`, one frame a call: no VLAN tag, checksum state or kernel stamp is seen.
-    Recv,
-}
-
-impl RxChoice {
-    /// All of them.
-    pub const ALL: [RxChoice; 3] = [RxChoice::V3, RxChoice::V2, RxChoice::Recv];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RxChoice::V3 => "v3",
-            RxChoice::V2 => "v2",
-            RxChoice::Recv => "recv",
-        }
-    }
-}
-
-impl fmt::Display for RxChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for RxChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<RxChoice, String> {
-        let known = RxChoice::ALL.into_iter().find(|one| one.name() == text.trim());
-        known.ok_or_else(|| format!("unknown receive half '{text}': v3, v2, recv"))
-    }
-}
 
 /// Who looks at received frames.
 pub trait Sink {
@@ -200,7 +158,7 @@ const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 /// of all addresses if `promiscuous`.
 pub fn open(
     choice: RxChoice,
-    config: &LoadConfig,
+    config: &LoadSpec,
     promiscuous: bool,
     budget: &Arc<MemoryBudget>,
     notes: &mut Vec<String>,
@@ -229,7 +187,7 @@ pub fn open(
     })
 }
 
-fn bind(socket: &PacketSocket, config: &LoadConfig, promiscuous: bool) -> Result<()> {
+fn bind(socket: &PacketSocket, config: &LoadSpec, promiscuous: bool) -> Result<()> {
     socket.ignore_outgoing()?;
     let interface = config.interface;
     socket.bind(interface, ALL_PROTOCOLS).map_err(|error| {

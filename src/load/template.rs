@@ -10,7 +10,7 @@ use crate::wire::probe::{Expectation, PatternText, Probe, Verdict};
 use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
 
 use super::flows::Flows;
-use super::plan::{Content, LoadConfig};
+use super::plan::{Content, LoadSpec};
 use super::run_id::RunId;
 use super::sizes::SizeOrder;
 
@@ -71,9 +71,9 @@ pub struct Template {
 }
 
 impl Template {
-    /// The frames of `config`, which is [checked](LoadConfig::check) on the way.
-    pub fn new(config: &LoadConfig) -> Result<Template> {
-        config.check()?;
+    /// The frames of `config`, which is [checked](LoadSpec::check) on the way.
+    pub fn new(config: &LoadSpec) -> Result<Template> {
+        config.check_frames()?;
         let sent_header_bytes = config.carriage.encapsulation()?.overhead_bytes();
         let outer_tag = config.carriage.tags.first().copied();
         let taken_off = if outer_tag.is_some() { VLAN_TAG_BYTES } else { 0 };
@@ -125,7 +125,7 @@ impl Template {
             Some(text) => probe.write_with(payload, text, number),
             None => {
                 let written = probe.write(payload);
-                debug_assert!(written.is_ok(), "LoadConfig::check saw to room for the probe");
+                debug_assert!(written.is_ok(), "LoadSpec::check saw to room for the probe");
             }
         }
         if let Some(view) = &shape.udp {
@@ -223,7 +223,7 @@ impl Template {
     }
 }
 
-fn shape(config: &LoadConfig, sent_bytes: usize) -> Result<Shape> {
+fn shape(config: &LoadSpec, sent_bytes: usize) -> Result<Shape> {
     let (tags, ether_type) = (&config.carriage.tags[..], config.carriage.ether_type());
     let impossible = || Error::Usage("the headers do not fit the frame".into());
     let mut frame = vec![0; sent_bytes];

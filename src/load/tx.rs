@@ -3,11 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::plan::{BATCH_FRAMES, LoadConfig};
+pub use super::choice::TxChoice;
+use super::plan::LoadSpec;
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
-pub use crate::ring::names::TxName as TxChoice;
-use crate::ring::names::TxName;
 use crate::ring::outlet::{Outlet, Slots};
 use crate::ring::setup::TxRingSocket;
 use crate::ring::tx::{Settled, TxRing};
@@ -16,26 +15,9 @@ use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::failure::failed;
 use crate::sys::interface::called;
 use crate::sys::kick::Kick;
-use crate::sys::link::Link;
 use crate::sys::packet::{PacketSocket, SendBatch, SocketType};
 use crate::sys::xdp::XdpSocket;
 use crate::units::FrameSize;
-
-impl TxName {
-    /// The one that every interface takes.
-    pub const ANYWHERE: TxName = TxName::Ring;
-
-    /// The fastest one for `senders` on an interface, of those that were measured there. Over a veth pair
-    /// an AF_XDP socket sends 1.2 times what a TX ring does (docs/performance.md); it takes a queue for
-    /// itself, so it is chosen for one sender only, where the frames of the MTU fit its UMEM and the
-    /// process may lock the memory for it. On a NIC nothing was measured.
-    pub fn best_on(link: &Link, senders: usize) -> TxName {
-        let is_measured = link.is_veth() && senders == 1;
-        let choice = XskChoice::new(link.index, 0, link.mtu as usize).for_batches(BATCH_FRAMES);
-        let may_be_had = || XskTransmitSocket::try_out(&choice).is_ok();
-        if is_measured && may_be_had() { TxName::Xsk } else { TxName::ANYWHERE }
-    }
-}
 
 /// Takes frames and makes the kernel send them, strictly in the order in which they were put.
 pub trait TxHalf {
@@ -71,7 +53,7 @@ impl<S: Slots, K: Kick> TxHalf for Outlet<S, K> {
     fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         let has_room = self.has_room();
         if has_room {
-            // LoadConfig::check asked the kernel's rule about every size.
+            // LoadSpec::check asked the kernel's rule about every size.
             Outlet::put(self, write);
         }
         has_room
@@ -113,35 +95,33 @@ pub enum AnyTx {
     Copy(TxCopy),
 }
 
-/// Opens the half of `sender` on the configured interface; `bypass` sends past the queueing discipline.
-/// An AF_XDP socket takes the queue with the sender's number; its frames go straight to the driver,
-/// unseen by packet captures.
+/// Opens the half of `sender` on the configured interface. An AF_XDP socket takes the queue with the
+/// sender's number; its frames go straight to the driver, unseen by packet captures.
 pub fn open(
-    choice: TxName,
-    config: &LoadConfig,
+    choice: TxChoice,
+    config: &LoadSpec,
     sender: usize,
-    bypass: bool,
     budget: &Arc<MemoryBudget>,
     notes: &mut Vec<String>,
 ) -> Result<AnyTx> {
     let (opened, room) = match choice {
-        TxName::Xsk => {
+        TxChoice::Xsk => {
             let choice = XskChoice::new(config.interface, sender as u32, config.mtu);
             let opened = XskTransmitSocket::open(&choice.for_batches(config.batch), budget)?;
             let half = Outlet::new(opened.ring, opened.socket);
             let room = half.frame_bytes_max();
             (AnyTx::Xsk(half), room)
         }
-        TxName::Ring => {
+        TxChoice::Ring => {
             let opened = TxRingSocket::open(config.tx_ring, config.mtu, budget)?;
             notes.extend(opened.notes);
-            prepare(&opened.socket, config, bypass)?;
+            prepare(&opened.socket, config)?;
             let half = Outlet::new(opened.ring, opened.socket);
             let room = half.frame_bytes_max();
             (AnyTx::Ring(half), room)
         }
-        TxName::Mmsg | TxName::Send => {
-            let half = TxCopy::open(config, choice == TxName::Mmsg, bypass)?;
+        TxChoice::Mmsg | TxChoice::Send => {
+            let half = TxCopy::open(config, choice == TxChoice::Mmsg)?;
             let room = half.frame_bytes_max();
             (AnyTx::Copy(half), room)
         }
@@ -174,9 +154,9 @@ pub struct TxCopy {
 impl TxCopy {
     /// Opens a socket on the configured interface; `mmsg` chooses `sendmmsg` over `send`, `bypass`
     /// sends past the queueing discipline.
-    pub fn open(config: &LoadConfig, mmsg: bool, bypass: bool) -> Result<TxCopy> {
+    pub fn open(config: &LoadSpec, mmsg: bool) -> Result<TxCopy> {
         let socket = PacketSocket::open(SocketType::Raw)?;
-        prepare(&socket, config, bypass)?;
+        prepare(&socket, config)?;
         let longest = config.sizes.all().last().map_or(0, |size| size.socket_bytes());
         // A cache line each at least, and none shared.
         let stride = longest.next_multiple_of(64);
@@ -252,8 +232,8 @@ impl TxHalf for TxCopy {
 
 /// Options and binding of a socket that only sends. Bound to protocol 0, no frame is ever delivered
 /// to it, and with bypass no driver sees a frame without its MAC header.
-fn prepare(socket: &PacketSocket, config: &LoadConfig, bypass: bool) -> Result<()> {
-    if bypass {
+fn prepare(socket: &PacketSocket, config: &LoadSpec) -> Result<()> {
+    if config.qdisc_bypass {
         socket.set_qdisc_bypass()?;
     }
     // The default holds fewer frames than a ring; less than was asked for is no error.

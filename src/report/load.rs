@@ -16,7 +16,7 @@ use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach};
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
-use crate::load::plan::LoadConfig;
+use crate::load::plan::LoadSpec;
 use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::load::tally::Tally;
@@ -379,7 +379,7 @@ impl LoadObserver for LoadReport {
         &mut self,
         request: &LoadRequest,
         here: &End,
-        config: &LoadConfig,
+        config: &LoadSpec,
         floor: &HarnessFloor,
     ) {
         let what = match request.drive {

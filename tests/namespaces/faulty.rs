@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::load::evidence::Fault;
-use linerate::load::plan::{Limits, LoadConfig};
+use linerate::load::plan::{Limits, LoadSpec};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Load, LoadPlan, Threads};
+use linerate::load::run::{Load, Threads};
 use linerate::load::tally::Tally;
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
@@ -169,10 +169,10 @@ fn open(lab: &Lab) -> Result<PacketSocket, Failed> {
     Ok(socket)
 }
 
-fn plan(lab: &Lab) -> LoadPlan {
+fn plan(lab: &Lab) -> LoadSpec {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    let config = LoadConfig::new(lab.generator.link.index, 1500, here, there);
-    let mut plan = LoadPlan::paced(config, Rate::frames(10_000), Limits::frames(FRAMES));
+    let config = LoadSpec::new(lab.generator.link.index, 1500, here, there);
+    let mut plan = config.paced(Rate::frames(10_000), Limits::frames(FRAMES));
     plan.drain = Duration::from_secs(2);
     plan.late_after = LATE_AFTER;
     plan
@@ -251,7 +251,7 @@ fn shared() -> Result<(), Failed> {
     });
     let mut plan = plan(&lab);
     plan.threads = Threads::Apart { senders: 3 };
-    plan.config.flows = 11;
+    plan.flows = 11;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let outcome = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
     stop.store(true, Ordering::Relaxed);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
-use linerate::load::plan::{Carriage, Content, Limits, LoadConfig, Sizes};
+use linerate::load::plan::{Carriage, Content, Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
+use linerate::load::run::{Drive, Load, LoadOutcome};
 use linerate::load::rx::RxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::namespace::Namespace;
@@ -104,31 +104,31 @@ pub fn answer(frame: &mut [u8]) {
     write_udp_checksum(packet, &view);
 }
 
-fn config(lab: &Lab) -> LoadConfig {
+fn config(lab: &Lab) -> LoadSpec {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    LoadConfig::new(lab.generator.link.index, 1500, here, there)
+    LoadSpec::new(lab.generator.link.index, 1500, here, there)
 }
 
 const FLOOD: Drive =
     Drive::Paced { rate: Rate::Max, pattern: linerate::load::pace::Pattern::Constant };
 
 /// `config` as `drive` says, for `limits`; the machine may have other work for a while.
-fn plan(config: &LoadConfig, drive: Drive, limits: Limits) -> LoadPlan {
-    LoadPlan {
+fn plan(config: &LoadSpec, drive: Drive, limits: Limits) -> LoadSpec {
+    LoadSpec {
         drain: Duration::from_secs(5),
         quiet: Some(Duration::from_millis(200)),
         late_after: Duration::from_secs(10),
-        ..LoadPlan::new(config.clone(), drive, limits)
+        ..config.clone().driven(drive, limits)
     }
 }
 
 /// Runs a load, in the generator's namespace.
-fn run(lab: &Lab, plan: &LoadPlan) -> Result<LoadOutcome, Failed> {
+fn run(lab: &Lab, plan: &LoadSpec) -> Result<LoadOutcome, Failed> {
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     Ok(lab.generator.namespace.run(|| Load::run(plan, &budget, &mut |_| {}))??)
 }
 
-fn window(lab: &Lab, config: &LoadConfig, width: u64, count: u64) -> Result<LoadOutcome, Failed> {
+fn window(lab: &Lab, config: &LoadSpec, width: u64, count: u64) -> Result<LoadOutcome, Failed> {
     run(lab, &plan(config, Drive::Window(width), Limits::frames(count)))
 }
 
@@ -152,7 +152,7 @@ fn sizes(rx: RxChoice) -> Result<(), Failed> {
     // A flood of every size fits the reflector's socket buffer only in windows.
     for (width, count) in [(32, 3 * 1455), (1, 200)] {
         let plan = plan(&config, Drive::Window(width), Limits::frames(count));
-        let report = run(&lab, &LoadPlan { rx: Some(rx), ..plan })?;
+        let report = run(&lab, &LoadSpec { rx: Some(rx), ..plan })?;
         assert_clean(&report, count);
         assert_eq!(report.latencies.service.count(), count);
     }
@@ -179,7 +179,7 @@ fn silent() -> Result<(), Failed> {
     config.answer_timeout = Duration::from_millis(5);
     for drive in [FLOOD, Drive::Window(8), Drive::Window(1)] {
         let quiet = Some(Duration::from_millis(5));
-        let plan = LoadPlan { quiet, ..plan(&config, drive, Limits::frames(20)) };
+        let plan = LoadSpec { quiet, ..plan(&config, drive, Limits::frames(20)) };
         let report = run(&lab, &plan)?;
         assert_eq!((report.sent, report.lost, report.tally.foreign), (20, 20, 0), "{drive:?}");
         assert_eq!(report.loss_ratio(), 1.0);
@@ -213,7 +213,7 @@ fn burst() -> Result<(), Failed> {
     const FRAMES: u64 = 5000;
     let lab = Lab::create(&LabConfig::default())?;
     let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
-    let plan = LoadPlan::bursts(config(&lab), FRAMES);
+    let plan = config(&lab).bursts(FRAMES);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let report = lab.generator.namespace.run(|| {
         let mut load = Load::open(&plan, &budget)?;
@@ -257,7 +257,7 @@ fn flood() -> Result<(), Failed> {
     let mut config = config(&lab);
     // The reflector does not put tags back: what was sent tagged comes back without.
     config.carriage = Carriage::raw(EtherType::LOCAL_EXPERIMENTAL);
-    let tagged = LoadConfig {
+    let tagged = LoadSpec {
         carriage: config.carriage.clone().tagged(VlanTag::customer(7, 0)),
         ..config.clone()
     };

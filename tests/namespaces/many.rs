@@ -7,9 +7,9 @@ use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, LabConfig};
 use linerate::load::pace::Pattern;
-use linerate::load::plan::{Carriage, Limits, LoadConfig, Sizes};
+use linerate::load::plan::{Carriage, Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Drive, Load, LoadOutcome, LoadPlan};
+use linerate::load::run::{Drive, Load, LoadOutcome};
 use linerate::load::rx::RxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::units::FrameSize;
@@ -42,25 +42,25 @@ pub fn tests() -> Vec<Test> {
 fn run(
     path: PathName,
     adjust_engine: impl FnOnce(&mut EngineConfig),
-    adjust_load: impl FnOnce(&mut LoadConfig),
+    adjust_load: impl FnOnce(&mut LoadSpec),
     (drive, limits): (Drive, Limits),
 ) -> Result<LoadOutcome, Failed> {
     let (lab, config) = lab_for(&LabConfig::default(), path, adjust_engine)?;
     let engine = Engine::start(&config)?;
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    let mut load = LoadConfig::new(lab.generator.link.index, 1500, here, there);
+    let mut load = LoadSpec::new(lab.generator.link.index, 1500, here, there);
     // The machine may have other work for a while.
     load.answer_timeout = Duration::from_secs(2);
     load.rx_ring.blocks = Some(64);
     adjust_load(&mut load);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let plan = LoadPlan {
+    let plan = LoadSpec {
         // Slot by slot, so that a window waits for one retire timeout and not for two.
         rx: Some(RxChoice::V2),
         drain: Duration::from_secs(5),
         quiet: Some(Duration::from_millis(500)),
         late_after: Duration::from_secs(10),
-        ..LoadPlan::new(load, drive, limits)
+        ..load.driven(drive, limits)
     };
     let report = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
     let summary = engine.stop();
@@ -102,7 +102,7 @@ fn tagged(path: PathName) -> Result<(), Failed> {
     for tags in stacks {
         // The kernel sends four bytes more than the MTU for 802.1Q only.
         let sizes = sweep(72, if tags.len() == 1 { 1522 } else { 1518 })?;
-        let adjust = |load: &mut LoadConfig| {
+        let adjust = |load: &mut LoadSpec| {
             load.sizes = sizes;
             load.carriage.tags = tags;
         };
@@ -135,7 +135,7 @@ fn datagrams(path: PathName) -> Result<(), Failed> {
             config.link_layer = false;
             config.udp_port = Some(7);
         };
-        let adjust_load = |load: &mut LoadConfig| {
+        let adjust_load = |load: &mut LoadSpec| {
             load.carriage = Carriage::udp(headers);
             load.sizes = sizes;
         };

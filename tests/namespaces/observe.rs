@@ -10,9 +10,9 @@ use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::{Engine, EngineSummary};
 use linerate::engine::turn::WhenFull;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
-use linerate::load::plan::{Limits, LoadConfig, Sizes};
+use linerate::load::plan::{Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Load, LoadOutcome, LoadPlan};
+use linerate::load::run::{Load, LoadOutcome};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::stats::drops::DropReason;
@@ -62,9 +62,9 @@ fn both_ends(lab: &Lab) -> Result<Ends, Failed> {
     Ok(Ends::open(&end(&lab.generator), Some(&end(&lab.engine)))?)
 }
 
-fn load_config(lab: &Lab) -> LoadConfig {
+fn load_config(lab: &Lab) -> LoadSpec {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    LoadConfig::new(lab.generator.link.index, 1500, here, there)
+    LoadSpec::new(lab.generator.link.index, 1500, here, there)
 }
 
 /// Runs an engine and `work` against it, counters read around it.
@@ -89,14 +89,14 @@ fn observe(
 fn flood(
     lab: &Lab,
     engine: &EngineConfig,
-    load: LoadConfig,
+    load: LoadSpec,
     frames: u64,
 ) -> Result<Observation, Failed> {
-    let plan = LoadPlan {
+    let plan = LoadSpec {
         drain: Duration::from_secs(5),
         quiet: Some(Duration::from_millis(200)),
         late_after: Duration::from_secs(10),
-        ..LoadPlan::paced(load, Rate::Max, Limits::frames(frames))
+        ..load.paced(Rate::Max, Limits::frames(frames))
     };
     observe(lab, engine, |budget, _| Load::run(&plan, budget, &mut |_| {}))
 }
@@ -133,7 +133,7 @@ fn overflow(path: PathName) -> Result<(), Failed> {
             ..GeometryChoice::default()
         };
     });
-    let plan = LoadPlan::bursts(load_config(&lab), SENT);
+    let plan = load_config(&lab).bursts(SENT);
     let seen = observe(&lab, &engine, |budget, engine| {
         let mut load = Load::open(&plan, budget)?;
         engine.pause();

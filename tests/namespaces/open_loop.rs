@@ -8,9 +8,9 @@ use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::load::pace::Pattern;
-use linerate::load::plan::{Carriage, Content, Limits, LoadConfig};
+use linerate::load::plan::{Carriage, Content, Limits, LoadSpec};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Drive, GeneratorLimit, Load, LoadOutcome, LoadPlan, Threads};
+use linerate::load::run::{Drive, GeneratorLimit, Load, LoadOutcome, Threads};
 use linerate::load::rx::RxChoice;
 use linerate::load::tx::TxChoice;
 use linerate::ring::budget::MemoryBudget;
@@ -25,10 +25,10 @@ use crate::spoiled::unless_spoiled;
 pub fn tests() -> Vec<Test> {
     let mut all = vec![
         test("open loop: a rate is kept, every frame verified and timed", kept),
-        test("open loop: IMIX comes back", || clean(|plan| plan.config.sizes = imix())),
+        test("open loop: IMIX comes back", || clean(|plan| plan.sizes = imix())),
         test("open loop: a VLAN tag and two of them come back", tagged),
         test("open loop: UDP over IPv4 and IPv6, in many flows, tagged or not", udp),
-        test("open loop: many flows of other EtherTypes", || clean(|plan| plan.config.flows = 100)),
+        test("open loop: many flows of other EtherTypes", || clean(|plan| plan.flows = 100)),
         test("open loop: Poisson and bursts send exactly their count", patterns),
         test("open loop: every payload pattern is verified", payloads),
         test("open loop: sender and receiver in threads of their own", apart),
@@ -62,7 +62,7 @@ fn two_queues() -> Result<(), Failed> {
     let mut plan = plan(&lab);
     plan.tx = Some(TxChoice::Xsk);
     plan.threads = Threads::Apart { senders: 2 };
-    plan.config.carriage.tags = vec![VlanTag::customer(5, 1)];
+    plan.carriage.tags = vec![VlanTag::customer(5, 1)];
     // Slow enough for a machine that has other work.
     plan.drive = Drive::Paced { rate: Rate::frames(2000), pattern: Pattern::Constant };
     plan.limits = Limits::frames(2000);
@@ -84,11 +84,11 @@ fn imix() -> linerate::load::plan::Sizes {
 const RATE: u64 = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
 const FRAMES: u64 = 10_000;
 
-fn plan(lab: &Lab) -> LoadPlan {
+fn plan(lab: &Lab) -> LoadSpec {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    let config = LoadConfig::new(lab.generator.link.index, 1500, here, there);
+    let config = LoadSpec::new(lab.generator.link.index, 1500, here, there);
     let limits = Limits::frames(FRAMES);
-    let mut plan = LoadPlan::paced(config, Rate::frames(RATE), limits);
+    let mut plan = config.paced(Rate::frames(RATE), limits);
     plan.drain = PATIENCE;
     plan.late_after = PATIENCE;
     plan
@@ -97,7 +97,7 @@ fn plan(lab: &Lab) -> LoadPlan {
 /// What a load found of an engine.
 fn run(
     adjust_engine: impl FnOnce(&mut EngineConfig),
-    adjust: impl FnOnce(&mut LoadPlan),
+    adjust: impl FnOnce(&mut LoadSpec),
 ) -> Result<LoadOutcome, Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let engine = Engine::start(&engine_config(&lab, PathName::RING_V2, |config| {
@@ -113,7 +113,7 @@ fn run(
     Ok(outcome)
 }
 
-fn load(lab: &Lab, plan: &LoadPlan) -> Result<LoadOutcome, Failed> {
+fn load(lab: &Lab, plan: &LoadSpec) -> Result<LoadOutcome, Failed> {
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     Ok(lab.generator.namespace.run(|| Load::run(plan, &budget, &mut |_| {}))??)
 }
@@ -127,7 +127,7 @@ fn assert_clean(outcome: &LoadOutcome, sent: u64) {
     assert_eq!(outcome.latencies.service.count() + outcome.untimed, sent);
 }
 
-fn clean(adjust: impl Fn(&mut LoadPlan)) -> Result<(), Failed> {
+fn clean(adjust: impl Fn(&mut LoadSpec)) -> Result<(), Failed> {
     assert_clean(&run(|_| {}, adjust)?, FRAMES);
     Ok(())
 }
@@ -179,11 +179,11 @@ fn kept() -> Result<(), Failed> {
 
 fn tagged() -> Result<(), Failed> {
     let tag = VlanTag::customer(5, 3);
-    clean(|plan| plan.config.carriage = plan.config.carriage.clone().tagged(tag))?;
+    clean(|plan| plan.carriage = plan.carriage.clone().tagged(tag))?;
     clean(|plan| {
-        let inner = plan.config.carriage.clone().tagged(tag);
-        plan.config.carriage = inner.tagged(VlanTag::service(7, 0));
-        plan.config.sizes = "64-1518:97".parse().expect("sizes");
+        let inner = plan.carriage.clone().tagged(tag);
+        plan.carriage = inner.tagged(VlanTag::service(7, 0));
+        plan.sizes = "64-1518:97".parse().expect("sizes");
     })
 }
 
@@ -204,10 +204,9 @@ fn udp() -> Result<(), Failed> {
                 config.udp_port = Some(7);
             };
             let outcome = run(answer_udp, |plan| {
-                plan.config.carriage =
-                    Carriage { tags: tags.clone(), content: Content::Udp(headers) };
-                plan.config.sizes = "88,128,1500".parse().expect("sizes");
-                plan.config.flows = 64;
+                plan.carriage = Carriage { tags: tags.clone(), content: Content::Udp(headers) };
+                plan.sizes = "88,128,1500".parse().expect("sizes");
+                plan.flows = 64;
                 plan.limits = Limits::frames(5000);
             })?;
             assert_clean(&outcome, 5000);
@@ -237,8 +236,8 @@ fn payloads() -> Result<(), Failed> {
         let outcome = run(
             |config| config.unchanged = linerate::engine::storm::Allowance::Unlimited,
             |plan| {
-                plan.config.payload = payload;
-                plan.config.sizes = "random:64-1518".parse().expect("sizes");
+                plan.payload = payload;
+                plan.sizes = "random:64-1518".parse().expect("sizes");
                 plan.limits = Limits::frames(2000);
             },
         )?;
@@ -252,7 +251,7 @@ fn apart() -> Result<(), Failed> {
     clean(|plan| {
         plan.threads = Threads::Apart { senders: 1 };
         plan.rx = Some(RxChoice::V3);
-        plan.config.sizes = imix();
+        plan.sizes = imix();
     })
 }
 
@@ -261,7 +260,7 @@ fn several() -> Result<(), Failed> {
         |_| {},
         |plan| {
             plan.threads = Threads::Apart { senders: 3 };
-            plan.config.flows = 7;
+            plan.flows = 7;
         },
     )?;
     assert_clean(&outcome, FRAMES);
@@ -287,7 +286,7 @@ fn windows() -> Result<(), Failed> {
             |plan| {
                 plan.drive = Drive::Window(frames);
                 plan.limits = Limits::frames(1000);
-                plan.config.answer_timeout = PATIENCE;
+                plan.answer_timeout = PATIENCE;
             },
         )?;
         assert_clean(&outcome, 1000);
@@ -331,7 +330,7 @@ fn warm_up() -> Result<(), Failed> {
     plan.warm_up = Duration::from_millis(250);
     plan.interval = Duration::from_millis(100);
     plan.limits = Limits::lasting(Duration::from_secs(100));
-    let stop = std::sync::Arc::clone(&plan.config.stop);
+    let stop = std::sync::Arc::clone(&plan.stop);
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let (mut reports, mut warming_up, mut timed) = (0, 0, 0);
     let mut progress = |report: &linerate::load::run::Progress| {
@@ -376,7 +375,7 @@ fn any() -> Result<(), Failed> {
                 }
             },
             |plan| {
-                plan.config.expectation = Expectation::Any;
+                plan.expectation = Expectation::Any;
                 plan.limits = Limits::frames(1000);
             },
         )?;

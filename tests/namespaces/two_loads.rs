@@ -7,9 +7,9 @@ use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
-use linerate::load::plan::{Limits, LoadConfig};
+use linerate::load::plan::{Limits, LoadSpec};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Load, LoadOutcome, LoadPlan};
+use linerate::load::run::{Load, LoadOutcome};
 use linerate::ring::budget::MemoryBudget;
 use linerate::wire::ethernet::MacAddress;
 
@@ -29,16 +29,16 @@ pub fn tests() -> Vec<Test> {
 
 const FRAMES: u64 = 5000;
 
-fn config(lab: &Lab) -> LoadConfig {
+fn config(lab: &Lab) -> LoadSpec {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
-    LoadConfig::new(lab.generator.link.index, 1500, here, there)
+    LoadSpec::new(lab.generator.link.index, 1500, here, there)
 }
 
-fn plan(lab: &Lab) -> LoadPlan {
-    LoadPlan {
+fn plan(lab: &Lab) -> LoadSpec {
+    LoadSpec {
         drain: Duration::from_secs(5),
         late_after: Duration::from_secs(5),
-        ..LoadPlan::paced(config(lab), Rate::frames(10_000), Limits::frames(FRAMES))
+        ..config(lab).paced(Rate::frames(10_000), Limits::frames(FRAMES))
     }
 }
 
@@ -52,7 +52,7 @@ fn engine(lab: &Lab) -> Result<Engine, Failed> {
 fn beside<T: Send>(
     lab: &Lab,
     load: impl FnOnce(&MemoryBudgetRef) -> linerate::error::Result<T> + Send,
-    other: &LoadPlan,
+    other: &LoadSpec,
 ) -> Result<(T, Vec<LoadOutcome>), Failed> {
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let ended = AtomicBool::new(false);
@@ -101,7 +101,7 @@ fn absent() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let engine = engine(&lab)?;
     let (mut into_the_void, other) = (plan(&lab), plan(&lab));
-    into_the_void.config.destination = MacAddress([2, 0, 0, 0, 0, 0x77]);
+    into_the_void.destination = MacAddress([2, 0, 0, 0, 0, 0x77]);
     into_the_void.drain = Duration::from_millis(100);
     let load = |budget: &MemoryBudgetRef| Load::run(&into_the_void, budget, &mut |_| {});
     let (lost, others) = beside(&lab, load, &other)?;
@@ -117,7 +117,7 @@ fn beside_a_drain() -> Result<(), Failed> {
     const DRAINED: u64 = 1000;
     let lab = Lab::create(&LabConfig::default())?;
     let engine = engine(&lab)?;
-    let bursts = LoadPlan::bursts(config(&lab), 20 * DRAINED);
+    let bursts = config(&lab).bursts(20 * DRAINED);
     let drain = |budget: &MemoryBudgetRef| {
         let mut load = Load::open(&bursts, budget)?;
         let mut reports = Vec::new();

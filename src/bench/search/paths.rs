@@ -20,9 +20,9 @@ use crate::bench::trial_plan::{QUIET, frames_for};
 use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::error::{Error, Result};
-use crate::load::plan::{Limits, LoadConfig};
+use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::Rate;
-use crate::load::run::{Load, LoadOutcome, LoadPlan};
+use crate::load::run::{Load, LoadOutcome};
 use crate::load::sizes::Sizes;
 use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
@@ -246,10 +246,8 @@ pub fn run_burst(
     let mut brief = brief_search();
     below_the_sink(&mut brief, subject);
     let most = config.max_frames.min(BURST_FRAMES_MAX);
-    let plan = LoadPlan {
-        cpus: vec![subject.cpus.0],
-        ..LoadPlan::bursts(subject_load(testbed, subject), most)
-    };
+    let plan =
+        LoadSpec { cpus: vec![subject.cpus.0], ..subject_load(testbed, subject).bursts(most) };
     let mut found = || {
         let found = search(&mut device, &brief, &mut |_| {})?;
         let load = Load::open(&plan, &subject.ring_memory)?;
@@ -295,7 +293,7 @@ pub const MIN_LOAD_PPS: f64 = 1000.0;
 /// The longest burst, in frames: what the generator's ring holds unread.
 pub const BURST_FRAMES_MAX: u64 = 20_000;
 
-fn subject_load(testbed: &Testbed, subject: &Subject) -> LoadConfig {
+fn subject_load(testbed: &Testbed, subject: &Subject) -> LoadSpec {
     frames_for(testbed, subject.sizes.clone(), &subject.stop)
 }
 
@@ -307,12 +305,12 @@ fn offer(
     duration: Duration,
 ) -> Result<LoadOutcome> {
     let config = subject_load(testbed, subject);
-    let plan = LoadPlan {
+    let plan = LoadSpec {
         warm_up: WARM_UP,
         drain: DRAIN,
         cpus: vec![subject.cpus.0],
         tx: Some(TxChoice::best_on(&testbed.generator.link, 1)),
-        ..LoadPlan::paced(config, rate, Limits::lasting(duration))
+        ..config.paced(rate, Limits::lasting(duration))
     };
     Load::run(&plan, &subject.ring_memory, &mut |_| {}).and_then(LoadOutcome::unbroken)
 }

@@ -11,7 +11,7 @@ use crate::bench::loading::{Finding, LoadObserver, LoadRequest, line_bits_per_se
 use crate::bench::site::Site;
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
-use crate::load::plan::LoadConfig;
+use crate::load::plan::LoadSpec;
 use crate::load::rate::Rate;
 use crate::load::run::Progress;
 use crate::load::rx::RxChoice;
@@ -221,7 +221,7 @@ struct Listener<'a>(&'a mut dyn StressObserver);
 
 impl LoadObserver for Listener<'_> {
     // The whole test has begun already.
-    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadConfig, _: &HarnessFloor) {}
+    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadSpec, _: &HarnessFloor) {}
 
     fn progress(&mut self, progress: &Progress) {
         self.0.progress(progress);

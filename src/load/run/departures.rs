@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::LATE_DEPARTURE;
+use crate::load::plan::LATE_DEPARTURE;
 use crate::stats::latency::Latency;
 
 /// How punctually the frames of the measurement left, the warm-up left out.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::load::pace::Pattern;
-use crate::load::plan::LoadConfig;
+use crate::load::plan::LoadSpec;
 use crate::load::rate::Rate;
 use crate::load::rx::{RxRingHalf, RxSocket};
 use crate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
@@ -234,11 +234,10 @@ impl Bench {
     }
 
     /// Runs `plan` from now on, by turns in this thread.
-    fn run(&mut self, plan: &LoadPlan) -> LoadOutcome {
-        plan.check().unwrap();
-        let template = Arc::new(Template::new(&plan.config).unwrap());
-        let rate = plan.frame_rate().unwrap();
-        let job = Job::new(plan, rate, &template, 1 << 14, self.world.clone());
+    fn run(&mut self, spec: &LoadSpec) -> LoadOutcome {
+        let plan = &spec.clone().resolve().unwrap();
+        let template = Arc::new(Template::new(spec).unwrap());
+        let job = Job::new(plan, &template, 1 << 14, self.world.clone());
         // As after the preparations of a real run.
         let start_ns = self.now_ns() + MS / 10;
         // Nobody listens: there are no histograms to send.
@@ -258,9 +257,10 @@ impl Bench {
 
     /// Sends a burst, and collects its echoes after `meanwhile`.
     fn burst(&mut self, frames: u64, meanwhile: impl FnOnce(&mut Bench)) -> LoadOutcome {
-        let plan = LoadPlan::bursts(config(), frames);
-        let template = Arc::new(Template::new(&plan.config).unwrap());
-        let job = Job::new(&plan, None, &template, frames as usize, self.world.clone());
+        let spec = config().bursts(frames);
+        let template = Arc::new(Template::new(&spec).unwrap());
+        let plan = spec.resolve().unwrap();
+        let job = Job::new(&plan, &template, frames as usize, self.world.clone());
         let start_ns = self.now_ns();
         let sender = threads::send_alone(&job, &mut self.tx, 0, start_ns).unwrap();
         assert_eq!(sender.sent, frames);
@@ -276,8 +276,8 @@ impl Bench {
     }
 }
 
-fn config() -> LoadConfig {
-    LoadConfig { answer_timeout: Duration::from_millis(1), ..LoadConfig::new(1, 1500, HERE, THERE) }
+fn config() -> LoadSpec {
+    LoadSpec { answer_timeout: Duration::from_millis(1), ..LoadSpec::new(1, 1500, HERE, THERE) }
 }
 
 fn paced(rate: u64) -> Drive {
@@ -286,8 +286,8 @@ fn paced(rate: u64) -> Drive {
 
 const FLOOD: Drive = Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant };
 
-fn plan(drive: Drive, limits: Limits) -> LoadPlan {
-    LoadPlan { quiet: Some(Duration::from_millis(20)), ..LoadPlan::new(config(), drive, limits) }
+fn plan(drive: Drive, limits: Limits) -> LoadSpec {
+    LoadSpec { quiet: Some(Duration::from_millis(20)), ..config().driven(drive, limits) }
 }
 
 fn lasting(ms: u64) -> Limits {
@@ -328,7 +328,7 @@ fn a_schedule_spans_its_time_to_the_nanosecond_and_its_count_to_the_next_frame()
 fn the_warm_up_is_counted_apart_and_ends_in_time() {
     let mut bench = Bench::new(RingVersion::V2);
     let warm_up = Duration::from_millis(100);
-    let plan = LoadPlan { warm_up, ..plan(paced(1000), lasting(200)) };
+    let plan = LoadSpec { warm_up, ..plan(paced(1000), lasting(200)) };
     let outcome = bench.run(&plan);
     assert_eq!((outcome.warm_up.sent, outcome.warm_up.tally.intact), (100, 100));
     assert_eq!((outcome.sent, outcome.tally.intact, outcome.span_ns), (200, 200, 200 * MS));
@@ -426,7 +426,7 @@ fn the_stop_flag_ends_the_sending_and_then_the_drain() {
         let mut bench = Bench::new(RingVersion::V3);
         let plan = plan(drive, lasting(100_000));
         let begin_ns = bench.now_ns();
-        let stop = Arc::clone(&plan.config.stop);
+        let stop = Arc::clone(&plan.stop);
         *bench.world.0.stop_at.borrow_mut() = Some((begin_ns + 10 * MS, stop));
         let outcome = bench.run(&plan);
         assert!(outcome.stopped && outcome.is_clean(), "{drive:?} {:?}", outcome.tally);
@@ -439,9 +439,9 @@ fn the_stop_flag_ends_the_sending_and_then_the_drain() {
     let mut bench = Bench::new(RingVersion::V2);
     bench.world.0.lose_each.set(1);
     let second = Duration::from_secs(1);
-    let plan = LoadPlan { drain: second, quiet: None, ..plan(paced(1000), Limits::frames(10)) };
+    let plan = LoadSpec { drain: second, quiet: None, ..plan(paced(1000), Limits::frames(10)) };
     assert!(bench.run(&plan).drained >= second);
-    let stop = Arc::clone(&plan.config.stop);
+    let stop = Arc::clone(&plan.stop);
     *bench.world.0.stop_at.borrow_mut() = Some((bench.now_ns() + 100 * MS, stop));
     let outcome = bench.run(&plan);
     assert!(!outcome.stopped && outcome.drained < second / 5, "{:?}", outcome.drained);
@@ -485,8 +485,9 @@ fn the_sockets_counters_are_read_before_their_32_bits_overflow() {
 fn a_load_ends_when_there_are_no_more_numbers() {
     let mut bench = Bench::new(RingVersion::V2);
     let plan = plan(FLOOD, lasting(1000));
-    let template = Arc::new(Template::new(&plan.config).unwrap());
-    let job = Job::new(&plan, None, &template, 1 << 10, bench.world.clone());
+    let template = Arc::new(Template::new(&plan).unwrap());
+    let plan = plan.resolve().unwrap();
+    let job = Job::new(&plan, &template, 1 << 10, bench.world.clone());
     let start_ns = bench.now_ns();
     let mut sender = job.sender(&mut bench.tx, 0);
     sender.begin(SenderPlan { numbers: 100, ..job.sender_plan(0, start_ns) });

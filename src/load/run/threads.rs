@@ -66,8 +66,8 @@ struct Due {
 impl Due {
     fn of<C: Clock + Clone>(job: &Job<'_, C>, start_ns: u64) -> Option<Due> {
         let SenderPlan { measure_ns, end_ns, .. } = job.sender_plan(0, start_ns);
-        let count = job.plan.limits.count.unwrap_or(u64::MAX);
-        job.rate.map(|rate| Due { rate, measure_ns, end_ns, count })
+        let count = job.plan.spec.limits.count.unwrap_or(u64::MAX);
+        job.plan.rate.map(|rate| Due { rate, measure_ns, end_ns, count })
     }
 
     /// Whether at `now_ns` so few frames are sent that the run would be generator-limited.
@@ -88,7 +88,7 @@ impl Reporter {
         reports: ChannelSender<Progress>,
         empty: ChannelReceiver<Box<Latencies>>,
     ) -> Reporter {
-        let interval_ns = ns(job.plan.interval).max(1_000_000);
+        let interval_ns = ns(job.plan.spec.interval).max(1_000_000);
         Reporter {
             due: Due::of(job, start_ns),
             is_behind: false,
@@ -161,11 +161,11 @@ pub(super) fn work(
     let mut latencies = Latencies::default();
     thread::scope(|scope| {
         let cpu_of = |number: usize| {
-            let cpus = &job.plan.cpus;
+            let cpus = &job.plan.spec.cpus;
             (!cpus.is_empty()).then(|| cpus[number % cpus.len()])
         };
         let mut sending: Vec<ScopedJoinHandle<'_, Result<SenderReport>>> = Vec::new();
-        let receiving = match job.plan.threads {
+        let receiving = match job.plan.spec.threads {
             Threads::Together => {
                 let tx = tx.into_iter().next();
                 let cpu = cpu_of(0);
@@ -284,7 +284,7 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
     let mut sender = job.sender(tx, 0);
     sender.begin(job.sender_plan(0, reporter.start_ns));
     let mut receiver = Receiver::new(rx, analyzer);
-    let spin_ns = ns(job.plan.config.spin);
+    let spin_ns = ns(job.plan.spec.spin);
     loop {
         let now_ns = job.clock.monotonic_ns();
         let step = sender.step(now_ns);
@@ -376,9 +376,9 @@ pub(super) fn receive_alone<I: RxHalf, C: Clock + Clone>(
 ) -> Result<Received<C>> {
     let mut receiver = Receiver::new(rx, analyzer);
     // A receiver that shares its CPU with a sender must not spin on it.
-    let cpus = &job.plan.cpus;
-    let has_own_cpu = cpus.len() > job.plan.threads.senders();
-    let spin_ns = if has_own_cpu { ns(job.plan.config.spin) } else { 0 };
+    let cpus = &job.plan.spec.cpus;
+    let has_own_cpu = cpus.len() > job.plan.spec.threads.senders();
+    let spin_ns = if has_own_cpu { ns(job.plan.spec.spin) } else { 0 };
     let mut last_ns = 0;
     while !job.shared.all_done() {
         let now_ns = job.clock.monotonic_ns();
@@ -402,11 +402,11 @@ fn finish<I: RxHalf, C: Clock + Clone>(
     mut receiver: Receiver<'_, I, C>,
     mut reporter: Reporter,
 ) -> Result<Received<C>> {
-    let stop = &job.plan.config.stop;
+    let stop = &job.plan.spec.stop;
     // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
     // not want to wait.
     let was_stopped = stop.load(Ordering::Relaxed);
-    let quiet = job.plan.quiet.unwrap_or(job.plan.drain);
+    let quiet = job.plan.spec.quiet.unwrap_or(job.plan.spec.drain);
     let drained = job.drain(&mut receiver, quiet, |receiver, now_ns| {
         reporter.tick(receiver, &job.shared, now_ns)?;
         Ok(was_stopped || !stop.load(Ordering::Relaxed))

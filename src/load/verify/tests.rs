@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::load::plan::{Carriage, LoadConfig, Sizes};
+use crate::load::plan::{Carriage, LoadSpec, Sizes};
 use crate::ring::frame::{ChecksumState, PacketType};
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag, payload};
@@ -36,7 +36,7 @@ struct Bench {
 
 impl Bench {
     fn new(carriage: Carriage, sizes: Sizes) -> Bench {
-        let mut config = LoadConfig::new(1, 1500, HERE, THERE);
+        let mut config = LoadSpec::new(1, 1500, HERE, THERE);
         (config.carriage, config.sizes) = (carriage, sizes);
         let template = Arc::new(Template::new(&config).unwrap());
         let verifier = Verifier::new(Arc::clone(&template), ID, 1, 256, 0);

@@ -2,15 +2,15 @@
 
 use super::super::{Fault, Taken, Tally, Verifier};
 use super::{Bench, HERE, ID, THERE, carriages, size, udp};
-use crate::load::plan::{Carriage, LoadConfig, Sizes};
+use crate::load::plan::{Carriage, LoadSpec, Sizes};
 use crate::load::template::Template;
 use crate::wire::ethernet::{EtherType, VlanTag};
 use crate::wire::probe::Expectation;
 use std::sync::Arc;
 
 /// A bench with a configuration of its own.
-fn bench(adjust: impl FnOnce(&mut LoadConfig)) -> Bench {
-    let mut config = LoadConfig::new(1, 1500, HERE, THERE);
+fn bench(adjust: impl FnOnce(&mut LoadSpec)) -> Bench {
+    let mut config = LoadSpec::new(1, 1500, HERE, THERE);
     adjust(&mut config);
     let template = Arc::new(Template::new(&config).unwrap());
     let verifier = Verifier::new(Arc::clone(&template), ID, 1, 256, 2);
@@ -83,7 +83,7 @@ fn evidence_is_the_frame_as_it_was_on_the_wire_and_bounded() {
 
 #[test]
 fn senders_and_the_warm_up_have_books_of_their_own() {
-    let config = LoadConfig::new(1, 1500, HERE, THERE);
+    let config = LoadSpec::new(1, 1500, HERE, THERE);
     let template = Arc::new(Template::new(&config).unwrap());
     let mut verifier = Verifier::new(Arc::clone(&template), ID, 3, 768, 0);
     for sender in 0..3 {
