@@ -207,3 +207,19 @@ fn fallback_does_not_hide_a_bad_geometry() {
     let ended = run(command.stdin(Stdio::null()));
     ended.expect(2).says(&["2"]);
 }
+
+/// Text that nobody can keep is no reason to stop serving.
+#[test]
+fn a_full_disk_below_stdout_is_said_at_the_end_and_stops_nothing() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let json = scratch.file("a.json");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let line = ["-d", "1s", "--json", json.to_str().expect("plain letters")];
+    run(echo(&line).stdout(full)).expect(1).says(&["standard output", "ENOSPC"]);
+    let text = std::fs::read_to_string(&json).expect("a file");
+    let document: Value = serde_json::from_str(&text).expect("a document");
+    assert!(document["duration_s"].as_f64() >= Some(1.0), "{document:#}");
+}
