@@ -1,7 +1,7 @@
 //! Frames that came back, by what they turned out to be.
 
 /// Frames that came back, by what they turned out to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
     /// Numbers whose frame came back right in every byte.
     pub intact: u64,

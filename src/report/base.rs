@@ -30,7 +30,7 @@ pub struct Base {
 struct Document<'a, T> {
     schema: &'a str,
     version: &'static str,
-    host: serde_json::Value,
+    host: &'a Host,
     link: Option<serde_json::Value>,
     #[serde(flatten)]
     result: &'a T,
@@ -129,7 +129,7 @@ impl Base {
         self.json.write(&Document {
             schema,
             version: env!("CARGO_PKG_VERSION"),
-            host: json::host(&self.host),
+            host: &self.host,
             link: self.link.as_ref().map(json::link),
             result,
         })

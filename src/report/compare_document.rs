@@ -63,12 +63,8 @@ fn contestant(comparison: &Comparison, result: &ContestantResult) -> Value {
         "loads": loads,
         "engine_latency_ns": result.engine_latency().summary(),
         "engine_latency_definition": path.latency_definition(),
-        "drops": json::drops(&engine.drops),
-        "kernel": {
-            "packets": engine.kernel.packets,
-            "drops": engine.kernel.drops,
-            "freezes": engine.kernel.freezes,
-        },
+        "drops": engine.drops,
+        "kernel": engine.kernel,
         "void_rounds": result.void_rounds(),
         "void": result.void().map(ToString::to_string).collect::<Vec<_>>(),
         "verified": result.verified(),
@@ -95,25 +91,8 @@ fn load(comparison: &Comparison, result: &ContestantResult, load: LoadKind) -> V
 }
 
 fn trial(found: &Observation) -> Value {
-    let tally = &found.tally;
-    json!({
-        "offered_pps": found.offered_pps,
-        "echoed_pps": found.echoed_pps,
-        "sent": found.sent,
-        "received": tally.returned(),
-        "lost": found.lost,
-        "duplicated": tally.duplicated,
-        "reordered": tally.reordered,
-        "corrupted": tally.corrupted,
-        "not_transformed": tally.not_transformed,
-        "truncated": tally.truncated,
-        "foreign": tally.foreign,
-        "other_loads": tally.other_loads,
-        "generator_ring_drops": found.generator_drops,
-        "generator_limited": found.is_generator_limited(),
-        "generator_behind_schedule": found.behind_schedule,
-        "cpu_ns_per_echo": found.cpu_ns_per_echo,
-        "rtt_ns": found.rtt,
-        "alone_pps": found.alone_pps,
-    })
+    let mut trial = json!(found);
+    trial["received"] = found.tally.returned().into();
+    trial["generator_limited"] = found.is_generator_limited().into();
+    trial
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::base::Base;
-use super::json;
 use super::text::{self, grouped, lines_of, table};
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
@@ -274,28 +273,9 @@ impl EchoReport {
 }
 
 fn counts(counters: &EngineCounters) -> serde_json::Value {
-    json!({
-        "received": counters.received,
-        "received_bytes": counters.received_bytes,
-        "forwarded": counters.forwarded,
-        "forwarded_bytes": counters.forwarded_bytes,
-        "drops": json::drops(&counters.drops),
-        "unexplained": counters.unexplained(0) as i64,
-        "batches": counters.batches,
-        "wakeups": counters.wakeups,
-        "rejoins": counters.rejoins,
-        "send_refusals": counters.send_refusals,
-        "kernel": {
-            "packets": counters.kernel.packets,
-            "drops": counters.kernel.drops,
-            "freezes": counters.kernel.freezes,
-            "rollover": {
-                "all": counters.kernel.rollover.all,
-                "huge": counters.kernel.rollover.huge,
-                "failed": counters.kernel.rollover.failed,
-            },
-        },
-    })
+    let mut counts = json!(counters);
+    counts["unexplained"] = json!(counters.unexplained(0) as i64);
+    counts
 }
 
 /// How several workers share the frames; null for one, and where receive queues do it.

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::output::Output;
 use crate::error::Result;
-use crate::stats::drops::Drops;
+use crate::load::tally::Tally;
+use crate::stats::counters::EngineCounters;
 use crate::sys::failure::failed;
-use crate::sys::host::Host;
 use crate::sys::link::Link;
 use crate::wire::ethernet::MacAddress;
 
@@ -72,10 +72,21 @@ pub fn interruption(interrupted: bool, broken: Option<impl Display>) -> Option<S
     broken.or_else(|| interrupted.then(|| "signal".into()))
 }
 
-/// Dropped frames by name.
-pub fn drops(drops: &Drops) -> Value {
-    let named = drops.named().map(|(reason, count)| (reason.name().to_string(), count.into()));
-    Value::Object(named.collect::<Map<_, _>>())
+/// What our own engine did beside a load.
+pub fn engine(counters: &EngineCounters) -> Value {
+    json!({
+        "received": counters.received,
+        "forwarded": counters.forwarded,
+        "drops": counters.drops,
+        "kernel_drops": counters.kernel.drops,
+    })
+}
+
+/// Frames that came back, by what they turned out to be, and those that did not.
+pub fn frames(tally: &Tally, lost: u64) -> Value {
+    let mut frames = json!(tally);
+    frames["lost"] = lost.into();
+    frames
 }
 
 /// A link as results name it.
@@ -87,19 +98,5 @@ pub fn link(link: &Link) -> Value {
         "mtu": link.mtu,
         "tx_queues": link.transmit_queues,
         "rx_queues": link.receive_queues,
-    })
-}
-
-/// The machine.
-pub fn host(host: &Host) -> Value {
-    json!({
-        "kernel": host.kernel,
-        "cpu": host.cpu,
-        "cpus": host.cpus,
-        "cpu_idle_driver": host.cpu_idle_driver,
-        "cpu_idle_governor": host.cpu_idle_governor,
-        "cpu_idle_states": host.cpu_idle_states,
-        "halt_poll_ns": host.halt_poll_ns,
-        "irq_time_accounting": host.irq_time_accounting,
     })
 }

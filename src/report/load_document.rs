@@ -7,7 +7,6 @@ use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadRequest};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
-use crate::load::tally::Tally;
 
 /// The whole document.
 pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&HarnessFloor>) -> Value {
@@ -34,14 +33,7 @@ pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&Harness
         "drain_max_s": request.drain.as_secs_f64(),
         "late_after_s": request.late_after.as_secs_f64(),
     });
-    let engine = engine.as_ref().map(|summary| {
-        json!({
-            "received": summary.counters.received,
-            "forwarded": summary.counters.forwarded,
-            "drops": json::drops(&summary.counters.drops),
-            "kernel_drops": summary.counters.kernel.drops,
-        })
-    });
+    let engine = engine.as_ref().map(|summary| json::engine(&summary.counters));
     let driver = |end: &InterfaceSnapshot| -> Map<String, Value> {
         end.driver.nonzero().map(|(name, count)| (name.to_string(), count.into())).collect()
     };
@@ -85,12 +77,12 @@ fn frames_json(outcome: &LoadOutcome) -> Value {
         "unsent_late": outcome.unsent_late,
         "unsent_refused": outcome.unsent_refused,
         "sent": outcome.sent,
-        "frames": tally_json(&outcome.tally, outcome.lost),
+        "frames": json::frames(&outcome.tally, outcome.lost),
         "loss_ratio": outcome.loss_ratio(),
         "reorder_extent_max": outcome.reorder_extent_max,
         "warm_up": {
             "sent": outcome.warm_up.sent,
-            "frames": tally_json(&outcome.warm_up.tally, outcome.warm_up.lost),
+            "frames": json::frames(&outcome.warm_up.tally, outcome.warm_up.lost),
         },
     })
 }
@@ -119,22 +111,5 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
             "rfc5481_pdv_p99_ns": response.delay_variation(response.p99),
         },
         "clock_steps": outcome.clock_steps,
-    })
-}
-
-pub(super) fn tally_json(tally: &Tally, lost: u64) -> Value {
-    json!({
-        "intact": tally.intact,
-        "corrupted": tally.corrupted,
-        "not_transformed": tally.not_transformed,
-        "truncated": tally.truncated,
-        "lost": lost,
-        "duplicated": tally.duplicated,
-        "reordered": tally.reordered,
-        "late": tally.late,
-        "foreign": tally.foreign,
-        "other_loads": tally.other_loads,
-        "malformed": tally.malformed,
-        "forgotten": tally.forgotten,
     })
 }

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 
 use super::base::Base;
 use super::json;
-use super::load_document::tally_json;
 use super::text::{self, grouped, lines_of, table};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stress::phases::Phase;
@@ -231,14 +230,7 @@ fn phase_json(result: &PhaseResult) -> Value {
 fn found_json(found: &PhaseFinding) -> Value {
     let PhaseFinding { finding, verdict } = found;
     let outcome = &finding.outcome;
-    let engine = finding.engine.as_ref().map(|summary| {
-        json!({
-            "received": summary.counters.received,
-            "forwarded": summary.counters.forwarded,
-            "drops": json::drops(&summary.counters.drops),
-            "kernel_drops": summary.counters.kernel.drops,
-        })
-    });
+    let engine = finding.engine.as_ref().map(|summary| json::engine(&summary.counters));
     let ends = std::iter::once(&finding.counters.near).chain(&finding.counters.far);
     json!({
         "verdict": verdict.conclusion,
@@ -249,7 +241,7 @@ fn found_json(found: &PhaseFinding) -> Value {
         "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
         "achieved_pps": outcome.achieved_pps(),
         "sent": outcome.sent,
-        "frames": tally_json(&outcome.tally, outcome.lost),
+        "frames": json::frames(&outcome.tally, outcome.lost),
         "own_ring_drops": outcome.kernel.drops,
         "reorder_extent_max": outcome.reorder_extent_max,
         "response_ns": outcome.latencies.response.summary(),

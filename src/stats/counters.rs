@@ -5,7 +5,7 @@ use std::ops::{AddAssign, Sub};
 use super::drops::{DropReason, Drops};
 
 /// Counts of the kernel for one socket, accumulated over its read-and-clear reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct KernelCounters {
     /// Frames that passed the socket's filter, those dropped included.
     pub packets: u64,
@@ -19,7 +19,7 @@ pub struct KernelCounters {
 
 /// What the kernel counted where a fanout group rolls over, with the socket that it chose first and
 /// before the socket's filter (`PACKET_ROLLOVER_STATS`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RolloverCounters {
     /// Frames that another socket with room got.
     pub all: u64,
@@ -54,7 +54,7 @@ by_field!(KernelCounters, packets, drops, freezes, rollover);
 ///
 /// The law that [`EngineCounters::assert_conserved`] checks: received = forwarded + every named
 /// drop + in flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct EngineCounters {
     /// Frames taken from the ring or the socket.
     pub received: u64,

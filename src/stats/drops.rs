@@ -2,6 +2,8 @@
 
 use std::ops::{AddAssign, Index, Sub};
 
+use serde::{Serialize, Serializer};
+
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
         /// Why a received frame is not answered.
@@ -110,6 +112,12 @@ impl Drops {
     /// The reasons that occurred, with their counts.
     pub fn named(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self[reason])).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Serialize for Drops {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.named().map(|(reason, count)| (reason.name(), count)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 use crate::units::nanoseconds;
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Host {
     /// Kernel release, as `uname -r` says it.
     pub kernel: String,

@@ -126,13 +126,15 @@ impl Serialize for Metric {
 }
 
 /// What one load of a trial found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Observation {
     /// Which load.
+    #[serde(skip)]
     pub load: LoadKind,
     /// Frames that the kernel accepted from the generator.
     pub sent: u64,
     /// What came back.
+    #[serde(flatten)]
     pub tally: Tally,
     /// What did not.
     pub lost: u64,
@@ -143,10 +145,13 @@ pub struct Observation {
     /// CPU time of the engine for each echo; `None` where it was not taken.
     pub cpu_ns_per_echo: Option<f64>,
     /// How long frames took, where the load says anything about that.
+    #[serde(rename = "rtt_ns")]
     pub rtt: Option<LatencySummary>,
     /// Echoes for which the generator's own ring had no room.
+    #[serde(rename = "generator_ring_drops")]
     pub generator_drops: u64,
     /// Whether the generator was behind a schedule that it had to keep.
+    #[serde(rename = "generator_behind_schedule")]
     pub behind_schedule: bool,
     /// Of the load `scale`: the rate of each worker alone.
     pub alone_pps: Option<[f64; 2]>,
