@@ -3,8 +3,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::contestant::Contestant;
@@ -14,20 +12,14 @@ use super::testbed::End;
 use super::watch::Disturbance;
 use crate::engine::pool::EngineSummary;
 use crate::error::{Error, Result};
-use crate::load::pace::Pattern;
-use crate::load::plan::{Limits, LoadSpec};
-use crate::load::rate::Rate;
-use crate::load::run::{Drive, LoadOutcome, Progress, Threads};
-use crate::load::rx::RxChoice;
-use crate::load::sizes::Sizes;
+use crate::load::plan::LoadSpec;
+use crate::load::run::{LoadOutcome, Progress};
 use crate::load::tx::TxChoice;
 use crate::stats::waterfall::Waterfall;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;
-use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
-use crate::wire::probe::{Expectation, PayloadPattern};
 
 /// Whom the frames reach.
 #[derive(Clone, Debug)]
@@ -109,49 +101,10 @@ pub struct LoadRequest {
     pub source_port: u16,
     /// VLAN tags, outermost first.
     pub tags: Vec<VlanTag>,
-    /// Frame sizes.
-    pub sizes: Sizes,
-    /// What follows the number in each payload.
-    pub payload: PayloadPattern,
-    /// Flows.
-    pub flows: u32,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// When frames are sent.
-    pub drive: Drive,
-    /// How long.
-    pub limits: Limits,
-    /// How long before the measurement begins.
-    pub warm_up: Duration,
-    /// How long to wait for the last echoes.
-    pub drain: Duration,
-    /// From when on an echo is late.
-    pub late_after: Duration,
-    /// CPUs: senders in order, then the receiver; empty for the first that the process may use.
-    pub cpus: Vec<usize>,
-    /// Threads.
-    pub threads: Threads,
-    /// The TX half; `None` for the best.
-    pub tx: Option<TxChoice>,
-    /// The receive half; `None` for the best.
-    pub rx: Option<RxChoice>,
-    /// Whether frames go past the queueing discipline.
-    pub qdisc_bypass: bool,
-    /// How payloads must come back.
-    pub expectation: Expectation,
-    /// Whether round trips are split at the kernel's stamp.
-    pub breakdown: bool,
-    /// Bad frames to keep.
-    pub evidence_max: usize,
-    /// Time between progress reports.
-    pub interval: Duration,
-    /// Ends the sending early.
-    pub stop: Arc<AtomicBool>,
+    /// The rest. Interface, addresses and what carries the probe are for the site to say.
+    pub spec: LoadSpec,
     /// Send on an interface with the default route all the same.
     pub force: bool,
-    /// Nothing is opened after this load: the calling thread gives its capabilities up once the
-    /// load's sockets are open, and stays in the load's namespace.
-    pub is_last: bool,
 }
 
 impl LoadRequest {
@@ -163,40 +116,24 @@ impl LoadRequest {
             ether_type: EtherType::LOCAL_EXPERIMENTAL,
             source_port: 40_000,
             tags: Vec::new(),
-            sizes: Sizes::Fixed(FrameSize::smallest()),
-            payload: PayloadPattern::Filler,
-            flows: 1,
-            seed: 0,
-            drive: Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant },
-            limits: Limits::default(),
-            warm_up: Duration::ZERO,
-            drain: Duration::from_millis(500),
-            late_after: Duration::from_millis(100),
-            cpus: Vec::new(),
-            threads: Threads::Together,
-            tx: None,
-            rx: None,
-            qdisc_bypass: false,
-            expectation: Expectation::Uppercased,
-            breakdown: false,
-            evidence_max: 0,
-            interval: Duration::from_secs(1),
-            stop: Arc::default(),
+            spec: LoadSpec {
+                drain: Duration::from_millis(500),
+                ..LoadSpec::new(0, 0, MacAddress::default(), MacAddress::default())
+            },
             force: false,
-            is_last: false,
         }
     }
 
     /// Whether our own engine is on a CPU of the generator's, because there is none left for it.
     pub fn shares_cpu(&self) -> bool {
-        let cpus = choose_cpus(&self.cpus).map_or(0, |cpus| cpus.len());
-        self.reach.own_engine().is_some() && cpus <= self.threads.count()
+        let cpus = choose_cpus(&self.spec.cpus).map_or(0, |cpus| cpus.len());
+        self.reach.own_engine().is_some() && cpus <= self.spec.threads.count()
     }
 
     /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
     pub fn queues(&self) -> u32 {
-        match self.tx {
-            Some(TxChoice::Xsk) => self.threads.senders() as u32,
+        match self.spec.tx {
+            Some(TxChoice::Xsk) => self.spec.threads.senders() as u32,
             _ => 1,
         }
     }

@@ -3,7 +3,6 @@
 //! be known: counters of every layer before and after, the engine's own where it is ours.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::contestant::Contestant;
@@ -36,7 +35,7 @@ use crate::wire::probe::Expectation;
 
 /// Runs a load.
 pub fn run(request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
-    let largest = request.sizes.all().max().unwrap_or_else(FrameSize::smallest);
+    let largest = request.spec.sizes.all().max().unwrap_or_else(FrameSize::smallest);
     let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
     site.load(request, observer)
 }
@@ -107,11 +106,11 @@ impl Site {
     /// looked at again.
     pub fn load(&self, request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
         let mut finding = self.run(request, observer)?;
-        if request.reach.is_udp() && request.flows > HELD_PORTS_MAX {
+        if request.reach.is_udp() && request.spec.flows > HELD_PORTS_MAX {
             finding.outcome.notes.push(format!(
                 "only {HELD_PORTS_MAX} of {} source ports are held on this host: if it owns the source \
                  address, it answers some echoes to the others with ICMP",
-                request.flows,
+                request.spec.flows,
             ));
         }
         Ok(finding)
@@ -153,23 +152,13 @@ fn measure(
     far: Option<Far<'_>>,
     observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
-    let cpus = choose_cpus(&request.cpus)?;
-    let threads = request.threads;
+    let cpus = choose_cpus(&request.spec.cpus)?;
+    let threads = request.spec.threads;
     let mut plan = LoadSpec {
         line_bits_per_second: line_bits_per_second(&here.link)?,
-        warm_up: request.warm_up,
-        drain: request.drain,
-        late_after: request.late_after,
-        tx: Some(request.tx.unwrap_or_else(|| TxChoice::best_on(&here.link, threads.senders()))),
-        rx: request.rx,
-        qdisc_bypass: request.qdisc_bypass,
-        threads,
+        tx: config.tx.or_else(|| Some(TxChoice::best_on(&here.link, threads.senders()))),
         cpus: cpus.iter().copied().cycle().take(threads.count()).collect(),
-        breakdown: request.breakdown,
-        evidence_max: request.evidence_max,
-        interval: request.interval,
-        is_last: request.is_last,
-        ..config.driven(request.drive, request.limits)
+        ..config
     };
     plan.check()?;
     observer.start(request, here, &plan, &HarnessFloor::measure_on(plan.cpus[0])?);
@@ -181,14 +170,14 @@ fn measure(
     let mut run = |plan: &LoadSpec| {
         Load::run(plan, &budget, &mut |progress: &_| {
             if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
-                request.stop.store(true, Ordering::Relaxed);
+                request.spec.stop.store(true, Ordering::Relaxed);
             }
             observer.progress(progress);
         })
     };
     let outcome = match run(&plan) {
         // What nobody asked for is not insisted on. Nothing was sent yet.
-        Err(error) if request.tx.is_none() && error.errno() == Some(EBUSY) => {
+        Err(error) if request.spec.tx.is_none() && error.errno() == Some(EBUSY) => {
             plan.tx = Some(TxChoice::ANYWHERE);
             let mut outcome = run(&plan)?;
             outcome.notes.push(format!(
@@ -239,9 +228,9 @@ fn engine_for(
              take another path, such as ring-v2"
         )));
     }
-    let cpus = choose_cpus(&request.cpus)?;
+    let cpus = choose_cpus(&request.spec.cpus)?;
     // The generator's CPUs come first; the engine gets the one behind them.
-    let cpu = cpus[request.threads.count().min(cpus.len() - 1)];
+    let cpu = cpus[request.spec.threads.count().min(cpus.len() - 1)];
     let engine = engine.engine_config(testbed, &[cpu])?;
     let mut receive_ring = engine.receive_ring;
     if engine.profile.is_none() {
@@ -256,7 +245,7 @@ fn engine_for(
         },
         link_layer: udp.is_none(),
         udp_port: udp.map(|_| LAB_PORT),
-        transform: match request.expectation {
+        transform: match request.spec.expectation {
             Expectation::Same => Transform::None,
             Expectation::Uppercased | Expectation::Any => Transform::Uppercase,
         },
@@ -308,7 +297,7 @@ fn to_own_engine(
         measure(request, config, here, far, observer)
     };
     // Entering the own namespace takes privilege, too, so it is not asked for without need.
-    match (testbed.is_lab(), request.is_last) {
+    match (testbed.is_lab(), request.spec.is_last) {
         (true, false) => here.namespace.run(load)?,
         (true, true) => here.namespace.enter().and_then(|()| load()),
         (false, _) => load(),
@@ -347,13 +336,11 @@ fn observed_end(links: &Links, here: &End, name: Option<&str>) -> Result<Option<
 fn config(request: &LoadRequest, here: &End, destination: MacAddress) -> LoadSpec {
     let link = &here.link;
     LoadSpec {
-        sizes: request.sizes.clone(),
-        payload: request.payload,
-        flows: request.flows,
-        seed: request.seed,
-        expectation: request.expectation,
-        stop: Arc::clone(&request.stop),
-        ..LoadSpec::new(link.index, link.mtu as usize, MacAddress(link.mac), destination)
+        interface: link.index,
+        mtu: link.mtu as usize,
+        source: MacAddress(link.mac),
+        destination,
+        ..request.spec.clone()
     }
 }
 
@@ -376,7 +363,7 @@ fn datagrams(request: &LoadRequest, source: IpAddr, target: SocketAddr) -> Resul
 
 /// Holds the source ports, so that this host's kernel does not answer the echoes with ICMP.
 fn hold_source_ports(request: &LoadRequest, interface: &str) -> Result<Vec<SilentPort>> {
-    let last = u32::from(request.source_port) + request.flows.min(HELD_PORTS_MAX) - 1;
+    let last = u32::from(request.source_port) + request.spec.flows.min(HELD_PORTS_MAX) - 1;
     let last = u16::try_from(last)
         .map_err(|_| Error::Usage("--flows: the source ports would run past 65535".to_string()))?;
     (request.source_port..=last).map(|port| SilentPort::hold(interface, port)).collect()

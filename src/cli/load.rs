@@ -13,7 +13,7 @@ use crate::bench::loading::{LoadRequest, Reach};
 use crate::bench::site;
 use crate::error::{Error, Result, exit};
 use crate::load::pace::Pattern;
-use crate::load::plan::Limits;
+use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
@@ -198,7 +198,7 @@ impl LoadArgs {
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
         self.check_files()?;
-        let interrupt = Interrupt::catch_with(Arc::clone(&request.stop))
+        let interrupt = Interrupt::catch_with(Arc::clone(&request.spec.stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
         let mut report = LoadReport::open(&LoadFiles {
             json: self.json.as_deref(),
@@ -274,12 +274,12 @@ impl LoadArgs {
         let drive = match (self.ping, self.window) {
             (true, _) => Drive::Window(1),
             (false, Some(frames)) => Drive::Window(frames),
-            (false, None) => Drive::Paced { rate: self.rate, pattern: self.pattern(base.seed)? },
+            (false, None) => {
+                Drive::Paced { rate: self.rate, pattern: self.pattern(base.spec.seed)? }
+            }
         };
         let by_time = self.count.is_none().then_some(Duration::from_secs(10));
-        Ok(LoadRequest {
-            source_port: self.source_port.unwrap_or(base.source_port),
-            tags,
+        let spec = LoadSpec {
             sizes: self.size.clone(),
             flows: self.flows,
             drive,
@@ -290,8 +290,10 @@ impl LoadArgs {
             evidence_max: if self.pcap.is_some() { EVIDENCE_FRAMES } else { 0 },
             interval: self.interval,
             is_last: true,
-            ..base
-        })
+            ..base.spec
+        };
+        let source_port = self.source_port.unwrap_or(base.source_port);
+        Ok(LoadRequest { source_port, tags, spec, ..base })
     }
 
     fn pattern(&self, seed: u64) -> Result<Pattern> {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::target::TargetArgs;
 use super::values::parse_ratio;
-use crate::bench::loading::{LoadRequest, Reach};
+use crate::bench::loading::Reach;
 use crate::bench::stress::phases::PhaseName;
 use crate::bench::stress::verdict::{Conclusion, Tolerance};
 use crate::bench::stress::{self, StressRequest};
@@ -98,7 +98,7 @@ impl StressArgs {
     /// Runs the phases, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
-        let interrupt = Interrupt::catch_with(Arc::clone(&request.base.stop))
+        let interrupt = Interrupt::catch_with(Arc::clone(&request.base.spec.stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
         let mut report = StressReport::open(self.json.as_deref())?;
         if matches!(request.base.reach, Reach::Lab { .. }) {
@@ -129,11 +129,8 @@ impl StressArgs {
             return Err(Error::Usage("--to: stress reaches a station, by its MAC".into()));
         }
         let drain = self.target.drain;
-        let base = LoadRequest {
-            late_after: drain,
-            interval: INTERVAL,
-            ..self.target.request(reach, Threads::Together)?
-        };
+        let mut base = self.target.request(reach, Threads::Together)?;
+        (base.spec.late_after, base.spec.interval) = (drain, INTERVAL);
         Ok(StressRequest {
             base,
             duration: self.duration,

@@ -1,8 +1,6 @@
 //! Options of `load` and `stress` for the two ends of a load.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
@@ -13,6 +11,7 @@ use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach};
 use crate::engine::config::PathName;
 use crate::error::{Error, Result};
+use crate::load::plan::LoadSpec;
 use crate::load::run::Threads;
 use crate::load::rx::RxChoice;
 use crate::load::tx::TxChoice;
@@ -158,8 +157,8 @@ impl TargetArgs {
                 cpus.len(),
             )));
         }
-        Ok(LoadRequest {
-            ether_type: self.ethertype.unwrap_or(EtherType::LOCAL_EXPERIMENTAL),
+        let base = LoadRequest::new(reach);
+        let spec = LoadSpec {
             seed: self.seed,
             drain: self.drain,
             cpus,
@@ -172,9 +171,13 @@ impl TargetArgs {
                 ExpectArg::Same => Expectation::Same,
                 ExpectArg::Any => Expectation::Any,
             },
-            stop: Arc::new(AtomicBool::new(false)),
+            ..base.spec
+        };
+        Ok(LoadRequest {
+            ether_type: self.ethertype.unwrap_or(EtherType::LOCAL_EXPERIMENTAL),
+            spec,
             force: self.force,
-            ..LoadRequest::new(reach)
+            ..base
         })
     }
 }

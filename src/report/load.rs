@@ -102,7 +102,7 @@ impl LoadReport {
     fn record_rest(&mut self, request: &LoadRequest, outcome: &LoadOutcome) -> Result<()> {
         let response = rest(&outcome.latencies.response, &self.logged.0);
         let service = rest(&outcome.latencies.service, &self.logged.1);
-        let ended = request.warm_up + Duration::from_nanos(outcome.span_ns) + outcome.drained;
+        let ended = request.spec.warm_up + Duration::from_nanos(outcome.span_ns) + outcome.drained;
         let now = Seen {
             elapsed: ended.max(self.last.elapsed),
             sent: outcome.sent + outcome.warm_up.sent,
@@ -166,10 +166,10 @@ impl LoadReport {
         self.base.say(format!(
             "  waited {} of at most {} for the last echoes",
             units::duration(outcome.drained),
-            units::duration(request.drain),
+            units::duration(request.spec.drain),
         ));
         if outcome.latencies.service.count() > 0 {
-            self.base.say(latency_table(outcome, request.breakdown));
+            self.base.say(latency_table(outcome, request.spec.breakdown));
             if let Some(line) = text::beyond(outcome.latencies.response.beyond()) {
                 self.base.say(line);
             }
@@ -382,7 +382,7 @@ impl LoadObserver for LoadReport {
         config: &LoadSpec,
         floor: &HarnessFloor,
     ) {
-        let what = match request.drive {
+        let what = match request.spec.drive {
             Drive::Paced { rate, pattern: Pattern::Constant } => format!("rate {rate}"),
             Drive::Paced { rate, pattern } => format!("rate {rate}, {pattern}"),
             Drive::Window(1) => "one frame at a time".into(),
@@ -396,8 +396,8 @@ impl LoadObserver for LoadReport {
         let user = privilege::user_name();
         let runs_as = format!("runs as {user}, without capabilities once its sockets are open");
         self.base.header(headline, &here.link, request.shares_cpu(), runs_as);
-        self.base.say(format!("  sizes with FCS {}, {what}", sizes(&request.sizes)));
-        let measured = match (request.limits.duration, request.limits.count) {
+        self.base.say(format!("  sizes with FCS {}, {what}", sizes(&request.spec.sizes)));
+        let measured = match (request.spec.limits.duration, request.spec.limits.count) {
             (Some(most), Some(count)) => {
                 format!("{} frames or {}", grouped(count), units::duration(most))
             }
@@ -406,9 +406,9 @@ impl LoadObserver for LoadReport {
         };
         self.base.say(format!(
             "  measured for {measured} after a warm-up of {}",
-            units::duration(request.warm_up)
+            units::duration(request.spec.warm_up)
         ));
-        match (request.flows, request.reach.is_udp()) {
+        match (request.spec.flows, request.reach.is_udp()) {
             (1, _) => {}
             (flows, true) => self.base.say(format!("  {flows} flows by UDP source port")),
             (flows, false) => self.base.say(format!(
@@ -423,7 +423,7 @@ impl LoadObserver for LoadReport {
             nanoseconds(floor.sleep_late_p50_ns),
         ));
         self.floor = Some(floor.clone());
-        let total = request.limits.duration.map(|time| time + request.warm_up);
+        let total = request.spec.limits.duration.map(|time| time + request.spec.warm_up);
         if let Some(total) = total {
             self.base.begin(total.as_millis() as u64, Duration::MAX);
         }

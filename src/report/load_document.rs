@@ -14,24 +14,24 @@ pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&Harness
     let mut document = json!({
         "harness": floor,
         "to": request.reach.to_string(),
-        "expect": request.expectation.to_string(),
-        "frame_bytes": request.sizes.to_string(),
-        "flows": request.flows,
-        "seed": request.seed,
+        "expect": request.spec.expectation.to_string(),
+        "frame_bytes": request.spec.sizes.to_string(),
+        "flows": request.spec.flows,
+        "seed": request.spec.seed,
         "tx": outcome.halves.0.name(),
         "rx": outcome.halves.1.name(),
-        "cpus": request.cpus,
-        "pattern": match request.drive {
+        "cpus": request.spec.cpus,
+        "pattern": match request.spec.drive {
             Drive::Paced { pattern, .. } => Some(pattern.to_string()),
             Drive::Window(_) => None,
         },
-        "window_frames": match request.drive {
+        "window_frames": match request.spec.drive {
             Drive::Paced { .. } => None,
             Drive::Window(frames) => Some(frames),
         },
-        "warm_up_s": request.warm_up.as_secs_f64(),
-        "drain_max_s": request.drain.as_secs_f64(),
-        "late_after_s": request.late_after.as_secs_f64(),
+        "warm_up_s": request.spec.warm_up.as_secs_f64(),
+        "drain_max_s": request.spec.drain.as_secs_f64(),
+        "late_after_s": request.spec.late_after.as_secs_f64(),
     });
     let engine = engine.as_ref().map(|summary| json::engine(&summary.counters));
     let driver = |end: &InterfaceSnapshot| -> Map<String, Value> {
@@ -101,8 +101,8 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
         },
         "response_ns": response,
         "service_ns": latencies.service.summary(),
-        "until_kernel_stamp_ns": request.breakdown.then(|| latencies.until_kernel.summary()),
-        "in_our_ring_ns": request.breakdown.then(|| latencies.in_ring.summary()),
+        "until_kernel_stamp_ns": request.spec.breakdown.then(|| latencies.until_kernel.summary()),
+        "in_our_ring_ns": request.spec.breakdown.then(|| latencies.in_ring.summary()),
         "untimed": outcome.untimed,
         "jitter": {
             "rfc3550_ns": outcome.jitter.smoothed_ns(),

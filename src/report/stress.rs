@@ -66,7 +66,7 @@ impl StressReport {
                 self.base.say(format!("  {}: {}", result.phase.name, sentence(found)));
             }
         }
-        if request.base.stop.load(Ordering::Relaxed) {
+        if request.base.spec.stop.load(Ordering::Relaxed) {
             self.base.say("interrupted: phases that were not reached say nothing");
         }
         let document = self.document(request, run);
@@ -74,14 +74,14 @@ impl StressReport {
     }
 
     fn document(&self, request: &StressRequest, run: &StressRun) -> Value {
-        let stopped = request.base.stop.load(Ordering::Relaxed);
+        let stopped = request.base.spec.stop.load(Ordering::Relaxed);
         json!({
             "lab_path": request.base.reach.own_engine(),
             "duration_s": request.duration.as_secs_f64(),
             "phase_duration_s": self.each.as_secs_f64(),
             "max_loss_ratio": request.tolerance.loss_ratio,
             "reordering_allowed": request.tolerance.reordered,
-            "seed": request.base.seed,
+            "seed": request.base.spec.seed,
             "interrupted": stopped || run.broken.is_some(),
             "reason": json::interruption(stopped, run.broken.as_ref()),
             "failed": run.has_failed(),

@@ -61,13 +61,10 @@ impl StressObserver for Counting {
 fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequest {
     let rate = Rate::frames(5000);
     let patience = Duration::from_secs(2);
-    let base = LoadRequest {
-        seed: 1,
-        drain: patience,
-        late_after: patience,
-        interval: Duration::from_millis(100),
-        ..LoadRequest::new(reach)
-    };
+    let mut base = LoadRequest::new(reach);
+    base.spec.seed = 1;
+    (base.spec.drain, base.spec.late_after) = (patience, patience);
+    base.spec.interval = Duration::from_millis(100);
     StressRequest {
         base,
         duration,
@@ -210,7 +207,7 @@ fn unchanged() -> Result<(), Failed> {
 fn stopped() -> Result<(), Failed> {
     let reach = Reach::Lab { engine: Contestant::of(PathName::RING_V2), udp: None };
     let request = request(reach, &[], Duration::from_secs(3));
-    let stop = Some(Arc::clone(&request.base.stop));
+    let stop = Some(Arc::clone(&request.base.spec.stop));
     let mut audience = Counting { stop, ..Counting::default() };
     let run = stress::run(&request, &mut audience)?;
     assert_eq!((audience.begun.len(), audience.ended), (2, 2));

@@ -133,7 +133,7 @@ pub fn run(request: &StressRequest, observer: &mut dyn StressObserver) -> Result
     for phase in phases {
         let state = if let Some(reason) = &phase.impossible {
             PhaseState::Skipped(reason.clone())
-        } else if run.broken.is_some() || base.stop.load(Ordering::Relaxed) {
+        } else if run.broken.is_some() || base.spec.stop.load(Ordering::Relaxed) {
             PhaseState::NotReached
         } else {
             observer.phase_begins(&phase);
@@ -161,7 +161,7 @@ pub fn run(request: &StressRequest, observer: &mut dyn StressObserver) -> Result
 
 fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
     let link = &site.here().link;
-    let tagless = match (request.base.reach.own_engine(), request.base.rx) {
+    let tagless = match (request.base.reach.own_engine(), request.base.spec.rx) {
         (Some(engine), _) if !engine.sees_tags() => {
             Some(format!("the path {engine} sees no VLAN tags, so it cannot send them back"))
         }
@@ -195,7 +195,8 @@ fn load(
     let phase_request = phase.request(&request.base, duration);
     let mut finding = site.load(&phase_request, &mut Listener(observer))?;
     for _ in 0..VOID_REPEATS {
-        let is_over = finding.outcome.broken.is_some() || request.base.stop.load(Ordering::Relaxed);
+        let is_over =
+            finding.outcome.broken.is_some() || request.base.spec.stop.load(Ordering::Relaxed);
         if finding.disturbances.is_empty() || is_over {
             break;
         }
@@ -205,7 +206,7 @@ fn load(
     let broken = finding.engine_failure.take().or(broken);
     let given = Circumstances {
         phase,
-        expectation: request.base.expectation,
+        expectation: request.base.spec.expectation,
         own_engine: request.base.reach.own_engine().is_some(),
         tolerance: request.tolerance,
     };

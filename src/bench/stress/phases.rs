@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::bench::loading::LoadRequest;
 use crate::load::pace::Pattern;
-use crate::load::plan::Limits;
+use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::{Rate, WIRE_OVERHEAD_BYTES};
 use crate::load::run::Drive;
 use crate::load::sizes::Sizes;
@@ -209,17 +209,17 @@ impl Phase {
 
     /// The load of this phase: whom it reaches and how it is verified is as `base` says.
     pub fn request(&self, base: &LoadRequest, duration: Duration) -> LoadRequest {
-        LoadRequest {
+        let spec = LoadSpec {
             sizes: self.sizes.clone(),
             payload: self.payload,
-            tags: self.tags.clone(),
             flows: self.flows,
             drive: self.drive,
             limits: Limits::lasting(duration),
             // All frames count, the first ones above all: a driver may stumble over them.
             warm_up: Duration::ZERO,
-            ..base.clone()
-        }
+            ..base.spec.clone()
+        };
+        LoadRequest { tags: self.tags.clone(), spec, ..base.clone() }
     }
 
     /// What it sends, in a few words.
