@@ -230,6 +230,7 @@ pub struct EthernetPayload {
 ///
 /// `None` when the frame ends before its innermost EtherType does, or when more than
 /// [`VLAN_TAGS_MAX`] tags follow one another.
+#[inline]
 pub fn payload(frame: &[u8]) -> Option<EthernetPayload> {
     let mut type_offset = ETHER_TYPE_OFFSET;
     for tags in 0..=VLAN_TAGS_MAX {

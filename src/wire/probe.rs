@@ -131,6 +131,7 @@ impl Probe {
     }
 
     /// Fills the whole payload: the number, then lower-case text to the end.
+    #[inline]
     pub fn write(self, payload: &mut [u8]) -> Result<(), PayloadTooShort> {
         if payload.len() < PAYLOAD_BYTES_MIN {
             return Err(PayloadTooShort);
@@ -144,6 +145,7 @@ impl Probe {
     /// Reads the number at the front of a payload in either case; it does not read the filler.
     ///
     /// `None` if it is no valid probe number.
+    #[inline]
     pub fn read(payload: &[u8]) -> Option<Probe> {
         let (fields, check) = digits::decode(payload.first_chunk()?)?;
         (check == digits::check(fields)).then_some(Probe {
@@ -154,6 +156,7 @@ impl Probe {
 
     /// Compares every byte of the payload, number included, with what this probe's payload should
     /// be. Whether the payload has the length that was sent is for the caller to know.
+    #[inline]
     pub fn verify(self, payload: &[u8], expectation: Expectation) -> Verdict {
         let rest = match self.split_number(payload) {
             Ok(rest) => rest,
@@ -173,6 +176,7 @@ impl Probe {
     }
 
     /// What follows the number, or where the number is not this probe's.
+    #[inline]
     fn split_number(self, payload: &[u8]) -> Result<&[u8], Verdict> {
         let number = self.number();
         match payload.split_first_chunk() {
@@ -186,6 +190,7 @@ impl Probe {
     }
 
     /// The number as it stands in the payload.
+    #[inline]
     fn number(self) -> [u8; NUMBER_BYTES] {
         let fields = u64::from(self.run) << SEQUENCE_BITS | self.sequence;
         digits::encode(fields, digits::check(fields))

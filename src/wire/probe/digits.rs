@@ -65,6 +65,7 @@ const fn eight_steps(mut remainder: u16) -> u16 {
 }
 
 /// The check that belongs to `fields` ([`FIELD_BITS`] bits).
+#[inline]
 pub(super) fn check(fields: u64) -> u16 {
     let bytes = fields.to_be_bytes();
     let places = bytes[8 - FIELD_BYTES..].iter().zip(&REMAINDERS);
@@ -72,6 +73,7 @@ pub(super) fn check(fields: u64) -> u16 {
 }
 
 /// Fields, then check, first bit first, seven bits a byte, every top bit set.
+#[inline]
 pub(super) fn encode(fields: u64, check: u16) -> [u8; NUMBER_BYTES] {
     let head = spread(fields << 2 | u64::from(check >> 14)).to_be_bytes();
     let tail = [0x80 | (check >> 7 & 0x7f) as u8, 0x80 | (check & 0x7f) as u8];
@@ -83,6 +85,7 @@ pub(super) fn encode(fields: u64, check: u16) -> [u8; NUMBER_BYTES] {
 
 /// Undoes [`encode`]: `None` when a top bit is missing. Each number that is not `None` is the
 /// encoding of exactly the fields and check returned.
+#[inline]
 pub(super) fn decode(number: &[u8; NUMBER_BYTES]) -> Option<(u64, u16)> {
     let [a, b, c, d, e, f, g, h, i, j] = *number;
     let head = gather(u64::from_be_bytes([a, b, c, d, e, f, g, h]))?;
