@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 /// Nobody of the tests takes longer, also on a busy machine with a debug build.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Somebody without any privilege (`nobody`).
 const NOBODY: u32 = 65_534;
 
@@ -184,7 +184,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// Starts the program. Another thread of this process may just be forking while it has the copied
 /// binary open for writing; then the kernel says "text file busy" for a moment.
 pub fn start(command: &mut Command) -> io::Result<Child> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match command.spawn() {
             Err(error)
@@ -239,6 +239,23 @@ impl Running {
 #[track_caller]
 pub fn send(signal: Signal, child: &Child) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("it is still there");
+}
+
+/// Waits until `child` catches `signal`, which would kill it before.
+#[track_caller]
+pub fn until_caught(signal: Signal, child: &Child) {
+    let deadline = Instant::now() + PATIENCE;
+    let status = format!("/proc/{}/status", child.id());
+    let caught = || {
+        let text = std::fs::read_to_string(&status).expect("the status of a child");
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let mask = u64::from_str_radix(mask.unwrap_or("0").trim(), 16).expect("a mask");
+        mask & 1 << (signal as i32 - 1) != 0
+    };
+    while !caught() {
+        assert!(Instant::now() < deadline, "no handler of {signal} after {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits for the end of `child`, which must come in time.

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::load::words;
 use crate::load_schema::ladder;
 use crate::program::{
-    Scratch, Unprivileged, alone, linerate, namespaces_allowed, run, send, start, wait,
+    Scratch, Unprivileged, alone, linerate, namespaces_allowed, run, send, start, until_caught,
+    wait,
 };
 use crate::schema::{count, document, field, host_and_link, list, number, text, yes_or_no};
 
@@ -218,13 +219,7 @@ fn ctrl_c_ends_a_search_with_what_there_is() {
         let file = scratch.file("result.json");
         let mut command = linerate(&words("search --sizes 64,1518 --paths ring,syscall --json"));
         let mut child = start(command.arg(&file)).expect("the program starts");
-        // Until the file is made nobody would catch the signal.
-        for _ in 0..1000 {
-            if file.exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until_caught(signal, &child);
         std::thread::sleep(Duration::from_millis(500 + pause));
         send(signal, &child);
         assert_eq!(wait(&mut child).code(), Some(130));
@@ -320,12 +315,7 @@ fn ctrl_c_ends_a_curve_and_bursts_with_what_there_is() {
         let scratch = Scratch::new();
         let file = scratch.file("result.json");
         let mut child = start(linerate(&words(line)).arg("--json").arg(&file)).expect("it starts");
-        for _ in 0..1000 {
-            if file.exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until_caught(Signal::SIGINT, &child);
         std::thread::sleep(Duration::from_millis(1500));
         send(Signal::SIGINT, &child);
         assert_eq!(wait(&mut child).code(), Some(130));

@@ -21,6 +21,7 @@ use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
 use linerate::wire::ethernet::{MacAddress, VlanTag};
 
 use crate::check::{Test, over_every_path, test};
+use crate::covering::is_long;
 use crate::load::answer;
 
 pub fn tests() -> Vec<Test> {
@@ -79,7 +80,10 @@ fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequ
 fn stands(path: PathName) -> Result<(), Failed> {
     let reach = Reach::Lab { engine: Contestant::of(path), udp: None };
     let mut audience = Counting::default();
-    let run = stress::run(&request(reach, &[], Duration::from_secs(4)), &mut audience)?;
+    let run = stress::run(
+        &request(reach, &[], Duration::from_secs(if is_long() { 4 } else { 2 })),
+        &mut audience,
+    )?;
     assert_eq!(run.results.len(), PhaseName::ALL.len());
     assert!(run.broken.is_none() && !run.has_failed());
     for PhaseResult { phase, state } in &run.results {
