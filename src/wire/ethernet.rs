@@ -188,11 +188,6 @@ impl VlanTag {
         (self.tci >> 13) as u8
     }
 
-    /// Whether the frame may be dropped first.
-    pub fn is_drop_eligible(self) -> bool {
-        self.tci & 0x1000 != 0
-    }
-
     /// The tag as it stands in a frame.
     pub fn bytes(self) -> [u8; VLAN_TAG_BYTES] {
         let ([a, b], [c, d]) = (self.tpid.to_be_bytes(), self.tci.to_be_bytes());
@@ -332,7 +327,6 @@ mod tests {
         assert_eq!(source(&frame), Some(HERE));
         assert_eq!(ether_type(&frame), Some(EtherType::QINQ));
         assert_eq!((tags[0].id(), tags[0].priority()), (100, 5));
-        assert!(!tags[0].is_drop_eligible());
         let endless = [0x81, 0x00].repeat(40);
         assert_eq!(payload(&endless), None);
         assert_eq!(write_header(&mut [0; 13], HERE, HERE, &[], EtherType::ARP), None);

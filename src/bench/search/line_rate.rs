@@ -24,39 +24,10 @@ impl LineRate {
     pub fn percent(self, pps: f64, frame_bytes: f64) -> f64 {
         100.0 * pps / self.frames_per_second(frame_bytes)
     }
-
-    /// The frames per second that fill `percent` of the wire.
-    pub fn at_percent(self, percent: f64, frame_bytes: f64) -> f64 {
-        self.frames_per_second(frame_bytes) * percent / 100.0
-    }
-}
-
-/// Bits per second on the wire, preamble and gap included (L1).
-pub fn l1_bits_per_second(pps: f64, frame_bytes: f64) -> f64 {
-    pps * l1_bits(frame_bytes)
-}
-
-/// Bits per second of frames, FCS included, preamble and gap excluded (L2).
-pub fn l2_bits_per_second(pps: f64, frame_bytes: f64) -> f64 {
-    pps * l2_bits(frame_bytes)
-}
-
-/// Frames per second that make up an L1 rate.
-pub fn frames_per_second_of_l1(bits_per_second: f64, frame_bytes: f64) -> f64 {
-    bits_per_second / l1_bits(frame_bytes)
-}
-
-/// Frames per second that make up an L2 rate.
-pub fn frames_per_second_of_l2(bits_per_second: f64, frame_bytes: f64) -> f64 {
-    bits_per_second / l2_bits(frame_bytes)
 }
 
 fn l1_bits(frame_bytes: f64) -> f64 {
     (frame_bytes + WIRE_OVERHEAD_BYTES) * 8.0
-}
-
-fn l2_bits(frame_bytes: f64) -> f64 {
-    frame_bytes * 8.0
 }
 
 #[cfg(test)]
@@ -93,17 +64,8 @@ mod tests {
     }
 
     #[test]
-    fn rates_convert_there_and_back() {
+    fn half_the_frames_fill_half_the_wire() {
         let line = LineRate { bits_per_second: 1e9 };
-        let pps = line.at_percent(50.0, 64.0);
-        assert!((line.percent(pps, 64.0) - 50.0).abs() < 1e-9);
-        assert!((l1_bits_per_second(pps, 64.0) - 0.5e9).abs() < 1e-3);
-        assert!(
-            (l2_bits_per_second(pps, 64.0) / l1_bits_per_second(pps, 64.0) - 64.0 / 84.0).abs()
-                < 1e-12
-        );
-        assert!((frames_per_second_of_l1(0.5e9, 64.0) - pps).abs() < 1e-6);
-        let l2 = l2_bits_per_second(pps, 64.0);
-        assert!((frames_per_second_of_l2(l2, 64.0) - pps).abs() < 1e-6);
+        assert!((line.percent(line.frames_per_second(64.0) / 2.0, 64.0) - 50.0).abs() < 1e-9);
     }
 }
