@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::edit::Transform;
 pub use super::names::PathName;
-use super::names::RxName;
 use super::profile::Profile;
 use super::storm::{self, Allowance};
 use super::turn::{LatencyMode, WhenFull};
@@ -141,6 +140,6 @@ impl EngineConfig {
     /// The fanout group that the workers share the frames by; `None` for one worker, and where each
     /// has a receive queue for itself.
     pub fn shared_by(&self) -> Option<Fanout> {
-        (self.workers > 1 && self.path.rx != RxName::Xsk).then(|| self.fanout())
+        (self.workers > 1 && !self.path.needs_xdp_program()).then(|| self.fanout())
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 pub use crate::ring::names::TxName;
+use crate::sys::packet::RingVersion;
 
 /// A receive half by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +73,28 @@ impl RxName {
 
     /// Whether the frames that it receives carry the kernel's stamp.
     pub const fn sees_kernel_stamps(self) -> bool {
-        !matches!(self, RxName::Recv | RxName::Xsk)
+        match self {
+            RxName::V3 | RxName::V2 | RxName::Recvmsg | RxName::Mmsg => true,
+            RxName::Recv | RxName::Xsk => false,
+        }
+    }
+
+    /// The packet ring that it receives by, if it does.
+    pub const fn ring(self) -> Option<RingVersion> {
+        match self {
+            RxName::V3 => Some(RingVersion::V3),
+            RxName::V2 => Some(RingVersion::V2),
+            RxName::Recv | RxName::Recvmsg | RxName::Mmsg | RxName::Xsk => None,
+        }
+    }
+
+    /// Whether an XDP program has to hand the frames over, to one socket for each receive queue. That
+    /// needs privileges in the initial user namespace.
+    pub const fn needs_xdp_program(self) -> bool {
+        match self {
+            RxName::Xsk => true,
+            RxName::V3 | RxName::V2 | RxName::Recv | RxName::Recvmsg | RxName::Mmsg => false,
+        }
     }
 }
 
@@ -132,10 +154,9 @@ impl PathName {
         self.rx.tags() != TagView::Lost
     }
 
-    /// Whether an XDP program has to hand the frames over, which needs privileges in the initial
-    /// user namespace.
-    pub fn needs_xdp_program(self) -> bool {
-        self.rx == RxName::Xsk
+    /// [`RxName::needs_xdp_program`].
+    pub const fn needs_xdp_program(self) -> bool {
+        self.rx.needs_xdp_program()
     }
 
     /// From when to when the engine's latency counts, in words.

@@ -30,7 +30,7 @@ use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
 use crate::sys::interface::called;
-use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, ReceiveBatch, RingVersion, SocketType};
+use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, ReceiveBatch, SocketType};
 use crate::sys::xdp::XdpSocket;
 use crate::units::memory;
 
@@ -98,7 +98,7 @@ pub enum Inlet {
 /// Sets a path up. Nothing is received until frames are let in.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
     let PathName { rx, tx } = plan.path;
-    if rx == RxName::Xsk {
+    if rx.needs_xdp_program() {
         return prepare_xdp(plan);
     }
     let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
@@ -115,6 +115,13 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
             OpenedTx::Plain(Arc::clone(&socket))
         }
     };
+    let buffers = |frames| -> Result<ReceiveBatch> {
+        socket.tell_auxiliary()?;
+        if plan.stamped {
+            socket.tell_stamps()?;
+        }
+        Ok(ReceiveBatch::new(frames, plan.frame_bytes_max))
+    };
     let run = match (ring, rx) {
         (Some((RxRing::V3(ring), geometry)), _) => {
             let frames = geometry.frames_per_loan();
@@ -124,19 +131,13 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
             with_tx(RxRingHalf::new(ring, shared, plan.batch), tx, outlet)
         }
         (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped), tx, outlet),
-        (None, rx) => {
-            socket.tell_auxiliary()?;
-            if plan.stamped {
-                socket.tell_stamps()?;
-            }
-            let buffers = |frames| ReceiveBatch::new(frames, plan.frame_bytes_max);
-            if rx == RxName::Recvmsg {
-                with_tx(RxMessages::<false>::new(shared, buffers(1)), tx, outlet)
-            } else {
-                let buffers = buffers(plan.batch);
-                with_tx(RxMessages::<true>::new(shared, buffers), tx, outlet)
-            }
+        (None, RxName::Recvmsg) => {
+            with_tx(RxMessages::<false>::new(shared, buffers(1)?), tx, outlet)
         }
+        (None, RxName::Mmsg) => {
+            with_tx(RxMessages::<true>::new(shared, buffers(plan.batch)?), tx, outlet)
+        }
+        (None, RxName::V3 | RxName::V2 | RxName::Xsk) => unreachable!("opened with their rings"),
     };
     Ok(PreparedPath { inlet: Inlet::Packet { socket, filter }, run, notes })
 }
@@ -159,8 +160,11 @@ where
     let frames = rx.batch_frames_max();
     match outlet {
         OpenedTx::Ring(outlet) => loop_over(rx, outlet),
-        OpenedTx::Plain(socket) if tx == TxName::Send => loop_over(rx, TxSend::new(socket)),
-        OpenedTx::Plain(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
+        OpenedTx::Plain(socket) => match tx {
+            TxName::Mmsg => loop_over(rx, TxMmsg::new(socket, frames)),
+            TxName::Send => loop_over(rx, TxSend::new(socket)),
+            TxName::Ring | TxName::Xsk => unreachable!("opened as what they are"),
+        },
         OpenedTx::Xdp(outlet) => loop_over(rx, outlet),
     }
 }
@@ -226,15 +230,11 @@ fn open_receive(
     filter: &[Instruction],
     notes: &mut Vec<String>,
 ) -> Result<RxOpened> {
-    let version = match plan.path.rx {
-        RxName::V3 => RingVersion::V3,
-        RxName::V2 => RingVersion::V2,
-        _ => {
-            let socket = PacketSocket::open(SocketType::Raw)?;
-            socket.attach_filter(filter)?;
-            notes.push(grow_receive_buffer(&socket)?);
-            return Ok((Arc::new(socket), None));
-        }
+    let Some(version) = plan.path.rx.ring() else {
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.attach_filter(filter)?;
+        notes.push(grow_receive_buffer(&socket)?);
+        return Ok((Arc::new(socket), None));
     };
     let opened = RxRingSocket::open(version, plan.receive_ring, plan.mtu, filter, &plan.budget)?;
     notes.extend(opened.notes);

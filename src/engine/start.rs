@@ -8,7 +8,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::config::EngineConfig;
 use super::control::Control;
-use super::names::{RxName, TxName};
+use super::names::TxName;
 use super::path::{Inlet, PathPlan, PreparedPath, bind, prepare};
 use super::reply::ReplyRules;
 use super::storm::StormGuard;
@@ -93,7 +93,7 @@ fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>>
 fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
     let path = config.path;
     let (workers, name) = (config.workers, &link.name);
-    if path.tx != TxName::Xsk && path.rx != RxName::Xsk {
+    if path.tx != TxName::Xsk && !path.needs_xdp_program() {
         return Ok(None);
     }
     let Queues { receive, transmit } = Ethtool::open()?.queues(link)?;
@@ -101,7 +101,7 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
         true => format!("ethtool -L {name} rx {queues} tx {queues}"),
         false => format!("ethtool -L {name} combined {queues}"),
     };
-    let used = [(path.rx == RxName::Xsk, receive), (path.tx == TxName::Xsk, transmit)];
+    let used = [(path.needs_xdp_program(), receive), (path.tx == TxName::Xsk, transmit)];
     for (_, queues) in used.into_iter().filter(|(is_used, _)| *is_used) {
         if workers > queues as usize {
             return Err(Error::Usage(format!(
@@ -111,7 +111,7 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
             )));
         }
     }
-    let left_over = path.rx == RxName::Xsk && receive as usize > workers;
+    let left_over = path.needs_xdp_program() && receive as usize > workers;
     Ok(left_over.then(|| {
         format!(
             "WARNING: {name} has {receive} receive queues, but {workers} with a worker: frames of the \

@@ -4,7 +4,7 @@
 //!  sender thread(s)                        receiver thread, or the same one by turns
 //!  schedule says it is due
 //!  template writes the frame  ── kick ──►  kernel ─► device ─► kernel
-//!  shared: intended, sent ──────────────►   verifier judges it, analyzer time it
+//!  shared: intended, sent ──────────────►   verifier judges it, analyzer times it
 //!                                          once an interval: progress, to the caller
 //! ```
 //!

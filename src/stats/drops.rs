@@ -81,7 +81,7 @@ drop_reasons! {
     /// The driver dropped the answer as it was handed over (EBUSY of an AF_XDP socket): no carrier, a
     /// full queue, or longer than the driver takes.
     DriverDropped => "driver_dropped",
-    /// No room in the TX ring within the time allowed.
+    /// The TX half had no room within the time allowed.
     TxFull => "tx_full",
     /// Prepared, but the kernel had not taken it when the run ended or its buffer went back.
     Unsent => "unsent",

@@ -22,9 +22,9 @@ fn drain(path: PathName) -> Result<(), Failed> {
     let waiting: u32 = match path.rx {
         // What the smallest socket buffer holds that systems grant by default.
         RxName::Recv | RxName::Recvmsg | RxName::Mmsg => 250,
-        // A UMEM of so many frames.
+        // The frames of a UMEM.
         RxName::Xsk => 2000,
-        _ => 8000,
+        RxName::V3 | RxName::V2 => 8000,
     };
     let mut served = serve(path, large_receive_ring)?;
     served.engine.pause();

@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::knobs::refuse_ignored;
 use crate::engine::config::PathName;
-use crate::engine::names::{RxName, TxName};
+use crate::engine::names::TxName;
 use crate::error::Result;
 use crate::ring::geometry::GeometryChoice;
+use crate::sys::packet::RingVersion;
 use crate::units::{parse_duration, parse_memory};
 
 /// Ring geometry; the defaults follow the interface's MTU.
@@ -68,12 +69,18 @@ impl RingArgs {
 
     /// Refuses options that `path` would ignore.
     pub fn check(&self, path: PathName) -> Result<()> {
-        let receives = matches!(path.rx, RxName::V3 | RxName::V2);
+        let ring = path.rx.ring();
+        let receives = ring.is_some();
         let options = [
             ("--block-size", self.block_size.is_some(), receives, "--rx v3 and v2"),
             ("--blocks", self.blocks.is_some(), receives, "--rx v3 and v2"),
             ("--frame-size", self.frame_size.is_some(), receives, "--rx v3 and v2"),
-            ("--block-timeout", self.block_timeout.is_some(), path.rx == RxName::V3, "--rx v3"),
+            (
+                "--block-timeout",
+                self.block_timeout.is_some(),
+                ring == Some(RingVersion::V3),
+                "--rx v3",
+            ),
             ("--tx-blocks", self.tx_blocks.is_some(), path.tx == TxName::Ring, "--tx ring"),
             ("--tx-slots", self.tx_slots.is_some(), path.tx == TxName::Ring, "--tx ring"),
         ];

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::values::CpuList;
 use crate::engine::config::EngineConfig;
-use crate::engine::names::{PathName, RxName};
+use crate::engine::names::PathName;
 use crate::error::{Error, Result};
 use crate::sys::packet::FanoutMode;
 
@@ -92,7 +92,7 @@ impl WorkerArgs {
             ));
         }
         if let Some(path) = path
-            && path.rx == RxName::Xsk
+            && path.needs_xdp_program()
             && (rolls_over || self.fanout.is_some())
         {
             return Err(Error::Usage(format!(
