@@ -56,7 +56,8 @@ Loads, in this order within each trial:
   scale   two workers drain, together and each alone, on the CPUs of generator
           and engine
 CPU is CPU time of the engine's thread per echo, user and kernel. On a veth pair
-the sender's thread also does the receiver's kernel work; that is included.
+the engine's send also pays for reception at the generator (included); its own
+reception is paid by the generator (not included).
 
 Examples:
   linerate compare                       no root needed: its own veth testbed
@@ -68,11 +69,13 @@ Examples:
                                          two ports of this machine, cabled
 
 Contestants take turns, trial by trial; ratios are to `syscall`, formed within a
-round. A lone frame waits for the retire timeout (1 ms) in a V3 block: use ring
-for throughput, ring-v2 or syscall for a lone frame.
+round. With one frame in flight each waits a whole retire timeout in a V3 block
+(1 ms; before Linux 6.18 up to 8 ms): use ring for throughput, ring-v2 or
+syscall for a lone frame.
 
-Exit codes: 0 done, 1 could not run, an echo was wrong, or all trials of a path
-were void, 2 usage, 77 missing privilege, 130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run, output was lost, an echo was wrong, or all
+trials of a path were void, 2 usage, 77 missing privilege, 130 interrupted
+(after the summary).";
 
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]

@@ -56,7 +56,7 @@ A path is a receive half and a TX half. Any two combine, as in v2+mmsg, or by
   xdp          xsk+xsk     AF_XDP both ways; sends the received frame itself
 Receive halves:
   v3       TPACKET_V3 ring. A frame waits in its block until the block is full
-           or --block-timeout expires
+           or --block-timeout expires (before Linux 6.18, 1 ms may last 8 ms)
   v2       TPACKET_V2 ring: one status word and one wake-up per frame
   recv     recvfrom, one frame per wake-up. It shows no VLAN tag, checksum state
            or kernel stamp: tagged frames are never answered, UDP checksums are
@@ -77,8 +77,8 @@ TX halves:
 
 Drops are counted by name: received = forwarded + drops.
 
-Exit codes: 0 done (also by Ctrl-C), 1 could not run or the interface was
-deleted, 2 usage, 77 missing privilege.";
+Exit codes: 0 done (also by Ctrl-C), 1 could not run, the interface was deleted
+or output was lost, 2 usage, 77 missing privilege.";
 
 /// Echo frames back to their senders, payload in upper case
 #[derive(Args, Debug)]
@@ -148,7 +148,7 @@ pub struct EchoArgs {
     #[command(flatten)]
     wait: WaitArgs,
 
-    /// When the TX side is full: `drop`, or the time to wait before dropping
+    /// When the TX side is full: `drop`, or the longest time that a batch waits before dropping
     #[arg(long, value_name = "drop|TIME", default_value = "10ms", value_parser = parse_when_full)]
     tx_full: WhenFull,
 

@@ -51,8 +51,8 @@ Rates: 1.5M, 800kpps (frames/s), 2.5gbit (layer 2, with FCS), 2.5gbit-l1 (plus
 Every frame is timed. Response time starts when the frame was due, so a stalled
 generator hides nothing; service time starts at the kick that sent it.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 3 a threshold was missed,
-77 missing privilege, 130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 3 a threshold
+was missed, 77 missing privilege, 130 interrupted (after the summary).";
 
 /// Send frames at a rate, verify every echoed byte, account for every frame
 #[derive(Args, Debug)]

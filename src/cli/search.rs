@@ -45,16 +45,16 @@ why. If the trial of --confirm loses more than the goal allows, the search is
 opened again, or the bound is called not confirmed. Only --rfc2544, with trials
 of 60 s, gives RFC 2544 throughput.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
-130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 77 missing
+privilege, 130 interrupted (after the summary).";
 
 const CURVE_NOTES: &str = "\
 100 % is what the generator alone sends into a sink. A load that the generator
 could not offer is void: it says nothing about the device. RFC 2544 section 26.3
 asks for steps of at most 10 %.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
-130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 77 missing
+privilege, 130 interrupted (after the summary).";
 
 const BURST_NOTES: &str = "\
 Finds the longest burst whose frames all come back intact, sent as fast as the
@@ -63,8 +63,8 @@ short search for the throughput comes first. The buffer time of RFC 9004 is the
 mean burst divided by the burst rate, corrected by the frames that the path
 forwarded meanwhile.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 77 missing privilege,
-130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 77 missing
+privilege, 130 interrupted (after the summary).";
 
 /// Options of all three.
 #[derive(Args, Debug)]

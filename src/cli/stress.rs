@@ -46,9 +46,9 @@ do not count against the device; the output names both.
 A disturbed phase (link down, clock set, other traffic) is repeated; if it stays
 disturbed, it is void.
 
-Exit codes: 0 all phases passed, 1 could not run, or a phase stayed void,
-2 usage, 3 a phase failed, 77 missing privilege, 130 interrupted (after the
-summary).";
+Exit codes: 0 all phases passed, 1 could not run, output was lost, or a phase
+stayed void, 2 usage, 3 a phase failed, 77 missing privilege, 130 interrupted
+(after the summary).";
 
 /// Test a link with sizes, bursts, patterns, VLANs and flows; a verdict per phase
 #[derive(Args, Debug)]

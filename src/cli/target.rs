@@ -65,11 +65,12 @@ pub struct TargetArgs {
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
-    /// TX half: xsk, ring, mmsg, send [default: xsk over veth, else ring]
+    /// TX half: xsk, ring, mmsg, send [default: xsk for one sender over veth if it can be opened,
+    /// else ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
-    /// Receive half: v3, v2, or recv (without VLAN tags)
+    /// Receive half: v3, v2, or recv (without VLAN tags) [default: v3 for -r max, else v2]
     #[arg(long, value_name = "HALF")]
     rx: Option<RxChoice>,
 
@@ -84,7 +85,7 @@ pub struct TargetArgs {
     #[command(flatten)]
     pub(super) user: UserArgs,
 
-    /// Allow the interface with the default route
+    /// Allow lo and the interface with the default route
     #[arg(long, conflicts_with = "lab")]
     force: bool,
 }

@@ -26,7 +26,7 @@ pub struct TestbedArgs {
     #[arg(long, value_name = "NAME", requires = "interface")]
     dut_interface: Option<String>,
 
-    /// Allow the interface with the default route
+    /// Allow lo and the interface with the default route
     #[arg(long)]
     force: bool,
 
