@@ -5,8 +5,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
+use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::geometry::{Geometry, GeometryChoice};
-use linerate::ring::rx_v2::{RUN_FRAMES, RxRingV2};
+use linerate::ring::rx_v2::RxRingV2;
 use linerate::ring::rx_v3::RxRingV3;
 use linerate::ring::tx::Settled;
 use linerate::sys::packet::{Direction, RingVersion};

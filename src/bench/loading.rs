@@ -6,10 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::contestant::Contestant;
+use super::disturbance::Disturbance;
 use super::floor::HarnessFloor;
 use super::snapshot::CounterSnapshot;
 use super::testbed::End;
-use super::watch::Disturbance;
 use crate::engine::pool::EngineSummary;
 use crate::error::{Error, Result};
 use crate::load::plan::LoadSpec;

@@ -4,12 +4,13 @@
 //! [`loading`] is one load with all counters around it ([`snapshot`]), and [`stress`] is many of them.
 //!
 //! They share [`testbed`], where it happens; [`contestant`], who takes part; [`trial`] and [`scale`], the
-//! turn of one worker and of two as [`trial_plan`] asks; [`watch`], what disturbed a trial; [`own_engine`], the engine under
-//! test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
+//! turn of one worker and of two as [`trial_plan`] asks; [`watch`], which finds each [`disturbance`] of
+//! a trial; [`own_engine`], the engine under test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
 //! [`neighbour`]; [`floor`], what the harness itself costs.
 
 pub mod compare;
 pub mod contestant;
+pub mod disturbance;
 pub mod floor;
 pub mod loading;
 pub mod neighbour;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::edit::Transform;
 pub use super::names::PathName;
-use super::profile::Profile;
+use super::names::Profile;
 use super::storm::{self, Allowance};
 use super::turn::{LatencyMode, WhenFull};
 use super::wait::Wait;

@@ -218,6 +218,31 @@ impl FromStr for PathName {
     }
 }
 
+/// What an engine is optimised for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Highest frame rate; a lone frame may take a millisecond.
+    Throughput,
+    /// Shortest latency of a lone frame, at any CPU cost.
+    Latency,
+    /// Close to both; sleeps when idle.
+    Balanced,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 3] = [Profile::Throughput, Profile::Latency, Profile::Balanced];
+
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Throughput => "throughput",
+            Profile::Latency => "latency",
+            Profile::Balanced => "balanced",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

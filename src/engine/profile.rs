@@ -23,6 +23,7 @@
 //! because a driver with zero-copy would reconfigure its queue for it.
 
 use super::config::{BATCH_FRAMES, EngineConfig};
+pub use super::names::Profile;
 use super::names::{PathName, RxName, TxName};
 use super::wait::{SPIN, Wait};
 use crate::error::Result;
@@ -37,35 +38,12 @@ use crate::sys::packet::{Direction, RingVersion};
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
-/// What an engine is optimised for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Highest frame rate; a lone frame may take a millisecond.
-    Throughput,
-    /// Shortest latency of a lone frame, at any CPU cost.
-    Latency,
-    /// Close to both; sleeps when idle.
-    Balanced,
-}
-
 /// The profile where neither a profile nor a path is asked for: `balanced`, as long as it loses at
 /// most 15 % of the rate to `throughput` at flood and takes at most 30 % longer than `latency` with
 /// one frame in flight.
 pub const DEFAULT: Profile = Profile::Balanced;
 
 impl Profile {
-    /// All of them.
-    pub const ALL: [Profile; 3] = [Profile::Throughput, Profile::Latency, Profile::Balanced];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Profile::Throughput => "throughput",
-            Profile::Latency => "latency",
-            Profile::Balanced => "balanced",
-        }
-    }
-
     /// Candidate paths, best first, each with its reason.
     const fn candidates(self) -> &'static [(PathName, &'static str)] {
         const V2_SEND: PathName = PathName { rx: RxName::V2, tx: TxName::Send };

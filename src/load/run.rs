@@ -13,31 +13,25 @@
 //! reading a kick, arrivals one a batch.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bounded};
-
 use crate::error::{Error, Result};
-use crate::load::pace::{Schedule, Share};
+use crate::load::ledger::NUMBERS_REMEMBERED;
 use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::FrameRate;
-use crate::load::run_id::{FRAMES_MAX, RunId};
-use crate::load::rx::{self, AnyRx, RxChoice, RxHalf};
-use crate::load::tally::Tally;
+use crate::load::rx::{self, AnyRx};
 use crate::load::template::Template;
-use crate::load::tx::{self, AnyTx, TxHalf};
-use crate::load::verify::Verifier;
+use crate::load::tx::{self, AnyTx};
 use crate::ring::budget::MemoryBudget;
-use crate::stats::jitter::Jitter;
-use crate::sys::clock::{Clock, SystemClock, set_timer_slack};
+use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::failure::failed;
 use crate::sys::privilege::drop_capabilities;
 
 mod departures;
+mod job;
 mod latencies;
 mod outcome;
+mod progress;
 mod receiver;
 mod sender;
 mod shared;
@@ -47,47 +41,13 @@ pub use crate::load::plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads};
 pub use departures::Departures;
 pub use latencies::Latencies;
 pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
+pub use progress::Progress;
 
-use receiver::{Analyzer, Receiver};
-use sender::{Sender, SenderPlan, SenderReport, Trigger};
-use shared::SharedState;
-use threads::{Received, Worked};
-
-/// How a load is doing, once an interval.
-#[derive(Debug)]
-pub struct Progress {
-    /// Since the run began, the warm-up included.
-    pub elapsed: Duration,
-    /// Whether the warm-up still lasts.
-    pub warming_up: bool,
-    /// Frames that the kernel took so far, those of the warm-up included.
-    pub sent: u64,
-    /// Frames that came back so far, those of the warm-up included.
-    pub returned: u64,
-    /// What came back so far, the warm-up left out.
-    pub tally: Tally,
-    /// Whether the generator is so far behind its schedule that the run would be generator-limited if
-    /// it ended now.
-    pub is_behind: bool,
-    /// Latencies since the last progress report, the warm-up left out.
-    pub interval: Box<Latencies>,
-}
-
-impl Progress {
-    /// Frames sent and not back: lost ones, and those on their way.
-    pub fn unanswered(&self) -> u64 {
-        self.sent.saturating_sub(self.returned)
-    }
-}
-
-/// Numbers that the verifier remembers, over all senders.
-const NUMBERS_REMEMBERED: usize = crate::load::ledger::NUMBERS_REMEMBERED;
+use job::{Job, Received, Worked};
+use sender::SenderReport;
 
 /// Departures that are remembered, over all senders: 2^18 to 2^21 (4 to 32 MiB), by the rate.
 const DEPARTURES: std::ops::RangeInclusive<usize> = 1 << 18..=1 << 21;
-
-/// From the end of the preparations to the first departure.
-const LEAD_NS: u64 = 2_000_000;
 
 /// A load whose sockets and rings are open.
 ///
@@ -198,157 +158,6 @@ fn departures(plan: &LoadPlan) -> usize {
     let late_after = plan.spec.late_after.max(plan.spec.drain).as_secs_f64();
     let wanted = (most * (late_after + 0.1) * 1.2) as usize;
     wanted.clamp(*DEPARTURES.start(), *DEPARTURES.end())
-}
-
-/// What all threads of a run know.
-struct Job<'a, C> {
-    clock: C,
-    plan: &'a LoadPlan,
-    id: RunId,
-    template: Arc<Template>,
-    shared: Arc<SharedState>,
-}
-
-impl<'a, C: Clock + Clone> Job<'a, C> {
-    /// A run that remembers `departures` departures.
-    fn new(
-        plan: &'a LoadPlan,
-        template: &Arc<Template>,
-        departures: usize,
-        clock: C,
-    ) -> Job<'a, C> {
-        let senders = plan.spec.threads.senders();
-        let shared = Arc::new(SharedState::new(senders, departures / senders));
-        Job { clock, plan, id: RunId::random(), template: Arc::clone(template), shared }
-    }
-
-    fn analyzer(&self) -> Analyzer<C> {
-        let LoadSpec { threads, evidence_max, late_after, breakdown, .. } = self.plan.spec;
-        let template = Arc::clone(&self.template);
-        let verifier =
-            Verifier::new(template, self.id, threads.senders(), NUMBERS_REMEMBERED, evidence_max);
-        Analyzer::new(verifier, &self.shared, late_after, breakdown, self.clock.clone())
-    }
-
-    /// Receives the echoes of a burst that was sent.
-    fn collect<I: RxHalf>(&self, rx: &mut I, quiet: Duration) -> Received<C> {
-        let mut receiver = Receiver::new(rx, self.analyzer());
-        let drained = self.drain(&mut receiver, quiet, |_, _| Ok(true));
-        let Receiver { analyzer, kernel, .. } = receiver;
-        Received { analyzer, kernel, drained, sender: None }
-    }
-
-    /// Takes the last echoes.
-    fn drain<I: RxHalf>(
-        &self,
-        receiver: &mut Receiver<'_, I, C>,
-        quiet: Duration,
-        go_on: impl FnMut(&mut Receiver<'_, I, C>, u64) -> Result<bool>,
-    ) -> Duration {
-        // A frame may wait for the retire timeout in a V3 block that is still open.
-        let retire = match self.plan.rx {
-            RxChoice::V3 => self.plan.spec.rx_ring.retire_ms.unwrap_or(1),
-            _ => 0,
-        };
-        let retire = Duration::from_millis(retire.into());
-        let drained = receiver.drain(self.plan.spec.drain, quiet, retire, go_on);
-        self.shared.keep(receiver.check());
-        self.shared.keep(drained).unwrap_or_default()
-    }
-
-    fn sender<'t, T: TxHalf>(&self, tx: &'t mut T, number: usize) -> Sender<'t, T, C> {
-        let stop = &self.plan.spec.stop;
-        Sender::new(tx, number, &self.template, &self.shared, stop, self.clock.clone())
-    }
-
-    /// What sender `number` has to do in a run that begins at `start_ns`.
-    fn sender_plan(&self, number: usize, start_ns: u64) -> SenderPlan {
-        let LoadSpec { drive, limits, warm_up, threads, answer_timeout, batch, .. } =
-            &self.plan.spec;
-        let senders = threads.senders() as u64;
-        let share = Share { first: number as u64, every: senders };
-        let trigger = match (drive, self.plan.rate) {
-            (Drive::Paced { pattern, .. }, Some(rate)) => {
-                Trigger::Schedule(Box::new(Schedule::new(rate, *pattern, share)))
-            }
-            (Drive::Paced { .. }, None) => Trigger::Always,
-            (Drive::Window(frames), _) => {
-                Trigger::Window { frames: *frames, give_up_ns: ns(*answer_timeout) }
-            }
-        };
-        let measure_ns = start_ns.saturating_add(ns(*warm_up));
-        let end_ns = limits.duration.map_or(u64::MAX, |time| measure_ns.saturating_add(ns(time)));
-        // So many frames in all, whoever sends them.
-        let count = limits.count.unwrap_or(u64::MAX);
-        let count = if count == u64::MAX { count } else { share.of(count) };
-        let (id, batch) = (self.id, *batch);
-        let numbers = share.of(FRAMES_MAX);
-        SenderPlan { trigger, share, id, batch, start_ns, measure_ns, end_ns, count, numbers }
-    }
-
-    fn outcome(&self, worked: Worked<C>, mut notes: Vec<String>) -> Result<LoadOutcome> {
-        let Worked { mut analyzer, senders, mut latencies, kernel, drained, start_ns } = worked;
-        latencies.merge(&analyzer.latencies);
-        let mut departures = Departures::default();
-        senders.iter().for_each(|sender| departures.merge(&sender.departures));
-        let sum = |field: fn(&SenderReport) -> u64| senders.iter().map(field).sum::<u64>();
-        let (sent, warm_up) = (sum(|s| s.sent), sum(|s| s.warm_up));
-        let (unsent_late, unsent_refused) = (sum(|s| s.unsent_late), sum(|s| s.unsent_refused));
-        // Of the senders' next frames the first one ends the span of a count.
-        let ends = senders.iter().map(|sender| sender.span_end_ns);
-        let scheduled = self.plan.rate.is_some();
-        let end_ns = if scheduled { ends.min() } else { ends.max() }.unwrap_or(0);
-        let measure_ns = start_ns + ns(self.plan.spec.warm_up);
-        let span_ns = end_ns.max(departures.last_ns).saturating_sub(measure_ns);
-        let (lost, warm_up_lost) = analyzer.verifier.missing();
-        let mut jitter = Jitter::default();
-        analyzer.jitters.iter().for_each(|one| jitter.merge(one));
-        if sent + warm_up + unsent_refused >= FRAMES_MAX {
-            notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
-        }
-        let mut outcome = LoadOutcome {
-            run: self.id.run(),
-            asked: self.plan.rate,
-            offered: sent + unsent_late + unsent_refused,
-            sent,
-            unsent_late,
-            unsent_refused,
-            all_sent_bytes: LoadOutcome::with_fcs(sum(|s| s.all_bytes), sent + warm_up),
-            span_ns,
-            departures,
-            tally: *analyzer.verifier.tally(),
-            lost,
-            reorder_extent_max: analyzer.verifier.reorder_extent_max(),
-            latencies,
-            untimed: analyzer.untimed,
-            jitter,
-            warm_up: WarmUp {
-                sent: warm_up,
-                tally: *analyzer.verifier.warm_up(),
-                lost: warm_up_lost,
-            },
-            kernel,
-            stamps_ns: analyzer.verifier.stamps_ns(),
-            damage: analyzer.verifier.damage().to_vec(),
-            evidence: analyzer.verifier.take_evidence(),
-            drained,
-            stopped: senders.iter().any(|sender| sender.stopped),
-            broken: None,
-            clock_steps: analyzer.clock_steps,
-            halves: (self.plan.tx, self.plan.rx),
-            notes,
-        };
-        outcome.assert_conserved();
-        match self.shared.take_failure() {
-            Some(failure) if sent + warm_up == 0 => return Err(failure),
-            failure => outcome.broken = failure.map(|failure| failure.to_string()),
-        }
-        Ok(outcome)
-    }
-}
-
-fn ns(duration: Duration) -> u64 {
-    duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

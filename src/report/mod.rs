@@ -15,6 +15,7 @@ pub mod output;
 pub mod pcap;
 pub mod search;
 mod search_document;
+mod search_goal;
 pub mod stress;
 pub mod text;
 mod verdict;

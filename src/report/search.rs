@@ -9,15 +9,16 @@ use serde_json::{Value, json};
 use super::base::Base;
 use super::json;
 use super::search_document as document;
+use super::search_goal::notes;
+pub use super::search_goal::{Agreed, goal_name};
 use super::text::{self, grouped, lines_of, table};
 use crate::bench::contestant::Contestant;
 use crate::bench::search::burst::BurstResult;
-use crate::bench::search::goal::Procedure;
 use crate::bench::search::line_rate::LineRate;
 use crate::bench::search::loss_curve::LossPoint;
 use crate::bench::search::paths::{BurstRun, CurveRun, LatencyPoint, SearchRun};
-use crate::bench::search::repeats::{AGREEMENT, Agreement};
-use crate::bench::search::result::{Confirmation, GoalResult, Irregularity};
+use crate::bench::search::repeats::AGREEMENT;
+use crate::bench::search::result::{Confirmation, GoalResult};
 use crate::bench::search::trial::TrialRecord;
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
@@ -33,19 +34,6 @@ pub struct SearchReport {
     began: Instant,
     /// Why one of the searches could not be carried out.
     failure: Option<String>,
-}
-
-/// Agreement between the repetitions of one search.
-#[derive(Clone, Debug)]
-pub struct Agreed {
-    /// The path.
-    pub path: Contestant,
-    /// The frames.
-    pub sizes: Sizes,
-    /// The goal's name.
-    pub goal: String,
-    /// How far.
-    pub agreement: Agreement,
 }
 
 /// Where nobody watches a bar, how a search goes is said every so often.
@@ -431,22 +419,4 @@ impl SearchReport {
 fn tidy(number: f64) -> String {
     let digits = format!("{number:.3}");
     digits.trim_end_matches('0').trim_end_matches('.').into()
-}
-
-/// What the rate is called that a goal finds: several goals with loss are told apart.
-pub fn goal_name(goal: &GoalResult) -> String {
-    match (goal.goal.procedure, goal.goal.loss_ratio) {
-        (Procedure::Rfc2544, _) => goal.name().into(),
-        (_, 0.0) => "NDR".into(),
-        (_, ratio) => format!("PDR {}", percent(ratio)),
-    }
-}
-
-/// Why a result is not a regular one; the highest load was set by what the generator can send.
-pub(super) fn notes(goal: &GoalResult) -> Vec<String> {
-    let note = |why: &Irregularity| match why {
-        Irregularity::MaxLoadPasses => Irregularity::GeneratorIsTheLimit.to_string(),
-        other => other.to_string(),
-    };
-    goal.irregular.iter().map(note).collect()
 }

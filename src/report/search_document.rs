@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::search::{Agreed, goal_name, notes};
+use super::search_goal::{Agreed, goal_name, notes};
 use crate::bench::search::paths::{BurstRun, CurveRun, SearchRun};
 use crate::bench::search::result::{Confirmation, Disagreement, GoalResult};
 use crate::bench::search::trial::{TrialOutcome, TrialRecord};

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::base::Base;
 use super::json;
 use super::text::{self, grouped, lines_of, table};
+use crate::bench::disturbance::Disturbance;
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stress::phases::Phase;
 use crate::bench::stress::verdict::{Conclusion, Fault};
@@ -16,7 +17,6 @@ use crate::bench::stress::{
     PhaseFinding, PhaseResult, PhaseState, StressObserver, StressRequest, StressRun,
 };
 use crate::bench::testbed::End;
-use crate::bench::watch::Disturbance;
 use crate::error::Result;
 use crate::load::run::Progress;
 use crate::units::{nanoseconds, rate};

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::geometry::Geometry;
+use super::layout::HINT_BYTES;
 use super::layout::{
     block, header_length, read_u32, rx_mac_offset, rx_status, tx_status, v2, v3, write_u32,
 };
 use super::rx_v2::{RxRingV2, slots};
 use super::rx_v3::{RxRingV3, blocks};
-use super::tx::{HINT_BYTES, TxRing};
+use super::tx::TxRing;
 use super::view::{Memory, Ours, Units};
 use crate::sys::packet::RingVersion;
 use crate::wire::ethernet::VlanTag;

@@ -3,11 +3,14 @@
 
 use std::fmt;
 
-use super::layout::{block, header_length, rx_mac_offset, tx_data_offset};
-use super::tx::HINT_BYTES;
+use super::layout::{HINT_BYTES, block, header_length, rx_mac_offset, tx_data_offset};
 use crate::error::Error;
 use crate::sys::packet::{Direction, RingRequest, RingVersion};
 use crate::units::{ETHERNET_HEADER_BYTES, memory};
+
+/// Most frames lent in one run: enough to share the cost of a batch, few enough to give slots
+/// back soon.
+pub const RUN_FRAMES: usize = 64;
 
 /// Frame slots are aligned to this (`TPACKET_ALIGNMENT`).
 pub const FRAME_ALIGNMENT: usize = 16;
@@ -272,7 +275,7 @@ impl Geometry {
         if self.is_v3_receive() {
             (self.block_bytes - block::HEADER_BYTES) / header_length(self.version) + 1
         } else {
-            super::rx_v2::RUN_FRAMES
+            RUN_FRAMES
         }
     }
 

@@ -130,6 +130,9 @@ pub fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
 }
 
+/// Bytes of the hint before a frame: `struct virtio_net_hdr` (uapi/linux/virtio_net.h).
+pub(in crate::ring) const HINT_BYTES: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use super::block::Malformed;
 use super::frame::{RxFrame, describe_v2};
-use super::geometry::Geometry;
+use super::geometry::{Geometry, RUN_FRAMES};
 use super::layout::{ADDRESS_BYTES, rx_status, v2};
 use super::view::{LoanRun, Memory, Ours, UnitLayout, Units};
 use crate::wire::ethernet::VLAN_TAG_BYTES;
-
-/// Most frames lent in one run: enough to share the cost of a batch, few enough to give slots
-/// back soon.
-pub const RUN_FRAMES: usize = 64;
 
 /// Whose a frame is from the program's side.
 const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };

@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use super::geometry::Geometry;
-use super::layout::{tx_status, v2, write_u32};
+use super::layout::{HINT_BYTES, tx_status, v2, write_u32};
 use super::rx_v2::slots;
 use super::send_rule::{self, SendRefusal};
 use super::view::{Loan, Memory, Ours, Units};
@@ -16,9 +16,6 @@ const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
 const DATA: usize = v2::HEADER_BYTES;
 /// A lent slot's bytes begin after its status word.
 const BODY: usize = v2::STATUS + 4;
-
-/// Bytes of the hint before a frame: `struct virtio_net_hdr` (uapi/linux/virtio_net.h).
-pub(in crate::ring) const HINT_BYTES: usize = 10;
 
 /// Frames of up to this length are copied whole if there are hints (TX-12). Longer frames, and all
 /// frames without hints, are sent out of the ring's pages.

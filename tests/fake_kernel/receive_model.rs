@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::mem::forget;
 
 use linerate::ring::fake::{FakeRxV2, FakeRxV3};
+use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::layout::rx_mac_offset;
-use linerate::ring::rx_v2::RUN_FRAMES;
 use linerate::sys::packet::RingVersion;
 use proptest::collection::vec;
 use proptest::prelude::*;

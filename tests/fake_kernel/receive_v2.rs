@@ -3,8 +3,9 @@
 use std::mem::forget;
 
 use linerate::ring::fake::{Arrival, FakeRxV2};
+use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::layout::rx_mac_offset;
-use linerate::ring::rx_v2::{RUN_FRAMES, RxRingV2};
+use linerate::ring::rx_v2::RxRingV2;
 use linerate::sys::packet::RingVersion;
 
 use crate::parts::{Sent, frame, receive};

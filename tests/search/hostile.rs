@@ -133,8 +133,8 @@ fn trials_that_stay_spoiled_end_the_search() {
             load_pps: f64,
             duration: Duration,
         ) -> linerate::error::Result<linerate::bench::search::trial::TrialOutcome> {
+            use linerate::bench::disturbance::Disturbance;
             use linerate::bench::search::trial::VoidReason;
-            use linerate::bench::watch::Disturbance;
             Ok(linerate::bench::search::trial::TrialOutcome {
                 intended_pps: load_pps,
                 achieved_pps: load_pps,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::bench::watch::Disturbance;
+use crate::bench::disturbance::Disturbance;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
 use crate::units::FrameSize;

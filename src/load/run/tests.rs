@@ -4,7 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
+use crossbeam_channel::bounded;
+
+use super::job::ns;
+use super::sender::SenderPlan;
 use super::*;
 use crate::load::pace::Pattern;
 use crate::load::plan::LoadSpec;

@@ -1,9 +1,28 @@
 //! Who does what in which thread, and what the caller hears of it.
 
-use super::*;
-use outcome::TAIL_MAX_NS;
-use sender::Step;
-use shared::SenderState;
+use std::sync::atomic::Ordering;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bounded};
+
+use super::job::{Job, Received, Worked, ns};
+use super::latencies::Latencies;
+use super::outcome::{SHORTFALL_MAX, TAIL_MAX_NS};
+use super::progress::Progress;
+use super::receiver::{Analyzer, Receiver};
+use super::sender::{self, SenderPlan, SenderReport, Step};
+use super::shared::{SenderState, SharedState};
+use crate::error::{Error, Result};
+use crate::load::plan::Threads;
+use crate::load::rate::FrameRate;
+use crate::load::rx::{AnyRx, RxHalf};
+use crate::load::tx::{AnyTx, TxHalf};
+use crate::sys::clock::{Clock, SystemClock, set_timer_slack};
+use crate::sys::privilege::drop_capabilities;
+
+/// From the end of the preparations to the first departure.
+const LEAD_NS: u64 = 2_000_000;
 
 /// Departures nearer than this are waited for by looking at the clock: a sleep may end so much later
 /// than asked for.
@@ -21,26 +40,6 @@ const CHECK_NS: u64 = 1_000_000_000;
 
 /// Progress reports that may wait for the caller, and histograms that go round with them.
 const REPORTS_WAITING: usize = 2;
-
-/// What is there when all threads have ended.
-pub(super) struct Worked<C> {
-    pub analyzer: Analyzer<C>,
-    pub senders: Vec<SenderReport>,
-    /// Of all intervals that were reported.
-    pub latencies: Latencies,
-    pub kernel: crate::stats::counters::KernelCounters,
-    pub drained: Duration,
-    pub start_ns: u64,
-}
-
-/// What a receiving thread leaves behind.
-pub(super) struct Received<C> {
-    pub analyzer: Analyzer<C>,
-    pub kernel: crate::stats::counters::KernelCounters,
-    pub drained: Duration,
-    /// Of the sender in the same thread.
-    pub sender: Option<SenderReport>,
-}
 
 /// Sends progress reports and never waits for anybody.
 pub(super) struct Reporter {
