@@ -311,22 +311,8 @@ fn others_deleted() -> Result<(), Failed> {
 }
 
 fn deleted_after(line: &str, pause: Duration) -> Result<Ended, Failed> {
-    // Both ends in one namespace, as two cabled ports are.
-    let here = Namespace::create()?;
-    let links = Links::open_in(&here)?;
-    links.create_veth_pair(&VethPair {
-        name: "near0".into(),
-        peer_name: "far0".into(),
-        peer_namespace: here.clone(),
-        mac: None,
-        peer_mac: None,
-        mtu: 1500,
-        transmit_queues: 1,
-        receive_queues: 1,
-    })?;
-    let (near, far) = (links.by_name("near0")?.index, links.by_name("far0")?.index);
-    [near, far].into_iter().try_for_each(|index| links.set_up(index, true))?;
-    eventually("the pair has a carrier", || Ok(links.by_name("near0")?.running))?;
+    let (here, links, _) = cabled()?;
+    let near = links.by_name("near0")?.index;
     let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
     let ports = "--json - -i near0 --dut-interface far0";
     command.args(line.split(' ').chain(ports.split(' ')));
