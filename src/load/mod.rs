@@ -28,5 +28,6 @@ pub mod rx;
 pub mod sizes;
 pub mod tally;
 pub mod template;
+pub mod trace;
 pub mod tx;
 pub mod verify;

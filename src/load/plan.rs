@@ -11,6 +11,7 @@ use super::pace::Pattern;
 use super::rate::{FrameRate, Rate};
 use super::run_id::FRAMES_MAX;
 pub use super::sizes::Sizes;
+use super::trace::TraceSpec;
 use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
 use crate::ring::layout::rx_mac_offset;
@@ -180,10 +181,27 @@ pub struct LoadSpec {
     /// Nothing is opened after this load: the calling thread, too, gives its capabilities up once all
     /// sockets are open.
     pub is_last: bool,
+    /// What a run in the calling thread keeps of each echo.
+    pub trace: TraceSpec,
 }
 
 /// The slowest engine, in frames per second, for which [`LoadSpec::bursts`] finds room.
 pub const UNREAD_PPS_MIN: u64 = 25_000;
+
+impl Drive {
+    /// As fast as the generator can.
+    pub const FLOOD: Drive = Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant };
+}
+
+impl LoadPlan {
+    /// Decides anew what depends on these; the halves stay.
+    pub fn set_drive(&mut self, drive: Drive, limits: Limits) -> Result<()> {
+        (self.spec.drive, self.spec.limits) = (drive, limits);
+        self.spec.check()?;
+        self.rate = self.spec.frame_rate()?;
+        Ok(())
+    }
+}
 
 impl LoadSpec {
     /// 64-byte frames of the local experimental EtherType over a V3 ring, upper-cased in return.
@@ -210,7 +228,7 @@ impl LoadSpec {
             spin: Duration::from_millis(2),
             answer_timeout: Duration::from_millis(100),
             stop: Arc::default(),
-            drive: Drive::Paced { rate: Rate::Max, pattern: Pattern::Constant },
+            drive: Drive::FLOOD,
             line_bits_per_second: None,
             limits: Limits::default(),
             warm_up: Duration::ZERO,
@@ -226,6 +244,7 @@ impl LoadSpec {
             evidence_max: 0,
             interval: Duration::from_secs(1),
             is_last: false,
+            trace: TraceSpec::default(),
         }
     }
 

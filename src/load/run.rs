@@ -38,6 +38,7 @@ mod shared;
 mod threads;
 
 pub use crate::load::plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads};
+pub use crate::load::trace::{Trace, TraceSpec};
 pub use departures::Departures;
 pub use latencies::Latencies;
 pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
@@ -51,7 +52,8 @@ const DEPARTURES: std::ops::RangeInclusive<usize> = 1 << 18..=1 << 21;
 
 /// A load whose sockets and rings are open.
 ///
-/// [`Load::run`] is a whole run. [`Load::fill`] sends a burst that is [collected](Filled::collect)
+/// [`Load::run`] is a whole run. [`Load::measure`] is one in the calling thread, as often as wanted over
+/// the same sockets. [`Load::fill`] sends a burst that is [collected](Filled::collect)
 /// later, as often as wanted, over the same sockets: to fill an engine that is paused and then find out
 /// how fast it empties its ring ([`LoadOutcome::arrival_pps`]).
 #[derive(Debug)]
@@ -99,6 +101,22 @@ impl Load {
         job.outcome(worked, notes)
     }
 
+    /// Sends and receives by turns in the calling thread, which is pinned to the plan's first CPU, if it
+    /// has any. What came before is discarded. Errors are those of [`Load::open`] and [`Load::run`].
+    pub fn measure(&mut self, drive: Drive, limits: Limits) -> Result<LoadOutcome> {
+        self.prepare(drive, limits)?;
+        let Load { plan, template, tx, rx, notes } = self;
+        let job = Job::new(plan, template, departures(plan), SystemClock);
+        let worked = threads::work_here(&job, &mut tx[0], rx)?;
+        job.outcome(worked, notes.clone())?.unbroken()
+    }
+
+    fn prepare(&mut self, drive: Drive, limits: Limits) -> Result<()> {
+        threads::prepare(self.plan.spec.cpus.first().copied())?;
+        self.plan.set_drive(drive, limits)?;
+        self.rx.discard().map_err(|error| failed("empty the receive ring", &error, ""))
+    }
+
     /// Sends `frames` frames at once, in the calling thread, and receives nothing. Fewer are sent where
     /// the kernel takes none for 1 s or the stop flag is set. The thread is pinned to the plan's first
     /// CPU, if it has any.
@@ -107,10 +125,8 @@ impl Load {
             let most = NUMBERS_REMEMBERED;
             return Err(Error::Usage(format!("{frames} frames: a burst has at most {most}")));
         }
-        threads::prepare(self.plan.spec.cpus.first().copied())?;
-        self.plan.spec.limits = Limits::frames(frames);
+        self.prepare(Drive::FLOOD, Limits::frames(frames))?;
         let Load { plan, template, tx, rx, .. } = self;
-        rx.discard().map_err(|error| failed("empty the receive ring", &error, ""))?;
         let job = Job::new(plan, template, frames as usize, SystemClock);
         let start_ns = SystemClock.monotonic_ns();
         let sender = match &mut tx[0] {

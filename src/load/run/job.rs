@@ -45,17 +45,21 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     }
 
     pub fn analyzer(&self) -> Analyzer<C> {
-        let LoadSpec { threads, evidence_max, late_after, breakdown, .. } = self.plan.spec;
+        let LoadSpec { threads, evidence_max, late_after, breakdown, ref trace, .. } =
+            self.plan.spec;
         let template = Arc::clone(&self.template);
         let verifier =
             Verifier::new(template, self.id, threads.senders(), NUMBERS_REMEMBERED, evidence_max);
-        Analyzer::new(verifier, &self.shared, late_after, breakdown, self.clock.clone())
+        Analyzer::new(verifier, &self.shared, late_after, breakdown, trace, self.clock.clone())
     }
 
     /// Receives the echoes of a burst that was sent.
     pub fn collect<I: RxHalf>(&self, rx: &mut I, quiet: Duration) -> Received<C> {
         let mut receiver = Receiver::new(rx, self.analyzer());
-        let drained = self.drain(&mut receiver, quiet, |_, _| Ok(true));
+        let drained = self.drain(&mut receiver, quiet, |receiver, now_ns| {
+            receiver.analyzer.trace.look(now_ns);
+            Ok(true)
+        });
         let Receiver { analyzer, kernel, .. } = receiver;
         Received { analyzer, kernel, drained, sender: None }
     }
@@ -157,6 +161,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             stopped: senders.iter().any(|sender| sender.stopped),
             broken: None,
             clock_steps: analyzer.clock_steps,
+            trace: analyzer.trace,
             halves: (self.plan.tx, self.plan.rx),
             notes,
         };

@@ -10,6 +10,7 @@ use crate::load::evidence::Evidence;
 use crate::load::rate::FrameRate;
 use crate::load::rx::RxChoice;
 use crate::load::tally::{Damage, Tally};
+use crate::load::trace::Trace;
 use crate::load::tx::TxChoice;
 use crate::stats::counters::KernelCounters;
 use crate::stats::jitter::Jitter;
@@ -112,6 +113,8 @@ pub struct LoadOutcome {
     /// Times that somebody set the clock of the kernel's stamps meanwhile: with any, `until_kernel`,
     /// `in_ring` and the jitter are not to be trusted.
     pub clock_steps: u64,
+    /// Each echo's arrival, where asked for.
+    pub trace: Trace,
     /// The halves that were used.
     pub halves: (TxChoice, RxChoice),
     /// Sentences for the user where something came out otherwise than asked for.

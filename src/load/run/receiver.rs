@@ -8,6 +8,7 @@ use super::latencies::Latencies;
 use super::shared::SharedState;
 use crate::error::Result;
 use crate::load::rx::{RxHalf, RxSocket, Sink};
+use crate::load::trace::{Trace, TraceSpec};
 use crate::load::verify::{Taken, Verifier};
 use crate::ring::frame::FrameMeta;
 use crate::stats::counters::KernelCounters;
@@ -33,6 +34,8 @@ pub(super) struct Analyzer<C> {
     pub jitters: Box<[Jitter]>,
     /// Intact frames so old that their departure was forgotten: in no histogram.
     pub untimed: u64,
+    /// Each echo's arrival, where asked for.
+    pub trace: Trace,
     shared: Arc<SharedState>,
     late_after_ns: u64,
     breakdown: bool,
@@ -57,6 +60,7 @@ impl<C: Clock> Analyzer<C> {
         shared: &Arc<SharedState>,
         late_after: Duration,
         breakdown: bool,
+        trace: &TraceSpec,
         clock: C,
     ) -> Analyzer<C> {
         let senders = shared.senders.len();
@@ -67,6 +71,7 @@ impl<C: Clock> Analyzer<C> {
             latencies: Box::default(),
             jitters: vec![Jitter::default(); senders].into(),
             untimed: 0,
+            trace: Trace::new(trace),
             shared: Arc::clone(shared),
             late_after_ns: late_after.as_nanos().try_into().unwrap_or(u64::MAX),
             breakdown,
@@ -148,7 +153,10 @@ impl<C: Clock> Sink for Analyzer<C> {
             taken = self.verifier.take(meta, bytes);
         }
         match taken {
-            Taken::Intact(number) => self.time(number, received_ns, true),
+            Taken::Intact(number) => {
+                self.trace.arrived(received_ns);
+                self.time(number, received_ns, true);
+            }
             Taken::Damaged(number) => self.time(number, received_ns, false),
             Taken::Beside | Taken::NeverSent => {}
         }

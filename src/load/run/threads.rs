@@ -108,6 +108,7 @@ impl Reporter {
         shared: &SharedState,
         now_ns: u64,
     ) -> Result<()> {
+        receiver.analyzer.trace.look(now_ns);
         if now_ns >= self.next_check_ns {
             self.next_check_ns = now_ns + CHECK_NS;
             receiver.check()?;
@@ -166,12 +167,11 @@ pub(super) fn work(
         let mut sending: Vec<ScopedJoinHandle<'_, Result<SenderReport>>> = Vec::new();
         let receiving = match job.plan.spec.threads {
             Threads::Together => {
-                let tx = tx.into_iter().next();
+                let (mut tx, mut rx) = (tx, rx);
                 let cpu = cpu_of(0);
                 scope.spawn(move || {
-                    let tx = tx.ok_or_else(|| Error::Run("no sender".into()))?;
                     begin_thread(cpu)?;
-                    together(job, tx, rx, analyzer, reporter)
+                    together(job, &mut tx[0], &mut rx, analyzer, reporter)
                 })
             }
             Threads::Apart { .. } => {
@@ -222,6 +222,21 @@ pub(super) fn work(
     })
 }
 
+/// Does it all in the calling thread; nobody hears of progress.
+pub(super) fn work_here(
+    job: &Job<'_, SystemClock>,
+    tx: &mut AnyTx,
+    rx: &mut AnyRx,
+) -> Result<Worked<SystemClock>> {
+    let ((reports, _), (_, empty)) = (bounded(0), bounded(0));
+    let start_ns = SystemClock.monotonic_ns();
+    let reporter = Reporter::new(job, start_ns, reports, empty);
+    let Received { analyzer, kernel, drained, sender } =
+        together(job, tx, rx, job.analyzer(), reporter)?;
+    let senders = sender.into_iter().collect();
+    Ok(Worked { analyzer, senders, latencies: Latencies::default(), kernel, drained, start_ns })
+}
+
 /// Whatever becomes of a sender, nobody waits for it for ever.
 struct DoneAtLast<'a>(&'a SharedState, usize);
 
@@ -254,12 +269,12 @@ pub(super) fn prepare(cpu: Option<usize>) -> Result<()> {
 
 fn together(
     job: &Job<'_, SystemClock>,
-    mut tx: AnyTx,
-    mut rx: AnyRx,
+    tx: &mut AnyTx,
+    rx: &mut AnyRx,
     analyzer: Analyzer<SystemClock>,
     reporter: Reporter,
 ) -> Result<Received<SystemClock>> {
-    match (&mut tx, &mut rx) {
+    match (tx, rx) {
         (AnyTx::Xsk(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
         (AnyTx::Xsk(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
         (AnyTx::Xsk(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),

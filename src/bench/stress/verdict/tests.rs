@@ -1,44 +1,20 @@
 use super::*;
 use crate::bench::stress::phases::{PhaseName, PhaseSettings};
 use crate::load::rate::FrameRate;
-use crate::load::run::{Departures, Latencies, WarmUp};
-use crate::load::rx::RxChoice;
 use crate::load::tally::{Damage, Tally};
-use crate::load::tx::TxChoice;
-use crate::stats::counters::KernelCounters;
-use crate::stats::jitter::Jitter;
 use crate::wire::ethernet::VlanTag;
 use std::time::Duration;
 
 /// A second at 10,000 frames a second, all back.
 fn outcome() -> LoadOutcome {
     LoadOutcome {
-        run: 0,
         asked: FrameRate::new(10_000, 1),
         offered: 10_000,
         sent: 10_000,
-        unsent_late: 0,
-        unsent_refused: 0,
         all_sent_bytes: 640_000,
         span_ns: 1_000_000_000,
-        departures: Departures::default(),
         tally: Tally { intact: 10_000, ..Tally::default() },
-        lost: 0,
-        reorder_extent_max: 0,
-        latencies: Latencies::default(),
-        untimed: 0,
-        jitter: Jitter::default(),
-        warm_up: WarmUp::default(),
-        kernel: KernelCounters::default(),
-        stamps_ns: (0, 0),
-        damage: Vec::new(),
-        evidence: Vec::new(),
-        drained: Duration::ZERO,
-        stopped: false,
-        broken: None,
-        clock_steps: 0,
-        halves: (TxChoice::Ring, RxChoice::V2),
-        notes: Vec::new(),
+        ..LoadOutcome::default()
     }
 }
 
