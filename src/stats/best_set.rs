@@ -1,0 +1,143 @@
+//! Which of several contestants can be the best one, and when rounds are enough to say.
+
+use super::sign::SignInterval;
+
+/// How often a set of contestants may lose the one that is truly best, from 0 to 1.
+pub const FAMILY_ALPHA: f64 = 0.05;
+/// Rounds after which a comparison looks at what it has, and may stop.
+pub const LOOKS: [usize; 4] = [11, 22, 44, 88];
+/// An interval no wider than this is narrow enough: it resolves 5 %.
+pub const NARROW: f64 = 1.10;
+
+/// The `alpha` of one pair when `contestants` are compared at up to `looks` looks, so that the best one is
+/// lost in at most [`FAMILY_ALPHA`] of all comparisons (Bonferroni).
+pub fn alpha_for(contestants: usize, looks: usize) -> f64 {
+    FAMILY_ALPHA / (contestants.saturating_sub(1).max(1) * looks.max(1)) as f64
+}
+
+/// What `one` has in units of what `other` has, round by round, where both have a value.
+pub fn ratios<'a>(
+    one: &'a [Option<f64>],
+    other: &'a [Option<f64>],
+) -> impl Iterator<Item = f64> + 'a {
+    one.iter().zip(other).filter_map(|(one, other)| Some((*one)? / (*other)?))
+}
+
+/// Whether `one` is better than `other` at `alpha`: the whole interval of their ratio lies on its side.
+pub fn beats(
+    one: &[Option<f64>],
+    other: &[Option<f64>],
+    lower_is_better: bool,
+    alpha: f64,
+) -> bool {
+    SignInterval::of(ratios(one, other), alpha).is_some_and(|ratio| match lower_is_better {
+        true => ratio.high < 1.0,
+        false => ratio.low > 1.0,
+    })
+}
+
+/// The contestants that none beats at `alpha`, by their index. `rounds[i][r]` is the value of contestant i
+/// in round r, if it has one. A best set of one is a winner.
+pub fn best_set(rounds: &[Vec<Option<f64>>], lower_is_better: bool, alpha: f64) -> Vec<usize> {
+    let is_beaten =
+        |own: &Vec<Option<f64>>| rounds.iter().any(|by| beats(by, own, lower_is_better, alpha));
+    let has_value = |own: &[Option<f64>]| own.iter().any(Option::is_some);
+    let measured = (0..rounds.len()).filter(|&index| has_value(&rounds[index]));
+    let (beaten, best): (Vec<usize>, Vec<usize>) =
+        measured.partition(|&index| is_beaten(&rounds[index]));
+    // Medians of ratios can go round in a circle. Then nothing is known.
+    if best.is_empty() { beaten } else { best }
+}
+
+/// Whether more rounds would add nothing: every ratio is narrow, or every question is decided (`best_sets`
+/// has the size of each one's best set). A ratio that is still unknown is not narrow.
+pub fn is_enough(
+    ratios: impl IntoIterator<Item = Option<SignInterval>>,
+    best_sets: impl IntoIterator<Item = usize>,
+) -> bool {
+    let is_narrow = |ratio: Option<SignInterval>| ratio.is_some_and(|it| it.width() <= NARROW);
+    let mut best_sets = best_sets.into_iter().peekable();
+    let decided = best_sets.peek().is_some() && best_sets.all(|size| size == 1);
+    decided || ratios.into_iter().all(is_narrow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rounds(of: &[&[f64]]) -> Vec<Vec<Option<f64>>> {
+        of.iter().map(|values| values.iter().map(|&value| Some(value)).collect()).collect()
+    }
+
+    #[test]
+    fn the_bound_is_shared_by_pairs_and_looks() {
+        assert_eq!(alpha_for(2, 1), 0.05);
+        assert_eq!(alpha_for(7, 4), 0.05 / 24.0);
+        assert_eq!((alpha_for(1, 1), alpha_for(0, 0)), (0.05, 0.05));
+    }
+
+    #[test]
+    fn only_those_that_are_beaten_leave() {
+        let [slow, fast] = [[10.0; 8], [20.0; 8]];
+        let mixed = [19.0, 21.0, 19.5, 22.0, 18.0, 20.5, 19.0, 21.0];
+        let all = rounds(&[&slow, &fast, &mixed]);
+        assert_eq!(best_set(&all, false, 0.05), [1, 2], "rates");
+        assert_eq!(best_set(&all, true, 0.05), [0], "costs");
+        assert!(beats(&all[1], &all[0], false, 0.05) && !beats(&all[0], &all[1], false, 0.05));
+        assert!(!beats(&all[1], &all[1], false, 0.05), "its equal");
+        assert_eq!(best_set(&all, false, 0.001), [0, 1, 2], "eight rounds cannot tell so surely");
+        assert_eq!(best_set(&[], false, 0.05), [0usize; 0]);
+    }
+
+    #[test]
+    fn rounds_without_both_values_say_nothing() {
+        let mut all = rounds(&[&[10.0; 8], &[20.0; 8], &[]]);
+        assert_eq!(best_set(&all, false, 0.05), [1], "one was never measured");
+        all[0][3] = None;
+        all[1][4] = None;
+        assert_eq!(best_set(&all, false, 0.05), [1], "six rounds in common");
+        all[1][5] = None;
+        assert_eq!(best_set(&all, false, 0.05), [0, 1], "five");
+    }
+
+    #[test]
+    fn a_circle_is_no_answer() {
+        // Each beats the next one in two rounds of three.
+        let [a, b, c]: [Vec<f64>; 3] = [[2.0, 4.0, 9.0], [1.0, 6.0, 8.0], [3.0, 5.0, 7.0]]
+            .map(|three| three.into_iter().cycle().take(300).collect());
+        assert_eq!(best_set(&rounds(&[&a, &b, &c]), false, 0.05).len(), 3);
+    }
+
+    #[test]
+    fn narrow_or_decided_is_enough() {
+        let ratio = |low, high| Some(SignInterval { estimate: 2.0, low, high, rounds: 11 });
+        let (narrow, wide) = (ratio(1.95, 2.1), ratio(1.5, 2.5));
+        assert!(is_enough([narrow, narrow], [1, 3]));
+        assert!(!is_enough([narrow, wide], [1, 3]));
+        assert!(is_enough([narrow, wide], [1, 1]));
+        assert!(!is_enough([narrow, None], []));
+        assert!(is_enough([narrow], []));
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_median_is_never_lost_to_order(
+            values in prop::collection::vec(prop::collection::vec(0.5f64..2.0, 12), 2..6),
+            by in 0usize..6,
+        ) {
+            let mut turned = values.clone();
+            let by = by % values.len();
+            turned.rotate_left(by);
+            let as_rounds = |values: &[Vec<f64>]| {
+                rounds(&values.iter().map(Vec::as_slice).collect::<Vec<_>>())
+            };
+            let found = best_set(&as_rounds(&values), false, 0.05);
+            let after = best_set(&as_rounds(&turned), false, 0.05);
+            let mut back: Vec<usize> =
+                after.iter().map(|index| (index + by) % values.len()).collect();
+            back.sort_unstable();
+            prop_assert_eq!(found, back);
+        }
+    }
+}
