@@ -3,7 +3,6 @@ use crate::bench::stress::phases::{PhaseName, PhaseSettings};
 use crate::load::rate::FrameRate;
 use crate::load::tally::{Damage, Tally};
 use crate::wire::ethernet::VlanTag;
-use std::time::Duration;
 
 /// A second at 10,000 frames a second, all back.
 fn outcome() -> LoadOutcome {
