@@ -7,7 +7,6 @@
 //! never inside a lent slice, and a loan borrows the ring mutably, so that no unit is lent twice
 //! and none is given back while somebody still holds it.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -19,65 +18,31 @@ use crate::sys::mapping::Mapping;
 pub mod queue;
 pub mod umem;
 
-/// Memory that two sides share: rings of the kernel, or the heap for the fake kernel.
+/// Memory that two sides share: rings of the kernel, or a UMEM.
+///
+/// It only keeps the bytes: every access goes through [`Units`], which obeys the status words, through
+/// the [queues](queue), which obey the indices, or by a frame's one [token](umem::Frame).
 #[derive(Debug)]
 pub struct Memory {
-    base: NonNull<u8>,
-    length: usize,
-    owner: Owner,
-}
-
-#[derive(Debug)]
-enum Owner {
     /// Unmapped when this is dropped.
-    Kernel {
-        _mapping: Mapping,
-        _reservation: Reservation,
-    },
-    Heap(Layout),
+    mapping: Mapping,
+    _reservation: Reservation,
 }
-
-// SAFETY: Memory only keeps the bytes alive; every access goes through Units, which obeys the status
-// words, through the queues, which obey the indices, both with acquire and release, or by a
-// frame's one token.
-unsafe impl Send for Memory {}
-// SAFETY: as for Send.
-unsafe impl Sync for Memory {}
-
-const PAGE_BYTES: usize = 4096;
 
 impl Memory {
     /// Rings of a socket, or a UMEM; `reservation` is given back when they are gone.
     pub fn of_mapping(mapping: Mapping, reservation: Reservation) -> Arc<Memory> {
-        let (base, length) = (mapping.base(), mapping.length());
-        let owner = Owner::Kernel { _mapping: mapping, _reservation: reservation };
-        Arc::new(Memory { base, length, owner })
+        Arc::new(Memory { mapping, _reservation: reservation })
     }
 
-    /// `length` zero bytes of the heap, aligned to a page, for a fake kernel.
-    pub fn of_heap(length: usize) -> Arc<Memory> {
-        assert!(length > 0, "a ring has at least one byte");
-        let layout =
-            Layout::from_size_align(length, PAGE_BYTES).expect("a ring fits the address space");
-        // SAFETY: the layout's size is not zero, as asserted above.
-        let base = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        Arc::new(Memory { base, length, owner: Owner::Heap(layout) })
+    #[inline]
+    fn base(&self) -> NonNull<u8> {
+        self.mapping.base()
     }
 
     /// Bytes in all.
     pub fn length(&self) -> usize {
-        self.length
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if let Owner::Heap(layout) = &self.owner {
-            // SAFETY: base came from alloc_zeroed with this very layout, and every view holds an Arc
-            // of this value, so none is left.
-            unsafe { dealloc(self.base.as_ptr(), *layout) };
-        }
+        self.mapping.length()
     }
 }
 
@@ -156,7 +121,7 @@ impl Units {
     pub(in crate::ring) fn new(memory: Arc<Memory>, layout: UnitLayout, ours: Ours) -> Units {
         let blocks = layout.units.div_ceil(layout.units_per_block.max(1));
         let end = blocks * layout.block_bytes;
-        assert!(layout.units > 0 && end <= memory.length, "a ring must lie within its memory");
+        assert!(layout.units > 0 && end <= memory.length(), "a ring must lie within its memory");
         assert!(layout.units_per_block * layout.unit_bytes <= layout.block_bytes);
         assert!(layout.status + STATUS_BYTES <= layout.unit_bytes);
         for part in [layout.block_bytes, layout.unit_bytes, layout.status] {
@@ -235,7 +200,7 @@ impl Units {
         let offset = self.offset(index) + self.layout.status;
         // SAFETY: new() checked that every unit's status word lies within the memory, which the
         // Arc in self keeps alive.
-        let word = unsafe { self.memory.base.add(offset) }.cast::<u32>();
+        let word = unsafe { self.memory.base().add(offset) }.cast::<u32>();
         // SAFETY: new() checked the alignment; no lent slice covers a status word, and the other
         // side accesses it as one aligned 32-bit word (struct tpacket*_hdr), so all accesses are
         // atomic.
@@ -269,7 +234,7 @@ impl<'a> Iterator for LoanRun<'a> {
         let UnitLayout { unit_bytes, status: status_at, .. } = self.units.layout;
         let body_at = status_at + STATUS_BYTES;
         // SAFETY: new() checked that every unit lies within the memory.
-        let unit = unsafe { self.units.memory.base.add(self.units.offset(self.at)) };
+        let unit = unsafe { self.units.memory.base().add(self.units.offset(self.at)) };
         // SAFETY: the status word, read with acquire, says that the unit is ours, and the other
         // side leaves such a unit alone (packet_mmap.rst: a frame with TP_STATUS_USER, a block
         // with it, a slot with TP_STATUS_AVAILABLE belongs to the user until its status is
@@ -290,6 +255,7 @@ impl<'a> Iterator for LoanRun<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::fake::memory;
 
     fn units(unit_bytes: usize, ours: Ours) -> Units {
         let layout = UnitLayout {
@@ -299,7 +265,7 @@ mod tests {
             units: 2 * (4096 / unit_bytes),
             status: 8,
         };
-        Units::new(Memory::of_heap(8192), layout, ours)
+        Units::new(memory(8192), layout, ours)
     }
 
     const USER: Ours = Ours { mask: 1, value: 1 };
@@ -352,6 +318,6 @@ mod tests {
             units: 5,
             status: 0,
         };
-        Units::new(Memory::of_heap(8192), layout, USER);
+        Units::new(memory(8192), layout, USER);
     }
 }

@@ -17,6 +17,8 @@
 //! been copied and given to the driver, in zero-copy mode the driver has it. One that the driver
 //! dropped while the kernel was at it (EBUSY) was consumed and not taken: [`Settled::dropped`](super::tx::Settled) counts it.
 
+#[cfg(feature = "fake-kernel")]
+#[path = "tests/fake_xsk.rs"]
 pub mod fake;
 mod receive;
 pub mod setup;

@@ -62,6 +62,7 @@ impl Mapping {
     }
 
     /// The first byte.
+    #[inline]
     pub fn base(&self) -> NonNull<u8> {
         self.base.cast()
     }

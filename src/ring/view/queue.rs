@@ -65,7 +65,7 @@ impl<E: Entry> Shared<E> {
         let QueueLayout { producer, consumer, flags, entries_at, entries } = layout;
         assert!(entries.is_power_of_two() && entries <= 1 << 30, "{entries} entries");
         let end = entries_at + entries as usize * size_of::<E>();
-        assert!(end <= memory.length, "a ring must lie within its memory");
+        assert!(end <= memory.length(), "a ring must lie within its memory");
         for word in [producer, consumer, flags] {
             assert!(word + 4 <= entries_at, "index words come before the entries");
             assert!(word.is_multiple_of(4), "index words must be aligned");
@@ -77,7 +77,7 @@ impl<E: Entry> Shared<E> {
     #[inline]
     fn word(&self, at: usize) -> &AtomicU32 {
         // SAFETY: new() checked that the three words lie within the memory, which the Arc keeps alive.
-        let word = unsafe { self.memory.base.add(at) }.cast::<u32>();
+        let word = unsafe { self.memory.base().add(at) }.cast::<u32>();
         // SAFETY: new() checked the alignment; the mapping begins on a page. No slice covers the
         // words, and the other side accesses each as one aligned 32-bit word (struct xdp_ring).
         unsafe { AtomicU32::from_ptr(word.as_ptr()) }
@@ -89,7 +89,7 @@ impl<E: Entry> Shared<E> {
         let at = self.layout.entries_at + index * size_of::<E>();
         // SAFETY: new() checked that all entries lie within the memory; the index is below their
         // number.
-        unsafe { self.memory.base.add(at) }.cast::<E>().as_ptr()
+        unsafe { self.memory.base().add(at) }.cast::<E>().as_ptr()
     }
 }
 
@@ -264,6 +264,7 @@ impl<E: Entry> Consumer<E> {
 
     /// Puts the entry that was taken last back, if it was not released. Panics if nothing was taken
     /// since.
+    #[cfg(feature = "fake-kernel")]
     pub(in crate::ring) fn put_back(&mut self) {
         assert_ne!(self.next, self.released, "nothing was taken");
         self.next = self.next.wrapping_sub(1);
@@ -283,12 +284,13 @@ impl<E: Entry> Consumer<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::fake::memory;
 
     const LAYOUT: QueueLayout =
         QueueLayout { producer: 0, consumer: 64, flags: 128, entries_at: 192, entries: 4 };
 
     fn pair() -> (Producer<u64>, Consumer<u64>) {
-        let memory = Memory::of_heap(4096);
+        let memory = self::memory(4096);
         (Producer::new(Arc::clone(&memory), LAYOUT), Consumer::new(memory, LAYOUT))
     }
 
@@ -349,6 +351,6 @@ mod tests {
     #[should_panic(expected = "within its memory")]
     fn a_ring_larger_than_its_memory_is_refused() {
         let layout = QueueLayout { entries: 1024, ..LAYOUT };
-        Producer::<u64>::new(Memory::of_heap(4096), layout);
+        Producer::<u64>::new(memory(4096), layout);
     }
 }

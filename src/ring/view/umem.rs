@@ -63,30 +63,18 @@ impl Umem {
         memory: Arc<Memory>,
         chunk_bytes: usize,
     ) -> (Arc<Umem>, Vec<Frame>, [Returns; 2]) {
-        let umem = Arc::new(Umem::with_places(memory, chunk_bytes, HERE));
-        let frames = (0..umem.frames).map(|index| Frame { index, umem: umem.id }).collect();
-        let returns = |way| Returns { umem: Arc::clone(&umem), way };
-        let both = [returns(Way::Receive), returns(Way::Transmit)];
-        (umem, frames, both)
-    }
-
-    /// The other side's view, for a fake kernel: all frames are away, and come by any ring.
-    pub(in crate::ring) fn of_other_side(
-        memory: Arc<Memory>,
-        chunk_bytes: usize,
-    ) -> (Arc<Umem>, Returns) {
-        let umem = Arc::new(Umem::with_places(memory, chunk_bytes, Way::Receive as u8));
-        (Arc::clone(&umem), Returns { umem, way: Way::Receive })
-    }
-
-    fn with_places(memory: Arc<Memory>, chunk_bytes: usize, place: u8) -> Umem {
         assert!(chunk_bytes.is_power_of_two(), "chunks have a power of two of bytes");
         let frames = memory.length() / chunk_bytes;
         let frames = u32::try_from(frames).expect("a UMEM has less than 2^32 frames");
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         assert_ne!(id, u32::MAX, "no more UMEMs in this process");
-        let places = (0..frames).map(|_| AtomicU8::new(place)).collect();
-        Umem { memory, chunk_bits: chunk_bytes.trailing_zeros(), frames, id, places }
+        let places = (0..frames).map(|_| AtomicU8::new(HERE)).collect();
+        let chunk_bits = chunk_bytes.trailing_zeros();
+        let umem = Arc::new(Umem { memory, chunk_bits, frames, id, places });
+        let tokens = (0..frames).map(|index| Frame { index, umem: id }).collect();
+        let returns = |way| Returns { umem: Arc::clone(&umem), way };
+        let both = [returns(Way::Receive), returns(Way::Transmit)];
+        (umem, tokens, both)
     }
 
     /// Number of frames.
@@ -106,7 +94,7 @@ impl Umem {
         assert_eq!(frame.umem, self.id, "a frame of another UMEM");
         // SAFETY: tokens of this UMEM have indices below its number of frames, whose chunks lie
         // within the memory, which the Arc in self keeps alive.
-        let base = unsafe { self.memory.base.add((frame.index as usize) << self.chunk_bits) };
+        let base = unsafe { self.memory.base().add((frame.index as usize) << self.chunk_bits) };
         // SAFETY: the token is the only one of its frame, since new() makes one of each and
         // take_back() one for each that hand_over() consumed, and it is borrowed for as long as
         // the slice. The kernel touches a frame only between its address's publication in the fill
@@ -207,10 +195,11 @@ impl<'a> LentFrame<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::fake::memory;
 
     #[test]
     fn a_frame_comes_back_only_where_it_went_and_once() {
-        let (umem, mut frames, [mut received, mut sent]) = Umem::new(Memory::of_heap(8192), 2048);
+        let (umem, mut frames, [mut received, mut sent]) = Umem::new(memory(8192), 2048);
         assert_eq!((umem.frames(), frames.len()), (4, 4));
         let mut frame = frames.pop().unwrap();
         umem.bytes(&mut frame)[5] = 7;
@@ -225,7 +214,7 @@ mod tests {
 
     #[test]
     fn an_address_out_of_range_is_found_out() {
-        let (_, _, [mut received, _]) = Umem::new(Memory::of_heap(8192), 2048);
+        let (_, _, [mut received, _]) = Umem::new(memory(8192), 2048);
         for address in [0, 8192, u64::MAX, 1 << 63] {
             assert_eq!(received.take_back(address).unwrap_err(), Stray { address });
         }
@@ -234,14 +223,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "another UMEM")]
     fn a_frame_opens_only_in_its_own_umem() {
-        let (one, ..) = Umem::new(Memory::of_heap(4096), 2048);
-        let (_other, mut frames, _) = Umem::new(Memory::of_heap(4096), 2048);
+        let (one, ..) = Umem::new(memory(4096), 2048);
+        let (_other, mut frames, _) = Umem::new(memory(4096), 2048);
         one.bytes(&mut frames[0]);
     }
 
     #[test]
     fn a_lent_frame_stays_unless_it_is_taken() {
-        let (umem, mut frames, _) = Umem::new(Memory::of_heap(4096), 2048);
+        let (umem, mut frames, _) = Umem::new(memory(4096), 2048);
         let mut slot = frames.pop();
         umem.lend(&mut slot).unwrap().into_bytes()[0] = 9;
         let mut lent = umem.lend(&mut slot).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::receive::ReceiveQueues;
 use super::{QueuePair, XskForward, XskReceive, XskTransmit};
+use crate::ring::fake::memory;
 use crate::ring::view::Memory;
 use crate::ring::view::queue::{Consumer, Descriptor, Entry, Producer, QueueLayout};
 use crate::ring::view::umem::{Frame, Returns, Umem, Way};
@@ -59,7 +60,7 @@ fn ring<E: Entry>(entries: usize) -> (Arc<Memory>, QueueLayout) {
         entries: entries as u32,
     };
     let bytes = (layout.entries_at + entries * size_of::<E>()).next_multiple_of(PAGE_BYTES);
-    (Memory::of_heap(bytes), layout)
+    (memory(bytes), layout)
 }
 
 /// Both sides of a ring that the program fills.
@@ -71,7 +72,7 @@ fn to_kernel<E: Entry>(entries: usize) -> (Producer<E>, Consumer<E>) {
 impl FakeXsk {
     /// A socket that only sends, of `frames` frames of `chunk_bytes`, and the kernel's side of it.
     pub fn sending(frames: usize, chunk_bytes: usize, mtu: usize) -> (XskTransmit, FakeXsk) {
-        let memory = Memory::of_heap(frames * chunk_bytes);
+        let memory = self::memory(frames * chunk_bytes);
         let (umem, free, [_, returns]) = Umem::new(Arc::clone(&memory), chunk_bytes);
         let (queues, kernel) = FakeXsk::new(memory, frames, chunk_bytes);
         (XskTransmit::new(umem, free, returns, queues, false, mtu), kernel)
@@ -83,7 +84,7 @@ impl FakeXsk {
         chunk_bytes: usize,
         batch: usize,
     ) -> (XskReceive, XskForward, FakeXsk) {
-        let memory = Memory::of_heap(frames * chunk_bytes);
+        let memory = self::memory(frames * chunk_bytes);
         let umem = Umem::new(Arc::clone(&memory), chunk_bytes);
         let (pair, mut kernel) = FakeXsk::new(memory, frames, chunk_bytes);
         let (fill, kernel_fill) = to_kernel(frames);
@@ -96,7 +97,11 @@ impl FakeXsk {
     }
 
     fn new(memory: Arc<Memory>, frames: usize, chunk_bytes: usize) -> (QueuePair, FakeXsk) {
-        let (umem, returns) = Umem::of_other_side(memory, chunk_bytes);
+        // On this side, all frames are away, and come by any ring.
+        let (umem, frames_away, [returns, _]) = Umem::new(memory, chunk_bytes);
+        for frame in frames_away {
+            let _ = umem.hand_over(frame, Way::Receive);
+        }
         let (transmit, kernel_transmit) = to_kernel(frames);
         let (kernel_completions, completions) = to_kernel(2 * frames);
         let kernel = FakeXsk {

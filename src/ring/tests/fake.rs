@@ -2,8 +2,10 @@
 //! `tpacket_snd` do, for tests and benchmarks that need no privilege.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::budget::MemoryBudget;
 use super::geometry::Geometry;
 use super::layout::HINT_BYTES;
 use super::layout::{
@@ -13,8 +15,17 @@ use super::rx_v2::{RxRingV2, slots};
 use super::rx_v3::{RxRingV3, blocks};
 use super::tx::TxRing;
 use super::view::{Memory, Ours, Units};
+use crate::sys::mapping::Mapping;
 use crate::sys::packet::RingVersion;
 use crate::wire::ethernet::VlanTag;
+
+/// `bytes` zero bytes that both sides of a ring have.
+pub(in crate::ring) fn memory(bytes: usize) -> Arc<Memory> {
+    let length = NonZeroUsize::new(bytes).expect("a ring has at least one byte");
+    let mapping = Mapping::anonymous(length).expect("memory for a ring");
+    let reservation = MemoryBudget::new(bytes).reserve(bytes).expect("the whole budget");
+    Memory::of_mapping(mapping, reservation)
+}
 
 /// Whose a receive unit is from the kernel's side: not the user's.
 const KERNEL_RECEIVES: Ours = Ours { mask: rx_status::USER, value: 0 };
@@ -64,7 +75,7 @@ pub struct FakeRxV3 {
 impl FakeRxV3 {
     /// A ring and the kernel's side of it.
     pub fn pair(geometry: &Geometry) -> (RxRingV3, FakeRxV3) {
-        let memory = Memory::of_heap(geometry.bytes());
+        let memory = self::memory(geometry.bytes());
         let kernel = FakeRxV3 {
             blocks: blocks(Arc::clone(&memory), geometry, KERNEL_RECEIVES),
             active: 0,
@@ -177,7 +188,7 @@ pub struct FakeRxV2 {
 impl FakeRxV2 {
     /// A ring and the kernel's side of it.
     pub fn pair(geometry: &Geometry) -> (RxRingV2, FakeRxV2) {
-        let memory = Memory::of_heap(geometry.bytes());
+        let memory = self::memory(geometry.bytes());
         let slots = slots(Arc::clone(&memory), geometry, KERNEL_RECEIVES);
         (RxRingV2::new(memory, geometry), FakeRxV2 { slots, next: 0, drops: 0 })
     }
@@ -248,7 +259,7 @@ pub struct FakeTx {
 impl FakeTx {
     /// A ring and the kernel's side of it.
     pub fn pair(geometry: &Geometry, mtu: usize) -> (TxRing, FakeTx) {
-        let memory = Memory::of_heap(geometry.bytes());
+        let memory = self::memory(geometry.bytes());
         let slots = slots(Arc::clone(&memory), geometry, KERNEL_SENDS);
         let kernel = FakeTx { slots, head: 0, in_driver: VecDeque::new() };
         (TxRing::new(memory, geometry, mtu), kernel)
