@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::Serializer;
+
 /// Bytes of the frame check sequence that ends every Ethernet frame on the wire and that a packet
 /// socket neither sends nor receives.
 pub const FCS_BYTES: usize = 4;
@@ -192,6 +194,26 @@ pub fn nanoseconds(ns: u64) -> String {
 pub fn duration(duration: Duration) -> String {
     nanoseconds(duration.as_nanos().try_into().unwrap_or(u64::MAX))
 }
+
+/// Serializes a duration in seconds, for fields whose names end in `_s`.
+pub fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// Serializes types as the text that they are shown as.
+macro_rules! serialize_as_text {
+    ($($shown:ty),+) => {$(
+        impl serde::Serialize for $shown {
+            fn serialize<S: serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )+};
+}
+pub(crate) use serialize_as_text;
 
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::profile::{Asked, Profile, tune};
 use crate::engine::wait::{SPIN, Wait};
 use crate::error::Result;
-use crate::units::parse_positive_duration;
+use crate::units::{parse_positive_duration, serialize_as_text};
 
 /// An engine that takes part: typed and printed as `PATH` or `PROFILE`, with `@PROFILE` or `@WAIT`
 /// behind it where the one does not come with the other: `ring-v2`, `ring-v2@spin`, `latency`,
@@ -91,11 +89,7 @@ impl fmt::Display for Contestant {
     }
 }
 
-impl Serialize for Contestant {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+serialize_as_text!(Contestant);
 
 fn profile(name: &str) -> Option<Profile> {
     Profile::ALL.into_iter().find(|profile| profile.name() == name)

@@ -6,25 +6,25 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::testbed::TestbedArgs;
 use super::values::{distinct, parse_between, parse_ratio, parse_trial_duration};
 use crate::bench::contestant::Contestants;
-use crate::bench::search::burst::BurstConfig;
+use crate::bench::loading::line_bits_per_second;
+use crate::bench::search::burst::{BURST_FRAMES_MAX, BurstConfig, run_burst};
+use crate::bench::search::device::{Sinks, Subject};
 use crate::bench::search::goal::{Procedure, SearchConfig, SearchGoal};
 use crate::bench::search::line_rate::LineRate;
-use crate::bench::search::loss_curve::LossCurveConfig;
-use crate::bench::search::paths::{
-    BURST_FRAMES_MAX, MIN_LOAD_PPS, SearchRun, Sinks, Subject, run_burst, run_curve, run_search,
-};
-use crate::bench::search::repeats::{Repetition, agreement};
+use crate::bench::search::loss_curve::{LossCurveConfig, run_curve};
+use crate::bench::search::repeats::{Agreed, agreements};
+use crate::bench::search::throughput::{MIN_LOAD_PPS, SearchRun, run_search};
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result, exit};
 use crate::load::sizes::Sizes;
-use crate::report::search::{Agreed, SearchReport, goal_name};
+use crate::report::search::SearchReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
-use crate::sys::offload::Ethtool;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 
@@ -214,12 +214,11 @@ impl SearchArgs {
             })?;
             code = code.max(ended);
         }
-        let agreed = if self.repeat > 1 { agreed(&runs) } else { Vec::new() };
+        let agreed = if self.repeat > 1 { agreements(&runs) } else { Vec::new() };
         if !agreed.is_empty() {
             bench.report.agreed(&agreed);
         }
-        let interrupted = bench.interrupt.caught();
-        bench.report.write_searches(&bench.testbed, interrupted, &runs, &agreed)?;
+        bench.write("linerate.search/1", &runs, Some(&agreed))?;
         Ok(code)
     }
 
@@ -249,28 +248,6 @@ impl SearchArgs {
     }
 }
 
-/// Agreement between repetitions, for each search and goal.
-fn agreed(runs: &[SearchRun]) -> Vec<Agreed> {
-    let mut agreed = Vec::new();
-    for first in runs.iter().filter(|run| run.repetition == 1) {
-        let alike = |run: &&SearchRun| run.path == first.path && run.sizes == first.sizes;
-        for (at, goal) in first.result.goals.iter().enumerate() {
-            let repetitions: Vec<Repetition> = runs
-                .iter()
-                .filter(alike)
-                .map(|run| Repetition { goal: &run.result.goals[at], sink_pps: run.sink_pps })
-                .collect();
-            agreed.push(Agreed {
-                path: first.path,
-                sizes: first.sizes.clone(),
-                goal: goal_name(goal),
-                agreement: agreement(&repetitions),
-            });
-        }
-    }
-    agreed
-}
-
 impl LossCurveArgs {
     /// Measures, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
@@ -290,7 +267,7 @@ impl LossCurveArgs {
             runs.push(run);
             Ok(())
         })?;
-        bench.report.write_curves(&bench.testbed, bench.interrupt.caught(), &runs)?;
+        bench.write("linerate.loss-curve/1", &runs, None)?;
         Ok(code)
     }
 
@@ -326,7 +303,7 @@ impl BurstArgs {
             runs.push(run);
             Ok(())
         })?;
-        bench.report.write_bursts(&bench.testbed, bench.interrupt.caught(), &runs)?;
+        bench.write("linerate.burst/1", &runs, None)?;
         Ok(code)
     }
 }
@@ -349,17 +326,20 @@ impl Bench {
         let mut report = SearchReport::open(args.json.as_deref())?;
         let every_size: Vec<FrameSize> = sizes.iter().flat_map(Sizes::all).collect();
         let testbed = args.testbed.open(&every_size)?;
-        let line_rate = match testbed.is_veth() {
-            true => None,
-            false => {
-                let name = &testbed.generator.link.name;
-                Ethtool::open()?
-                    .megabits_per_second(name)?
-                    .map(|megabits| LineRate { bits_per_second: f64::from(megabits) * 1e6 })
-            }
-        };
+        let line_rate = line_bits_per_second(&testbed.generator.link)?
+            .map(|bits| LineRate { bits_per_second: bits as f64 });
         report.start(what, &testbed, cpus, line_rate);
         Ok(Bench { testbed, report, cpus, stop, interrupt })
+    }
+
+    fn write(
+        &mut self,
+        schema: &str,
+        results: &[impl Serialize],
+        agreement: Option<&[Agreed]>,
+    ) -> Result<()> {
+        let interrupted = self.interrupt.caught();
+        self.report.write(schema, &self.testbed, interrupted, results, agreement)
     }
 
     /// Does `work` for each size and path, in the generator's namespace, until interrupted. What the

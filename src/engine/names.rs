@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub use crate::ring::names::TxName;
 use crate::sys::packet::RingVersion;
+use crate::units::serialize_as_text;
 
 /// A receive half by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,11 +186,7 @@ impl fmt::Display for PathName {
     }
 }
 
-impl Serialize for PathName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+serialize_as_text!(PathName);
 
 impl FromStr for RxName {
     type Err = String;

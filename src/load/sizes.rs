@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
 use crate::units::FrameSize;
 use crate::wire::random::Random;
 
@@ -114,6 +117,22 @@ impl Sizes {
             }
             _ => SizeOrder::InTurn(all.len() as u64),
         }
+    }
+}
+
+/// The fields that name the frames of a result: one size has `frame_bytes`, a mix only a mean.
+impl Serialize for Sizes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let frame_bytes = match self {
+            Sizes::Fixed(size) => Some(size.bytes()),
+            _ => None,
+        };
+        let sizes = json!({
+            "sizes": self.to_string(),
+            "frame_bytes": frame_bytes,
+            "mean_frame_bytes": self.mean().map(MeanSize::as_f64),
+        });
+        sizes.serialize(serializer)
     }
 }
 

@@ -14,8 +14,6 @@ pub mod load_document;
 pub mod output;
 pub mod pcap;
 pub mod search;
-mod search_document;
-mod search_goal;
 pub mod stress;
 pub mod text;
 mod verdict;

@@ -3,22 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use comfy_table::Table;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::base::Base;
 use super::json;
-use super::search_document as document;
-use super::search_goal::notes;
-pub use super::search_goal::{Agreed, goal_name};
 use super::text::{self, grouped, lines_of, table};
 use crate::bench::contestant::Contestant;
-use crate::bench::search::burst::BurstResult;
+use crate::bench::search::burst::BurstRun;
 use crate::bench::search::line_rate::LineRate;
-use crate::bench::search::loss_curve::LossPoint;
-use crate::bench::search::paths::{BurstRun, CurveRun, LatencyPoint, SearchRun};
-use crate::bench::search::repeats::AGREEMENT;
+use crate::bench::search::loss_curve::{CurveRun, LossPoint};
+use crate::bench::search::repeats::{AGREEMENT, Agreed};
 use crate::bench::search::result::{Confirmation, GoalResult};
+use crate::bench::search::throughput::{LatencyPoint, SearchRun};
 use crate::bench::search::trial::TrialRecord;
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
@@ -145,8 +141,8 @@ impl SearchReport {
         }
         self.base.say(lines_of(&mut rows));
         for goal in &run.result.goals {
-            for why in notes(goal) {
-                self.base.say(format!("  {}: {why}", goal_name(goal)));
+            for why in &goal.irregular {
+                self.base.say(format!("  {}: {why}", goal.goal));
             }
         }
         if let Some(halted) = &run.result.halted {
@@ -155,7 +151,7 @@ impl SearchReport {
         let void = run.result.trials.iter().filter(|trial| trial.outcome.spoiled().is_some());
         self.base.say(format!(
             "  the generator alone, into a sink: {}; {} trials, {} of them void, {:.0} s",
-            rate(run.sink_pps),
+            rate(run.subject.sink_pps),
             run.result.trials.len(),
             void.count(),
             run.elapsed.as_secs_f64(),
@@ -182,7 +178,7 @@ impl SearchReport {
             (None, Some(upper)) => format!("below {}", rate(upper)),
             (None, None) => "-".into(),
         };
-        let mean_bytes = run.sizes.mean().map_or(0.0, |mean| mean.as_f64());
+        let mean_bytes = run.subject.sizes.mean().map_or(0.0, |mean| mean.as_f64());
         let found = goal.lower_bound_pps.map_or("-".into(), |lower| {
             let at_least = if goal.at_least { "at least " } else { "" };
             let of_line = self.line_rate.map_or(String::new(), |line| {
@@ -193,13 +189,11 @@ impl SearchReport {
         let confirmed = match goal.confirmation {
             None => "-".into(),
             Some(Confirmation::Void) => "void".into(),
-            Some(Confirmation::Run { loss_ratio, .. }) => match goal.confirmed {
-                Some(true) => "yes".into(),
-                _ => format!("no, lost {}", percent(loss_ratio)),
-            },
+            Some(Confirmation::Run(_)) if goal.confirmed == Some(true) => "yes".into(),
+            Some(Confirmation::Run(sample)) => format!("no, lost {}", percent(sample.loss_ratio)),
         };
         vec![
-            goal_name(goal),
+            goal.goal.to_string(),
             percent(goal.goal.loss_ratio),
             found,
             bounds,
@@ -215,7 +209,7 @@ impl SearchReport {
         let mut rows = table(&header);
         for Agreed { path, sizes, goal, agreement } in agreed {
             let cell = |part: fn(&Spread) -> f64| {
-                agreement.spread.map_or("-".into(), |spread| rate(part(&spread)))
+                agreement.spread_pps.map_or("-".into(), |spread| rate(part(&spread)))
             };
             rows.add_row([
                 sizes.to_string(),
@@ -249,7 +243,7 @@ impl SearchReport {
 
     /// A load of a curve was measured; `done` counts the measured ones.
     pub fn point(&mut self, done: usize, point: &LossPoint) {
-        let found = match (point.forwarding_pps, point.loss_ratio) {
+        let found = match (point.forwarded_pps, point.loss_ratio) {
             (Some(forwarded), Some(lost)) => {
                 format!("forwarded {}, lost {}", rate(forwarded.median), percent(lost.median))
             }
@@ -263,7 +257,7 @@ impl SearchReport {
     pub fn curve(&mut self, run: &CurveRun) {
         self.base.end();
         let header = ["load", "offered", "forwarded", "loss", "p50", "p99"];
-        let mut rows: Table = table(&header);
+        let mut rows = table(&header);
         let time = |spread: Option<Spread>| {
             spread.map_or("-".into(), |spread| nanoseconds(spread.median as u64))
         };
@@ -271,14 +265,17 @@ impl SearchReport {
             rows.add_row([
                 format!("{} %", tidy(point.percent)),
                 point.offered_pps.map_or("void".into(), |spread| rate(spread.median)),
-                point.forwarding_pps.map_or("-".into(), |spread| rate(spread.median)),
+                point.forwarded_pps.map_or("-".into(), |spread| rate(spread.median)),
                 point.loss_ratio.map_or("-".into(), |spread| percent(spread.median)),
-                time(point.p50_ns),
-                time(point.p99_ns),
+                time(point.response_p50_ns),
+                time(point.response_p99_ns),
             ]);
         }
         self.base.say(lines_of(&mut rows));
-        self.base.say(format!("  100 %, the generator alone, into a sink: {}", rate(run.sink_pps)));
+        self.base.say(format!(
+            "  100 %, the generator alone, into a sink: {}",
+            rate(run.subject.sink_pps)
+        ));
         if run.curve.points.iter().any(LossPoint::is_void) {
             self.base.say("  void: the generator could not offer the load, or lost echoes itself");
         }
@@ -301,118 +298,87 @@ impl SearchReport {
     /// Bursts.
     pub fn burst(&mut self, run: &BurstRun) {
         self.base.end();
-        let BurstResult { mean_frames, min_frames, max_frames, stdev_frames, at_least, .. } =
-            run.result;
+        let found = &run.result;
         let header =
             ["longest burst", "from", "to", "deviation", "sent at", "throughput", "buffer"];
         let mut rows = table(&header);
         let or_dash = |value: Option<String>| value.unwrap_or("-".into());
-        let at_least = if at_least { "at least " } else { "" };
-        let throughput = run.throughput.as_ref().and_then(|goal| {
-            let at_least = if goal.at_least { "at least " } else { "" };
-            goal.lower_bound_pps.map(|pps| format!("{at_least}{}", rate(pps)))
-        });
-        let buffer = run.buffer.map(|buffer| nanoseconds((1e9 * buffer.corrected_s) as u64));
+        let at_least = |is_so| if is_so { "at least " } else { "" };
+        let frames = |value: Option<f64>| value.map(|frames| grouped(frames.round() as u64));
+        let seconds = |value: f64| nanoseconds((1e9 * value) as u64);
+        let burst = at_least(found.at_least);
+        let throughput = at_least(run.throughput_at_least == Some(true));
         rows.add_row([
-            or_dash(
-                mean_frames
-                    .map(|mean| format!("{at_least}{} frames", grouped(mean.round() as u64))),
-            ),
-            or_dash(min_frames.map(grouped)),
-            or_dash(max_frames.map(grouped)),
-            or_dash(stdev_frames.map(|deviation| grouped(deviation.round() as u64))),
+            or_dash(frames(found.mean_frames).map(|mean| format!("{burst}{mean} frames"))),
+            or_dash(found.min_frames.map(grouped)),
+            or_dash(found.max_frames.map(grouped)),
+            or_dash(frames(found.stdev_frames)),
             or_dash(run.burst_pps.map(rate)),
-            or_dash(throughput),
-            or_dash(buffer.map(|time| format!("{at_least}{time}"))),
+            or_dash(run.throughput_pps.map(|pps| format!("{throughput}{}", rate(pps)))),
+            or_dash(run.corrected_buffer_s.map(|time| format!("{burst}{}", seconds(time)))),
         ]);
         self.base.say(lines_of(&mut rows));
         self.base.say(format!(
             "  longest burst without loss: mean of {} repetitions, {} bursts",
-            run.result.longest_frames.len(),
-            run.result.bursts,
+            found.longest_frames.len(),
+            found.bursts,
         ));
-        let has_throughput =
-            run.throughput.as_ref().is_some_and(|goal| goal.lower_bound_pps.is_some());
-        self.base.say(match run.buffer {
-            Some(buffer) => format!(
+        self.base.say(match (run.corrected_buffer_s, run.implied_buffer_s) {
+            (Some(corrected), Some(implied)) => format!(
                 "  buffer (RFC 9004, corrected by what was forwarded meanwhile): {} of implied {}",
-                nanoseconds((1e9 * buffer.corrected_s) as u64),
-                nanoseconds((1e9 * buffer.implied_s) as u64),
+                seconds(corrected),
+                seconds(implied),
             ),
-            None if run.result.longest_frames.is_empty() => {
+            _ if found.longest_frames.is_empty() => {
                 "  no buffer time: no repetition was finished".into()
             }
-            None if run.burst_pps.is_none() => "  no buffer time: no burst without loss".into(),
-            None if has_throughput => {
+            _ if run.burst_pps.is_none() => "  no buffer time: no burst without loss".into(),
+            _ if run.throughput_pps.is_some() => {
                 "  no buffer time: the path forwards as fast as bursts come in".into()
             }
-            None => "  no buffer time: the short search before found no throughput".into(),
+            _ => "  no buffer time: the short search before found no throughput".into(),
         });
         if let Some(halted) = &run.result.halted {
             self.base.say(format!("  ended early: {halted}"));
         }
     }
 
-    /// Writes the document of searches.
-    pub fn write_searches(
+    /// Writes the document of what was found over each path with each size, and how far repetitions
+    /// agree, where some may be.
+    pub fn write(
         &mut self,
-        testbed: &Testbed,
-        interrupted: bool,
-        runs: &[SearchRun],
-        agreed: &[Agreed],
-    ) -> Result<()> {
-        let agreement: Vec<Value> = agreed.iter().map(document::agreed).collect();
-        let results = runs.iter().map(document::search).collect();
-        let also = ("agreement", Value::from(agreement));
-        self.write(testbed, "linerate.search/1", interrupted, results, Some(also))
-    }
-
-    /// Writes the document of curves.
-    pub fn write_curves(
-        &mut self,
-        testbed: &Testbed,
-        interrupted: bool,
-        runs: &[CurveRun],
-    ) -> Result<()> {
-        let results = runs.iter().map(document::curve).collect();
-        self.write(testbed, "linerate.loss-curve/1", interrupted, results, None)
-    }
-
-    /// Writes the document of bursts.
-    pub fn write_bursts(
-        &mut self,
-        testbed: &Testbed,
-        interrupted: bool,
-        runs: &[BurstRun],
-    ) -> Result<()> {
-        let results = runs.iter().map(document::burst).collect();
-        self.write(testbed, "linerate.burst/1", interrupted, results, None)
-    }
-
-    fn write(
-        &mut self,
-        testbed: &Testbed,
         schema: &str,
+        testbed: &Testbed,
         interrupted: bool,
-        results: Vec<Value>,
-        also: Option<(&str, Value)>,
+        results: &[impl Serialize],
+        agreement: Option<&[Agreed]>,
     ) -> Result<()> {
         self.base.end();
         if interrupted {
             self.base.say("\ninterrupted: this is what was found until then");
         }
-        let mut document = json!({
-            "lab": testbed.is_lab(),
-            "interrupted": interrupted || self.failure.is_some(),
-            "reason": json::interruption(interrupted, self.failure.as_ref()),
-            "line_rate_bits_per_second": self.line_rate.map(|line| line.bits_per_second),
-            "results": results,
-        });
-        if let Some((name, value)) = also {
-            document[name] = value;
-        }
+        let document = Document {
+            lab: testbed.is_lab(),
+            interrupted: interrupted || self.failure.is_some(),
+            reason: json::interruption(interrupted, self.failure.as_ref()),
+            line_rate_bits_per_second: self.line_rate.map(|line| line.bits_per_second),
+            results,
+            agreement,
+        };
         self.base.write(schema, &document)
     }
+}
+
+/// What all searches' documents have.
+#[derive(Serialize)]
+struct Document<'a, T> {
+    lab: bool,
+    interrupted: bool,
+    reason: Option<String>,
+    line_rate_bits_per_second: Option<f64>,
+    results: &'a [T],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<&'a [Agreed]>,
 }
 
 /// A number without the digits that only binary fractions have.

@@ -14,11 +14,11 @@ fn the_curve_knows_the_knee() {
     assert_eq!(percents, [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0]);
     for point in &curve.points {
         assert_eq!(point.trials.len(), 3);
-        let (loss, rate) = (point.loss_ratio.unwrap(), point.forwarding_pps.unwrap());
+        let (loss, rate) = (point.loss_ratio.unwrap(), point.forwarded_pps.unwrap());
         assert_eq!(loss.median > 0.0, point.load_pps > 55_000.0);
         assert!((rate.median - point.load_pps.min(55_000.0)).abs() < 1.0);
-        assert_eq!(point.p50_ns.unwrap().median, 1000.0);
-        assert_eq!(point.p99_ns.unwrap().max, 9000.0);
+        assert_eq!(point.response_p50_ns.unwrap().median, 1000.0);
+        assert_eq!(point.response_p99_ns.unwrap().max, 9000.0);
     }
 }
 
@@ -44,7 +44,7 @@ fn loads_beyond_the_generator_are_void_and_the_rest_stands() {
     let void: Vec<f64> =
         curve.points.iter().filter(|point| point.is_void()).map(|point| point.percent).collect();
     assert_eq!((void, seen), (vec![90.0, 100.0], 10));
-    assert_eq!(curve.points[9].p50_ns, None);
+    assert_eq!(curve.points[9].response_p50_ns, None);
     assert_eq!(curve.points[9].trials.len(), 3, "repeated before it is given up");
 }
 

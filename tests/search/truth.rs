@@ -120,7 +120,7 @@ fn rfc_2544_runs_nothing_but_trials_of_a_minute_and_believes_each() {
     let mut bench = Bench::new(1, constant_rate(1e6));
     let result = bench.search(&SearchConfig::rfc2544(MIN, MAX));
     let goal = &result.goals[0];
-    assert!(goal.is_regular() && goal.name() == "RFC 2544 throughput");
+    assert!(goal.is_regular() && goal.goal.result_name() == "RFC 2544 throughput");
     assert_eq!(goal.conditional_throughput_pps, goal.lower_bound_pps);
     assert!(result.trials.iter().all(|trial| trial.duration == Duration::from_secs(60)));
     let mut loads: Vec<u64> = bench.offered.iter().map(|load| load.to_bits()).collect();

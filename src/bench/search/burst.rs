@@ -1,10 +1,24 @@
 //! Back-to-back frames: the longest burst at the smallest gap that loses nothing (RFC 2544
 //! section 26.4 as amended by RFC 9004), and the buffer that it implies.
 
-use crate::error::{Error, Result};
+use std::time::Duration;
 
+use serde::Serialize;
+
+use super::controller::search;
+use super::device::{Device, Subject};
+use super::goal::{SearchConfig, SearchGoal};
+use super::line_rate::LineRate;
 use super::result::Halt;
-use super::trial::VoidReason;
+use super::throughput::MIN_LOAD_PPS;
+use super::trial::{Measurer, VoidReason};
+use crate::bench::testbed::Testbed;
+use crate::bench::trial_plan::QUIET;
+use crate::bench::watch::OwnTraffic;
+use crate::error::{Error, Result};
+use crate::load::run::{Load, LoadOutcome};
+use crate::stats::counters::KernelCounters;
+use crate::sys::clock;
 
 /// Whoever sends bursts.
 pub trait BurstMeasurer {
@@ -63,7 +77,7 @@ impl BurstConfig {
 }
 
 /// The longest bursts without loss.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct BurstResult {
     /// The longest burst of each repetition that was completed, in frames; 0 if even one frame
     /// was lost.
@@ -217,7 +231,7 @@ impl BurstSearch<'_> {
 }
 
 /// The buffer that a burst implies, in seconds at the rate at which the burst came in.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BufferTime {
     /// Implied DUT Buffer Time: as if the device forwarded nothing while the burst came in.
     pub implied_s: f64,
@@ -246,6 +260,114 @@ pub fn buffer_time(
     let implied_s = mean_burst_frames / burst_pps;
     let corrected_s = implied_s - implied_s * throughput_pps / burst_pps;
     applies.then_some(BufferTime { implied_s, corrected_s })
+}
+
+/// Finished bursts over one path with one size.
+#[derive(Debug, Serialize)]
+pub struct BurstRun {
+    /// Over what.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What was found.
+    #[serde(flatten)]
+    pub result: BurstResult,
+    /// The throughput that a short search found before, in frames per second, which the buffer time
+    /// needs.
+    pub throughput_pps: Option<f64>,
+    /// Whether it may well be more.
+    pub throughput_at_least: Option<bool>,
+    /// The rate of the bursts, in frames per second: the wire's where it is known, else that at
+    /// which the generator sent them.
+    pub burst_pps: Option<f64>,
+    /// [`BufferTime::implied_s`] of the mean; `None` where the throughput is not below the bursts' rate.
+    pub implied_buffer_s: Option<f64>,
+    /// [`BufferTime::corrected_s`] of the mean.
+    pub corrected_buffer_s: Option<f64>,
+}
+
+/// The longest burst, in frames: what the generator's ring holds unread.
+pub const BURST_FRAMES_MAX: u64 = 20_000;
+
+/// Searches the longest burst without loss, in the generator's namespace; `after_repetition` is told
+/// of each. A short search for the throughput comes before.
+pub fn run_burst(
+    testbed: &Testbed,
+    subject: &Subject,
+    config: &BurstConfig,
+    pause: Duration,
+    line_rate: Option<LineRate>,
+    after_repetition: &mut dyn FnMut(u64),
+) -> Result<BurstRun> {
+    let mut brief = brief_search();
+    subject.limit(&mut brief);
+    let plan = subject.load(testbed).bursts(config.max_frames.min(BURST_FRAMES_MAX));
+    let (found, result) = Device::serve(testbed, subject, |device| {
+        let found = search(device, &brief, &mut |_| {})?;
+        let load = Load::open(&plan, &subject.ring_memory)?;
+        let mut bursts = Bursts { load, device, pause };
+        Ok((found, longest_burst(&mut bursts, config, after_repetition)?))
+    })?;
+    let throughput = found.goals.first();
+    let throughput_pps = throughput.and_then(|goal| goal.lower_bound_pps);
+    let mean_bytes = subject.sizes.mean().map_or(0.0, |mean| mean.as_f64());
+    let wire_pps = line_rate.map(|line| line.frames_per_second(mean_bytes));
+    let burst_pps = wire_pps.or(result.sent_pps);
+    let buffer = match (result.mean_frames, burst_pps, throughput_pps) {
+        (Some(mean), Some(burst), Some(throughput)) => buffer_time(mean, burst, throughput),
+        _ => None,
+    };
+    Ok(BurstRun {
+        subject: subject.clone(),
+        result,
+        throughput_pps,
+        throughput_at_least: throughput.map(|goal| goal.at_least),
+        burst_pps,
+        implied_buffer_s: buffer.map(|buffer| buffer.implied_s),
+        corrected_buffer_s: buffer.map(|buffer| buffer.corrected_s),
+    })
+}
+
+/// A throughput without loss, to two percent, in some seconds: enough to correct a buffer time.
+fn brief_search() -> SearchConfig {
+    let trial = Duration::from_millis(200);
+    SearchConfig {
+        goals: vec![SearchGoal {
+            initial_trial_duration: trial,
+            final_trial_duration: trial,
+            duration_sum: 5 * trial,
+            width: 0.02,
+            ..SearchGoal::default()
+        }],
+        confirmation: None,
+        max_duration: Duration::from_secs(8),
+        ..SearchConfig::between(MIN_LOAD_PPS, f64::from(u32::MAX))
+    }
+}
+
+/// A path under test that gets bursts.
+struct Bursts<'a, 'b> {
+    load: Load,
+    device: &'b mut Device<'a>,
+    /// After each burst, for the device's buffers to drain.
+    pause: Duration,
+}
+
+impl BurstMeasurer for Bursts<'_, '_> {
+    fn send_burst(&mut self, frames: u64) -> Result<BurstOutcome> {
+        self.device.watch.begin()?;
+        let outcome = self.load.fill(frames)?.collect(QUIET)?;
+        clock::sleep(self.pause);
+        let LoadOutcome { sent, lost, tally, .. } = outcome;
+        let KernelCounters { packets: received, drops, .. } = outcome.kernel;
+        let own = OwnTraffic { transmitted: sent, received, under_way: lost };
+        let void = self.device.void(own, drops, tally.other_loads, sent < frames)?;
+        let sent_pps = Some(outcome.achieved_pps());
+        Ok(BurstOutcome { sent, lost: sent - tally.intact, sent_pps, void })
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.device.is_stopped()
+    }
 }
 
 #[cfg(test)]

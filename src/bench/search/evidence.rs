@@ -220,7 +220,7 @@ impl Evidence {
 }
 
 /// Trials at one load that came out differently.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Disagreement {
     /// The load, in frames per second.
     pub load_pps: f64,

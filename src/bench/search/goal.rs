@@ -1,8 +1,13 @@
 //! What is searched for: goals with the names and meanings of MLRsearch (RFC 9971), and limits.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
 use crate::error::{Error, Result};
+use crate::units::percent;
 
 /// The shortest trial that RFC 2544 section 24 lets decide a throughput.
 pub const RFC_2544_TRIAL: Duration = Duration::from_secs(60);
@@ -115,6 +120,33 @@ impl SearchGoal {
             return Err("RFC 2544 wants trials of 60 s without any loss");
         }
         Ok(())
+    }
+}
+
+/// What the rate is called that the goal finds: several goals with loss are told apart.
+impl fmt::Display for SearchGoal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.procedure, self.loss_ratio) {
+            (Procedure::Rfc2544, _) => f.write_str(self.result_name()),
+            (_, 0.0) => f.write_str("NDR"),
+            (_, ratio) => write!(f, "PDR {}", percent(ratio)),
+        }
+    }
+}
+
+impl Serialize for SearchGoal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let goal = json!({
+            "goal": self.to_string(),
+            "name": self.result_name(),
+            "loss_ratio": self.loss_ratio,
+            "exceed_ratio": self.exceed_ratio,
+            "duration_sum_s": self.duration_sum.as_secs_f64(),
+            "trial_duration_s": self.final_trial_duration.as_secs_f64(),
+            "initial_trial_duration_s": self.initial_trial_duration.as_secs_f64(),
+            "goal_width": self.width,
+        });
+        goal.serialize(serializer)
     }
 }
 

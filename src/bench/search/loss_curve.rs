@@ -5,8 +5,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::device::{Device, Subject};
 use super::result::Halt;
 use super::trial::{Measurer, TrialOutcome};
+use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::stats::spread::Spread;
 
@@ -74,8 +78,32 @@ impl LossCurveConfig {
 /// The finest step; with it the curve has a thousand loads.
 const PERCENT_MIN: f64 = 0.1;
 
+/// A finished loss curve over one path with one size.
+#[derive(Debug, Serialize)]
+pub struct CurveRun {
+    /// Over what. 100 % is what its generator alone sends into a sink.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The curve.
+    #[serde(flatten)]
+    pub curve: LossCurve,
+}
+
+/// Measures a loss curve, in the generator's namespace; `after_point` is told of each load.
+pub fn run_curve(
+    testbed: &Testbed,
+    subject: &Subject,
+    config: &LossCurveConfig,
+    after_point: &mut dyn FnMut(&LossPoint),
+) -> Result<CurveRun> {
+    Device::serve(testbed, subject, |device| {
+        let curve = loss_curve(device, config, after_point)?;
+        Ok(CurveRun { subject: subject.clone(), curve })
+    })
+}
+
 /// A curve.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LossCurve {
     /// Loads ascending.
     pub points: Vec<LossPoint>,
@@ -84,7 +112,7 @@ pub struct LossCurve {
 }
 
 /// One load of the curve.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LossPoint {
     /// The load in percent of the highest.
     pub percent: f64,
@@ -95,13 +123,13 @@ pub struct LossPoint {
     /// What the counting trials offered, in frames per second; `None` if all were void.
     pub offered_pps: Option<Spread>,
     /// What came back, in frames per second.
-    pub forwarding_pps: Option<Spread>,
+    pub forwarded_pps: Option<Spread>,
     /// Frame loss ratio, from 0 to 1.
     pub loss_ratio: Option<Spread>,
     /// Median latency in nanoseconds, where it was measured.
-    pub p50_ns: Option<Spread>,
+    pub response_p50_ns: Option<Spread>,
     /// 99th percentile in nanoseconds, where it was measured.
-    pub p99_ns: Option<Spread>,
+    pub response_p99_ns: Option<Spread>,
 }
 
 impl LossPoint {
@@ -115,10 +143,10 @@ impl LossPoint {
             percent,
             load_pps,
             offered_pps: spread(|trial| trial.achieved_pps),
-            forwarding_pps: spread(TrialOutcome::forwarding_pps),
+            forwarded_pps: spread(TrialOutcome::forwarding_pps),
             loss_ratio: spread(TrialOutcome::loss_ratio),
-            p50_ns: Spread::of(latencies().map(|latency| latency.p50 as f64)),
-            p99_ns: Spread::of(latencies().map(|latency| latency.p99 as f64)),
+            response_p50_ns: Spread::of(latencies().map(|latency| latency.p50 as f64)),
+            response_p99_ns: Spread::of(latencies().map(|latency| latency.p99 as f64)),
             trials,
         }
     }

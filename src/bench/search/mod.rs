@@ -23,14 +23,16 @@
 pub mod burst;
 mod choice;
 pub mod classify;
+mod controller;
+pub mod device;
 mod evidence;
 pub mod goal;
 pub mod line_rate;
 pub mod loss_curve;
-pub mod paths;
+
 pub mod repeats;
 pub mod result;
-mod run;
+pub mod throughput;
 pub mod trial;
 
-pub use run::search;
+pub use controller::search;

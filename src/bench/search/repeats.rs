@@ -1,6 +1,11 @@
 //! Whether repeated searches found the same, and if not, why.
 
+use serde::Serialize;
+
 use super::result::{Confirmation, GoalResult, Halt, Irregularity};
+use super::throughput::SearchRun;
+use crate::bench::contestant::Contestant;
+use crate::load::sizes::Sizes;
 use crate::stats::spread::Spread;
 use crate::units::percent;
 
@@ -17,12 +22,12 @@ pub struct Repetition<'a> {
 }
 
 /// How far repeated searches agree.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
     /// The lower bounds that were found, in frames per second.
     pub lower_bounds_pps: Vec<f64>,
     /// Median, smallest and largest of them; `None` without any.
-    pub spread: Option<Spread>,
+    pub spread_pps: Option<Spread>,
     /// From the smallest to the largest, as a part of the median; `None` with less than two.
     pub difference: Option<f64>,
     /// Whether each found a lower bound, and all are within [`AGREEMENT`].
@@ -31,13 +36,51 @@ pub struct Agreement {
     pub reasons: Vec<String>,
 }
 
+/// Agreement between the repetitions of one search, for one goal.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agreed {
+    /// The path.
+    pub path: Contestant,
+    /// The frames.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// The goal's name.
+    pub goal: String,
+    /// How far.
+    #[serde(flatten)]
+    pub agreement: Agreement,
+}
+
+/// Agreement between repetitions, for each search and goal.
+pub fn agreements(runs: &[SearchRun]) -> Vec<Agreed> {
+    let mut agreed = Vec::new();
+    for SearchRun { subject, result, .. } in runs.iter().filter(|run| run.repetition == 1) {
+        let alike = runs
+            .iter()
+            .filter(|run| run.subject.path == subject.path && run.subject.sizes == subject.sizes);
+        for (at, GoalResult { goal, .. }) in result.goals.iter().enumerate() {
+            let repetitions = alike.clone().map(|run| Repetition {
+                goal: &run.result.goals[at],
+                sink_pps: run.subject.sink_pps,
+            });
+            agreed.push(Agreed {
+                path: subject.path,
+                sizes: subject.sizes.clone(),
+                goal: goal.to_string(),
+                agreement: agreement(&repetitions.collect::<Vec<_>>()),
+            });
+        }
+    }
+    agreed
+}
+
 /// Compares repetitions of one search for one goal.
 pub fn agreement(repetitions: &[Repetition]) -> Agreement {
     let lower_bounds_pps: Vec<f64> =
         repetitions.iter().filter_map(|repetition| repetition.goal.lower_bound_pps).collect();
-    let spread = Spread::of(lower_bounds_pps.iter().copied());
+    let spread_pps = Spread::of(lower_bounds_pps.iter().copied());
     let (found, all) = (lower_bounds_pps.len(), repetitions.len());
-    let difference = spread.as_ref().map(relative).filter(|_| found > 1);
+    let difference = spread_pps.as_ref().map(relative).filter(|_| found > 1);
     let agrees = found == all && difference.is_some_and(|difference| difference <= AGREEMENT);
     let mut why = Vec::new();
     if found < all {
@@ -46,7 +89,7 @@ pub fn agreement(repetitions: &[Repetition]) -> Agreement {
     if !agrees {
         why.extend(reasons(repetitions));
     }
-    Agreement { lower_bounds_pps, spread, difference, agrees, reasons: why }
+    Agreement { lower_bounds_pps, spread_pps, difference, agrees, reasons: why }
 }
 
 fn relative(spread: &Spread) -> f64 {
@@ -77,7 +120,7 @@ fn reasons(repetitions: &[Repetition]) -> Vec<String> {
         any(goal, |why| matches!(why, Irregularity::Halted(Halt::TimeExhausted)))
     });
     count("the long trial lost more than the goal allows", &|goal| {
-        any(goal, |why| matches!(why, Irregularity::NotConfirmed(Some(Confirmation::Run { .. }))))
+        any(goal, |why| matches!(why, Irregularity::NotConfirmed(Some(Confirmation::Run(_)))))
     });
     if reasons.is_empty() {
         reasons.push(

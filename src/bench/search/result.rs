@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::classify::Sample;
 pub use super::evidence::Disagreement;
 use super::goal::SearchGoal;
 use super::trial::TrialRecord;
-use crate::units;
+use crate::units::{self, serialize_as_text};
 
 /// A whole search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct SearchResult {
     /// By goal, in the order asked for.
     pub goals: Vec<GoalResult>,
@@ -22,9 +26,10 @@ pub struct SearchResult {
 }
 
 /// A Goal Result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct GoalResult {
     /// The goal.
+    #[serde(flatten)]
     pub goal: SearchGoal,
     /// Relevant Lower Bound, in frames per second: the largest load that the device stood.
     pub lower_bound_pps: Option<f64>,
@@ -56,23 +61,28 @@ pub enum Confirmation {
     /// The generator spoiled it.
     Void,
     /// It counts.
-    Run {
-        /// How long it lasted, in seconds.
-        duration_s: f64,
-        /// What part of the frames it lost.
-        loss_ratio: f64,
-    },
+    Run(Sample),
+}
+
+impl Serialize for Confirmation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sample = match self {
+            Confirmation::Void => None,
+            Confirmation::Run(sample) => Some(sample),
+        };
+        let confirmation = json!({
+            "void": sample.is_none(),
+            "duration_s": sample.map(|sample| sample.duration_s),
+            "loss_ratio": sample.map(|sample| sample.loss_ratio),
+        });
+        confirmation.serialize(serializer)
+    }
 }
 
 impl GoalResult {
     /// Whether both bounds were found and are close enough.
     pub fn is_regular(&self) -> bool {
         self.irregular.is_empty()
-    }
-
-    /// What the lower bound may be called.
-    pub fn name(&self) -> &'static str {
-        self.goal.result_name()
     }
 }
 
@@ -124,11 +134,13 @@ pub enum Halt {
     GeneratorBelowMin,
 }
 
+serialize_as_text!(Irregularity, Halt);
+
 impl fmt::Display for Irregularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Irregularity::MaxLoadPasses => f.write_str("the highest load asked for passes"),
-            Irregularity::GeneratorIsTheLimit => {
+            // The highest load is what the generator sends into a sink.
+            Irregularity::MaxLoadPasses | Irregularity::GeneratorIsTheLimit => {
                 f.write_str("the generator is the limit: all that it can offer passes")
             }
             Irregularity::MinLoadFails => f.write_str("even the lowest load fails"),
@@ -148,7 +160,10 @@ impl fmt::Display for Irregularity {
             Irregularity::NotConfirmed(Some(Confirmation::Void)) => {
                 f.write_str("not confirmed: the generator spoiled the long trial")
             }
-            Irregularity::NotConfirmed(Some(Confirmation::Run { duration_s, loss_ratio })) => {
+            Irregularity::NotConfirmed(Some(Confirmation::Run(Sample {
+                duration_s,
+                loss_ratio,
+            }))) => {
                 let lost = units::percent(*loss_ratio);
                 write!(f, "not confirmed: {duration_s} s at the lower bound lost {lost}")
             }

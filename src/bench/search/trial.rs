@@ -3,10 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
 use crate::bench::disturbance::Disturbance;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
-use crate::units::FrameSize;
+use crate::units::{FrameSize, as_seconds, serialize_as_text};
 
 /// Whoever runs trials (the Measurer of MLRsearch, RFC 9971).
 pub trait Measurer {
@@ -89,6 +92,24 @@ impl TrialOutcome {
     }
 }
 
+impl Serialize for TrialOutcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let outcome = json!({
+            "intended_pps": self.intended_pps,
+            "offered_pps": self.achieved_pps,
+            "forwarded_pps": self.forwarding_pps(),
+            "sent": self.sent,
+            "lost": self.lost,
+            "loss_ratio": self.loss_ratio(),
+            "void": self.spoiled(),
+            "response_ns": self.latency,
+        });
+        outcome.serialize(serializer)
+    }
+}
+
+serialize_as_text!(VoidReason);
+
 impl fmt::Display for VoidReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -109,7 +130,8 @@ impl fmt::Display for VoidReason {
 }
 
 /// What a trial of a search was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// The first look, at the highest load.
     Start,
@@ -122,15 +144,17 @@ pub enum Purpose {
 }
 
 /// A trial of a search, in the order in which they were run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct TrialRecord {
     /// What it was for.
     pub purpose: Purpose,
     /// The goal that it was for, as its place in the result; `None` for the first look.
     pub goal: Option<usize>,
     /// The load asked for, in frames per second.
+    #[serde(skip)]
     pub load_pps: f64,
     /// The duration asked for (Trial Duration).
+    #[serde(rename = "trial_duration_s", serialize_with = "as_seconds")]
     pub duration: Duration,
     /// What came out.
     pub outcome: TrialOutcome,

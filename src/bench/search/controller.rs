@@ -328,7 +328,7 @@ impl Run<'_> {
                 && match self.confirmation(at) {
                     None => true,
                     Some(Confirmation::Void) => self.void_confirmations(at) <= VOID_CONFIRMATIONS,
-                    Some(Confirmation::Run { .. }) => false,
+                    Some(Confirmation::Run(_)) => false,
                 }
         });
         let Some((at, load_pps)) = due.and_then(|at| Some((at, lower_pps(self, at)?))) else {
@@ -355,8 +355,8 @@ impl Run<'_> {
     /// Takes a long trial at the lower bound of goal `at` as what it is worth.
     fn weigh_confirmation(&mut self, at: usize, load_pps: f64, sample: Sample) {
         let goal = self.config.goals[at];
-        let Sample { duration_s, loss_ratio } = sample;
-        self.confirmations.push((load_pps, Confirmation::Run { duration_s, loss_ratio }));
+        let Sample { loss_ratio, .. } = sample;
+        self.confirmations.push((load_pps, Confirmation::Run(sample)));
         if loss_ratio > goal.loss_ratio {
             self.progress[at].failed_confirmations += 1;
         }
@@ -493,7 +493,7 @@ impl Run<'_> {
             irregular.push(Irregularity::Coarse { width: bounds.width(), disagreement });
         }
         let confirmed = match confirmation {
-            Some(Confirmation::Run { loss_ratio, .. }) => Some(loss_ratio <= goal.loss_ratio),
+            Some(Confirmation::Run(sample)) => Some(sample.loss_ratio <= goal.loss_ratio),
             _ => None,
         };
         if self.config.confirmation.is_some() && bounds.lower.is_some() && confirmed != Some(true) {
