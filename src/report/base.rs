@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::bar::Bar;
 use super::json::{self, JsonFile};
@@ -19,7 +20,7 @@ pub struct Base {
     json: JsonFile,
     /// The machine.
     pub host: Host,
-    link: Option<Link>,
+    link: Option<Value>,
     bar: Option<Bar>,
     line_every: Duration,
     last_line: Option<Instant>,
@@ -31,7 +32,7 @@ struct Document<'a, T> {
     schema: &'a str,
     version: &'static str,
     host: &'a Host,
-    link: Option<serde_json::Value>,
+    link: Option<&'a Value>,
     #[serde(flatten)]
     result: &'a T,
 }
@@ -53,7 +54,7 @@ impl Base {
 
     /// The interface that the document names.
     pub fn set_link(&mut self, link: &Link) {
-        self.link = Some(link.clone());
+        self.link = Some(json::link(link));
     }
 
     /// What an experiment begins with: what is done, on which machine, as whom. `shares_cpu` says that our own
@@ -130,7 +131,7 @@ impl Base {
             schema,
             version: env!("CARGO_PKG_VERSION"),
             host: &self.host,
-            link: self.link.as_ref().map(json::link),
+            link: self.link.as_ref(),
             result,
         })
     }

@@ -13,6 +13,7 @@ use crate::load::tally::Tally;
 use crate::stats::counters::EngineCounters;
 use crate::sys::failure::failed;
 use crate::sys::link::Link;
+use crate::sys::offload::Ethtool;
 use crate::wire::ethernet::MacAddress;
 
 /// Where a JSON document goes.
@@ -89,8 +90,13 @@ pub fn frames(tally: &Tally, lost: u64) -> Value {
     frames
 }
 
-/// A link as results name it.
+/// A link as results name it, with driver and firmware where they can be asked for: a lab's interface is
+/// in a namespace of its own, and has none but its kind.
 pub fn link(link: &Link) -> Value {
+    let driver = match link.is_veth() {
+        true => None,
+        false => Ethtool::open().ok().and_then(|ethtool| ethtool.driver(&link.name).ok()),
+    };
     json!({
         "name": link.name,
         "kind": link.kind.as_deref().unwrap_or("hardware"),
@@ -98,5 +104,6 @@ pub fn link(link: &Link) -> Value {
         "mtu": link.mtu,
         "tx_queues": link.transmit_queues,
         "rx_queues": link.receive_queues,
+        "driver": driver,
     })
 }

@@ -140,7 +140,8 @@ impl ClockSource {
     }
 }
 
-const CURRENT_CLOCK_SOURCE: &str =
+/// Where the kernel names it.
+pub(super) const CURRENT_CLOCK_SOURCE: &str =
     "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
 /// Lets the calling thread's timers be late by at most `slack_ns` beside their own inaccuracy,

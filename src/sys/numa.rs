@@ -21,7 +21,7 @@ impl NumaNode {
     /// The way goes by the device's place on the bus: `/sys/bus` is the same in every network
     /// namespace, while `/sys/class/net` shows the one of the mount.
     pub fn of_interface(name: &str) -> Option<NumaNode> {
-        let place = Ethtool::open().ok()?.bus_place(name).ok()?;
+        let place = Ethtool::open().ok()?.driver(name).ok()?.bus_place;
         let file = |file| read_to_string(format!("/sys/bus/pci/devices/{place}/{file}")).ok();
         NumaNode::from_files(&file("numa_node")?, &file("local_cpulist")?)
     }

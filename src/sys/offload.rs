@@ -31,9 +31,10 @@ const SPEED_UNKNOWN: u32 = u32::MAX;
 
 const GET_DRIVER_INFO: u32 = 0x03;
 
-/// 32-bit words of `struct ethtool_drvinfo`, and the bytes of its `bus_info`.
+/// 32-bit words of `struct ethtool_drvinfo`, whose first texts have 32 bytes each: driver, version,
+/// firmware, place on the bus.
 const DRIVER_INFO_WORDS: usize = 49;
-const BUS_INFO_BYTES: std::ops::Range<usize> = 100..132;
+const DRIVER_TEXT_BYTES: usize = 32;
 
 /// 32-bit words of `struct ethtool_link_settings` before its masks.
 const SETTINGS_WORDS: usize = 12;
@@ -74,6 +75,19 @@ pub struct Queues {
     pub receive: u32,
     /// Those that transmit.
     pub transmit: u32,
+}
+
+/// Who drives an interface (`struct ethtool_drvinfo`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Driver {
+    /// Its name, as in `ixgbe`.
+    pub name: String,
+    /// Its version; of most drivers that of the kernel.
+    pub version: String,
+    /// The device's firmware; empty or `N/A` where there is none.
+    pub firmware: String,
+    /// Where the device is on its bus, as in `0000:03:00.0`; empty for virtual ones.
+    pub bus_place: String,
 }
 
 /// The ethtool ioctls in the network namespace of the thread that opened this.
@@ -190,14 +204,18 @@ impl Ethtool {
         }
     }
 
-    /// Where the interface `name` is on its bus, as in `0000:03:00.0`; empty for virtual ones.
-    pub fn bus_place(&self, name: &str) -> io::Result<String> {
+    /// The driver of the interface `name`.
+    pub fn driver(&self, name: &str) -> io::Result<Driver> {
         let mut info = [0u32; DRIVER_INFO_WORDS];
         info[0] = GET_DRIVER_INFO;
         self.request(name, &mut info)?;
-        let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let place = bytes[BUS_INFO_BYTES].split(|&byte| byte == 0).next().unwrap_or_default();
-        Ok(String::from_utf8_lossy(place).into_owned())
+        let bytes: Vec<u8> = info[1..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut texts = bytes.chunks(DRIVER_TEXT_BYTES).map(|text| {
+            let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(text).into_owned()
+        });
+        let mut next = || texts.next().unwrap_or_default();
+        Ok(Driver { name: next(), version: next(), firmware: next(), bus_place: next() })
     }
 
     /// A request of the form `struct ethtool_value`: command and value in, value out.
@@ -209,11 +227,11 @@ impl Ethtool {
 
     /// One ethtool request in place. `words` begins with the command and is as long as the kernel's
     /// structure for it, or longer.
-    fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
+    pub(super) fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
         let start = NonNull::from(words).cast();
         // SAFETY: the commands of this file use `struct ethtool_value` (two words), `struct
         // ethtool_channels` (nine), `struct ethtool_drvinfo` (49 words: 196 bytes in
-        // uapi/linux/ethtool.h) or `struct ethtool_link_settings` with three masks of at most 127
+        // uapi/linux/ethtool.h), those of `ethtool_settings` (their sizes are there) or `struct ethtool_link_settings` with three masks of at most 127
         // words, and every caller passes an array of at least that length, which lives and is not
         // otherwise borrowed until return.
         unsafe { self.request_at(name, start) }

@@ -76,13 +76,32 @@ pub fn host_and_link(document: &Value) {
     text(host, "cpu");
     text(host, "cpu_idle_driver");
     assert!(count(host, "cpus") >= 1);
+    let not_readable = field(host, "not_readable");
+    for key in FINGERPRINT {
+        let known = !field(host, key).is_null();
+        assert_ne!(known, not_readable.get(key).is_some(), "'{key}' in {host:#}");
+    }
     let link = field(document, "link");
     text(link, "name");
     text(link, "kind");
     text(link, "mac");
     assert!(count(link, "mtu") >= 68);
     assert!(count(link, "tx_queues") >= 1 && count(link, "rx_queues") >= 1);
+    let driver = field(link, "driver");
+    assert!(driver.is_null() || !text(driver, "name").is_empty(), "{driver}");
 }
+
+/// What tells two machines apart; each is known, or named as not readable.
+const FINGERPRINT: [&str; 8] = [
+    "microcode",
+    "hypervisor",
+    "clock_source",
+    "cpu_frequency_driver",
+    "cpu_frequency_governor",
+    "smt",
+    "mitigations",
+    "memory_bytes",
+];
 
 /// Counts of an engine or of one worker of it: received = forwarded + named drops.
 #[track_caller]
