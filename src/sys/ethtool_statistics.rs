@@ -1,9 +1,10 @@
-//! A driver's own statistics under its own names, as `ethtool -S` shows them.
+//! A driver's own statistics under its own names, as `ethtool -S` shows them, and its features.
 //!
-//! What is in them is the driver's business: counters, but also gauges and identifiers (veth's
+//! What is in the statistics is the driver's business: counters, but also gauges and identifiers (veth's
 //! `peer_ifindex`), some for each queue, some doubling what the interface counts. They are evidence
 //! for people and are never summed.
 
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
@@ -31,8 +32,14 @@ const NAME_BYTES: usize = 32;
 const STRINGS_HEADER_BYTES: usize = 12;
 const STATISTICS_HEADER_BYTES: usize = 8;
 
-/// More statistics than any driver has.
-const STATISTICS_MAX: u32 = 1 << 16;
+/// More strings than any driver has.
+const STRINGS_MAX: u32 = 1 << 16;
+
+/// The command and string set of features (`ETH_SS_FEATURES`), and which of the four words of a block says
+/// what is on.
+const GET_FEATURES: u32 = 0x3a;
+const FEATURES_SET: u32 = 4;
+const ACTIVE: usize = 2;
 
 /// How often to ask again when the number of statistics changes between the questions.
 const ATTEMPTS: usize = 4;
@@ -90,34 +97,67 @@ impl Ethtool {
     }
 
     fn statistics_once(&self, name: &str) -> io::Result<DriverStatistics> {
-        let count = self.statistics_count(name)?;
-        if count == 0 {
+        let names = self.names(name, STATISTICS_SET)?;
+        if names.is_empty() {
             return Ok(DriverStatistics::default());
         }
-        if count > STATISTICS_MAX {
-            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
-        }
-        let entries = count as usize;
-        let strings = FencedBuffer::new(STRINGS_HEADER_BYTES + entries * NAME_BYTES)?;
-        strings.write_words(&[GET_STRINGS, STATISTICS_SET, count]);
-        self.request_fenced(name, &strings)?;
-        let values = FencedBuffer::new(STATISTICS_HEADER_BYTES + entries * size_of::<u64>())?;
+        let count = names.len() as u32;
+        let values = FencedBuffer::new(STATISTICS_HEADER_BYTES + names.len() * size_of::<u64>())?;
         values.write_words(&[GET_STATISTICS, count]);
         self.request_fenced(name, &values)?;
-        let (strings, values) = (strings.bytes(), values.bytes());
-        if word(&strings, 8) != count || word(&values, 4) != count {
+        let values = values.bytes();
+        if word(&values, 4) != count {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
-        let names = strings[STRINGS_HEADER_BYTES..].chunks_exact(NAME_BYTES).map(name_of);
         let values = values[STATISTICS_HEADER_BYTES..].as_chunks::<8>().0.iter();
-        Ok(DriverStatistics(names.zip(values.map(|bytes| u64::from_ne_bytes(*bytes))).collect()))
+        let values = values.map(|bytes| u64::from_ne_bytes(*bytes));
+        Ok(DriverStatistics(names.into_iter().zip(values).collect()))
+    }
+
+    /// The features of the interface `name` that are switched on, by the names of `ethtool -k` (`rx-gro`, `tx-udp-segmentation`), as kernel and
+    /// driver have them. Needs no privilege.
+    pub fn features(&self, name: &str) -> io::Result<BTreeSet<String>> {
+        let names = self.names(name, FEATURES_SET)?;
+        let blocks = names.len().div_ceil(32);
+        // `struct ethtool_gfeatures`: command, blocks, and for each block of 32 features four words.
+        let answer = FencedBuffer::new(4 * (2 + 4 * blocks))?;
+        answer.write_words(&[GET_FEATURES, blocks as u32]);
+        self.request_fenced(name, &answer)?;
+        let answer = answer.bytes();
+        let is_on =
+            |at: usize| word(&answer, 4 * (2 + 4 * (at / 32) + ACTIVE)) & 1 << (at % 32) != 0;
+        Ok(names
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| is_on(*at))
+            .map(|(_, name)| name)
+            .collect())
+    }
+
+    /// The names of a set of strings, in the driver's order.
+    fn names(&self, name: &str, set: u32) -> io::Result<Vec<String>> {
+        let count = self.string_count(name, set)?;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if count > STRINGS_MAX {
+            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
+        }
+        let strings = FencedBuffer::new(STRINGS_HEADER_BYTES + count as usize * NAME_BYTES)?;
+        strings.write_words(&[GET_STRINGS, set, count]);
+        self.request_fenced(name, &strings)?;
+        let strings = strings.bytes();
+        if word(&strings, 8) != count {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        Ok(strings[STRINGS_HEADER_BYTES..].chunks_exact(NAME_BYTES).map(name_of).collect())
     }
 
     /// `struct ethtool_sset_info`: command, reserved, a 64-bit mask of sets, and the length of each
     /// set that the mask of the answer names.
-    fn statistics_count(&self, name: &str) -> io::Result<u32> {
+    fn string_count(&self, name: &str, set: u32) -> io::Result<u32> {
         let buffer = FencedBuffer::new(5 * size_of::<u32>())?;
-        let mask = (1u64 << STATISTICS_SET).to_ne_bytes();
+        let mask = (1u64 << set).to_ne_bytes();
         let mask = [word(&mask, 0), word(&mask, 4)];
         buffer.write_words(&[GET_STRING_SET_INFO, 0, mask[0], mask[1], 0]);
         self.request_fenced(name, &buffer)?;
@@ -215,6 +255,19 @@ mod tests {
         let ethtool = Ethtool::open().unwrap();
         assert_eq!(ethtool.statistics("lo").unwrap(), DriverStatistics::default());
         assert!(ethtool.statistics("no-such-link").is_err());
+    }
+
+    #[test]
+    fn features_that_are_on_have_their_names() {
+        let ethtool = Ethtool::open().unwrap();
+        let features = ethtool.features("lo").unwrap();
+        // A loopback has these for good (`gen_lo_setup` in drivers/net/loopback.c).
+        assert!(
+            features.contains("loopback") && features.contains("vlan-challenged"),
+            "{features:?}"
+        );
+        assert!(!features.contains("rx-lro"), "{features:?}");
+        assert!(ethtool.features("no-such-link").is_err());
     }
 
     #[test]

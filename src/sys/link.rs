@@ -10,16 +10,18 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::namespace::Namespace;
-use super::netlink::{Message, Refusal, RouteSocket, attribute, find, text};
+use super::netlink::{Message, Refusal, RequestSocket, attribute, find, text};
 use crate::error::{Error, Result};
 
 mod addresses;
+mod attached;
 mod counters;
 mod queueing;
 mod resolve;
 mod veth;
 mod watch;
 
+pub use attached::ForeignProgram;
 pub use counters::LinkCounters;
 pub use queueing::QueueingCounters;
 pub use resolve::NextHop;
@@ -130,13 +132,13 @@ impl fmt::Display for Link {
 /// The links of one network namespace.
 #[derive(Debug)]
 pub struct Links {
-    socket: Mutex<RouteSocket>,
+    socket: Mutex<RequestSocket>,
 }
 
 impl Links {
     /// The links of the calling thread's network namespace; stays there when the thread moves on.
     pub fn open() -> Result<Links> {
-        Ok(Links { socket: Mutex::new(RouteSocket::open()?) })
+        Ok(Links { socket: Mutex::new(RequestSocket::open()?) })
     }
 
     /// The links of another network namespace (needs CAP_SYS_ADMIN to go there).
@@ -253,7 +255,7 @@ impl Links {
 
     /// One request at a time. A panic elsewhere cannot leave the socket in a bad state: answers
     /// to an earlier request are recognised by their sequence number.
-    fn socket(&self) -> MutexGuard<'_, RouteSocket> {
+    fn socket(&self) -> MutexGuard<'_, RequestSocket> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

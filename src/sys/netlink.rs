@@ -1,4 +1,5 @@
-//! A request to the kernel's routing room and its answer: one synchronous NETLINK_ROUTE socket.
+//! A request to the kernel and its answer by netlink: one synchronous socket, of NETLINK_ROUTE (links,
+//! addresses, routes) or NETLINK_GENERIC.
 //!
 //! The socket belongs to the network namespace of the thread that opens it, for ever, whichever
 //! thread uses it later (the kernel stores the namespace in `struct sock`).
@@ -79,30 +80,39 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A NETLINK_ROUTE socket for one request at a time. A request is its kind (`RTM_*`) and its body, the
-/// header of that kind with attributes.
+/// A netlink socket for one request at a time. A request is its kind (`RTM_*`, or the number of a generic
+/// family) and its body, the header of that kind with attributes.
 #[derive(Debug)]
-pub(super) struct RouteSocket {
+pub(super) struct RequestSocket {
     socket: OwnedFd,
     buffer: Vec<u8>,
     sequence: u32,
 }
 
-impl RouteSocket {
+impl RequestSocket {
     /// Opens the socket in the network namespace of the calling thread; needs no privilege.
-    pub fn open() -> Result<RouteSocket> {
-        let socket = open_socket(0).map_err(|error| {
+    pub fn open() -> Result<RequestSocket> {
+        RequestSocket::open_for(SockProtocol::NetlinkRoute).map_err(|error| {
             failed(
                 "open a NETLINK_ROUTE socket",
                 &error,
                 "links are listed and made through it; a sandbox may forbid AF_NETLINK",
             )
-        })?;
+        })
+    }
+
+    /// One for generic families; as [`RequestSocket::open`].
+    pub fn open_generic() -> io::Result<RequestSocket> {
+        RequestSocket::open_for(SockProtocol::NetlinkGeneric)
+    }
+
+    fn open_for(protocol: SockProtocol) -> io::Result<RequestSocket> {
+        let socket = open_socket(protocol, 0)?;
         // Options that add the kernel's own words to an error; without them we only say less.
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             let _ = set_option(socket.as_fd(), libc::SOL_NETLINK, option, &1i32);
         }
-        Ok(RouteSocket { socket, buffer: vec![0; RECEIVE_BYTES], sequence: 0 })
+        Ok(RequestSocket { socket, buffer: vec![0; RECEIVE_BYTES], sequence: 0 })
     }
 
     /// Asks for a change and waits for the kernel's acknowledgement. `flags` are further `NLM_F_*`.
@@ -180,11 +190,11 @@ struct Answers {
     torn: bool,
 }
 
-/// A NETLINK_ROUTE socket of the calling thread's namespace, subscribed to the multicast `groups`
+/// A netlink socket of the calling thread's namespace, subscribed to the multicast `groups`
 /// (a bit mask, group 1 is bit 0) and connected to the kernel, so that no other process can put
 /// messages into it (`netlink_getsockbyportid` refuses them with ECONNREFUSED).
-pub(super) fn open_socket(groups: u32) -> io::Result<OwnedFd> {
-    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
+pub(super) fn open_socket(protocol: SockProtocol, groups: u32) -> io::Result<OwnedFd> {
+    let family = AddressFamily::Netlink;
     let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;

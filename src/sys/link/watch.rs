@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::MsgFlags;
+use nix::sys::socket::{MsgFlags, SockProtocol};
 
 use super::{Link, Links};
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ impl LinkWatch {
     /// Starts to watch the links of the calling thread's network namespace.
     pub fn open() -> Result<LinkWatch> {
         // Subscribe first and list afterwards, so that no change falls between the two.
-        let socket = open_socket(GROUP_LINK)
+        let socket = open_socket(SockProtocol::NetlinkRoute, GROUP_LINK)
             .map_err(|error| failed("subscribe to changes of links", &error, ""))?;
         let links = Links::open()?;
         let known = links.list()?.iter().map(|link| link.index).collect();

@@ -56,6 +56,11 @@ impl Message {
         find(self.body.get(header_bytes(self.kind)..)?, kind)
     }
 
+    /// As [`Message::find`], of an answer of a generic family, whose header has 4 bytes.
+    pub fn generic(&self, kind: u16) -> Option<&[u8]> {
+        find(self.body.get(4..)?, kind)
+    }
+
     /// The number in an attribute.
     pub fn number(&self, kind: impl Into<u32>) -> Option<u32> {
         self.find(kind).and_then(word)
