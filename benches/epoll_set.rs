@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use linerate::error::{Error, Result};
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::ring::budget::MemoryBudget;
-use linerate::ring::geometry::GeometryChoice;
+use linerate::ring::geometry::{GeometryChoice, RUN_FRAMES};
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v2::RxRingV2;
 use linerate::ring::setup::{RxRing, RxRingSocket};
 use linerate::sys::cpus::{choose_cpus, pin};
@@ -162,7 +163,7 @@ fn send_round(
     let took =
         if place == Place::Asleep { beside_a_sleeper(set, sleeper_cpu, send)? } else { send()? };
     let mut received = 0;
-    while let Some(mut run) = ring.lend() {
+    while let Some(mut run) = ring.lend(RUN_FRAMES) {
         received += run.frames().count();
     }
     assert_eq!(received, FRAMES as usize, "every frame arrives");

@@ -7,6 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
 use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::geometry::{Geometry, GeometryChoice};
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v2::RxRingV2;
 use linerate::ring::rx_v3::RxRingV3;
 use linerate::ring::tx::Settled;
@@ -28,7 +29,7 @@ fn full_block(bytes: usize) -> (RxRingV3, u64) {
     let mut delivered = 0;
     // The block is handed over by the first frame that does not fit, which goes into the next.
     let mut ring = ring;
-    while ring.lend().map(std::mem::forget).is_none() {
+    while ring.lend(RUN_FRAMES).map(std::mem::forget).is_none() {
         assert!(kernel.deliver(Arrival::of(&frame)));
         delivered += 1;
     }
@@ -37,7 +38,7 @@ fn full_block(bytes: usize) -> (RxRingV3, u64) {
 
 /// Frames and bytes of the lent block, each frame's first and last byte touched.
 fn walk(ring: &mut RxRingV3) -> (u64, u64) {
-    let mut block = ring.lend().expect("a full block");
+    let mut block = ring.lend(RUN_FRAMES).expect("a full block");
     let (mut frames, mut bytes) = (0, 0);
     for frame in block.frames() {
         let frame = frame.expect("a sound frame");
@@ -81,12 +82,12 @@ fn v2_run(criterion: &mut Criterion) {
     for size in SIZES {
         group.bench_function(format!("{size} B frames"), |bencher| {
             let lend_walk_return = |(ring, _kernel): &mut (RxRingV2, FakeRxV2)| {
-                let mut run = ring.lend().expect("a run");
+                let mut run = ring.lend(RUN_FRAMES).expect("a run");
                 let bytes: usize =
                     run.frames().map(|frame| frame.expect("sound").bytes().len()).sum();
                 assert_eq!(bytes, RUN_FRAMES * (size - 4));
                 drop(run);
-                assert!(ring.lend().is_none(), "all were returned");
+                assert!(ring.lend(RUN_FRAMES).is_none(), "all were returned");
             };
             let fresh = || one_run(size - 4);
             bencher.iter_batched_ref(fresh, lend_walk_return, BatchSize::LargeInput);

@@ -16,17 +16,12 @@ use crate::stats::counters::KernelCounters;
 
 /// Where frames come from.
 pub trait RxHalf {
-    /// Frames on loan; dropping it returns them.
-    type Batch<'a>: RxBatch
-    where
-        Self: 'a;
-
     /// Whether the worker goes back to sleep after each batch, as the tutorial does, instead of
     /// draining until nothing is left.
     const ONE_BATCH_A_WAKE_UP: bool;
 
-    /// Lends what has arrived; `None` if nothing has.
-    fn lend(&mut self) -> io::Result<Option<Self::Batch<'_>>>;
+    /// Lends what has arrived; `None` if nothing has. Dropping the batch returns it.
+    fn lend(&mut self) -> io::Result<Option<impl RxBatch>>;
 
     /// Adds what the kernel counted for the socket since the last call.
     fn accumulate(&mut self, counters: &mut KernelCounters) -> io::Result<()>;
@@ -46,13 +41,8 @@ pub trait RxHalf {
 
 /// Where answers go.
 pub trait TxHalf {
-    /// A batch of answers to frames that live for `'rx`.
-    type Batch<'t, 'rx>: TxBatch<'rx>
-    where
-        Self: 't;
-
-    /// Begins a batch.
-    fn begin<'rx>(&mut self) -> Self::Batch<'_, 'rx>;
+    /// Begins a batch of answers to frames that live for `'rx`.
+    fn begin<'rx>(&mut self) -> impl TxBatch<'rx>;
 
     /// Kicks once more what earlier batches left queued.
     fn kick(&mut self) -> io::Result<()>;

@@ -9,7 +9,7 @@ use super::rx_ring::RxSocket;
 use crate::ring::block::Malformed;
 use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame, stripped_tag};
 use crate::stats::counters::KernelCounters;
-use crate::sys::packet::{Message, MessageWalk, Messages, PacketSocket, ReceiveBatch};
+use crate::sys::packet::{Message, Messages, PacketSocket, ReceiveBatch};
 
 /// Receive halves `recvmsg` (`MANY` is false) and `mmsg`.
 #[derive(Debug)]
@@ -26,11 +26,10 @@ impl<const MANY: bool> RxMessages<MANY> {
 }
 
 impl<const MANY: bool> RxHalf for RxMessages<MANY> {
-    type Batch<'a> = Messages<'a>;
     const ONE_BATCH_A_WAKE_UP: bool = false;
 
     #[inline]
-    fn lend(&mut self) -> io::Result<Option<Messages<'_>>> {
+    fn lend(&mut self) -> io::Result<Option<impl RxBatch>> {
         let RxMessages { socket, buffers } = self;
         let received = match MANY {
             true => socket.receive_messages(buffers),
@@ -56,27 +55,9 @@ impl<const MANY: bool> RxHalf for RxMessages<MANY> {
 }
 
 impl RxBatch for Messages<'_> {
-    type Frames<'b>
-        = MessageFrames<'b>
-    where
-        Self: 'b;
-
     #[inline]
-    fn frames(&mut self) -> Self::Frames<'_> {
-        MessageFrames(self.walk())
-    }
-}
-
-/// The frames of a batch of messages.
-#[derive(Debug)]
-pub struct MessageFrames<'a>(MessageWalk<'a>);
-
-impl<'a> Iterator for MessageFrames<'a> {
-    type Item = Result<RxFrame<'a>, Malformed>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|message| Ok(frame_of(message)))
+    fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
+        self.walk().map(|message| Ok(frame_of(message)))
     }
 }
 

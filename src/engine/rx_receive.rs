@@ -35,11 +35,10 @@ impl RxReceive {
 }
 
 impl RxHalf for RxReceive {
-    type Batch<'a> = OneFrame<'a>;
     const ONE_BATCH_A_WAKE_UP: bool = true;
 
     #[inline]
-    fn lend(&mut self) -> io::Result<Option<OneFrame<'_>>> {
+    fn lend(&mut self) -> io::Result<Option<impl RxBatch>> {
         let received = match self.socket.receive(&mut self.buffer) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -78,13 +77,8 @@ pub struct OneFrame<'a> {
 }
 
 impl RxBatch for OneFrame<'_> {
-    type Frames<'b>
-        = std::iter::Once<Result<RxFrame<'b>, Malformed>>
-    where
-        Self: 'b;
-
     #[inline]
-    fn frames(&mut self) -> Self::Frames<'_> {
+    fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
         std::iter::once(Ok(RxFrame::new(self.meta, self.bytes, 0)))
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::half::RxHalf;
+use super::half::{RxBatch, RxHalf};
 use crate::ring::receive::ReceiveRing;
 use crate::stats::counters::{KernelCounters, RolloverCounters};
 use crate::sys::packet::{PacketSocket, RingVersion, RolloverStatistics};
@@ -60,14 +60,10 @@ impl<R: ReceiveRing, S: RxSocket> RxRingHalf<R, S> {
 }
 
 impl<R: ReceiveRing, S: RxSocket> RxHalf for RxRingHalf<R, S> {
-    type Batch<'a>
-        = R::Batch<'a>
-    where
-        Self: 'a;
     const ONE_BATCH_A_WAKE_UP: bool = false;
 
     #[inline]
-    fn lend(&mut self) -> io::Result<Option<R::Batch<'_>>> {
+    fn lend(&mut self) -> io::Result<Option<impl RxBatch>> {
         Ok(self.ring.lend(self.batch_frames_max))
     }
 

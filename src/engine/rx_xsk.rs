@@ -6,9 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::half::{RxBatch, RxHalf};
-use crate::ring::block::Malformed;
-use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
-use crate::ring::xsk::{XskBatch, XskReceive, XskWalk};
+use crate::ring::xsk::XskReceive;
 use crate::stats::counters::KernelCounters;
 use crate::sys::clock::realtime_ns;
 use crate::sys::xdp::{XdpSocket, XdpStatistics};
@@ -59,24 +57,22 @@ impl<S: XskSocket> RxXsk<S> {
 }
 
 impl<S: XskSocket> RxHalf for RxXsk<S> {
-    type Batch<'a>
-        = XskFrames<'a>
-    where
-        Self: 'a;
     const ONE_BATCH_A_WAKE_UP: bool = false;
 
     #[inline]
-    fn lend(&mut self) -> io::Result<Option<XskFrames<'_>>> {
+    fn lend(&mut self) -> io::Result<Option<impl RxBatch>> {
         let RxXsk { socket, ring, stamped, lent, .. } = self;
         if ring.needs_wakeup() {
             // A driver that sleeps on its fill ring; copy mode never asks for it. It is asked again at
             // the next look.
             let _ = socket.wake_receiver();
         }
-        let Some(batch) = ring.lend() else { return Ok(None) };
+        let Some(mut batch) = ring.lend() else { return Ok(None) };
         *lent += batch.len() as u64;
-        let stamp_ns = if *stamped { realtime_ns() } else { 0 };
-        Ok(Some(XskFrames { batch, stamp_ns }))
+        if *stamped {
+            batch.stamp_ns = realtime_ns();
+        }
+        Ok(Some(batch))
     }
 
     /// The kernel counts only what it drops (`XDP_STATISTICS`): what it delivered is what was lent.
@@ -100,49 +96,5 @@ impl<S: XskSocket> RxHalf for RxXsk<S> {
     #[inline]
     fn is_starved(&self) -> bool {
         self.ring.is_starved()
-    }
-}
-
-/// Frames of the UMEM on loan.
-#[derive(Debug)]
-pub struct XskFrames<'a> {
-    batch: XskBatch<'a>,
-    stamp_ns: u64,
-}
-
-impl RxBatch for XskFrames<'_> {
-    type Frames<'b>
-        = XskFramesWalk<'b>
-    where
-        Self: 'b;
-
-    #[inline]
-    fn frames(&mut self) -> XskFramesWalk<'_> {
-        XskFramesWalk { walk: self.batch.frames(), stamp_ns: self.stamp_ns }
-    }
-}
-
-/// The frames of a batch, in the order of their arrival.
-#[derive(Debug)]
-pub struct XskFramesWalk<'a> {
-    walk: XskWalk<'a>,
-    stamp_ns: u64,
-}
-
-impl<'a> Iterator for XskFramesWalk<'a> {
-    type Item = Result<RxFrame<'a>, Malformed>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let (frame, start, end) = self.walk.next()?.into_parts();
-        let meta = FrameMeta {
-            wire_bytes: (end - start) as u32,
-            stamp_ns: self.stamp_ns,
-            // Nobody has looked yet; a driver hands over no outgoing frames.
-            packet_type: PacketType::Other,
-            tag: None,
-            checksum: ChecksumState::Unseen,
-        };
-        Some(Ok(RxFrame::in_umem(meta, frame, start, end)))
     }
 }

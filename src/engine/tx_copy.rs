@@ -11,13 +11,8 @@ use crate::ring::outlet::{Outlet, Slots};
 use crate::sys::kick::Kick;
 
 impl<S: Slots, K: Kick> TxHalf for Outlet<S, K> {
-    type Batch<'t, 'rx>
-        = CopyBatch<'t, 'rx, S, K>
-    where
-        Self: 't;
-
     #[inline]
-    fn begin<'rx>(&mut self) -> CopyBatch<'_, 'rx, S, K> {
+    fn begin<'rx>(&mut self) -> impl TxBatch<'rx> {
         CopyBatch { outlet: self, frames: PhantomData }
     }
 

@@ -32,13 +32,8 @@ impl<K: Kick> TxForward<K> {
 }
 
 impl<K: Kick> TxHalf for TxForward<K> {
-    type Batch<'t, 'rx>
-        = TxForwardBatch<'t, 'rx, K>
-    where
-        Self: 't;
-
     #[inline]
-    fn begin<'rx>(&mut self) -> TxForwardBatch<'_, 'rx, K> {
+    fn begin<'rx>(&mut self) -> impl TxBatch<'rx> {
         TxForwardBatch { half: self, frames: PhantomData }
     }
 

@@ -34,13 +34,8 @@ impl<S: SendFrames> TxMmsg<S> {
 }
 
 impl<S: SendFrames> TxHalf for TxMmsg<S> {
-    type Batch<'t, 'rx>
-        = TxMmsgBatch<'t, 'rx, S>
-    where
-        Self: 't;
-
     #[inline]
-    fn begin<'rx>(&mut self) -> TxMmsgBatch<'_, 'rx, S> {
+    fn begin<'rx>(&mut self) -> impl TxBatch<'rx> {
         TxMmsgBatch { sender: &mut self.sender, answers: self.batch.gather() }
     }
 

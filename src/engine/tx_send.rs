@@ -24,13 +24,8 @@ impl<S: SendFrames> TxSend<S> {
 }
 
 impl<S: SendFrames> TxHalf for TxSend<S> {
-    type Batch<'t, 'rx>
-        = TxSendBatch<'t, 'rx, S>
-    where
-        Self: 't;
-
     #[inline]
-    fn begin<'rx>(&mut self) -> TxSendBatch<'_, 'rx, S> {
+    fn begin<'rx>(&mut self) -> impl TxBatch<'rx> {
         TxSendBatch { half: self, waiting: None }
     }
 

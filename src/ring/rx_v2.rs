@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::block::Malformed;
 use super::frame::{RxFrame, describe_v2};
-use super::geometry::{Geometry, RUN_FRAMES};
+use super::geometry::Geometry;
 use super::layout::{ADDRESS_BYTES, rx_status, v2};
-use super::view::{LoanRun, Memory, Ours, UnitLayout, Units};
+use super::receive::{ReceiveRing, RxBatch};
+use super::view::{Loan, Memory, Ours, UnitLayout, Units};
+use crate::sys::packet::RingVersion;
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// Whose a frame is from the program's side.
@@ -24,19 +26,15 @@ impl RxRingV2 {
     pub(in crate::ring) fn new(memory: Arc<Memory>, geometry: &Geometry) -> RxRingV2 {
         RxRingV2 { frames: slots(memory, geometry, OURS), next: 0 }
     }
+}
 
-    /// Lends the frames that have arrived, at most [`RUN_FRAMES`]; `None` if there is none.
-    #[inline]
-    pub fn lend(&mut self) -> Option<RxRun<'_>> {
-        self.lend_at_most(RUN_FRAMES)
-    }
+impl ReceiveRing for RxRingV2 {
+    const VERSION: RingVersion = RingVersion::V2;
 
-    /// Lends the frames that have arrived, at most `limit`; `None` if there is none.
-    ///
     /// A frame behind one that is not ready yet waits for it: with several receiving CPUs the
     /// kernel may finish frame n+1 before frame n, and skipping would lose the order.
     #[inline]
-    pub fn lend_at_most(&mut self, limit: usize) -> Option<RxRun<'_>> {
+    fn lend(&mut self, limit: usize) -> Option<impl RxBatch> {
         if !self.frames.is_ours(self.next) {
             return None;
         }
@@ -52,13 +50,16 @@ pub struct RxRun<'ring> {
     taken: usize,
 }
 
-impl RxRun<'_> {
-    /// The frames of the run, from the first.
+impl RxBatch for RxRun<'_> {
     #[inline]
-    pub fn frames(&mut self) -> RunWalk<'_> {
+    fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
         let RxRingV2 { frames, next } = &mut *self.ring;
         self.taken = 0;
-        RunWalk { run: frames.lend_run(*next, self.limit), taken: &mut self.taken }
+        let taken = &mut self.taken;
+        frames.lend_run(*next, self.limit).map(move |loan| {
+            *taken += 1;
+            frame_of(loan)
+        })
     }
 }
 
@@ -73,39 +74,27 @@ impl Drop for RxRun<'_> {
     }
 }
 
-/// The frames of a run, in the order of their arrival.
-#[derive(Debug)]
-pub struct RunWalk<'a> {
-    run: LoanRun<'a>,
-    taken: &'a mut usize,
-}
-
-impl<'a> Iterator for RunWalk<'a> {
-    type Item = Result<RxFrame<'a>, Malformed>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
-        const BODY: usize = v2::STATUS + 4;
-        // Room for a stripped tag that is put back; the kernel leaves more (`tpacket_rcv`).
-        const FRAME_MIN: usize = HEADERS + VLAN_TAG_BYTES;
-        let loan = self.run.next()?;
-        *self.taken += 1;
-        let malformed = Some(Err(Malformed { frames: 1 }));
-        let Some(described) = describe_v2(loan.status, loan.body) else { return malformed };
-        let mut start = described.mac;
-        let end = start.saturating_add(described.captured);
-        if described.captured == 0 {
-            // A slot shorter than the frame's start holds no byte of it: legal, and truncated.
-            start = start.clamp(FRAME_MIN, loan.body.len() + BODY);
-        }
-        let end = if described.captured == 0 { start } else { end };
-        if start < FRAME_MIN || end > loan.body.len() + BODY {
-            return malformed;
-        }
-        let room = &mut loan.body[HEADERS - BODY..end - BODY];
-        Some(Ok(RxFrame::new(described.meta, room, start - HEADERS)))
+/// The frame in a slot; malformed if its headers contradict themselves.
+#[inline]
+fn frame_of(loan: Loan<'_>) -> Result<RxFrame<'_>, Malformed> {
+    const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
+    const BODY: usize = v2::STATUS + 4;
+    // Room for a stripped tag that is put back; the kernel leaves more (`tpacket_rcv`).
+    const FRAME_MIN: usize = HEADERS + VLAN_TAG_BYTES;
+    let malformed = Err(Malformed { frames: 1 });
+    let Some(described) = describe_v2(loan.status, loan.body) else { return malformed };
+    let mut start = described.mac;
+    let mut end = start.saturating_add(described.captured);
+    if described.captured == 0 {
+        // A slot shorter than the frame's start holds no byte of it: legal, and truncated.
+        start = start.clamp(FRAME_MIN, loan.body.len() + BODY);
+        end = start;
     }
+    if start < FRAME_MIN || end > loan.body.len() + BODY {
+        return malformed;
+    }
+    let room = &mut loan.body[HEADERS - BODY..end - BODY];
+    Ok(RxFrame::new(described.meta, room, start - HEADERS))
 }
 
 /// One side's view of the equal slots of a V2 receive ring or of a TX ring.

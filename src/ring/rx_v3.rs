@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::block::BlockWalk;
+use super::block::{BlockWalk, Malformed};
+use super::frame::RxFrame;
 use super::geometry::Geometry;
 use super::layout::{block, rx_status};
+use super::receive::{ReceiveRing, RxBatch};
 use super::view::{Memory, Ours, UnitLayout, Units};
+use crate::sys::packet::RingVersion;
 
 /// Whose a block is from the program's side.
 const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
@@ -18,9 +21,11 @@ const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
 /// A block lent twice does not compile:
 ///
 /// ```compile_fail,E0499
+/// use linerate::ring::receive::ReceiveRing;
+///
 /// fn twice(ring: &mut linerate::ring::rx_v3::RxRingV3) {
-///     let first = ring.lend();
-///     let second = ring.lend();
+///     let first = ring.lend(1);
+///     let second = ring.lend(1);
 ///     drop((first, second));
 /// }
 /// ```
@@ -28,8 +33,10 @@ const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
 /// Nor does a frame that outlives its block:
 ///
 /// ```compile_fail,E0505
+/// use linerate::ring::receive::{ReceiveRing, RxBatch};
+///
 /// fn escape(ring: &mut linerate::ring::rx_v3::RxRingV3) {
-///     let mut block = ring.lend().unwrap();
+///     let mut block = ring.lend(1).unwrap();
 ///     let frame = block.frames().next();
 ///     drop(block);
 ///     drop(frame);
@@ -46,10 +53,14 @@ impl RxRingV3 {
     pub(in crate::ring) fn new(memory: Arc<Memory>, geometry: &Geometry) -> RxRingV3 {
         RxRingV3 { blocks: blocks(memory, geometry, OURS), next: 0 }
     }
+}
+
+impl ReceiveRing for RxRingV3 {
+    const VERSION: RingVersion = RingVersion::V3;
 
     /// Lends the next block once the kernel has retired it; `None` while it is the kernel's.
     #[inline]
-    pub fn lend(&mut self) -> Option<RxBlock<'_>> {
+    fn lend(&mut self, _limit: usize) -> Option<impl RxBatch> {
         if !self.blocks.is_ours(self.next) {
             return None;
         }
@@ -60,17 +71,17 @@ impl RxRingV3 {
 /// A retired block on loan; dropping it returns it to the kernel.
 ///
 /// A block that is forgotten (`std::mem::forget`) stays on loan: the next call of
-/// [`RxRingV3::lend`] lends it again.
+/// [`lend`](ReceiveRing::lend) lends it again.
 #[derive(Debug)]
 pub struct RxBlock<'ring> {
     ring: &'ring mut RxRingV3,
 }
 
-impl RxBlock<'_> {
+impl RxBatch for RxBlock<'_> {
     /// The frames of the block, from the first; none in a block that was retired empty, which is
     /// what the kernel does before a frame that does not fit (kernel-contract RX-5).
     #[inline]
-    pub fn frames(&mut self) -> BlockWalk<'_> {
+    fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
         let RxRingV3 { blocks, next } = &mut *self.ring;
         BlockWalk::new(blocks.lend(*next).map_or(&mut [], |loan| loan.body))
     }

@@ -25,7 +25,7 @@ pub mod setup;
 mod transmit;
 mod tx_queue;
 
-pub use receive::{XskBatch, XskForward, XskFrame, XskReceive, XskWalk};
+pub use receive::{XskBatch, XskForward, XskReceive};
 pub use transmit::{XskSlot, XskTransmit};
 
 use super::view::queue::{Consumer, Descriptor, Producer};

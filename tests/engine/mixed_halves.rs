@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use linerate::engine::edit::Transform;
-use linerate::engine::half::{RxHalf, TxHalf};
+use linerate::engine::half::{RxBatch, RxHalf, TxHalf};
 use linerate::engine::storm::StormGuard;
 use linerate::engine::turn::{LatencyMode, TurnState, WhenFull, settle, turn};
 use linerate::engine::tx_forward::TxForward;

@@ -5,6 +5,8 @@ use std::ops::Range;
 use linerate::ring::block::Malformed;
 use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3};
 use linerate::ring::frame::RxFrame;
+use linerate::ring::geometry::RUN_FRAMES;
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::sys::packet::RingVersion;
 use linerate::wire::ethernet::VLAN_TAG_BYTES;
 use proptest::collection::vec;
@@ -56,7 +58,7 @@ proptest! {
             // Shorter ones leave the count of the block's last life in place.
             let claimed = bytes.first_chunk().map_or(u32::MAX, |word| u32::from_ne_bytes(*word));
             {
-                let mut block = ring.lend().unwrap();
+                let mut block = ring.lend(RUN_FRAMES).unwrap();
                 let rooms = rooms(block.frames());
                 prop_assert!(rooms.len() <= claimed as usize);
                 prop_assert!(rooms.windows(2).all(|pair| pair[0].end <= pair[1].start));
@@ -65,10 +67,10 @@ proptest! {
                 }
             }
             // The neighbours were not written: both status words and headers still work.
-            prop_assert!(ring.lend().is_none());
+            prop_assert!(ring.lend(RUN_FRAMES).is_none());
             prop_assert!(kernel.deliver(Arrival::of(&[7; 60])));
             kernel.retire();
-            let mut block = ring.lend().unwrap();
+            let mut block = ring.lend(RUN_FRAMES).unwrap();
             let frames: Vec<_> = block.frames().map(|item| item.unwrap().bytes().to_vec()).collect();
             prop_assert_eq!(frames, [[7; 60]]);
         }
@@ -83,14 +85,14 @@ proptest! {
         for bytes in hostile {
             kernel.deliver_hostile(&bytes);
             prop_assert!(kernel.deliver(Arrival::of(&[])), "the next slot is untouched");
-            let mut run = ring.lend().unwrap();
+            let mut run = ring.lend(RUN_FRAMES).unwrap();
             let mut seen = 0;
             let rooms = rooms(run.frames().inspect(|_| seen += 1));
             prop_assert_eq!(seen, 2);
             prop_assert!(rooms.iter().all(|room| room.len() < slot_bytes));
             prop_assert!(rooms.windows(2).all(|pair| pair[0].end <= pair[1].start));
         }
-        prop_assert!(ring.lend().is_none());
+        prop_assert!(ring.lend(RUN_FRAMES).is_none());
     }
 }
 
@@ -98,7 +100,7 @@ proptest! {
 fn a_v2_slot_that_cannot_be_read_counts_as_one_malformed_frame() {
     let (mut ring, mut kernel) = FakeRxV2::pair(&receive(RingVersion::V2, 2, 256));
     kernel.deliver_hostile(&[0xff; 60]);
-    let mut run = ring.lend().unwrap();
+    let mut run = ring.lend(RUN_FRAMES).unwrap();
     let item = run.frames().next().unwrap();
     assert_eq!(item.unwrap_err(), Malformed { frames: 1 });
 }
@@ -108,7 +110,7 @@ fn a_v3_block_whose_first_offset_lies_counts_all_it_claims() {
     let (mut ring, mut kernel) = FakeRxV3::pair(&receive(RingVersion::V3, 2, 2048));
     for first in [0u32, 11, 47, 4096, u32::MAX] {
         kernel.retire_hostile(&[3u32.to_ne_bytes(), first.to_ne_bytes()].concat());
-        let mut block = ring.lend().unwrap();
+        let mut block = ring.lend(RUN_FRAMES).unwrap();
         let items: Vec<_> = block.frames().map(Result::unwrap_err).collect();
         assert_eq!(items, [Malformed { frames: 3 }], "first frame at {first}");
     }
@@ -124,13 +126,13 @@ fn a_frame_right_behind_its_headers_leaves_no_room_for_its_tag_and_is_malformed(
         let block = words(&[1, 48, 200, 0, 0, 0, 0, 0, 0]);
         let frame = words(&[0, 0, 0, 60, 60, TAGGED, mac]);
         kernel.retire_hostile(&[block, frame].concat());
-        let item = ring.lend().unwrap().frames().next().map(|item| item.is_ok());
+        let item = ring.lend(RUN_FRAMES).unwrap().frames().next().map(|item| item.is_ok());
         assert_eq!(item, Some(is_read), "V3, tp_mac {mac}");
     }
     for (mac, is_read) in [(52, false), (55, false), (56, true)] {
         let (mut ring, mut kernel) = FakeRxV2::pair(&receive(RingVersion::V2, 2, 256));
         kernel.deliver_hostile(&words(&[60, 60, mac]));
-        let item = ring.lend().unwrap().frames().next().map(|item| item.is_ok());
+        let item = ring.lend(RUN_FRAMES).unwrap().frames().next().map(|item| item.is_ok());
         assert_eq!(item, Some(is_read), "V2, tp_mac {mac}");
     }
 }

@@ -6,6 +6,7 @@ use std::mem::forget;
 use linerate::ring::fake::{FakeRxV2, FakeRxV3};
 use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::layout::rx_mac_offset;
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::sys::packet::RingVersion;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -80,7 +81,7 @@ proptest! {
                     kernel.retire_empty();
                 }
                 Step::Lend { look_at, forgotten } => {
-                    let Some(mut block) = ring.lend() else { continue };
+                    let Some(mut block) = ring.lend(RUN_FRAMES) else { continue };
                     let mut count = 0;
                     for item in block.frames() {
                         arrivals.waiting[count].assert_is(&item.unwrap(), room);
@@ -98,7 +99,7 @@ proptest! {
         }
         prop_assert_eq!(kernel.drops, arrivals.dropped);
         kernel.retire();
-        while let Some(mut block) = ring.lend() {
+        while let Some(mut block) = ring.lend(RUN_FRAMES) {
             for item in block.frames() {
                 arrivals.waiting.pop_front().unwrap().assert_is(&item.unwrap(), room);
             }
@@ -126,7 +127,7 @@ proptest! {
                 }
                 Step::Retire | Step::RetireEmpty => {}
                 Step::Lend { look_at, forgotten } => {
-                    let Some(mut run) = ring.lend() else {
+                    let Some(mut run) = ring.lend(RUN_FRAMES) else {
                         prop_assert!(arrivals.waiting.is_empty());
                         continue;
                     };
@@ -149,7 +150,7 @@ proptest! {
             }
         }
         prop_assert_eq!(kernel.drops, arrivals.dropped);
-        while let Some(mut run) = ring.lend() {
+        while let Some(mut run) = ring.lend(RUN_FRAMES) {
             for item in run.frames() {
                 arrivals.waiting.pop_front().unwrap().assert_is(&item.unwrap(), room);
             }

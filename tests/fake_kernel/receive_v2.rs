@@ -5,6 +5,7 @@ use std::mem::forget;
 use linerate::ring::fake::{Arrival, FakeRxV2};
 use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::layout::rx_mac_offset;
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v2::RxRingV2;
 use linerate::sys::packet::RingVersion;
 
@@ -16,7 +17,7 @@ fn pair(blocks: usize, slot_bytes: usize) -> (RxRingV2, FakeRxV2) {
 
 /// Looks at the first `count` frames of a run and returns them.
 fn take(ring: &mut RxRingV2, count: usize) -> Vec<u8> {
-    let Some(mut run) = ring.lend() else { return Vec::new() };
+    let Some(mut run) = ring.lend(RUN_FRAMES) else { return Vec::new() };
     run.frames().take(count).map(|frame| frame.unwrap().bytes()[0]).collect()
 }
 
@@ -31,7 +32,7 @@ fn a_run_returns_only_the_frames_that_were_looked_at() {
     let taken = (9..14).filter(|&number| kernel.deliver(Arrival::of(&[number; 60]))).count();
     assert_eq!(taken, 3, "as many slots as were looked at");
     assert_eq!(take(&mut ring, 99), [3, 4, 5, 6, 7, 9, 10, 11]);
-    assert!(ring.lend().is_none());
+    assert!(ring.lend(RUN_FRAMES).is_none());
     assert_eq!(kernel.drops, 3);
 }
 
@@ -41,12 +42,12 @@ fn a_forgotten_run_lends_its_frames_again() {
     for number in 0..3 {
         kernel.deliver(Arrival::of(&[number; 60]));
     }
-    let mut run = ring.lend().unwrap();
+    let mut run = ring.lend(RUN_FRAMES).unwrap();
     assert_eq!(run.frames().count(), 3);
     forget(run);
     assert_eq!(take(&mut ring, 99), [0, 1, 2]);
-    drop(ring.lend());
-    assert!(ring.lend().is_none());
+    drop(ring.lend(RUN_FRAMES));
+    assert!(ring.lend(RUN_FRAMES).is_none());
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn walking_a_run_twice_returns_each_frame_once() {
     for number in 0..4 {
         kernel.deliver(Arrival::of(&[number; 60]));
     }
-    let mut run = ring.lend().unwrap();
+    let mut run = ring.lend(RUN_FRAMES).unwrap();
     assert_eq!(run.frames().count(), 4);
     assert_eq!(run.frames().take(2).count(), 2);
     drop(run);
@@ -79,7 +80,7 @@ fn a_frame_longer_than_its_slot_is_truncated_and_its_neighbours_are_not() {
     for number in 0..40 {
         let sent = Sent::numbered(number, room - 2 + number % 5);
         assert!(kernel.deliver(sent.arrival()));
-        let mut run = ring.lend().unwrap();
+        let mut run = ring.lend(RUN_FRAMES).unwrap();
         let received = run.frames().next().unwrap().unwrap();
         sent.assert_is(&received, room);
         assert_eq!(received.is_truncated(), number % 5 > 2);
@@ -93,7 +94,7 @@ fn a_slot_too_short_for_any_byte_gives_an_empty_truncated_frame() {
     for number in 0..200 {
         let sent = Sent::numbered(number, 60);
         assert!(kernel.deliver(sent.arrival()));
-        let mut run = ring.lend().unwrap();
+        let mut run = ring.lend(RUN_FRAMES).unwrap();
         let received = run.frames().next().unwrap().unwrap();
         sent.assert_is(&received, 0);
         assert!(received.is_truncated() && received.bytes().is_empty());
@@ -108,7 +109,7 @@ fn metadata_of_every_kind_is_read_right_over_wrap_arounds_and_dead_space() {
         for number in 0..100 {
             let sent = Sent::numbered(number, 60 + number);
             assert!(kernel.deliver(sent.arrival()));
-            let mut run = ring.lend().unwrap();
+            let mut run = ring.lend(RUN_FRAMES).unwrap();
             let mut frames = run.frames();
             sent.assert_is(&frames.next().unwrap().unwrap(), usize::MAX);
             assert!(frames.next().is_none());
@@ -123,7 +124,7 @@ fn slots_have_room_for_tags_and_may_be_overwritten() {
         for number in 0..32 {
             assert!(kernel.deliver(Arrival::of(&frame(round + number, 190))));
         }
-        let mut run = ring.lend().unwrap();
+        let mut run = ring.lend(RUN_FRAMES).unwrap();
         for (number, item) in run.frames().enumerate() {
             let received = item.unwrap();
             assert_eq!(received.bytes(), frame(round + number, 190));

@@ -3,7 +3,9 @@
 use std::mem::forget;
 
 use linerate::ring::fake::{Arrival, FakeRxV3};
+use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::layout::rx_mac_offset;
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v3::RxRingV3;
 use linerate::sys::packet::RingVersion;
 
@@ -14,19 +16,19 @@ fn pair(blocks: usize) -> (RxRingV3, FakeRxV3) {
 }
 
 fn numbers_in_next_block(ring: &mut RxRingV3) -> Option<Vec<u8>> {
-    let mut block = ring.lend()?;
+    let mut block = ring.lend(RUN_FRAMES)?;
     Some(block.frames().map(|frame| frame.unwrap().bytes()[0]).collect())
 }
 
 #[test]
 fn nothing_is_lent_before_the_block_is_retired() {
     let (mut ring, mut kernel) = pair(2);
-    assert!(ring.lend().is_none());
+    assert!(ring.lend(RUN_FRAMES).is_none());
     assert!(kernel.deliver(Arrival::of(&[1; 60])));
-    assert!(ring.lend().is_none(), "an open block is the kernel's");
+    assert!(ring.lend(RUN_FRAMES).is_none(), "an open block is the kernel's");
     kernel.retire();
     assert_eq!(numbers_in_next_block(&mut ring), Some(vec![1]));
-    assert!(ring.lend().is_none());
+    assert!(ring.lend(RUN_FRAMES).is_none());
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn dropping_the_guard_returns_the_block_and_forgetting_it_does_not() {
         kernel.retire();
     }
     assert!(!kernel.deliver(Arrival::of(&[3; 60])), "both blocks are ours");
-    forget(ring.lend().unwrap());
+    forget(ring.lend(RUN_FRAMES).unwrap());
     assert!(!kernel.deliver(Arrival::of(&[4; 60])), "a forgotten block stays on loan");
     assert_eq!(numbers_in_next_block(&mut ring), Some(vec![1]), "and is lent again");
     assert!(kernel.deliver(Arrival::of(&[5; 60])), "a dropped one is the kernel's again");
@@ -52,7 +54,7 @@ fn a_block_whose_frames_were_not_looked_at_goes_back_all_the_same() {
     let (mut ring, mut kernel) = pair(2);
     kernel.deliver(Arrival::of(&[1; 60]));
     kernel.retire();
-    drop(ring.lend().unwrap());
+    drop(ring.lend(RUN_FRAMES).unwrap());
     kernel.deliver(Arrival::of(&[2; 60]));
     kernel.retire();
     assert_eq!(numbers_in_next_block(&mut ring), Some(vec![2]));
@@ -78,7 +80,7 @@ fn a_frame_longer_than_a_block_comes_truncated_behind_an_empty_block() {
     assert!(kernel.deliver(jumbo.arrival()));
     kernel.retire();
     assert_eq!(numbers_in_next_block(&mut ring), Some(vec![]));
-    let mut block = ring.lend().unwrap();
+    let mut block = ring.lend(RUN_FRAMES).unwrap();
     let frames: Vec<_> = block.frames().map(Result::unwrap).collect();
     assert_eq!(frames.len(), 1);
     // kernel-contract: block size less 48 less tp_mac.
@@ -107,7 +109,7 @@ fn a_frozen_ring_drops_and_counts_and_thaws_at_the_block_the_kernel_wants() {
     for number in 1..=3 {
         assert_eq!(numbers_in_next_block(&mut ring), Some(vec![number]));
     }
-    assert!(ring.lend().is_none());
+    assert!(ring.lend(RUN_FRAMES).is_none());
     assert_eq!(kernel.drops, 6);
 }
 
@@ -121,7 +123,7 @@ fn frames_keep_their_order_and_bytes_over_many_wrap_arounds() {
             sent += 1;
         }
         kernel.retire();
-        while let Some(mut block) = ring.lend() {
+        while let Some(mut block) = ring.lend(RUN_FRAMES) {
             for item in block.frames() {
                 let expected = frame(received, 60 + received * 37 % 1000);
                 assert_eq!(item.unwrap().bytes(), expected);
@@ -138,7 +140,7 @@ fn metadata_of_every_kind_is_read_right() {
     let sent: Vec<Sent> = (0..21).map(|number| Sent::numbered(number, 60 + number)).collect();
     assert!(sent.iter().all(|one| kernel.deliver(one.arrival())));
     kernel.retire();
-    let mut block = ring.lend().unwrap();
+    let mut block = ring.lend(RUN_FRAMES).unwrap();
     let frames: Vec<_> = block.frames().map(Result::unwrap).collect();
     assert_eq!(frames.len(), sent.len());
     for (received, sent) in frames.iter().zip(&sent) {
@@ -153,7 +155,7 @@ fn there_is_room_for_three_tags_before_every_frame() {
         kernel.deliver(Arrival::of(&frame(number, 61 + number)));
     }
     kernel.retire();
-    let mut block = ring.lend().unwrap();
+    let mut block = ring.lend(RUN_FRAMES).unwrap();
     for item in block.frames() {
         let (_, start) = item.unwrap().into_room();
         assert_eq!(start, 14, "what tpacket_rcv leaves between the address and tp_mac");
@@ -168,7 +170,7 @@ fn frames_may_be_overwritten_in_place_without_harm_to_their_neighbours() {
             assert!(kernel.deliver(Arrival::of(&frame(round * 20 + number, 100 + number))));
         }
         kernel.retire();
-        let mut block = ring.lend().unwrap();
+        let mut block = ring.lend(RUN_FRAMES).unwrap();
         for (number, item) in block.frames().enumerate() {
             let received = item.unwrap();
             assert_eq!(received.bytes(), frame(round * 20 + number, 100 + number));

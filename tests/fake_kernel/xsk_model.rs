@@ -1,5 +1,6 @@
 //! Random lives of AF_XDP rings: frames are conserved, whatever the kernel does with them.
 
+use linerate::ring::receive::RxBatch;
 use linerate::ring::xsk::fake::{FakeXsk, XskFate};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -143,12 +144,12 @@ proptest! {
                 arrived += usize::from(kernel.deliver(&frame(arrived)));
             }
             if let Some(mut lent) = receive.lend() {
-                for (place, mut one) in lent.frames().enumerate() {
+                for (place, mut one) in lent.frames().map(Result::unwrap).enumerate() {
                     prop_assert_eq!(one.bytes(), frame(seen));
                     seen += 1;
                     if forwarded & 1 << (place % 16) != 0 && forward.has_room() {
                         let (start, length) = (one.room().1, one.bytes().len());
-                        forward.post(one.take(), start, length);
+                        forward.post(one.into_umem().unwrap(), start, length);
                         posted += 1;
                     }
                 }

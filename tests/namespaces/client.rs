@@ -7,7 +7,8 @@ use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Side};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::frame::FrameMeta;
-use linerate::ring::geometry::GeometryChoice;
+use linerate::ring::geometry::{GeometryChoice, RUN_FRAMES};
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v3::RxRingV3;
 use linerate::ring::setup::{RxRing, RxRingSocket};
 use linerate::sys::filter::Wanted;
@@ -102,7 +103,7 @@ impl Client {
         let mut answers = Vec::new();
         let mut last = Instant::now();
         while more(answers.len()) && last.elapsed() < quiet {
-            let Some(mut block) = self.ring.lend() else {
+            let Some(mut block) = self.ring.lend(RUN_FRAMES) else {
                 self.receiver.wait_readable(Duration::from_millis(5))?;
                 continue;
             };

@@ -7,7 +7,8 @@ use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig, Side};
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::frame::{FrameMeta, PacketType, stripped_tag};
-use linerate::ring::geometry::GeometryChoice;
+use linerate::ring::geometry::{GeometryChoice, RUN_FRAMES};
+use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::setup::{RxRing, RxRingSocket};
 use linerate::sys::clock::realtime_ns;
 use linerate::sys::filter::{Instruction, Wanted};
@@ -79,12 +80,12 @@ fn take(rings: &mut [RxRingSocket], count: usize) -> Result<Taken, Failed> {
 fn take_now(ring: &mut RxRing, taken: &mut Taken) {
     match ring {
         RxRing::V2(ring) => {
-            while let Some(mut run) = ring.lend() {
+            while let Some(mut run) = ring.lend(RUN_FRAMES) {
                 taken.extend(run.frames().flatten().map(|one| (one.meta, one.bytes().to_vec())));
             }
         }
         RxRing::V3(ring) => {
-            while let Some(mut block) = ring.lend() {
+            while let Some(mut block) = ring.lend(RUN_FRAMES) {
                 taken.extend(block.frames().flatten().map(|one| (one.meta, one.bytes().to_vec())));
             }
         }

@@ -11,6 +11,7 @@ use linerate::error::Error;
 use linerate::lab::{Lab, LabConfig, Side};
 use linerate::load::tx::TxChoice;
 use linerate::ring::budget::MemoryBudget;
+use linerate::ring::receive::RxBatch;
 use linerate::ring::tx::Settled;
 use linerate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
 use linerate::sys::bpf::select::{Selection, pass_all};
@@ -386,7 +387,7 @@ impl Receiving {
         eventually("all frames have arrived", || {
             epoll.wait(Duration::from_millis(10))?;
             while let Some(mut batch) = self.xsk.receive.lend() {
-                frames.extend(batch.frames().map(|one| one.bytes().to_vec()));
+                frames.extend(batch.frames().map(Result::unwrap).map(|one| one.bytes().to_vec()));
             }
             Ok(frames.len() >= count)
         })?;
@@ -460,11 +461,11 @@ fn forwards() -> Result<(), Failed> {
         eventually("the frames were sent back", || {
             epoll.wait(Duration::from_millis(10))?;
             while let Some(mut batch) = receive.lend() {
-                for mut one in batch.frames() {
+                for mut one in batch.frames().map(Result::unwrap) {
                     let length = one.bytes().len();
                     let (room, start) = one.room();
                     room[start] = 0x42;
-                    forward.post(one.take(), start, length);
+                    forward.post(one.into_umem().unwrap(), start, length);
                 }
                 forward.kick(|| socket.kick())?;
             }

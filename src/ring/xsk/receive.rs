@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::tx_queue::TxQueue;
 use super::{QueuePair, Strays};
+use crate::ring::block::Malformed;
+use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
+use crate::ring::receive::RxBatch;
 use crate::ring::tx::Settled;
 use crate::ring::view::queue::{Consumer, Descriptor, Producer};
-use crate::ring::view::umem::{Frame, LentFrame, Returns, Umem, Way};
+use crate::ring::view::umem::{Frame, Returns, Umem, Way};
 
 /// The receiving side of an AF_XDP socket.
 ///
@@ -123,7 +126,7 @@ impl XskReceive {
             self.lent.push(Lent { frame: Some(frame), start: start as u32, length });
         }
         self.arrivals.release();
-        Some(XskBatch { ring: self })
+        Some(XskBatch { ring: self, stamp_ns: 0 })
     }
 
     /// Most frames of one batch.
@@ -190,6 +193,8 @@ impl XskReceive {
 #[derive(Debug)]
 pub struct XskBatch<'ring> {
     ring: &'ring mut XskReceive,
+    /// The stamp that its frames get: when the batch was found, in nanoseconds on `CLOCK_REALTIME`.
+    pub stamp_ns: u64,
 }
 
 impl XskBatch<'_> {
@@ -202,12 +207,27 @@ impl XskBatch<'_> {
     pub fn is_empty(&self) -> bool {
         self.ring.lent.is_empty()
     }
+}
 
+impl RxBatch for XskBatch<'_> {
     /// The untaken frames, in the order of their arrival.
     #[inline]
-    pub fn frames(&mut self) -> XskWalk<'_> {
+    fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
         let XskReceive { umem, lent, .. } = &mut *self.ring;
-        XskWalk { umem, lent: lent.iter_mut() }
+        let (umem, stamp_ns): (&Umem, u64) = (umem, self.stamp_ns);
+        lent.iter_mut().filter_map(move |Lent { frame, start, length }| {
+            let frame = umem.lend(frame)?;
+            let meta = FrameMeta {
+                wire_bytes: *length,
+                stamp_ns,
+                // Nobody has looked yet; a driver hands over no outgoing frames.
+                packet_type: PacketType::Other,
+                tag: None,
+                checksum: ChecksumState::Unseen,
+            };
+            let start = *start as usize;
+            Some(Ok(RxFrame::in_umem(meta, frame, start, start + *length as usize)))
+        })
     }
 }
 
@@ -218,69 +238,6 @@ impl Drop for XskBatch<'_> {
         free.extend(lent.drain(..).filter_map(|one| one.frame));
         // Those that were sent come first: the kernel may have completed them by now.
         self.ring.refill();
-    }
-}
-
-/// The untaken frames of a batch.
-#[derive(Debug)]
-pub struct XskWalk<'a> {
-    umem: &'a Umem,
-    lent: std::slice::IterMut<'a, Lent>,
-}
-
-impl<'a> Iterator for XskWalk<'a> {
-    type Item = XskFrame<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<XskFrame<'a>> {
-        loop {
-            let Lent { frame, start, length } = self.lent.next()?;
-            if let Some(room) = self.umem.lend(frame) {
-                return Some(XskFrame { room, start: *start as usize, length: *length as usize });
-            }
-        }
-    }
-}
-
-/// A received frame on loan, in a room that it may grow in.
-#[derive(Debug)]
-pub struct XskFrame<'a> {
-    room: LentFrame<'a>,
-    start: usize,
-    length: usize,
-}
-
-impl<'a> XskFrame<'a> {
-    /// The frame, from the Ethernet header on, tags included, without FCS.
-    #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        &self.room.peek()[self.start..self.start + self.length]
-    }
-
-    /// The frame's whole room, and where in it the frame begins: at least 256 bytes from its start.
-    #[inline]
-    pub fn room(&mut self) -> (&mut [u8], usize) {
-        (self.room.bytes(), self.start)
-    }
-
-    /// The room up to the frame's end, on loan; the frame stays with the batch.
-    #[inline]
-    pub fn into_room(self) -> (&'a mut [u8], usize) {
-        let room = self.room.into_bytes();
-        (&mut room[..self.start + self.length], self.start)
-    }
-
-    /// The frame of the UMEM, and where in it the received frame begins and ends.
-    #[inline]
-    pub fn into_parts(self) -> (LentFrame<'a>, usize, usize) {
-        let XskFrame { room, start, length } = self;
-        (room, start, start + length)
-    }
-
-    /// Takes the frame from the batch, to be sent.
-    #[inline]
-    pub fn take(self) -> Frame {
-        self.room.take()
     }
 }
 
