@@ -43,7 +43,7 @@ pub trait RxSocket {
 
 impl RxSocket for PacketSocket {
     fn wait(&self, timeout: Duration) -> io::Result<()> {
-        if self.wait_readable_ns(timeout)? {
+        if self.wait_readable(timeout)? {
             return Ok(());
         }
         // A pending error (ENETDOWN after a flap) makes ppoll(2) return at once until it is read.

@@ -2,7 +2,7 @@
 
 use std::ops::{AddAssign, Sub};
 
-use super::drops::{DropReason, Drops};
+use super::drops::Drops;
 
 /// Counts of the kernel for one socket, accumulated over its read-and-clear reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -116,22 +116,17 @@ impl EngineCounters {
             self.drops.total(),
         );
     }
-
-    /// Counts a dropped frame.
-    #[inline]
-    pub fn drop_frames(&mut self, reason: DropReason, frames: u64) {
-        self.drops.add(reason, frames);
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::drops::DropReason;
     use super::*;
 
     #[test]
     fn counters_add_subtract_and_conserve() {
         let mut sum = EngineCounters { received: 5, forwarded: 3, ..Default::default() };
-        sum.drop_frames(DropReason::Runt, 1);
+        sum.drops.add(DropReason::Runt, 1);
         sum.assert_conserved(1);
         assert_eq!(sum.unexplained(0), 1);
         let once = sum;

@@ -36,17 +36,14 @@ pub enum AttachMode {
 impl AttachMode {
     /// The name in notes for the user.
     pub const fn name(self) -> &'static str {
-        match self {
-            AttachMode::Native => "native",
-            AttachMode::Generic => "generic",
-        }
+        self.name_and_flag().0
     }
 
-    /// The flag of the attach request (`XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_SKB_MODE`).
-    const fn flag(self) -> u32 {
+    /// With the flag of the attach request (`XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_SKB_MODE`).
+    const fn name_and_flag(self) -> (&'static str, u32) {
         match self {
-            AttachMode::Native => 1 << 2,
-            AttachMode::Generic => 1 << 1,
+            AttachMode::Native => ("native", 1 << 2),
+            AttachMode::Generic => ("generic", 1 << 1),
         }
     }
 }
@@ -126,7 +123,7 @@ impl Program {
             program: self.fd.as_raw_fd() as u32,
             interface,
             attach_type: ATTACH_TYPE_XDP,
-            flags: mode.flag(),
+            flags: mode.name_and_flag().1,
         };
         let link = bpf_descriptor(LINK_CREATE, &request)?;
         Ok(Attached { _link: link, mode })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll as NixEpoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// What woke a sleeper.
+/// What woke a sleeper; all false if nothing did within the time-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Woken {
     /// A socket has something to receive (`EPOLLIN`).
@@ -19,37 +19,19 @@ pub struct Woken {
     pub called: bool,
 }
 
-impl Woken {
-    /// Nothing happened within the time-out.
-    pub fn timed_out(&self) -> bool {
-        *self == Woken::default()
-    }
-}
-
 /// Where a worker sleeps until its socket is readable. Tests put another one in the place of [`Epoll`].
 pub trait Sleeper {
-    /// As [`Epoll::wait`].
+    /// Sleeps until something happens or `timeout` (rounded up to whole milliseconds) is over.
+    /// An interrupting signal counts as a time-out.
     fn wait(&self, timeout: Duration) -> io::Result<Woken>;
 
-    /// As [`Epoll::leave`].
+    /// Takes the socket out of the set (`EPOLL_CTL_DEL`): its events then wake no one and cost the
+    /// sender nothing.
     fn leave(&self) -> io::Result<()>;
 
-    /// As [`Epoll::join`].
+    /// Puts the socket back into the set (`EPOLL_CTL_ADD`). Poll it once more before sleeping: earlier
+    /// events woke no one.
     fn join(&self) -> io::Result<()>;
-}
-
-impl Sleeper for Epoll {
-    fn wait(&self, timeout: Duration) -> io::Result<Woken> {
-        Epoll::wait(self, timeout)
-    }
-
-    fn leave(&self) -> io::Result<()> {
-        Epoll::leave(self)
-    }
-
-    fn join(&self) -> io::Result<()> {
-        Epoll::join(self)
-    }
 }
 
 const SOCKET: u64 = 0;
@@ -75,26 +57,22 @@ impl Epoll {
         Ok(epoll)
     }
 
-    /// Takes the socket out of the set (`EPOLL_CTL_DEL`): its events then wake no one and cost the
-    /// sender nothing.
-    pub fn leave(&self) -> io::Result<()> {
-        Ok(self.set.delete(&self.socket)?)
-    }
-
-    /// Puts the socket back into the set (`EPOLL_CTL_ADD`). Poll it once more before sleeping: earlier
-    /// events woke no one.
-    pub fn join(&self) -> io::Result<()> {
-        Ok(self.set.add(&self.socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?)
-    }
-
     /// The waker of this set, for other threads.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
+}
 
-    /// Sleeps until something happens or `timeout` (rounded up to whole milliseconds) is over.
-    /// An interrupting signal counts as a time-out.
-    pub fn wait(&self, timeout: Duration) -> io::Result<Woken> {
+impl Sleeper for Epoll {
+    fn leave(&self) -> io::Result<()> {
+        Ok(self.set.delete(&self.socket)?)
+    }
+
+    fn join(&self) -> io::Result<()> {
+        Ok(self.set.add(&self.socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?)
+    }
+
+    fn wait(&self, timeout: Duration) -> io::Result<Woken> {
         let milliseconds = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
         let timeout = EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::ZERO);
         let mut events = [EpollEvent::empty(); 2];
@@ -154,7 +132,7 @@ mod tests {
         epoll.waker().wake();
         let woken = epoll.wait(Duration::from_secs(5)).unwrap();
         assert!(woken.called && !woken.readable && !woken.error);
-        assert!(epoll.wait(Duration::ZERO).unwrap().timed_out());
+        assert_eq!(epoll.wait(Duration::ZERO).unwrap(), Woken::default());
     }
 
     #[test]
@@ -165,7 +143,7 @@ mod tests {
         assert!(epoll.wait(Duration::ZERO).unwrap().readable);
         for _ in 0..2 {
             epoll.leave().unwrap();
-            assert!(epoll.wait(Duration::ZERO).unwrap().timed_out());
+            assert_eq!(epoll.wait(Duration::ZERO).unwrap(), Woken::default());
             epoll.waker().wake();
             let woken = epoll.wait(Duration::from_secs(5)).unwrap();
             assert!(woken.called && !woken.readable);

@@ -8,8 +8,9 @@ use libc::{
     BPF_RSH, BPF_W,
 };
 
-/// One instruction of a classic BPF program.
+/// One instruction of a classic BPF program, as the kernel has it (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Instruction {
     /// Operation code.
     pub code: u16,
@@ -19,6 +20,14 @@ pub struct Instruction {
     pub jump_false: u8,
     /// Operand.
     pub operand: u32,
+}
+
+const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
+
+/// `program` as an option of a socket wants it, which copies the instructions.
+pub(super) fn handed_over(program: &[Instruction]) -> libc::sock_fprog {
+    let filter = program.as_ptr().cast_mut().cast();
+    libc::sock_fprog { len: program.len() as u16, filter }
 }
 
 /// Accept as much of the frame as there is; the return value is also the snap length.

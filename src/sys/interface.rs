@@ -1,10 +1,8 @@
-//! Network interfaces by name: their index, and switching one on.
+//! Network interfaces by name: their index.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use nix::net::if_::{if_indextoname, if_nameindex, if_nametoindex};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::failure::failed;
 use crate::error::Result;
@@ -31,46 +29,13 @@ pub fn called(index: u32) -> String {
 }
 
 /// The names of all interfaces of the calling thread's network namespace, in index order.
-pub fn names() -> io::Result<Vec<String>> {
+fn names() -> io::Result<Vec<String>> {
     let mut interfaces: Vec<(u32, String)> = if_nameindex()?
         .iter()
         .map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned()))
         .collect();
     interfaces.sort();
     Ok(interfaces.into_iter().map(|(_, name)| name).collect())
-}
-
-/// Switches interface `name` on (`IFF_UP`), as `ip link set NAME up` does. Needs CAP_NET_ADMIN.
-pub fn bring_up(name: &str) -> Result<()> {
-    set_up_flag(name).map_err(|error| {
-        failed(format!("switch on the interface '{name}'"), &error, "needs CAP_NET_ADMIN")
-    })
-}
-
-fn set_up_flag(name: &str) -> io::Result<()> {
-    // Any socket serves: it only tells the kernel which network namespace is meant.
-    let any = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    // SAFETY: an ifreq is made of integers and byte arrays, for which zeros are a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    // SAFETY: the request is a live local whose name ends with a NUL; SIOCGIFFLAGS reads the name
-    // and writes ifru_flags.
-    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) };
-    check(result)?;
-    // SAFETY: SIOCGIFFLAGS has just written this member of the union.
-    unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
-    // SAFETY: as above; SIOCSIFFLAGS only reads the request.
-    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    check(result)
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -99,6 +64,6 @@ mod tests {
     fn a_name_that_cannot_be_one_is_refused() {
         assert!(index_of("").is_err());
         assert!(index_of("a\0b").is_err());
-        assert!(bring_up("a-name-of-more-than-fifteen-bytes").is_err());
+        assert!(index_of("a-name-of-more-than-fifteen-bytes").is_err());
     }
 }

@@ -169,12 +169,9 @@ impl Links {
 
     /// All interfaces of the namespace, by number.
     pub fn list(&self) -> Result<Vec<Link>> {
-        let answers = self
-            .socket()
-            .dump(libc::RTM_GETLINK, &header(0, 0, 0))
-            .map_err(|refusal| refusal.into_error("list the network interfaces", ""))?;
-        let answers = answers.iter().filter(|answer| answer.kind == libc::RTM_NEWLINK);
-        let mut links: Vec<Link> = answers.map(Link::from_message).collect();
+        let answers =
+            self.dump(libc::RTM_GETLINK, &header(0, 0, 0), "list the network interfaces")?;
+        let mut links: Vec<Link> = answers.iter().map(Link::from_message).collect();
         links.sort_by_key(|link| link.index);
         Ok(links)
     }
@@ -192,38 +189,64 @@ impl Links {
     pub fn set_up(&self, index: u32, up: bool) -> Result<()> {
         let flags = if up { libc::IFF_UP as u32 } else { 0 };
         let switch = if up { "on" } else { "off" };
-        self.set(header(index, flags, libc::IFF_UP as u32), || {
-            format!("switch {switch} interface number {index}")
-        })
+        let attempted = format!("switch {switch} interface number {index}");
+        self.set(&header(index, flags, libc::IFF_UP as u32), attempted)
     }
 
     /// Sets the MTU in bytes (the largest payload of a frame, without the Ethernet header).
     pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
         let mut request = header(index, 0, 0);
         request.extend(attribute(libc::IFLA_MTU, &mtu.to_ne_bytes()));
-        self.set(request, || format!("set the MTU of interface number {index} to {mtu}"))
+        self.set(&request, format!("set the MTU of interface number {index} to {mtu}"))
     }
 
     /// Sets the hardware address.
     pub fn set_mac(&self, index: u32, mac: [u8; 6]) -> Result<()> {
         let mut request = header(index, 0, 0);
         request.extend(attribute(libc::IFLA_ADDRESS, &mac));
-        self.set(request, || format!("set the hardware address of interface number {index}"))
+        self.set(&request, format!("set the hardware address of interface number {index}"))
     }
 
     /// Deletes an interface; with one end of a veth pair the other goes as well.
     pub fn delete(&self, index: u32) -> Result<()> {
-        self.socket().change(libc::RTM_DELLINK, &header(index, 0, 0), 0).map_err(|refusal| {
-            let advice = advice_for_change(&refusal);
-            refusal.into_error(format!("delete interface number {index}"), advice)
+        let attempted = format!("delete interface number {index}");
+        self.change(libc::RTM_DELLINK, 0, &header(index, 0, 0), attempted, |_| "")
+    }
+
+    fn set(&self, request: &[u8], attempted: String) -> Result<()> {
+        self.change(libc::RTM_SETLINK, 0, request, attempted, |_| "")
+    }
+
+    /// Asks for a change. `advice` says what an errno means here, and is empty where it means what it
+    /// means for all changes.
+    fn change(
+        &self,
+        kind: u16,
+        flags: i32,
+        request: &[u8],
+        attempted: String,
+        advice: impl FnOnce(i32) -> &'static str,
+    ) -> Result<()> {
+        self.socket().change(kind, request, flags).map_err(|refusal| {
+            let advice = match (advice(refusal.code()), refusal.code()) {
+                ("", libc::EPERM | libc::EACCES) => NEEDS_NET_ADMIN,
+                ("", libc::ENODEV) => "it has been deleted, or lives in another network namespace",
+                ("", libc::ENETDOWN) => "switch the interface on first",
+                ("", libc::EEXIST) => "it exists already",
+                ("", libc::EOPNOTSUPP) => "this kind of interface cannot do that",
+                (advice, _) => advice,
+            };
+            refusal.into_error(attempted, advice)
         })
     }
 
-    fn set(&self, request: Vec<u8>, attempted: impl FnOnce() -> String) -> Result<()> {
-        self.socket().change(libc::RTM_SETLINK, &request, 0).map_err(|refusal| {
-            let advice = advice_for_change(&refusal);
-            refusal.into_error(attempted(), advice)
-        })
+    /// What there is of a kind: the answers to a request for all.
+    fn dump(&self, kind: u16, request: &[u8], attempted: &str) -> Result<Vec<Message>> {
+        let answers = self.socket().dump(kind, request);
+        let mut answers = answers.map_err(|refusal| refusal.into_error(attempted, ""))?;
+        // Of the four kinds of a group the third asks and the first answers (rtnetlink(7)).
+        answers.retain(|answer| answer.kind == kind - 2);
+        Ok(answers)
     }
 
     fn message_by_index(&self, index: u32) -> Result<Message> {
@@ -271,16 +294,6 @@ fn is_possible_name(name: &str) -> bool {
 /// `struct ifinfomsg`: family and type (none), the interface, its flags, and which of them to change.
 fn header(index: u32, flags: u32, change: u32) -> Vec<u8> {
     [0, index, flags, change].into_iter().flat_map(u32::to_ne_bytes).collect()
-}
-
-fn advice_for_change(refusal: &Refusal) -> &'static str {
-    match refusal.code() {
-        libc::EPERM | libc::EACCES => NEEDS_NET_ADMIN,
-        libc::ENODEV => "it has been deleted, or lives in another network namespace",
-        libc::EEXIST => "it exists already",
-        libc::EOPNOTSUPP => "this kind of interface cannot do that",
-        _ => "",
-    }
 }
 
 /// The family and the address in words, as in `IPv4 address 192.0.2.1`.

@@ -14,11 +14,14 @@ use super::failure::failed;
 use super::link::{Link, NAME_BYTES_MAX, NEEDS_NET_ADMIN};
 use crate::error::Result;
 
-/// Commands of uapi/linux/ethtool.h: for each switch, how to ask and how to set.
-const TRANSMIT_CHECKSUM: (u32, u32) = (0x16, 0x17);
-const TCP_SEGMENTATION: (u32, u32) = (0x1e, 0x1f);
-const GENERIC_SEGMENTATION: (u32, u32) = (0x23, 0x24);
-const GENERIC_RECEIVE: (u32, u32) = (0x2b, 0x2c);
+/// The switches of [`Offloads`] in its order, with the commands that ask and that set
+/// (uapi/linux/ethtool.h).
+const SWITCHES: [(&str, u32, u32); 4] = [
+    ("transmit checksum offload", 0x16, 0x17),
+    ("TCP segmentation offload", 0x1e, 0x1f),
+    ("generic segmentation offload", 0x23, 0x24),
+    ("generic receive offload", 0x2b, 0x2c),
+];
 const GET_LINK_SETTINGS: u32 = 0x4c;
 
 const GET_CHANNELS: u32 = 0x3c;
@@ -45,8 +48,9 @@ const MASK_WORDS_BYTE: usize = 15;
 /// The most that `link_mode_masks_nwords`, a signed byte, can be; three masks follow.
 const MASK_WORDS_MAX: usize = 127;
 
-/// Which offloads an interface has switched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which offloads an interface has switched on. By default none: what one side sends is what the other
+/// sees, frame by frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
     /// The interface fills in checksums on transmission. On veth nothing fills them in then.
     pub transmit_checksum: bool,
@@ -59,13 +63,11 @@ pub struct Offloads {
 }
 
 impl Offloads {
-    /// Everything off: what one side sends is what the other sees, frame by frame.
-    pub const NONE: Offloads = Offloads {
-        transmit_checksum: false,
-        tcp_segmentation: false,
-        generic_segmentation: false,
-        generic_receive: false,
-    };
+    fn in_order(self) -> [bool; SWITCHES.len()] {
+        let Offloads { transmit_checksum, tcp_segmentation, generic_segmentation, generic_receive } =
+            self;
+        [transmit_checksum, tcp_segmentation, generic_segmentation, generic_receive]
+    }
 }
 
 /// Queues of an interface that are in use; it may have been made with more.
@@ -105,16 +107,16 @@ impl Ethtool {
 
     /// The offloads of the interface `name` as they are.
     pub fn offloads(&self, name: &str) -> Result<Offloads> {
-        let ask = |what: &str, (ask, _): (u32, u32)| {
+        let ask = |(what, ask, _): (&str, u32, u32)| {
             self.value(name, ask, 0).map(|value| value != 0).map_err(|error| {
                 failed(format!("read whether {name} has {what}"), &error, advice(&error))
             })
         };
         Ok(Offloads {
-            transmit_checksum: ask("transmit checksum offload", TRANSMIT_CHECKSUM)?,
-            tcp_segmentation: ask("TCP segmentation offload", TCP_SEGMENTATION)?,
-            generic_segmentation: ask("generic segmentation offload", GENERIC_SEGMENTATION)?,
-            generic_receive: ask("generic receive offload", GENERIC_RECEIVE)?,
+            transmit_checksum: ask(SWITCHES[0])?,
+            tcp_segmentation: ask(SWITCHES[1])?,
+            generic_segmentation: ask(SWITCHES[2])?,
+            generic_receive: ask(SWITCHES[3])?,
         })
     }
 
@@ -122,38 +124,15 @@ impl Ethtool {
     /// transmit checksums it takes the segmentation offloads away as well
     /// (`netdev_fix_features` in net/core/dev.c).
     pub fn set_offloads(&self, name: &str, wanted: Offloads) -> Result<Offloads> {
-        let current = self.offloads(name)?;
-        let set = |what: &str, (_, set): (u32, u32), current: bool, wanted: bool| {
-            if current == wanted {
-                return Ok(());
+        for ((at, (what, _, set)), wanted) in SWITCHES.iter().enumerate().zip(wanted.in_order()) {
+            // Asked each time: the kernel may have changed it along with the one before.
+            if self.offloads(name)?.in_order()[at] != wanted {
+                self.value(name, *set, u32::from(wanted)).map_err(|error| {
+                    let switch = if wanted { "on" } else { "off" };
+                    failed(format!("switch {switch} {what} of {name}"), &error, advice(&error))
+                })?;
             }
-            let switch = if wanted { "on" } else { "off" };
-            self.value(name, set, u32::from(wanted)).map(|_| ()).map_err(|error| {
-                failed(format!("switch {switch} {what} of {name}"), &error, advice(&error))
-            })
-        };
-        let (from, to) = (current, wanted);
-        set(
-            "transmit checksum offload",
-            TRANSMIT_CHECKSUM,
-            from.transmit_checksum,
-            to.transmit_checksum,
-        )?;
-        // The kernel may have changed the others along with the first.
-        let from = self.offloads(name)?;
-        set(
-            "TCP segmentation offload",
-            TCP_SEGMENTATION,
-            from.tcp_segmentation,
-            to.tcp_segmentation,
-        )?;
-        set(
-            "generic segmentation offload",
-            GENERIC_SEGMENTATION,
-            from.generic_segmentation,
-            to.generic_segmentation,
-        )?;
-        set("generic receive offload", GENERIC_RECEIVE, from.generic_receive, to.generic_receive)?;
+        }
         self.offloads(name)
     }
 

@@ -3,13 +3,12 @@
 use std::io;
 use std::mem::size_of;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::{c_int, socklen_t};
 
 use super::failure::{NEEDS_NET_RAW, failed};
-use super::filter::Instruction;
+use super::filter::{Instruction, handed_over};
 use super::mapping::Mapping;
 use super::socket::{self, check};
 use crate::error::Result;
@@ -138,12 +137,7 @@ impl PacketSocket {
             SocketType::Raw => libc::SOCK_RAW,
             SocketType::Datagram => libc::SOCK_DGRAM,
         };
-        let protocol = c_int::from(protocol.to_be());
-        // SAFETY: socket(2) takes three numbers and touches no memory of ours.
-        let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
-        let fd = check(fd as isize)? as c_int;
-        // SAFETY: socket(2) just returned this descriptor, so nothing else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = socket::open(family, kind, protocol.to_be().into())?;
         Ok(PacketSocket { fd })
     }
 
@@ -217,27 +211,14 @@ impl PacketSocket {
             Direction::Receive => libc::PACKET_RX_RING,
             Direction::Transmit => libc::PACKET_TX_RING,
         };
+        let RingRequest { block_bytes, blocks, frame_bytes, frames, retire_ms } = *request;
+        // struct tpacket_req is the first four words of struct tpacket_req3.
+        let four = [block_bytes, blocks, frame_bytes, frames];
         match version {
-            RingVersion::V2 => {
-                let request = libc::tpacket_req {
-                    tp_block_size: request.block_bytes,
-                    tp_block_nr: request.blocks,
-                    tp_frame_size: request.frame_bytes,
-                    tp_frame_nr: request.frames,
-                };
-                self.set_option(libc::SOL_PACKET, option, &request)
-            }
+            RingVersion::V2 => self.set_option(libc::SOL_PACKET, option, &four),
             RingVersion::V3 => {
-                let request = libc::tpacket_req3 {
-                    tp_block_size: request.block_bytes,
-                    tp_block_nr: request.blocks,
-                    tp_frame_size: request.frame_bytes,
-                    tp_frame_nr: request.frames,
-                    tp_retire_blk_tov: request.retire_ms,
-                    tp_sizeof_priv: 0,
-                    tp_feature_req_word: 0,
-                };
-                self.set_option(libc::SOL_PACKET, option, &request)
+                let [a, b, c, d] = four;
+                self.set_option(libc::SOL_PACKET, option, &[a, b, c, d, retire_ms, 0, 0])
             }
         }
     }
@@ -288,13 +269,6 @@ impl PacketSocket {
         socket::set_buffer(self.as_fd(), libc::SO_RCVBUF, bytes)
     }
 
-    /// Makes the kernel look at the TX ring. Never waits. The number returned by the system call
-    /// is no count of anything (kernel-contract TX-2) and is not passed on.
-    #[inline]
-    pub fn kick(&self) -> io::Result<()> {
-        socket::kick(self.as_fd())
-    }
-
     /// Takes one frame without waiting (`recvfrom` with `MSG_DONTWAIT | MSG_TRUNC`).
     #[inline]
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
@@ -343,18 +317,6 @@ impl PacketSocket {
         check(count).map(|count| count as usize)
     }
 
-    /// Sleeps until a frame can be received or `timeout` is over; true if one can.
-    pub fn wait_readable(&self, timeout: Duration) -> io::Result<bool> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let mut set = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut set, timeout) {
-            Ok(_) => Ok(set[0].revents().is_some_and(|r| r.contains(PollFlags::POLLIN))),
-            Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// The interface that the socket is bound to and the packet sockets' protocol, as the kernel
     /// has them (`getsockname`).
     pub fn bound_to(&self) -> io::Result<LinkAddress> {
@@ -389,28 +351,9 @@ impl PacketSocket {
 
 /// Attaches a classic BPF program to any socket (`SO_ATTACH_FILTER`).
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<()> {
-    with_program(program, |program| {
-        socket::set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
-    })
-    .map_err(|error| failed("attach a receive filter", &error, ""))
-}
-
-/// Hands `program` to an option as the kernel wants it: `struct sock_fprog`, which only points to the
-/// instructions.
-fn with_program<T>(
-    program: &[Instruction],
-    hand_over: impl FnOnce(&libc::sock_fprog) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut code: Vec<libc::sock_filter> = program
-        .iter()
-        .map(|i| libc::sock_filter {
-            code: i.code,
-            jt: i.jump_true,
-            jf: i.jump_false,
-            k: i.operand,
-        })
-        .collect();
-    hand_over(&libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() })
+    let program = handed_over(program);
+    socket::set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+        .map_err(|error| failed("attach a receive filter", &error, ""))
 }
 
 const ADDRESS_BYTES: socklen_t = size_of::<libc::sockaddr_ll>() as socklen_t;

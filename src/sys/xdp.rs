@@ -8,7 +8,7 @@
 use std::io;
 use std::mem::size_of;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libc::{c_int, socklen_t};
@@ -54,30 +54,17 @@ impl XdpRing {
         }
     }
 
-    const fn option(self) -> c_int {
+    /// Its option, where its pages are mapped from, and its name.
+    const fn facts(self) -> (c_int, i64, &'static str) {
+        use libc::{XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING};
         match self {
-            XdpRing::Fill => libc::XDP_UMEM_FILL_RING,
-            XdpRing::Completion => libc::XDP_UMEM_COMPLETION_RING,
-            XdpRing::Receive => libc::XDP_RX_RING,
-            XdpRing::Transmit => libc::XDP_TX_RING,
-        }
-    }
-
-    const fn page_offset(self) -> i64 {
-        match self {
-            XdpRing::Fill => libc::XDP_UMEM_PGOFF_FILL_RING as i64,
-            XdpRing::Completion => libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64,
-            XdpRing::Receive => libc::XDP_PGOFF_RX_RING,
-            XdpRing::Transmit => libc::XDP_PGOFF_TX_RING,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            XdpRing::Fill => "fill",
-            XdpRing::Completion => "completion",
-            XdpRing::Receive => "receive",
-            XdpRing::Transmit => "TX",
+            XdpRing::Fill => (libc::XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_FILL_RING as i64, "fill"),
+            XdpRing::Completion => {
+                let offset = XDP_UMEM_PGOFF_COMPLETION_RING as i64;
+                (libc::XDP_UMEM_COMPLETION_RING, offset, "completion")
+            }
+            XdpRing::Receive => (libc::XDP_RX_RING, libc::XDP_PGOFF_RX_RING, "receive"),
+            XdpRing::Transmit => (libc::XDP_TX_RING, libc::XDP_PGOFF_TX_RING, "TX"),
         }
     }
 }
@@ -136,12 +123,8 @@ impl AsFd for XdpSocket {
 impl XdpSocket {
     /// Opens a socket (`xsk_create`), which takes CAP_NET_RAW.
     pub fn open() -> Result<XdpSocket> {
-        // SAFETY: socket(2) takes three numbers and touches no memory of ours.
-        let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        check(fd as isize)
+        let fd = socket::open(libc::AF_XDP, libc::SOCK_RAW, 0)
             .map_err(|error| failed("open an AF_XDP socket", &error, open_advice(&error)))?;
-        // SAFETY: socket(2) just returned this descriptor, so nothing else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(XdpSocket { fd })
     }
 
@@ -166,8 +149,9 @@ impl XdpSocket {
 
     /// Creates one of the rings with `entries` entries, a power of two.
     pub fn create_ring(&self, ring: XdpRing, entries: u32) -> Result<()> {
-        self.set_option(ring.option(), &entries).map_err(|error| {
-            let attempted = format!("create an AF_XDP {} ring of {entries} entries", ring.name());
+        let (option, _, name) = ring.facts();
+        self.set_option(option, &entries).map_err(|error| {
+            let attempted = format!("create an AF_XDP {name} ring of {entries} entries");
             failed(attempted, &error, "take fewer frames, or free memory")
         })
     }
@@ -177,8 +161,9 @@ impl XdpSocket {
         let offsets = self.offsets(ring)?;
         let length = offsets.entries + entries as usize * ring.entry_bytes();
         let length = NonZeroUsize::new(length).expect("a ring has index words");
-        let mapping = Mapping::of_socket(self.as_fd(), length, ring.page_offset())
-            .map_err(|error| failed(format!("map an AF_XDP {} ring", ring.name()), &error, ""))?;
+        let (_, page_offset, name) = ring.facts();
+        let mapping = Mapping::of_socket(self.as_fd(), length, page_offset)
+            .map_err(|error| failed(format!("map an AF_XDP {name} ring"), &error, ""))?;
         Ok((mapping, offsets))
     }
 
@@ -256,17 +241,6 @@ impl XdpSocket {
         let mut options = libc::xdp_options { flags: 0 };
         socket::read_option(self.as_fd(), libc::SOL_XDP, libc::XDP_OPTIONS, &mut options)?;
         Ok(options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
-    }
-
-    /// Makes the kernel look at the TX ring; never waits.
-    ///
-    /// In copy mode (`__xsk_generic_xmit`) it sends at most [`KICK_FRAMES_MAX`] frames. EAGAIN: it
-    /// stopped before a frame, which stays in the ring: more were there, or the completion ring, the
-    /// send buffer or the driver's queue is full. EBUSY: the driver dropped a frame, which has left
-    /// the ring and is completed, and the kernel stopped behind it. ENETDOWN: it looked at nothing.
-    #[inline]
-    pub fn kick(&self) -> io::Result<()> {
-        socket::kick(self.as_fd())
     }
 
     /// Wakes a driver that sleeps on the fill ring; needed while that ring says [`NEED_WAKEUP`],

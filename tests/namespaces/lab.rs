@@ -30,7 +30,7 @@ fn plain() -> Result<(), Failed> {
         assert_eq!((side.link.name.as_str(), side.link.mac), (plan.interface, plan.mac));
         assert!(side.link.up && side.link.running && side.link.is_veth(), "{:?}", side.link);
         assert_eq!(side.link.mtu, 1500);
-        assert_eq!(offloads_of(&side.namespace, plan.interface)?, Offloads::NONE);
+        assert_eq!(offloads_of(&side.namespace, plan.interface)?, Offloads::default());
     }
     Ok(())
 }

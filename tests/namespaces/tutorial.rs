@@ -11,6 +11,7 @@ use libtest_mimic::Failed;
 use linerate::error::Result;
 use linerate::sys::epoll_set::{EpollSet, Interest};
 use linerate::sys::interface;
+use linerate::sys::link::Links;
 use linerate::sys::packet::{AF_PACKET, ALL_PROTOCOLS, OUTGOING, PacketSocket, SocketType};
 use linerate::sys::signal::Interrupt;
 use linerate::tutorial::{
@@ -55,7 +56,9 @@ fn trial(name: &str, body: impl Fn() + Send + Sync + 'static) -> Test {
     test(format!("tutorial::{name}"), move || {
         let run = || {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            interface::bring_up("lo").expect("lo up");
+            let links = Links::open().expect("the links");
+            let lo = links.by_name("lo").expect("lo").index;
+            links.set_up(lo, true).expect("lo up");
             body();
         };
         unless_spoiled(|| {

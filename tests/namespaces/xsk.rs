@@ -14,9 +14,11 @@ use linerate::ring::budget::MemoryBudget;
 use linerate::ring::receive::RxBatch;
 use linerate::ring::tx::Settled;
 use linerate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
-use linerate::sys::bpf::select::{Selection, pass_all};
+use linerate::sys::bpf::assembly::{Assembly, Instruction, Register};
+use linerate::sys::bpf::select::Selection;
 use linerate::sys::bpf::{AttachMode, Program, Redirect, SocketMap};
-use linerate::sys::epoll::Epoll;
+use linerate::sys::epoll::{Epoll, Sleeper};
+use linerate::sys::kick::Kick;
 use linerate::sys::namespace::enter_user_namespace;
 use linerate::sys::xdp::XdpSocket;
 
@@ -223,6 +225,13 @@ fn withdrawn() -> Result<(), Failed> {
     // Of the 50 the kernel had seen one helping; it refuses the void descriptors of those.
     assert_eq!(socket.socket.statistics()?.tx_invalid_descs, 32);
     all_completed(&mut socket)
+}
+
+/// The program that has everything pass (`XDP_PASS`).
+fn pass_all() -> Vec<Instruction> {
+    let mut program = Assembly::new();
+    program.set(Register::R0, 2).exit();
+    program.finish()
 }
 
 fn queues() -> Result<(), Failed> {

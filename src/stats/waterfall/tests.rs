@@ -56,7 +56,7 @@ fn each_loss_has_its_place() {
         ..EngineCounters::default()
     });
     let engine = run.engine.as_mut().unwrap();
-    engine.drop_frames(DropReason::TxFull, 10);
+    engine.drops.add(DropReason::TxFull, 10);
     run.near.transmit_dropped = 10;
     run.far.as_mut().unwrap().transmit_dropped = 2;
     run.generator.kernel = Some(kernel(948, 8));
@@ -131,7 +131,7 @@ fn what_nobody_counted_is_said_with_its_place_and_sign() {
     assert_eq!(losses(&run), [(Layer::DeviceReceive, Stage::UNEXPLAINED, 100)]);
     let engine = run.engine.as_mut().unwrap();
     (engine.kernel.packets, engine.received) = (1200, 1200);
-    engine.drop_frames(DropReason::OtherHost, 200);
+    engine.drops.add(DropReason::OtherHost, 200);
     let expected =
         [(Layer::DeviceReceive, Stage::UNEXPLAINED, -100), (Layer::Engine, "other_host", 200)];
     assert_eq!(losses(&run), expected);
@@ -201,7 +201,7 @@ fn engine() -> impl Strategy<Value = EngineCounters> {
             ..EngineCounters::default()
         };
         for (&reason, frames) in DropReason::ALL.iter().zip(drops) {
-            engine.drop_frames(reason, frames);
+            engine.drops.add(reason, frames);
         }
         engine
     })

@@ -1,5 +1,5 @@
-//! The XDP programs of this crate: one that redirects what is wanted to AF_XDP sockets and leaves all
-//! else to the kernel, and one that leaves everything.
+//! The XDP program of this crate: it redirects what is wanted to AF_XDP sockets and leaves all else to the
+//! kernel.
 
 use std::os::fd::BorrowedFd;
 
@@ -70,14 +70,6 @@ impl Selection {
         }
         a.finish()
     }
-}
-
-/// The program that has everything pass. A veth end whose peer sends by `XDP_TX` needs one to receive
-/// (kernel-contract XDP-6).
-pub fn pass_all() -> Vec<Instruction> {
-    let mut a = Assembly::new();
-    a.set(R0, PASS).exit();
-    a.finish()
 }
 
 /// Loads the EtherType at register 2, if the data reaches so far.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
-use super::{Links, NEEDS_NET_ADMIN, described};
+use super::{Links, described};
 use crate::error::Result;
 use crate::sys::netlink::{Message, attribute, attributes, octets, word};
 
@@ -23,37 +23,27 @@ impl Links {
         request.extend(index.to_ne_bytes());
         request.extend(attribute(libc::IFA_LOCAL, &octets(address)));
         request.extend(attribute(libc::IFA_ADDRESS, &octets(address)));
-        self.socket().change(libc::RTM_NEWADDR, &request, NLM_F_CREATE | NLM_F_EXCL).map_err(
-            |refusal| {
-                let advice = match refusal.code() {
-                    libc::EPERM => NEEDS_NET_ADMIN,
-                    libc::EEXIST => "the interface has this address already",
-                    libc::ENODEV => "the interface is gone",
-                    libc::EINVAL | libc::ENOBUFS if address.is_ipv6() => {
-                        "IPv6 needs an MTU of at least 1280 bytes, and a prefix of at most 128 bits"
-                    }
-                    libc::EINVAL => "the prefix has at most 32 bits",
-                    libc::EACCES => "IPv6 is disabled on this interface (disable_ipv6)",
-                    libc::EOPNOTSUPP | libc::EAFNOSUPPORT => "this kernel has no such protocol",
-                    _ => "",
-                };
-                let what = described(address);
-                refusal.into_error(
-                    format!("add the {what}/{prefix_length} to interface number {index}"),
-                    advice,
-                )
-            },
-        )
+        let what = described(address);
+        let attempted = format!("add the {what}/{prefix_length} to interface number {index}");
+        self.change(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &request, attempted, |errno| {
+            match errno {
+                libc::EEXIST => "the interface has this address already",
+                libc::EINVAL | libc::ENOBUFS if address.is_ipv6() => {
+                    "IPv6 needs an MTU of at least 1280 bytes, and a prefix of at most 128 bits"
+                }
+                libc::EINVAL => "the prefix has at most 32 bits",
+                libc::EACCES => "IPv6 is disabled on this interface (disable_ipv6)",
+                libc::EOPNOTSUPP | libc::EAFNOSUPPORT => "this kernel has no such protocol",
+                _ => "",
+            }
+        })
     }
 
     /// The addresses of an interface, in the kernel's order, IPv4 first.
     pub fn addresses(&self, index: u32) -> Result<Vec<IpAddr>> {
-        let answers = self.socket().dump(libc::RTM_GETADDR, &[0; 8]).map_err(|refusal| {
-            refusal.into_error(format!("list the addresses of interface number {index}"), "")
-        })?;
-        let of_interface = answers
-            .iter()
-            .filter(|answer| answer.kind == libc::RTM_NEWADDR && answer.interface() == index);
+        let attempted = format!("list the addresses of interface number {index}");
+        let answers = self.dump(libc::RTM_GETADDR, &[0; 8], &attempted)?;
+        let of_interface = answers.iter().filter(|answer| answer.interface() == index);
         let mut addresses: Vec<IpAddr> = of_interface.filter_map(own_address).collect();
         addresses.sort_by_key(IpAddr::is_ipv6);
         Ok(addresses)
@@ -65,20 +55,9 @@ impl Links {
         let mut request = neighbour_header(address, index);
         request.extend(attribute(libc::NDA_DST, &octets(address)));
         request.extend(attribute(libc::NDA_LLADDR, &mac));
-        self.socket().change(libc::RTM_NEWNEIGH, &request, NLM_F_CREATE | NLM_F_REPLACE).map_err(
-            |refusal| {
-                let advice = match refusal.code() {
-                    libc::EPERM => NEEDS_NET_ADMIN,
-                    libc::ENETDOWN => "switch the interface on first",
-                    _ => "",
-                };
-                let what = described(address);
-                refusal.into_error(
-                    format!("set the neighbour {what} of interface number {index}"),
-                    advice,
-                )
-            },
-        )
+        let what = described(address);
+        let attempted = format!("set the neighbour {what} of interface number {index}");
+        self.change(libc::RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &request, attempted, |_| "")
     }
 
     /// Adds a default route of the main table through an interface, by way of `gateway`, an
@@ -87,36 +66,25 @@ impl Links {
         let mut request = route_header(gateway, 0, libc::RT_TABLE_MAIN);
         request.extend(attribute(libc::RTA_OIF, &index.to_ne_bytes()));
         request.extend(attribute(libc::RTA_GATEWAY, &octets(gateway)));
-        self.socket().change(libc::RTM_NEWROUTE, &request, NLM_F_CREATE | NLM_F_EXCL).map_err(
-            |refusal| {
-                let advice = match refusal.code() {
-                    libc::EPERM => NEEDS_NET_ADMIN,
-                    libc::EEXIST => "there is a default route already",
-                    libc::ENETDOWN => "switch the interface on first",
-                    libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL => {
-                        "the gateway must be within a subnet of the interface"
-                    }
-                    _ => "",
-                };
-                refusal.into_error(
-                    format!("route by default to {gateway} through interface number {index}"),
-                    advice,
-                )
-            },
-        )
+        let attempted = format!("route by default to {gateway} through interface number {index}");
+        self.change(libc::RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &request, attempted, |errno| {
+            match errno {
+                libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL => {
+                    "the gateway must be within a subnet of the interface"
+                }
+                _ => "",
+            }
+        })
     }
 
     /// Whether packets to `address` are taken for our own. An IPv6 address is listed before that: the
     /// kernel adds its route of kind "local" later, in a work queue (`addrconf_dad_work`), and until
     /// then drops what comes.
     pub fn is_local(&self, address: IpAddr) -> Result<bool> {
-        let answers = self
-            .socket()
-            .dump(libc::RTM_GETROUTE, &route_header(address, 0, 0))
-            .map_err(|refusal| refusal.into_error("list the local routes", ""))?;
+        let request = route_header(address, 0, 0);
+        let answers = self.dump(libc::RTM_GETROUTE, &request, "list the local routes")?;
         Ok(answers.iter().any(|route| {
-            route.kind == libc::RTM_NEWROUTE
-                && route.byte(ROUTE_TYPE) == libc::RTN_LOCAL
+            route.byte(ROUTE_TYPE) == libc::RTN_LOCAL
                 && route.address(libc::RTA_DST) == Some(address)
         }))
     }

@@ -84,12 +84,9 @@ impl Links {
     pub fn queueing(&self, index: u32) -> Result<Option<QueueingCounters>> {
         // The kernel dumps the disciplines of all interfaces, whatever the request names
         // (tc_dump_qdisc in net/sched/sch_api.c).
-        let answers = self.socket().dump(libc::RTM_GETQDISC, &[0; HEADER_BYTES]);
-        let answers = answers.map_err(|refusal| {
-            refusal.into_error(format!("read the queue discipline of interface number {index}"), "")
-        })?;
-        let mut answers = answers.iter().filter(|answer| answer.kind == libc::RTM_NEWQDISC);
-        let root = answers.find(|one| one.interface() == index && one.word(PARENT) == ROOT);
+        let attempted = format!("read the queue discipline of interface number {index}");
+        let answers = self.dump(libc::RTM_GETQDISC, &[0; HEADER_BYTES], &attempted)?;
+        let root = answers.iter().find(|one| one.interface() == index && one.word(PARENT) == ROOT);
         Ok(root.and_then(QueueingCounters::from_message))
     }
 }

@@ -54,12 +54,8 @@ impl Links {
     /// What the kernel knows of a neighbour's hardware address, if anything.
     pub fn neighbour(&self, index: u32, address: IpAddr) -> Result<Option<[u8; 6]>> {
         let request = neighbour_header(address, 0);
-        let answers = self
-            .socket()
-            .dump(libc::RTM_GETNEIGH, &request)
-            .map_err(|refusal| refusal.into_error("list the neighbours", ""))?;
-        let mut answers = answers.iter().filter(|answer| answer.kind == libc::RTM_NEWNEIGH);
-        Ok(answers.find_map(|answer| hardware_address(answer, index, address)))
+        let answers = self.dump(libc::RTM_GETNEIGH, &request, "list the neighbours")?;
+        Ok(answers.iter().find_map(|answer| hardware_address(answer, index, address)))
     }
 
     /// The hardware address of a neighbour on an interface; the kernel asks the link for it if it

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use libc::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Link, Links, NEEDS_NET_ADMIN, advice_for_change, header, is_possible_name};
+use super::{Link, Links, header, is_possible_name};
 use crate::error::{Error, Result};
 use crate::sys::namespace::Namespace;
 use crate::sys::netlink::attribute;
@@ -70,22 +70,18 @@ impl Links {
         info.extend(attribute(libc::IFLA_INFO_DATA, &peer));
         let mut request = pair.end(&pair.name, pair.mac);
         request.extend(attribute(libc::IFLA_LINKINFO, &info));
-        self.socket().change(libc::RTM_NEWLINK, &request, NLM_F_CREATE | NLM_F_EXCL).map_err(
-            |refusal| {
-                let advice = match refusal.code() {
-                    libc::EPERM => NEEDS_NET_ADMIN,
-                    libc::EEXIST => "one of the names is taken already",
-                    libc::EOPNOTSUPP | libc::ENODEV => {
-                        "this kernel has no veth (CONFIG_VETH); try `modprobe veth`"
-                    }
-                    libc::ERANGE | libc::EINVAL => {
-                        "the MTU of a veth is 68 to 65535 bytes, and it has 1 to 4096 queues"
-                    }
-                    _ => "",
-                };
-                refusal.into_error(attempted, advice)
-            },
-        )?;
+        self.change(libc::RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &request, attempted, |errno| {
+            match errno {
+                libc::EEXIST => "one of the names is taken already",
+                libc::EOPNOTSUPP | libc::ENODEV => {
+                    "this kernel has no veth (CONFIG_VETH); try `modprobe veth`"
+                }
+                libc::ERANGE | libc::EINVAL => {
+                    "the MTU of a veth is 68 to 65535 bytes, and it has 1 to 4096 queues"
+                }
+                _ => "",
+            }
+        })?;
         let link = self.by_name(&pair.name)?;
         let peers = Links::open_in(&pair.peer_namespace)?;
         // In the creating request the kernel refuses the mode with EAFNOSUPPORT (VERIFIED on 6.18:
@@ -102,14 +98,10 @@ impl Links {
         let mode = attribute(libc::AF_INET6 as u32, &mode);
         let mut request = header(link.index, 0, 0);
         request.extend(attribute(libc::IFLA_AF_SPEC, &mode));
-        match self.socket().change(libc::RTM_SETLINK, &request, 0) {
-            Ok(()) => Ok(()),
+        match self.set(&request, format!("keep IPv6 silent on {}", link.name)) {
             // No IPv6 in this kernel, or not on this interface.
-            Err(refusal) if refusal.code() == libc::EAFNOSUPPORT => Ok(()),
-            Err(refusal) => {
-                let advice = advice_for_change(&refusal);
-                Err(refusal.into_error(format!("keep IPv6 silent on {}", link.name), advice))
-            }
+            Err(error) if error.errno() == Some(libc::EAFNOSUPPORT) => Ok(()),
+            result => result,
         }
     }
 }

@@ -222,7 +222,7 @@ impl PacketSocket {
 
     /// Sleeps until a frame can be received or `timeout`, which counts in nanoseconds, is over; true
     /// if one can. An interruption by a signal ends it early.
-    pub fn wait_readable_ns(&self, timeout: Duration) -> io::Result<bool> {
+    pub fn wait_readable(&self, timeout: Duration) -> io::Result<bool> {
         let mut set =
             libc::pollfd { fd: self.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let timeout = libc::timespec {

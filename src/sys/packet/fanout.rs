@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::{PacketSocket, with_program};
-use crate::sys::filter::by_source_mac;
+use super::PacketSocket;
+use crate::sys::filter::{by_source_mac, handed_over};
 
 /// How a fanout group spreads frames over its members (`PACKET_FANOUT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +28,18 @@ pub enum FanoutMode {
 impl FanoutMode {
     /// The name on the command line and in reports: the kernel's own, in short.
     pub const fn name(self) -> &'static str {
+        self.name_and_number().0
+    }
+
+    const fn name_and_number(self) -> (&'static str, u32) {
         match self {
-            FanoutMode::Hash => "hash",
-            FanoutMode::LoadBalance => "lb",
-            FanoutMode::Cpu => "cpu",
-            FanoutMode::Random => "rnd",
-            FanoutMode::Rollover => "rollover",
-            FanoutMode::Queue => "qm",
-            FanoutMode::SourceMac => "cbpf",
+            FanoutMode::Hash => ("hash", libc::PACKET_FANOUT_HASH),
+            FanoutMode::LoadBalance => ("lb", libc::PACKET_FANOUT_LB),
+            FanoutMode::Cpu => ("cpu", libc::PACKET_FANOUT_CPU),
+            FanoutMode::Random => ("rnd", libc::PACKET_FANOUT_RND),
+            FanoutMode::Rollover => ("rollover", libc::PACKET_FANOUT_ROLLOVER),
+            FanoutMode::Queue => ("qm", libc::PACKET_FANOUT_QM),
+            FanoutMode::SourceMac => ("cbpf", libc::PACKET_FANOUT_CBPF),
         }
     }
 }
@@ -85,15 +89,7 @@ impl PacketSocket {
     /// The first member of a group by program brings the program along: until the kernel has it, all
     /// frames go to the first member.
     pub fn join_fanout(&self, id: u16, fanout: Fanout, unique: bool) -> io::Result<()> {
-        let mode = match fanout.mode {
-            FanoutMode::Hash => libc::PACKET_FANOUT_HASH,
-            FanoutMode::LoadBalance => libc::PACKET_FANOUT_LB,
-            FanoutMode::Cpu => libc::PACKET_FANOUT_CPU,
-            FanoutMode::Rollover => libc::PACKET_FANOUT_ROLLOVER,
-            FanoutMode::Random => libc::PACKET_FANOUT_RND,
-            FanoutMode::Queue => libc::PACKET_FANOUT_QM,
-            FanoutMode::SourceMac => libc::PACKET_FANOUT_CBPF,
-        };
+        let (_, mode) = fanout.mode.name_and_number();
         let mut flags = FANOUT_IGNORE_OUTGOING;
         if unique {
             flags |= libc::PACKET_FANOUT_FLAG_UNIQUEID;
@@ -104,9 +100,9 @@ impl PacketSocket {
         let argument: u32 = u32::from(id) | (mode | flags) << 16;
         self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT, &argument)?;
         if unique && fanout.mode == FanoutMode::SourceMac {
-            with_program(&by_source_mac(), |program| {
-                self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, program)
-            })?;
+            let program = by_source_mac();
+            let program = handed_over(&program);
+            self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, &program)?;
         }
         Ok(())
     }
