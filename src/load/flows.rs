@@ -1,6 +1,7 @@
 //! Flows: frames that differ in what receivers spread them by.
 
 use super::carriage::{Carriage, Content};
+use super::rate::greatest_common_divisor;
 use crate::error::{Error, Result};
 use crate::units::ETHERNET_HEADER_BYTES;
 use crate::wire::ethernet::{MacAddress, VLAN_TAG_BYTES};
@@ -56,7 +57,8 @@ impl Flows {
             Content::Udp(headers) => udp_mark(headers, carriage.tags.len(), count)?,
             Content::Raw(_) => Mark::Mac(source.0),
         };
-        let round = period / greatest_common_divisor(period, count.into()) * u64::from(count);
+        let common = greatest_common_divisor(period.into(), count.into()) as u64;
+        let round = period / common * u64::from(count);
         let flows = Flows { count: count.into(), round, mark };
         if let Mark::Mac(_) = mark {
             let clash = (1..u64::from(count)).find(|&flow| flows.mac(flow) == destination.0);
@@ -136,13 +138,6 @@ fn udp_mark(headers: &UdpHeaders, tags: usize, count: u32) -> Result<Mark> {
     }
     let ip = ETHERNET_HEADER_BYTES + tags * VLAN_TAG_BYTES;
     Ok(Mark::Port { first, offset: ip + headers.header_bytes() - UDP_HEADER_BYTES })
-}
-
-fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 #[cfg(test)]

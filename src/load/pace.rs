@@ -121,16 +121,6 @@ impl Schedule {
         }
     }
 
-    /// Takes the next frame if it is due at `now_ns`, and says when it was to leave.
-    #[inline]
-    pub fn take_due(&mut self, now_ns: u64) -> Option<u64> {
-        let next_ns = self.next_ns();
-        (next_ns <= now_ns).then(|| {
-            self.advance();
-            next_ns
-        })
-    }
-
     /// Frames of this share from the next one on that are due before `end_ns`. Exact for even
     /// spacing. For a Poisson process `COUNTED_MAX` frames are counted and the rest is estimated.
     pub fn remaining_before(&mut self, end_ns: u64) -> u64 {
@@ -154,12 +144,6 @@ impl Schedule {
             }
         }
     }
-}
-
-/// Due time of frame n at a constant rate, in nanoseconds after the start.
-pub fn constant_ns(rate: FrameRate, frame: u64) -> u64 {
-    let ns = u128::from(frame) * u128::from(rate.seconds()) * NS_PER_SECOND;
-    (ns / u128::from(rate.frames())).try_into().unwrap_or(u64::MAX)
 }
 
 /// Even departures of bursts: whole nanoseconds, and what is left over in parts of one.
@@ -259,6 +243,23 @@ impl Poisson {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Schedule {
+        /// Takes the next frame if it is due at `now_ns`, and says when it was to leave.
+        fn take_due(&mut self, now_ns: u64) -> Option<u64> {
+            let next_ns = self.next_ns();
+            (next_ns <= now_ns).then(|| {
+                self.advance();
+                next_ns
+            })
+        }
+    }
+
+    /// Due time of frame n at a constant rate, in nanoseconds after the start.
+    fn constant_ns(rate: FrameRate, frame: u64) -> u64 {
+        let ns = u128::from(frame) * u128::from(rate.seconds()) * NS_PER_SECOND;
+        (ns / u128::from(rate.frames())).try_into().unwrap_or(u64::MAX)
+    }
 
     fn rates() -> impl Strategy<Value = FrameRate> {
         (1u64..20_000_000, 1u64..5000)

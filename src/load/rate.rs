@@ -65,7 +65,7 @@ impl fmt::Display for FrameRate {
     }
 }
 
-fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+pub(super) fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
@@ -182,10 +182,8 @@ impl Rate {
                 if percent.digits > 100 * percent.scale {
                     return Err(format!("a rate of {self} is more than the line carries"));
                 }
-                let bits = percent.digits.checked_mul(line).map(|digits| (digits, percent.scale));
-                bits.and_then(|(digits, scale)| {
-                    of_bits(Decimal { digits, scale: scale * 100 }, WIRE_OVERHEAD_BYTES)
-                })
+                let hundredths = Decimal { scale: percent.scale * 100, ..percent };
+                hundredths.times(line).and_then(|bits| of_bits(bits, WIRE_OVERHEAD_BYTES))
             }
         };
         let most = FRAMES_PER_SECOND_MAX;

@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::load::ledger::NUMBERS_REMEMBERED;
 use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::FrameRate;
-use crate::load::rx::{self, AnyRx};
+use crate::load::rx::{self, AnyRx, with_rx};
 use crate::load::template::Template;
-use crate::load::tx::{self, AnyTx};
+use crate::load::tx::{self, AnyTx, with_tx};
 use crate::ring::budget::MemoryBudget;
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::failure::failed;
@@ -129,11 +129,7 @@ impl Load {
         let Load { plan, template, tx, rx, .. } = self;
         let job = Job::new(plan, template, frames as usize, SystemClock);
         let start_ns = SystemClock.monotonic_ns();
-        let sender = match &mut tx[0] {
-            AnyTx::Xsk(half) => threads::send_alone(&job, half, 0, start_ns)?,
-            AnyTx::Ring(half) => threads::send_alone(&job, half, 0, start_ns)?,
-            AnyTx::Copy(half) => threads::send_alone(&job, half, 0, start_ns)?,
-        };
+        let sender = with_tx!(&mut tx[0], half => threads::send_alone(&job, half, 0, start_ns))?;
         Ok(Filled { job, rx, sender, start_ns })
     }
 }
@@ -156,11 +152,7 @@ impl Filled<'_> {
     /// called wait in the receive ring, which must hold them ([`LoadSpec::bursts`]).
     pub fn collect(self, quiet: Duration) -> Result<LoadOutcome> {
         let Filled { job, rx, sender, start_ns } = self;
-        let received = match rx {
-            AnyRx::V3(half) => job.collect(half, quiet),
-            AnyRx::V2(half) => job.collect(half, quiet),
-            AnyRx::Recv(half) => job.collect(half, quiet),
-        };
+        let received = with_rx!(rx, half => job.collect(half, quiet));
         let Received { analyzer, kernel, drained, .. } = received;
         let (senders, latencies) = (vec![sender], Latencies::default());
         let worked = Worked { analyzer, senders, latencies, kernel, drained, start_ns };

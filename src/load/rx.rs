@@ -116,14 +116,22 @@ pub enum AnyRx {
     Recv(RxRecv),
 }
 
+/// `$work` with the half that an [`AnyRx`] holds, compiled for each kind.
+macro_rules! with_rx {
+    ($any:expr, $half:ident => $work:expr) => {
+        match $any {
+            $crate::load::rx::AnyRx::V3($half) => $work,
+            $crate::load::rx::AnyRx::V2($half) => $work,
+            $crate::load::rx::AnyRx::Recv($half) => $work,
+        }
+    };
+}
+pub(super) use with_rx;
+
 impl AnyRx {
     /// Empties the ring and the counters of what came before.
     pub fn discard(&mut self) -> io::Result<()> {
-        match self {
-            AnyRx::V3(half) => discard(half),
-            AnyRx::V2(half) => discard(half),
-            AnyRx::Recv(half) => discard(half),
-        }
+        with_rx!(self, half => discard(half))
     }
 }
 

@@ -95,6 +95,18 @@ pub enum AnyTx {
     Copy(TxCopy),
 }
 
+/// `$work` with the half that an [`AnyTx`] holds, compiled for each kind.
+macro_rules! with_tx {
+    ($any:expr, $half:ident => $work:expr) => {
+        match $any {
+            $crate::load::tx::AnyTx::Xsk($half) => $work,
+            $crate::load::tx::AnyTx::Ring($half) => $work,
+            $crate::load::tx::AnyTx::Copy($half) => $work,
+        }
+    };
+}
+pub(super) use with_tx;
+
 /// Opens the half of `sender` on the configured interface. An AF_XDP socket takes the queue with the
 /// sender's number; its frames go straight to the driver, unseen by packet captures.
 pub fn open(
@@ -104,28 +116,23 @@ pub fn open(
     budget: &Arc<MemoryBudget>,
     notes: &mut Vec<String>,
 ) -> Result<AnyTx> {
-    let (opened, room) = match choice {
+    let opened = match choice {
         TxChoice::Xsk => {
             let choice = XskChoice::new(config.interface, sender as u32, config.mtu);
             let opened = XskTransmitSocket::open(&choice.for_batches(config.batch), budget)?;
-            let half = Outlet::new(opened.ring, opened.socket);
-            let room = half.frame_bytes_max();
-            (AnyTx::Xsk(half), room)
+            AnyTx::Xsk(Outlet::new(opened.ring, opened.socket))
         }
         TxChoice::Ring => {
             let opened = TxRingSocket::open(config.tx_ring, config.mtu, budget)?;
             notes.extend(opened.notes);
             prepare(&opened.socket, config)?;
-            let half = Outlet::new(opened.ring, opened.socket);
-            let room = half.frame_bytes_max();
-            (AnyTx::Ring(half), room)
+            AnyTx::Ring(Outlet::new(opened.ring, opened.socket))
         }
         TxChoice::Mmsg | TxChoice::Send => {
-            let half = TxCopy::open(config, choice == TxChoice::Mmsg)?;
-            let room = half.frame_bytes_max();
-            (AnyTx::Copy(half), room)
+            AnyTx::Copy(TxCopy::open(config, choice == TxChoice::Mmsg)?)
         }
     };
+    let room = with_tx!(&opened, half => half.frame_bytes_max());
     let longest = config.sizes.all().max().map_or(0, FrameSize::socket_bytes);
     if room < longest {
         return Err(Error::Usage(format!(

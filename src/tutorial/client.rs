@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::sys::packet::OUTGOING;
     use crate::tutorial::explain::Call;
-    use crate::tutorial::fake::{Fake, INTERFACE};
+    use crate::tutorial::tests::fake::{Fake, INTERFACE};
     use crate::tutorial::{BROADCAST, MESSAGE};
 
     fn once() -> ClientOptions {

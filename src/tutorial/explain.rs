@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::sys::packet::SocketType;
     use crate::tutorial::ServerOptions;
-    use crate::tutorial::fake::{Fake, INTERFACE};
+    use crate::tutorial::tests::fake::{Fake, INTERFACE};
     use crate::tutorial::{LinkOptions, server};
 
     /// The server's error if `call` fails with errno `code`; nothing is left open.

@@ -17,9 +17,6 @@ pub mod server;
 pub mod steps;
 pub mod text;
 
-#[cfg(test)]
-mod fake;
-
 /// The broadcast hardware address: where the client sends unless told otherwise.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 
@@ -168,6 +165,8 @@ impl Default for ClientOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    pub(super) mod fake;
 
     #[test]
     fn both_domains_are_one_number() {

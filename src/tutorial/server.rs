@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::sys::packet::{OUTGOING, SocketType};
     use crate::tutorial::explain::Call;
-    use crate::tutorial::fake::{Fake, INTERFACE, SENDER};
+    use crate::tutorial::tests::fake::{Fake, INTERFACE, SENDER};
     use crate::tutorial::{Domain, LinkOptions, Protocol};
 
     fn serve_with(fake: &Fake, options: &ServerOptions) -> (Result<Summary>, String) {

@@ -11,7 +11,7 @@ const BLOCK_BYTES: usize = LANES * 8;
 /// A ones' complement sum of 16-bit big-endian words, folded to 16 bits and not complemented.
 ///
 /// Sums of parts add up to the sum of the whole, as long as each part begins at an even offset of
-/// the whole; a part at an odd offset goes through [`Sum::at_offset`] first.
+/// the whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u16);
 
@@ -45,12 +45,6 @@ impl Sum {
     /// The sum of one 16-bit word in host order.
     pub fn word(word: u16) -> Sum {
         Sum(word)
-    }
-
-    /// The same bytes' sum when they begin `offset` bytes into the whole: an odd offset makes each
-    /// high byte a low one.
-    pub fn at_offset(self, offset: usize) -> Sum {
-        if offset % 2 == 1 { Sum(self.0.swap_bytes()) } else { self }
     }
 
     /// The folded sum itself: 0xffff over data that contains its own valid checksum.
@@ -176,14 +170,15 @@ mod tests {
         #[test]
         fn parts_add_up_to_the_whole(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
-            cuts in proptest::collection::vec(0usize..300, 0..5),
+            cuts in proptest::collection::vec(0usize..150, 0..5),
         ) {
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            let mut cuts: Vec<usize> =
+                cuts.into_iter().map(|cut| (2 * cut).min(bytes.len() & !1)).collect();
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
             let whole: Sum = cuts
                 .windows(2)
-                .map(|cut| Sum::of(&bytes[cut[0]..cut[1]]).at_offset(cut[0]))
+                .map(|cut| Sum::of(&bytes[cut[0]..cut[1]]))
                 .sum();
             prop_assert_eq!(whole, Sum::of(&bytes));
         }

@@ -36,11 +36,6 @@ impl MacAddress {
         self == MacAddress::BROADCAST
     }
 
-    /// Whether it names a group other than all stations.
-    pub fn is_multicast(self) -> bool {
-        self.is_group() && !self.is_broadcast()
-    }
-
     /// Whether it is all zero, which is no station's address.
     pub fn is_zero(self) -> bool {
         self.0 == [0; 6]
@@ -285,8 +280,8 @@ mod tests {
     #[test]
     fn groups_are_told_from_stations() {
         let multicast = MacAddress([0x33, 0x33, 0, 0, 0, 1]);
-        assert!(multicast.is_group() && multicast.is_multicast() && !multicast.is_broadcast());
-        assert!(MacAddress::BROADCAST.is_group() && !MacAddress::BROADCAST.is_multicast());
+        assert!(multicast.is_group() && !multicast.is_broadcast());
+        assert!(MacAddress::BROADCAST.is_group() && MacAddress::BROADCAST.is_broadcast());
         assert!(!HERE.is_group() && !HERE.is_zero());
         assert!(MacAddress::default().is_zero());
     }

@@ -82,9 +82,14 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         self.shared.keep(drained).unwrap_or_default()
     }
 
-    pub fn sender<'t, T: TxHalf>(&self, tx: &'t mut T, number: usize) -> Sender<'t, T, C> {
+    pub fn sender<'t, T: TxHalf>(
+        &self,
+        tx: &'t mut T,
+        number: usize,
+        plan: SenderPlan,
+    ) -> Sender<'t, T, C> {
         let stop = &self.plan.spec.stop;
-        Sender::new(tx, number, &self.template, &self.shared, stop, self.clock.clone())
+        Sender::new(tx, number, plan, &self.template, &self.shared, stop, self.clock.clone())
     }
 
     /// What sender `number` has to do in a run that begins at `start_ns`.

@@ -113,27 +113,18 @@ pub(super) struct Sender<'t, T, C> {
 }
 
 impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
+    /// A sender that sets out on `plan`.
     pub fn new(
         tx: &'t mut T,
         number: usize,
+        plan: SenderPlan,
         template: &Arc<Template>,
         shared: &Arc<SharedState>,
         stop: &Arc<AtomicBool>,
         clock: C,
     ) -> Sender<'t, T, C> {
-        let trigger = Trigger::Always;
-        let plan = SenderPlan {
-            trigger,
-            share: Share::WHOLE,
-            id: RunId::new(0, 0),
-            batch: 1,
-            start_ns: 0,
-            measure_ns: 0,
-            end_ns: 0,
-            count: 0,
-            numbers: 0,
-        };
-        Sender {
+        let (start_ns, measure_ns) = (plan.start_ns, plan.measure_ns);
+        let mut sender = Sender {
             tx,
             clock,
             shared: Arc::clone(shared),
@@ -146,22 +137,16 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
             measured_from: u64::MAX,
             refused_below: 0,
             retry_ns: 0,
-            last_progress_ns: 0,
+            last_progress_ns: start_ns,
             given_up: 0,
             returned: 0,
-            last_answer_ns: 0,
+            last_answer_ns: start_ns,
             report: SenderReport::default(),
+        };
+        if measure_ns <= start_ns {
+            sender.measure_from_here();
         }
-    }
-
-    /// Sets out on `plan`.
-    pub fn begin(&mut self, plan: SenderPlan) {
-        self.last_progress_ns = plan.start_ns;
-        self.last_answer_ns = plan.start_ns;
-        self.plan = plan;
-        if self.plan.measure_ns <= self.plan.start_ns {
-            self.measure_from_here();
-        }
+        sender
     }
 
     fn shared(&self) -> &SenderState {

@@ -494,8 +494,8 @@ fn a_load_ends_when_there_are_no_more_numbers() {
     let plan = plan.resolve().unwrap();
     let job = Job::new(&plan, &template, 1 << 10, bench.world.clone());
     let start_ns = bench.now_ns();
-    let mut sender = job.sender(&mut bench.tx, 0);
-    sender.begin(SenderPlan { numbers: 100, ..job.sender_plan(0, start_ns) });
+    let plan = SenderPlan { numbers: 100, ..job.sender_plan(0, start_ns) };
+    let mut sender = job.sender(&mut bench.tx, 0, plan);
     while sender.step(bench.world.monotonic_ns()).unwrap() != Step::Done {}
     assert!(bench.world.0.now_ns.get() < start_ns + 100 * MS, "long before its time");
     assert_eq!(sender.finish().sent, 100);

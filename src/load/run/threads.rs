@@ -16,8 +16,8 @@ use super::shared::{SenderState, SharedState};
 use crate::error::{Error, Result};
 use crate::load::plan::Threads;
 use crate::load::rate::FrameRate;
-use crate::load::rx::{AnyRx, RxHalf};
-use crate::load::tx::{AnyTx, TxHalf};
+use crate::load::rx::{AnyRx, RxHalf, with_rx};
+use crate::load::tx::{AnyTx, TxHalf, with_tx};
 use crate::sys::clock::{Clock, SystemClock, set_timer_slack};
 use crate::sys::privilege::drop_capabilities;
 
@@ -176,22 +176,19 @@ pub(super) fn work(
             }
             Threads::Apart { .. } => {
                 let receiver_cpu = cpu_of(tx.len());
-                for (number, tx) in tx.into_iter().enumerate() {
+                for (number, mut tx) in tx.into_iter().enumerate() {
                     let cpu = cpu_of(number);
                     sending.push(scope.spawn(move || {
                         let _done = DoneAtLast(&job.shared, number);
                         begin_thread(cpu)?;
-                        match tx {
-                            AnyTx::Xsk(mut half) => send_alone(job, &mut half, number, start_ns),
-                            AnyTx::Ring(mut half) => send_alone(job, &mut half, number, start_ns),
-                            AnyTx::Copy(mut half) => send_alone(job, &mut half, number, start_ns),
-                        }
+                        with_tx!(&mut tx, half => send_alone(job, half, number, start_ns))
                     }));
                 }
+                let mut rx = rx;
                 scope.spawn(move || {
                     let _failed = FailedAtLast(&job.shared);
                     begin_thread(receiver_cpu)?;
-                    receive(job, rx, analyzer, reporter)
+                    with_rx!(&mut rx, half => receive_alone(job, half, analyzer, reporter))
                 })
             }
         };
@@ -274,17 +271,7 @@ fn together(
     analyzer: Analyzer<SystemClock>,
     reporter: Reporter,
 ) -> Result<Received<SystemClock>> {
-    match (tx, rx) {
-        (AnyTx::Xsk(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Xsk(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Xsk(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Ring(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Ring(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Ring(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Copy(tx), AnyRx::V3(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Copy(tx), AnyRx::V2(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-        (AnyTx::Copy(tx), AnyRx::Recv(rx)) => by_turns(job, tx, rx, analyzer, reporter),
-    }
+    with_tx!(tx, tx => with_rx!(rx, rx => by_turns(job, tx, rx, analyzer, reporter)))
 }
 
 /// Sends and receives by turns in the calling thread.
@@ -295,8 +282,7 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
     analyzer: Analyzer<C>,
     mut reporter: Reporter,
 ) -> Result<Received<C>> {
-    let mut sender = job.sender(tx, 0);
-    sender.begin(job.sender_plan(0, reporter.start_ns));
+    let mut sender = job.sender(tx, 0, job.sender_plan(0, reporter.start_ns));
     let mut receiver = Receiver::new(rx, analyzer);
     let spin_ns = ns(job.plan.spec.spin);
     loop {
@@ -344,8 +330,7 @@ pub(super) fn send_alone<T: TxHalf, C: Clock + Clone>(
     number: usize,
     start_ns: u64,
 ) -> Result<SenderReport> {
-    let mut sender = job.sender(tx, number);
-    sender.begin(job.sender_plan(number, start_ns));
+    let mut sender = job.sender(tx, number, job.sender_plan(number, start_ns));
     loop {
         let now_ns = job.clock.monotonic_ns();
         if job.shared.receiver.failed.load(Ordering::Relaxed) {
@@ -366,19 +351,6 @@ pub(super) fn send_alone<T: TxHalf, C: Clock + Clone>(
         }
     }
     Ok(sender.finish())
-}
-
-fn receive(
-    job: &Job<'_, SystemClock>,
-    rx: AnyRx,
-    analyzer: Analyzer<SystemClock>,
-    reporter: Reporter,
-) -> Result<Received<SystemClock>> {
-    match rx {
-        AnyRx::V3(mut rx) => receive_alone(job, &mut rx, analyzer, reporter),
-        AnyRx::V2(mut rx) => receive_alone(job, &mut rx, analyzer, reporter),
-        AnyRx::Recv(mut rx) => receive_alone(job, &mut rx, analyzer, reporter),
-    }
 }
 
 /// Receives in the calling thread; others send.

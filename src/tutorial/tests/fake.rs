@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::calls::Calls;
-use super::explain::Call;
 use crate::sys::epoll_set::Ready;
 use crate::sys::packet::{LinkAddress, Received, SocketType};
 use crate::sys::signal::Interrupt;
+use crate::tutorial::calls::Calls;
+use crate::tutorial::explain::Call;
 
 /// Index of the interface that the fake has.
 pub const INTERFACE: u32 = 7;
