@@ -10,7 +10,7 @@ use linerate::ring::geometry::{Geometry, GeometryChoice};
 use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v2::RxRingV2;
 use linerate::ring::rx_v3::RxRingV3;
-use linerate::ring::tx::Settled;
+use linerate::ring::slots::{Settled, Slots};
 use linerate::sys::packet::{Direction, RingVersion};
 
 const MTU: usize = 1500;

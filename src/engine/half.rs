@@ -11,7 +11,7 @@ use std::io;
 use super::edit::Edit;
 use crate::ring::frame::RxFrame;
 pub use crate::ring::receive::RxBatch;
-pub use crate::ring::tx::Settled;
+pub use crate::ring::slots::Settled;
 use crate::stats::counters::KernelCounters;
 
 /// Where frames come from.

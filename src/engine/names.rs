@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
-
 pub use crate::ring::names::TxName;
 use crate::sys::packet::RingVersion;
 use crate::units::serialize_as_text;

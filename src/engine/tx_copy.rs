@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use super::edit::Edit;
 use super::half::{Settled, TxBatch, TxHalf};
 use crate::ring::frame::RxFrame;
-use crate::ring::outlet::{Outlet, Slots};
+use crate::ring::outlet::Outlet;
+use crate::ring::slots::Slots;
 use crate::sys::kick::Kick;
 
 impl<S: Slots, K: Kick> TxHalf for Outlet<S, K> {

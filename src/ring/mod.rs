@@ -22,6 +22,7 @@ pub mod rx_v2;
 pub mod rx_v3;
 pub mod send_rule;
 pub mod setup;
+pub mod slots;
 pub mod tx;
 #[allow(unsafe_code)]
 pub mod view;

@@ -1,13 +1,15 @@
 //! The TX ring: slots filled strictly in order, accounted for by their status words.
 
-use std::ops::AddAssign;
+use std::io;
 use std::sync::Arc;
 
 use super::geometry::Geometry;
 use super::layout::{HINT_BYTES, tx_status, v2, write_u32};
 use super::rx_v2::slots;
 use super::send_rule::{self, SendRefusal};
+use super::slots::{Settled, Slots};
 use super::view::{Loan, Memory, Ours, Units};
+use crate::sys::failure::past_old_outage;
 
 /// Whose a slot is from the program's side. Completed slots may carry timestamp bits above.
 const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
@@ -27,38 +29,6 @@ fn copy_hint(length: usize) -> [u8; HINT_BYTES] {
     let copied = if length <= COPIED_BYTES_MAX { length as u16 } else { 0 };
     let [low, high] = copied.to_ne_bytes();
     [0, 0, low, high, 0, 0, 0, 0, 0, 0]
-}
-
-/// What the kernel has taken since the last settling.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Frames that the kernel accepted.
-    pub frames: u64,
-    /// Their bytes, without FCS.
-    pub bytes: u64,
-    /// Frames that it refused for good and that are not tried again; always 0 for a TX ring
-    /// (kernel-contract TX-3).
-    pub refused: u64,
-    /// Frames that the driver dropped at the hand-over; only AF_XDP reports them.
-    pub dropped: u64,
-    /// Their bytes, without FCS.
-    pub dropped_bytes: u64,
-    /// The kernel stands before a frame that it refused: [`TxRing::withdraw`] and fill again, which
-    /// rewrites that very slot.
-    pub stuck: bool,
-}
-
-impl AddAssign for Settled {
-    #[inline]
-    fn add_assign(&mut self, more: Settled) {
-        let Settled { frames, bytes, refused, dropped, dropped_bytes, stuck } = more;
-        self.frames += frames;
-        self.bytes += bytes;
-        self.refused += refused;
-        self.dropped += dropped;
-        self.dropped_bytes += dropped_bytes;
-        self.stuck |= stuck;
-    }
 }
 
 /// A TX ring with `TPACKET_V2` headers.
@@ -126,28 +96,6 @@ impl TxRing {
         TxRing { slots, mtu, queue }
     }
 
-    /// Follows a change of the interface's MTU.
-    pub fn set_mtu(&mut self, mtu: usize) {
-        self.mtu = mtu;
-    }
-
-    /// The longest frame that a slot holds, in bytes without FCS.
-    pub fn slot_capacity(&self) -> usize {
-        self.slots.unit_bytes() - DATA - HINT_BYTES
-    }
-
-    /// Committed frames that the kernel is not known to have taken.
-    #[inline]
-    pub fn in_flight(&self) -> u64 {
-        self.queue.frames as u64
-    }
-
-    /// Whether [`TxRing::reserve`] would give a slot.
-    #[inline]
-    pub fn has_room(&self) -> bool {
-        self.queue.frames < self.slots.count() && self.slots.is_ours(self.queue.tail)
-    }
-
     /// The next slot, unless it is still queued or the driver still reads it.
     #[inline]
     pub fn reserve(&mut self) -> Option<TxSlot<'_>> {
@@ -159,10 +107,48 @@ impl TxRing {
         Some(TxSlot { loan, queue, mtu: *mtu })
     }
 
+    #[cold]
+    fn settle_one_by_one(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        while self.queue.frames > 0 {
+            let status = self.slots.status(self.queue.head);
+            if !is_taken(status) {
+                settled.stuck = status & tx_status::WRONG_FORMAT != 0;
+                break;
+            }
+            let length = u64::from(self.queue.lengths[self.queue.head]);
+            settled.frames += 1;
+            settled.bytes += length;
+            self.queue.frames -= 1;
+            self.queue.bytes -= length;
+            self.queue.head = self.slots.after(self.queue.head);
+        }
+        settled
+    }
+}
+
+impl Slots for TxRing {
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.queue.frames < self.slots.count() && self.slots.is_ours(self.queue.tail)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
+        let mut slot = self.reserve().expect("put only with room");
+        let length = write(slot.bytes());
+        slot.commit(length).expect("a frame that the kernel takes");
+    }
+
+    #[inline]
+    fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        if self.queue.frames == 0 { Ok(()) } else { past_old_outage(wake) }
+    }
+
     /// Counts what the kernel has taken. The result of `send()` does not tell: it may be an error
     /// although frames were accepted, and a count although some were not (kernel-contract TX-2).
     #[inline]
-    pub fn settle(&mut self) -> Settled {
+    fn settle(&mut self) -> Settled {
         if self.queue.frames == 0 {
             return Settled::default();
         }
@@ -184,32 +170,13 @@ impl TxRing {
         self.settle_one_by_one()
     }
 
-    #[cold]
-    fn settle_one_by_one(&mut self) -> Settled {
-        let mut settled = Settled::default();
-        while self.queue.frames > 0 {
-            let status = self.slots.status(self.queue.head);
-            if !is_taken(status) {
-                settled.stuck = status & tx_status::WRONG_FORMAT != 0;
-                break;
-            }
-            let length = u64::from(self.queue.lengths[self.queue.head]);
-            settled.frames += 1;
-            settled.bytes += length;
-            self.queue.frames -= 1;
-            self.queue.bytes -= length;
-            self.queue.head = self.slots.after(self.queue.head);
-        }
-        settled
-    }
-
     /// Takes back every frame that the kernel has not taken and returns how many they were, and
     /// what the kernel had taken before. The next frame goes into the first of their slots, which
     /// is where the kernel looks next.
     ///
     /// Only between kicks, and from the thread that kicks: the kernel reads slots only inside
     /// `send()`.
-    pub fn withdraw(&mut self) -> (u64, Settled) {
+    fn withdraw(&mut self) -> (u64, Settled) {
         // Without reading the slots, frames that were sent would count as taken back, and the
         // slots of those that the driver still reads would be given out.
         let settled = Settled { stuck: false, ..self.settle() };
@@ -223,6 +190,19 @@ impl TxRing {
         self.queue.frames = 0;
         self.queue.bytes = 0;
         (withdrawn, settled)
+    }
+
+    #[inline]
+    fn in_flight(&self) -> u64 {
+        self.queue.frames as u64
+    }
+
+    fn slot_capacity(&self) -> usize {
+        self.slots.unit_bytes() - DATA - HINT_BYTES
+    }
+
+    fn set_mtu(&mut self, mtu: usize) {
+        self.mtu = mtu;
     }
 }
 

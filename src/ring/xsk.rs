@@ -15,7 +15,7 @@
 //!
 //! A frame counts as *taken* when the kernel has consumed its TX descriptor: in copy mode it has then
 //! been copied and given to the driver, in zero-copy mode the driver has it. One that the driver
-//! dropped while the kernel was at it (EBUSY) was consumed and not taken: [`Settled::dropped`](super::tx::Settled) counts it.
+//! dropped while the kernel was at it (EBUSY) was consumed and not taken: [`Settled::dropped`](super::slots::Settled) counts it.
 
 #[cfg(feature = "fake-kernel")]
 #[path = "tests/fake_xsk.rs"]

@@ -2,7 +2,8 @@
 
 use linerate::ring::fake::{FakeTx, Fate};
 use linerate::ring::send_rule::SendRefusal;
-use linerate::ring::tx::{Settled, TxRing};
+use linerate::ring::slots::{Settled, Slots};
+use linerate::ring::tx::TxRing;
 
 use crate::parts::{frame, transmit};
 

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use linerate::ring::fake::{FakeTx, Fate};
-use linerate::ring::tx::{Settled, TxRing};
+use linerate::ring::slots::{Settled, Slots};
+use linerate::ring::tx::TxRing;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -128,7 +129,7 @@ impl Model {
         (withdrawn as u64, self.settle())
     }
 
-    fn check(&self, ring: &TxRing, kernel: &FakeTx) {
+    fn check(&self, ring: &mut TxRing, kernel: &FakeTx) {
         assert_eq!(self.commits, self.sent + self.withdrawn + self.queued.len());
         assert_eq!(ring.in_flight(), (self.queued.len() + self.unsettled.len()) as u64);
         assert_eq!(ring.has_room(), self.has_room());
@@ -161,7 +162,7 @@ proptest! {
                 Step::Settle => prop_assert_eq!(ring.settle(), model.settle()),
                 Step::Withdraw => prop_assert_eq!(ring.withdraw(), model.withdraw()),
             }
-            model.check(&ring, &kernel);
+            model.check(&mut ring, &kernel);
         }
         // Whatever happened, the ring recovers.
         prop_assert_eq!(ring.withdraw(), model.withdraw());
@@ -171,7 +172,7 @@ proptest! {
             model.commit(&mut ring, 60);
             model.kick(&mut kernel, Vec::new());
             prop_assert_eq!(ring.settle(), model.settle());
-            model.check(&ring, &kernel);
+            model.check(&mut ring, &kernel);
         }
         prop_assert_eq!(model.commits, model.sent + model.withdrawn);
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use linerate::ring::receive::RxBatch;
 use linerate::ring::send_rule::SendRefusal;
-use linerate::ring::tx::Settled;
+use linerate::ring::slots::{Settled, Slots};
 use linerate::ring::xsk::XskTransmit;
 use linerate::ring::xsk::fake::{FakeXsk, XskFate};
 

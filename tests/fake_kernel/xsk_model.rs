@@ -1,6 +1,7 @@
 //! Random lives of AF_XDP rings: frames are conserved, whatever the kernel does with them.
 
 use linerate::ring::receive::RxBatch;
+use linerate::ring::slots::Slots;
 use linerate::ring::xsk::fake::{FakeXsk, XskFate};
 use proptest::collection::vec;
 use proptest::prelude::*;

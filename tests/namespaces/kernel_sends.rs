@@ -8,6 +8,7 @@ use linerate::ring::budget::MemoryBudget;
 use linerate::ring::geometry::GeometryChoice;
 use linerate::ring::send_rule::{self, SendRefusal};
 use linerate::ring::setup::TxRingSocket;
+use linerate::ring::slots::Slots;
 use linerate::sys::kick::Kick;
 use linerate::sys::packet::{MESSAGES_MAX, PacketSocket, SendBatch, SocketType};
 

@@ -12,7 +12,7 @@ use linerate::lab::{Lab, LabConfig, Side};
 use linerate::load::tx::TxChoice;
 use linerate::ring::budget::MemoryBudget;
 use linerate::ring::receive::RxBatch;
-use linerate::ring::tx::Settled;
+use linerate::ring::slots::{Settled, Slots};
 use linerate::ring::xsk::setup::{XskChoice, XskSocket, XskTransmitSocket};
 use linerate::sys::bpf::assembly::{Assembly, Instruction, Register};
 use linerate::sys::bpf::select::Selection;
@@ -64,12 +64,16 @@ fn open(side: &Side) -> Result<XskTransmitSocket, Failed> {
     Ok(open_as(side, &choice(side, 0))?)
 }
 
+fn kick(socket: &mut XskTransmitSocket) -> std::io::Result<()> {
+    socket.ring.kick(|| socket.socket.kick())
+}
+
 /// Sends frames, and gives what was taken and what was dropped of them.
 fn send(socket: &mut XskTransmitSocket, frames: &[Vec<u8>]) -> Result<Settled, Failed> {
     let mut taken = Settled::default();
     for frame in frames {
         while !socket.ring.has_room() {
-            let _ = socket.kick();
+            let _ = kick(socket);
             taken += socket.ring.settle();
         }
         let mut slot = socket.ring.reserve().ok_or("no room")?;
@@ -77,7 +81,7 @@ fn send(socket: &mut XskTransmitSocket, frames: &[Vec<u8>]) -> Result<Settled, F
         slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
     }
     eventually("all is taken", || {
-        let _ = socket.kick();
+        let _ = kick(socket);
         taken += socket.ring.settle();
         Ok(socket.ring.in_flight() == 0)
     })?;
@@ -189,14 +193,14 @@ fn link() -> Result<(), Failed> {
         slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
     }
     for _ in 0..3 {
-        let refused = socket.kick().err().ok_or("a link that is down took frames")?;
+        let refused = kick(&mut socket).err().ok_or("a link that is down took frames")?;
         assert_eq!(refused.kind(), std::io::ErrorKind::NetworkDown, "{refused}");
     }
     assert_eq!((socket.ring.settle(), socket.ring.in_flight()), (Settled::default(), 32));
     lab.generator.set_up(true)?;
     lab.generator.wait_until_running(PATIENCE)?;
     // No stale report of the outage, as packet sockets have one.
-    socket.kick()?;
+    kick(&mut socket)?;
     assert_eq!(socket.ring.settle(), settled(&sent));
     assert_eq!(collected(&mut client, 32)?, sent);
     all_completed(&mut socket)
@@ -213,7 +217,7 @@ fn withdrawn() -> Result<(), Failed> {
         slot.bytes()[..frame.len()].copy_from_slice(&frame);
         slot.commit(frame.len()).map_err(|refusal| format!("{refusal:?}"))?;
     }
-    assert!(socket.kick().is_err());
+    assert!(kick(&mut socket).is_err());
     assert_eq!(socket.ring.withdraw(), (50, Settled::default()));
     assert_eq!(socket.ring.in_flight(), 0);
     lab.generator.set_up(true)?;

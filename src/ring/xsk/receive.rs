@@ -9,7 +9,7 @@ use super::{QueuePair, Strays};
 use crate::ring::block::Malformed;
 use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame};
 use crate::ring::receive::RxBatch;
-use crate::ring::tx::Settled;
+use crate::ring::slots::Settled;
 use crate::ring::view::queue::{Consumer, Descriptor, Producer};
 use crate::ring::view::umem::{Frame, Returns, Umem, Way};
 
@@ -276,7 +276,7 @@ impl XskForward {
         self.tx_queue.in_flight()
     }
 
-    /// As [`XskTransmit::kick`](super::XskTransmit::kick).
+    /// As [`XskTransmit`](super::XskTransmit) does.
     #[inline]
     pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         self.tx_queue.kick(wake)

@@ -122,12 +122,6 @@ impl XskTransmitSocket {
         let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
         Opening::begin(frames, choice.chunk_bytes(0, 1)?, &budget).map(drop)
     }
-
-    /// Has the kernel send what was committed ([`XskTransmit::kick`]).
-    #[inline]
-    pub fn kick(&mut self) -> std::io::Result<()> {
-        self.ring.kick(|| self.socket.kick())
-    }
 }
 
 /// An AF_XDP socket that receives, and sends what it received, bound to its queue.

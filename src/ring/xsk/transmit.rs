@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::tx_queue::TxQueue;
 use super::{QueuePair, Strays};
 use crate::ring::send_rule::{self, SendRefusal};
-use crate::ring::tx::Settled;
+use crate::ring::slots::{Settled, Slots};
 use crate::ring::view::queue::Consumer;
 use crate::ring::view::umem::{Frame, Returns, Umem, Way};
 
@@ -58,22 +58,6 @@ impl XskTransmit {
         XskTransmit { umem, free, tx_queue, completions, returns, completed: 0, strays, mtu }
     }
 
-    /// Follows a change of the interface's MTU.
-    pub fn set_mtu(&mut self, mtu: usize) {
-        self.mtu = mtu;
-    }
-
-    /// The longest frame, in bytes without FCS.
-    pub fn slot_capacity(&self) -> usize {
-        self.umem.chunk_bytes()
-    }
-
-    /// Committed frames that were neither settled nor withdrawn.
-    #[inline]
-    pub fn in_flight(&self) -> u64 {
-        self.tx_queue.in_flight()
-    }
-
     /// Frames that the kernel has consumed and not given back yet.
     pub fn uncompleted(&self) -> u64 {
         (self.umem.frames() - self.free.len()) as u64 - self.tx_queue.unconsumed()
@@ -84,15 +68,6 @@ impl XskTransmit {
         self.strays.count
     }
 
-    /// Whether [`XskTransmit::reserve`] would give a frame.
-    #[inline]
-    pub fn has_room(&mut self) -> bool {
-        if self.free.is_empty() {
-            self.take_back();
-        }
-        !self.free.is_empty() && self.tx_queue.has_room()
-    }
-
     /// A free frame, unless all are queued or the kernel still has them.
     #[inline]
     pub fn reserve(&mut self) -> Option<XskSlot<'_>> {
@@ -101,38 +76,6 @@ impl XskTransmit {
         }
         let frame = self.free.pop();
         Some(XskSlot { ring: self, frame })
-    }
-
-    /// Has the kernel send what was committed; `wake` is the system call that kicks the socket
-    /// ([`XdpSocket::kick`](crate::sys::xdp::XdpSocket::kick)). Ok when the kernel has consumed all.
-    /// EAGAIN: a queue is full and the rest stays. A frame that the driver drops is counted
-    /// ([`Settled::dropped`]) and no error.
-    #[inline]
-    pub fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        // The kernel sends only what it has room to complete.
-        self.take_back();
-        self.tx_queue.kick(wake)
-    }
-
-    /// Counts what the kernel has taken, and the driver dropped, since the last call; never stuck.
-    #[inline]
-    pub fn settle(&mut self) -> Settled {
-        self.take_back();
-        self.tx_queue.settle()
-    }
-
-    /// Takes back every frame that the kernel has not taken and returns how many they were, and what
-    /// the kernel had taken before. No later kick sends them.
-    ///
-    /// Only between kicks, and from the thread that kicks.
-    pub fn withdraw(&mut self) -> (u64, Settled) {
-        self.take_back();
-        let XskTransmit { tx_queue, returns, free, strays, .. } = self;
-        let withdrawn = tx_queue.withdraw(|address| match returns.take_back(address) {
-            Ok((frame, _)) => free.push(frame),
-            Err(stray) => strays.note(stray),
-        });
-        (withdrawn, self.tx_queue.settle())
     }
 
     /// Takes the completed frames.
@@ -152,6 +95,68 @@ impl XskTransmit {
         }
         self.completions.release();
         self.tx_queue.note_completed(self.completed);
+    }
+}
+
+impl Slots for XskTransmit {
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        if self.free.is_empty() {
+            self.take_back();
+        }
+        !self.free.is_empty() && self.tx_queue.has_room()
+    }
+
+    #[inline(always)]
+    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
+        let mut slot = self.reserve().expect("put only with room");
+        let length = write(slot.bytes());
+        slot.commit(length).expect("a frame that the kernel takes");
+    }
+
+    /// Has the kernel send what was committed; `wake` is the system call that kicks the socket
+    /// ([`XdpSocket::kick`](crate::sys::xdp::XdpSocket::kick)). Ok when the kernel has consumed all.
+    /// EAGAIN: a queue is full and the rest stays. A frame that the driver drops is counted
+    /// ([`Settled::dropped`]) and no error.
+    #[inline]
+    fn kick(&mut self, wake: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        // The kernel sends only what it has room to complete.
+        self.take_back();
+        self.tx_queue.kick(wake)
+    }
+
+    /// Counts what the kernel has taken, and the driver dropped, since the last call; never stuck.
+    #[inline]
+    fn settle(&mut self) -> Settled {
+        self.take_back();
+        self.tx_queue.settle()
+    }
+
+    /// Takes back every frame that the kernel has not taken and returns how many they were, and what
+    /// the kernel had taken before. No later kick sends them.
+    ///
+    /// Only between kicks, and from the thread that kicks.
+    fn withdraw(&mut self) -> (u64, Settled) {
+        self.take_back();
+        let XskTransmit { tx_queue, returns, free, strays, .. } = self;
+        let withdrawn = tx_queue.withdraw(|address| match returns.take_back(address) {
+            Ok((frame, _)) => free.push(frame),
+            Err(stray) => strays.note(stray),
+        });
+        (withdrawn, self.tx_queue.settle())
+    }
+
+    #[inline]
+    fn in_flight(&self) -> u64 {
+        self.tx_queue.in_flight()
+    }
+
+    fn slot_capacity(&self) -> usize {
+        self.umem.chunk_bytes()
+    }
+
+    fn set_mtu(&mut self, mtu: usize) {
+        self.mtu = mtu;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::ring::tx::Settled;
+use crate::ring::slots::Settled;
 use crate::ring::view::queue::{Descriptor, Producer};
 use crate::sys::failure::EBUSY;
 use crate::sys::xdp::{KICK_FRAMES_MAX, NEED_WAKEUP};
