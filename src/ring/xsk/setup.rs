@@ -11,7 +11,6 @@ use crate::ring::view::Memory;
 use crate::ring::view::queue::{Consumer, Entry, Producer, QueueLayout};
 use crate::ring::view::umem::Umem;
 use crate::sys::failure::failed;
-use crate::sys::kick::Kick;
 use crate::sys::mapping::Mapping;
 use crate::sys::xdp::{CopyMode, RECEIVE_HEADROOM_BYTES, RingOffsets, XdpRing, XdpSocket};
 use crate::units::{ETHERNET_HEADER_BYTES, memory};
