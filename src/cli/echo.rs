@@ -91,7 +91,7 @@ pub struct EchoArgs {
     /// Optimise for PROFILE: it chooses path, receive ring, wait and batch unless they are given
     /// [default: balanced if --path is auto]
     #[arg(long, value_enum, value_name = "PROFILE")]
-    profile: Option<ProfileArg>,
+    profile: Option<Profile>,
 
     #[command(flatten)]
     path: PathArgs,
@@ -119,8 +119,8 @@ pub struct EchoArgs {
     port: u16,
 
     /// Transform of payload bytes
-    #[arg(long, value_enum, default_value_t = TransformArg::Uppercase)]
-    transform: TransformArg,
+    #[arg(long, value_enum, default_value_t = Transform::Uppercase)]
+    transform: Transform,
 
     /// Set promiscuous mode, and also answer frames to other hosts
     #[arg(long)]
@@ -153,8 +153,8 @@ pub struct EchoArgs {
     tx_full: WhenFull,
 
     /// Record the latency of every answered frame, of every 61st, or of none
-    #[arg(long, value_enum, default_value_t = LatencyArg::On)]
-    latency: LatencyArg,
+    #[arg(long, value_enum, default_value_t = LatencyMode::On)]
+    latency: LatencyMode,
 
     /// Interval of live lines
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
@@ -198,34 +198,6 @@ enum ReplyArg {
     Udp,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TransformArg {
-    /// a..z become A..Z
-    Uppercase,
-    /// Leave the payload as it is; see --echo-unchanged
-    None,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LatencyArg {
-    /// Every frame
-    On,
-    /// Every 61st frame
-    Sampled,
-    /// None
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ProfileArg {
-    /// Highest frame rate; a lone frame may take a millisecond
-    Throughput,
-    /// Shortest latency of a lone frame; takes one CPU per worker
-    Latency,
-    /// Close to both; sleeps when idle
-    Balanced,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EtherTypes(Vec<EtherType>);
 
@@ -267,17 +239,14 @@ impl EchoArgs {
             link_layer: self.reply == Some(ReplyArg::L2) || any_other,
             udp_port: udp.then_some(self.port),
             ether_types,
-            transform: match self.transform {
-                TransformArg::Uppercase => Transform::Uppercase,
-                TransformArg::None => Transform::None,
-            },
+            transform: self.transform,
             promiscuous: self.promisc,
             echo_group: self.echo_broadcast,
             echo_services: self.echo_services,
             unchanged: self.echo_unchanged,
             per_peer: self.echo_peer,
             when_full: self.tx_full,
-            latency: self.latency.into(),
+            latency: self.latency,
             max_frame: self.batching.max_frame,
             qdisc_bypass: self.batching.qdisc_bypass(),
             send_buffer: self.batching.send_buffer(),
@@ -293,8 +262,7 @@ impl EchoArgs {
 
     /// The profile. A named path has none, unless --profile is given.
     fn profile(&self) -> Option<Profile> {
-        let asked = self.profile.map(Profile::from);
-        asked.or(self.path.asked().path().is_none().then_some(profile::DEFAULT))
+        self.profile.or(self.path.asked().path().is_none().then_some(profile::DEFAULT))
     }
 
     /// Chooses by the interface what the options left open.
@@ -371,26 +339,6 @@ impl EchoArgs {
 
 /// Longest time until a signal or a link change is noticed.
 const POLL: Duration = Duration::from_millis(100);
-
-impl From<LatencyArg> for LatencyMode {
-    fn from(argument: LatencyArg) -> LatencyMode {
-        match argument {
-            LatencyArg::On => LatencyMode::On,
-            LatencyArg::Sampled => LatencyMode::Sampled,
-            LatencyArg::Off => LatencyMode::Off,
-        }
-    }
-}
-
-impl From<ProfileArg> for Profile {
-    fn from(argument: ProfileArg) -> Profile {
-        match argument {
-            ProfileArg::Throughput => Profile::Throughput,
-            ProfileArg::Latency => Profile::Latency,
-            ProfileArg::Balanced => Profile::Balanced,
-        }
-    }
-}
 
 /// A frame limit; 0 would end the server at once.
 fn parse_frame_limit(text: &str) -> std::result::Result<u64, String> {

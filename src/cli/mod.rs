@@ -7,6 +7,7 @@ use clap::Parser;
 use crate::error::Result;
 use crate::report::text::{complain, lost};
 
+mod choices;
 pub mod compare;
 pub mod echo;
 pub mod load;

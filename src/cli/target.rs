@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args};
 
 use super::user::UserArgs;
 use super::values::CpuList;
@@ -79,8 +79,8 @@ pub struct TargetArgs {
     qdisc_bypass: bool,
 
     /// Expected payload of echoes; our engine follows it
-    #[arg(long, value_enum, default_value_t = ExpectArg::Uppercase)]
-    expect: ExpectArg,
+    #[arg(long, value_enum, default_value_t = Expectation::Uppercased)]
+    expect: Expectation,
 
     #[command(flatten)]
     pub(super) user: UserArgs,
@@ -97,17 +97,6 @@ pub enum Target {
     Mac(MacAddress),
     /// A UDP port.
     Udp(SocketAddr),
-}
-
-/// How payloads must come back.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ExpectArg {
-    /// In upper case, addresses swapped
-    Uppercase,
-    /// Unchanged, addresses swapped
-    Same,
-    /// Upper case or unchanged, any addresses: for foreign reflectors
-    Any,
 }
 
 impl TargetArgs {
@@ -167,11 +156,7 @@ impl TargetArgs {
             tx: self.tx,
             rx: self.rx,
             qdisc_bypass: self.qdisc_bypass,
-            expectation: match self.expect {
-                ExpectArg::Uppercase => Expectation::Uppercased,
-                ExpectArg::Same => Expectation::Same,
-                ExpectArg::Any => Expectation::Any,
-            },
+            expectation: self.expect,
             ..base.spec
         };
         Ok(LoadRequest {

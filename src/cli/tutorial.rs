@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::user::UserArgs;
 use crate::error::{Error, Result, exit};
@@ -13,6 +13,7 @@ use crate::tutorial::{
     ClientOptions, Domain, LinkOptions, MESSAGE, Protocol, ServerOptions, client, server,
 };
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
+use crate::wire::ethernet::MacAddress;
 
 /// The plain path, call by call.
 #[derive(Debug, Subcommand)]
@@ -61,16 +62,16 @@ pub struct LinkArgs {
     interface: String,
 
     /// First argument of socket(): two names for 17
-    #[arg(long, value_enum, default_value_t = DomainArg::AfPacket)]
-    domain: DomainArg,
+    #[arg(long, value_enum, default_value_t = Domain::AfPacket)]
+    domain: Domain,
 
     /// Second argument of socket(): who handles the Ethernet header
-    #[arg(long, value_enum, default_value_t = KindArg::Dgram)]
-    socket: KindArg,
+    #[arg(long, value_enum, default_value_t = SocketType::Datagram)]
+    socket: SocketType,
 
     /// Third argument of socket(), and the EtherType of bind()
-    #[arg(long, value_enum, default_value_t = ProtocolArg::All)]
-    protocol: ProtocolArg,
+    #[arg(long, value_enum, default_value_t = Protocol::All)]
+    protocol: Protocol,
 
     /// Time-out of each epoll_wait; after it the program checks its limits and waits again
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_positive_duration)]
@@ -102,8 +103,8 @@ pub struct ClientArgs {
     link: LinkArgs,
 
     /// Hardware address to send to
-    #[arg(long, value_name = "MAC", default_value = "ff:ff:ff:ff:ff:ff", value_parser = parse_mac)]
-    to: [u8; 6],
+    #[arg(long, value_name = "MAC", default_value = "ff:ff:ff:ff:ff:ff")]
+    to: MacAddress,
 
     /// Text of the message
     #[arg(short, long, value_name = "TEXT", default_value = MESSAGE, value_parser = parse_message)]
@@ -120,34 +121,6 @@ pub struct ClientArgs {
     /// End after this time (5s, 2m) even if messages are left; 0: no limit
     #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     duration: Duration,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum DomainArg {
-    /// AF_PACKET, the address family
-    AfPacket,
-    /// PF_PACKET, the protocol family: the same number, so nothing changes
-    PfPacket,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KindArg {
-    /// SOCK_DGRAM: the kernel removes it from received frames and writes it on sent ones
-    Dgram,
-    /// SOCK_RAW: the program does both
-    Raw,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ProtocolArg {
-    /// htons(ETH_P_ALL): every frame of the interface and outgoing copies, without the frames that
-    /// the NIC filters out. Messages are sent as EtherType 0x88b5
-    All,
-    /// htons(ETH_P_PAE): only EtherType 0x888e (802.1X), and no outgoing copies
-    Pae,
-    /// IPPROTO_UDP (17), unswapped. It does not mean UDP: in network byte order it is EtherType
-    /// 0x1100. The bind says htons(ETH_P_ALL) and decides, so this works like `all`
-    Udp,
 }
 
 impl TutorialArgs {
@@ -176,19 +149,9 @@ impl From<LinkArgs> for LinkOptions {
     fn from(arguments: LinkArgs) -> LinkOptions {
         LinkOptions {
             interface: arguments.interface,
-            domain: match arguments.domain {
-                DomainArg::AfPacket => Domain::AfPacket,
-                DomainArg::PfPacket => Domain::PfPacket,
-            },
-            kind: match arguments.socket {
-                KindArg::Dgram => SocketType::Datagram,
-                KindArg::Raw => SocketType::Raw,
-            },
-            protocol: match arguments.protocol {
-                ProtocolArg::All => Protocol::All,
-                ProtocolArg::Pae => Protocol::Pae,
-                ProtocolArg::Udp => Protocol::Udp,
-            },
+            domain: arguments.domain,
+            kind: arguments.socket,
+            protocol: arguments.protocol,
             timeout: arguments.timeout,
         }
     }
@@ -208,7 +171,7 @@ impl From<ClientArgs> for ClientOptions {
     fn from(arguments: ClientArgs) -> ClientOptions {
         ClientOptions {
             link: arguments.link.into(),
-            to: arguments.to,
+            to: arguments.to.0,
             message: arguments.message.into_bytes(),
             interval: arguments.interval,
             count: limit(arguments.count),
@@ -229,21 +192,6 @@ fn parse_message(text: &str) -> std::result::Result<String, String> {
         return Err("an empty message is delivered to nobody".to_string());
     }
     Ok(text.to_string())
-}
-
-/// A hardware address as typed: six pairs of hexadecimal digits with colons or dashes between.
-fn parse_mac(text: &str) -> std::result::Result<[u8; 6], String> {
-    let wrong = || format!("'{text}' is no hardware address like 02:00:00:00:00:01");
-    let mut mac = [0; 6];
-    let mut pairs = text.split([':', '-']);
-    for byte in &mut mac {
-        let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or_else(wrong)?;
-        if !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-    }
-    if pairs.next().is_some() { Err(wrong()) } else { Ok(mac) }
 }
 
 /// Standard output that ends the run, without an error, when its reader has gone (`| head`).

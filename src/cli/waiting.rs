@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::engine::wait::{SPIN, Wait};
+use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
 
 /// The wait of an engine's workers.
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub struct WaitArgs {
     /// How a worker waits for frames [default: epoll, or what the profile chooses]
     #[arg(long, value_enum, value_name = "HOW")]
-    wait: Option<WaitArg>,
+    wait: Option<Wait>,
 
     /// With --wait adaptive: microseconds of polling after the last frame, before the worker sleeps
     /// [default: 50]
@@ -20,26 +20,10 @@ pub struct WaitArgs {
     spin_us: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum WaitArg {
-    /// Sleep in epoll when no frame is left
-    Epoll,
-    /// Never sleep: one CPU per worker
-    Spin,
-    /// Poll for a while after the last frame, then sleep in epoll
-    Adaptive,
-}
-
 impl WaitArgs {
     /// The wait that was typed, or else `otherwise`.
     pub fn wait(&self, otherwise: Wait) -> Result<Wait> {
-        let wait = match self.wait {
-            Some(WaitArg::Epoll) => Wait::Epoll,
-            Some(WaitArg::Spin) => Wait::Spin,
-            Some(WaitArg::Adaptive) => Wait::Adaptive(SPIN),
-            None => otherwise,
-        };
-        match (self.spin_us, wait) {
+        match (self.spin_us, self.wait.unwrap_or(otherwise)) {
             (None, wait) => Ok(wait),
             (Some(spin_us), Wait::Adaptive(_)) => {
                 Ok(Wait::Adaptive(Duration::from_micros(spin_us.into())))
@@ -55,6 +39,7 @@ impl WaitArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::wait::SPIN;
     use clap::Parser;
 
     #[derive(Parser)]

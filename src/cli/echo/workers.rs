@@ -26,7 +26,7 @@ pub struct WorkerArgs {
     /// How frames are distributed over workers [default: hash for IP; lb for other EtherTypes, which
     /// hash would send to one worker]
     #[arg(long, value_enum, value_name = "MODE")]
-    fanout: Option<FanoutArg>,
+    fanout: Option<FanoutMode>,
 
     /// rollover: if the chosen worker has no room, the frame goes to another worker
     #[arg(long, value_name = "rollover", value_parser = parse_flags)]
@@ -41,25 +41,6 @@ enum NumaArg {
     Off,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FanoutArg {
-    /// By flow hash
-    Hash,
-    /// Round robin
-    Lb,
-    /// By receiving CPU
-    Cpu,
-    /// At random
-    Rnd,
-    /// To the next worker when one is full
-    #[value(alias = "roll")]
-    Rollover,
-    /// By receive queue
-    Qm,
-    /// By source MAC address, for any EtherType
-    Cbpf,
-}
-
 /// Only `rollover` so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FanoutFlags;
@@ -70,7 +51,7 @@ impl WorkerArgs {
         config.workers = self.workers;
         config.cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
         config.numa = self.numa == NumaArg::Auto;
-        config.fanout = self.fanout.map(FanoutMode::from);
+        config.fanout = self.fanout;
         config.rollover = self.fanout_flags.is_some();
     }
 
@@ -78,7 +59,7 @@ impl WorkerArgs {
     /// receives by AF_XDP.)
     pub fn check(&self, path: Option<PathName>) -> Result<()> {
         let rolls_over = self.fanout_flags.is_some();
-        if rolls_over && matches!(self.fanout, Some(FanoutArg::Rollover)) {
+        if rolls_over && self.fanout == Some(FanoutMode::Rollover) {
             return Err(Error::Usage(
                 "--fanout rollover does nothing but roll over: leave out --fanout-flags, or take it \
                  with another mode"
@@ -101,20 +82,6 @@ impl WorkerArgs {
             )));
         }
         Ok(())
-    }
-}
-
-impl From<FanoutArg> for FanoutMode {
-    fn from(mode: FanoutArg) -> FanoutMode {
-        match mode {
-            FanoutArg::Hash => FanoutMode::Hash,
-            FanoutArg::Lb => FanoutMode::LoadBalance,
-            FanoutArg::Cpu => FanoutMode::Cpu,
-            FanoutArg::Rnd => FanoutMode::Random,
-            FanoutArg::Rollover => FanoutMode::Rollover,
-            FanoutArg::Qm => FanoutMode::Queue,
-            FanoutArg::Cbpf => FanoutMode::SourceMac,
-        }
     }
 }
 

@@ -1,0 +1,89 @@
+//! How options name the values of other rooms' types, and what the help says of each.
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use crate::engine::edit::Transform;
+use crate::engine::profile::Profile;
+use crate::engine::turn::LatencyMode;
+use crate::engine::wait::{SPIN, Wait};
+use crate::sys::packet::{FanoutMode, SocketType};
+use crate::tutorial::{Domain, Protocol};
+use crate::wire::probe::Expectation;
+
+macro_rules! choices {
+    ($type:ty { $($value:expr => $name:literal $(or $alias:literal)? $help:literal,)+ }) => {
+        impl ValueEnum for $type {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$($value),+]
+            }
+
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                let named =
+                    [$(($value, PossibleValue::new($name)$(.alias($alias))?.help($help))),+];
+                named.into_iter().find(|(value, _)| value == self).map(|(_, named)| named)
+            }
+        }
+    };
+}
+
+choices!(Transform {
+    Transform::Uppercase => "uppercase" "a..z become A..Z",
+    Transform::None => "none" "Leave the payload as it is; see --echo-unchanged",
+});
+
+choices!(LatencyMode {
+    LatencyMode::On => "on" "Every frame",
+    LatencyMode::Sampled => "sampled" "Every 61st frame",
+    LatencyMode::Off => "off" "None",
+});
+
+choices!(Profile {
+    Profile::Throughput => "throughput" "Highest frame rate; a lone frame may take a millisecond",
+    Profile::Latency => "latency" "Shortest latency of a lone frame; takes one CPU per worker",
+    Profile::Balanced => "balanced" "Close to both; sleeps when idle",
+});
+
+choices!(Wait {
+    Wait::Epoll => "epoll" "Sleep in epoll when no frame is left",
+    Wait::Spin => "spin" "Never sleep: one CPU per worker",
+    Wait::Adaptive(SPIN) => "adaptive" "Poll for a while after the last frame, then sleep in epoll",
+});
+
+choices!(FanoutMode {
+    FanoutMode::Hash => "hash" "By flow hash",
+    FanoutMode::LoadBalance => "lb" "Round robin",
+    FanoutMode::Cpu => "cpu" "By receiving CPU",
+    FanoutMode::Random => "rnd" "At random",
+    FanoutMode::Rollover => "rollover" or "roll" "To the next worker when one is full",
+    FanoutMode::Queue => "qm" "By receive queue",
+    FanoutMode::SourceMac => "cbpf" "By source MAC address, for any EtherType",
+});
+
+choices!(Expectation {
+    Expectation::Uppercased => "uppercase" "In upper case, addresses swapped",
+    Expectation::Same => "same" "Unchanged, addresses swapped",
+    Expectation::Any => "any" "Upper case or unchanged, any addresses: for foreign reflectors",
+});
+
+choices!(Domain {
+    Domain::AfPacket => "af-packet" "AF_PACKET, the address family",
+    Domain::PfPacket => "pf-packet"
+        "PF_PACKET, the protocol family: the same number, so nothing changes",
+});
+
+choices!(SocketType {
+    SocketType::Datagram => "dgram"
+        "SOCK_DGRAM: the kernel removes it from received frames and writes it on sent ones",
+    SocketType::Raw => "raw" "SOCK_RAW: the program does both",
+});
+
+choices!(Protocol {
+    Protocol::All => "all"
+        "htons(ETH_P_ALL): every frame of the interface and outgoing copies, without the frames \
+         that the NIC filters out. Messages are sent as EtherType 0x88b5",
+    Protocol::Pae => "pae" "htons(ETH_P_PAE): only EtherType 0x888e (802.1X), and no outgoing copies",
+    Protocol::Udp => "udp"
+        "IPPROTO_UDP (17), unswapped. It does not mean UDP: in network byte order it is EtherType \
+         0x1100. The bind says htons(ETH_P_ALL) and decides, so this works like `all`",
+});
