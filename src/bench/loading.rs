@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::contestant::Contestant;
@@ -24,24 +25,13 @@ use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 /// Whom the frames reach.
 #[derive(Clone, Debug)]
 pub enum Reach {
-    /// A station on the link.
-    Station {
+    /// A device that somebody else runs.
+    Device {
         /// The interface to send from.
         interface: String,
-        /// The station.
-        mac: MacAddress,
-        /// The station's own interface, where it is on this machine and its counters are to be read.
-        device_interface: Option<String>,
-    },
-    /// A UDP port, by way of whatever leads there.
-    Udp {
-        /// The interface to send from.
-        interface: String,
-        /// The port.
-        target: SocketAddr,
-        /// The source address; `None` for the one that the kernel would choose.
-        from: Option<IpAddr>,
-        /// The interface on which the port is served, as for a station.
+        /// Who echoes there.
+        target: Target,
+        /// The device's own interface, where it is on this machine and its counters are to be read.
         device_interface: Option<String>,
     },
     /// Our own engine on another interface of this machine, cabled to the first one.
@@ -62,30 +52,69 @@ pub enum Reach {
     },
 }
 
+/// Who echoes on a device: typed as a MAC, or as an IP address and UDP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A station on the link.
+    Station(MacAddress),
+    /// A UDP port, by way of whatever leads there.
+    Port {
+        /// The port.
+        address: SocketAddr,
+        /// The source address; `None` for the one that the kernel would choose.
+        from: Option<IpAddr>,
+    },
+}
+
 impl Reach {
     /// Our own engine; `None` where somebody else answers.
     pub fn own_engine(&self) -> Option<Contestant> {
         match self {
             Reach::Cable { engine, .. } | Reach::Lab { engine, .. } => Some(*engine),
-            Reach::Station { .. } | Reach::Udp { .. } => None,
+            Reach::Device { .. } => None,
         }
     }
 
     /// Whether frames are UDP datagrams.
     pub fn is_udp(&self) -> bool {
-        matches!(self, Reach::Udp { .. } | Reach::Lab { udp: Some(_), .. })
+        match self {
+            Reach::Device { target, .. } => matches!(target, Target::Port { .. }),
+            Reach::Cable { .. } => false,
+            Reach::Lab { udp, .. } => udp.is_some(),
+        }
+    }
+
+    /// Whether the veth pair is made for this run.
+    pub fn is_lab(&self) -> bool {
+        matches!(self, Reach::Lab { .. })
     }
 }
 
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reach::Station { mac, .. } => mac.fmt(f),
-            Reach::Udp { target, .. } => target.fmt(f),
+            Reach::Device { target: Target::Station(mac), .. } => mac.fmt(f),
+            Reach::Device { target: Target::Port { address, .. }, .. } => address.fmt(f),
             Reach::Cable { device_interface, engine, .. } => {
                 write!(f, "our own engine on {device_interface}, {engine}")
             }
             Reach::Lab { engine, .. } => write!(f, "our own engine, {engine}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Target, String> {
+        if let Ok(mac) = text.parse() {
+            return Ok(Target::Station(mac));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() > 0 => Ok(Target::Port { address, from: None }),
+            _ => Err("a MAC (02:00:00:00:00:02), or an IP address and port (192.0.2.7:7777, \
+                      [2001:db8::2]:7777)"
+                .into()),
         }
     }
 }
@@ -158,8 +187,8 @@ pub struct Finding {
 
 /// Who is told how a load goes.
 pub trait LoadObserver: Send {
-    /// It is about to begin.
-    fn start(&mut self, request: &LoadRequest, here: &End, config: &LoadSpec, floor: &HarnessFloor);
+    /// It is about to begin. (Several in turn are announced together.)
+    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadSpec, _: &HarnessFloor) {}
 
     /// So far.
     fn progress(&mut self, progress: &Progress);
@@ -173,4 +202,20 @@ pub fn line_bits_per_second(link: &Link) -> Result<Option<u64>> {
     }
     let speed = Ethtool::open()?.megabits_per_second(&link.name)?;
     Ok(speed.map(|megabits| u64::from(megabits) * 1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_stations_or_udp_ports() {
+        let target = |text: &str| text.parse::<Target>();
+        assert!(matches!(target("02:00:00:00:00:02"), Ok(Target::Station(_))));
+        assert!(matches!(target("192.0.2.7:7"), Ok(Target::Port { .. })));
+        assert!(matches!(target("[2001:db8::2]:7"), Ok(Target::Port { .. })));
+        for bad in ["", "192.0.2.7", "192.0.2.7:0", "eth0"] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
+    }
 }

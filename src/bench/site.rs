@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::contestant::Contestant;
 use super::floor::HarnessFloor;
-use super::loading::{Finding, LoadObserver, LoadRequest, Reach, line_bits_per_second};
+use super::loading::{Finding, LoadObserver, LoadRequest, Reach, Target, line_bits_per_second};
 use super::neighbour::{Way, find_way};
 use super::own_engine::OwnEngine;
 use super::snapshot::{CounterSnapshot, Ends, generator_counts};
@@ -15,7 +15,6 @@ use super::testbed::{End, Testbed};
 use super::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::engine::edit::Transform;
-use crate::engine::guard::refuse_unsafe_interface;
 use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
@@ -26,7 +25,6 @@ use crate::ring::budget::MemoryBudget;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::failure::EBUSY;
 use crate::sys::link::Links;
-use crate::sys::namespace::Namespace;
 use crate::sys::silent_port::SilentPort;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
@@ -36,120 +34,97 @@ use crate::wire::probe::Expectation;
 /// Runs a load.
 pub fn run(request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
     let largest = request.spec.sizes.all().max().unwrap_or_else(FrameSize::smallest);
-    let site = Site::open(&request.reach, largest, request.queues(), request.force)?;
-    site.load(request, observer)
+    Site::open(request, largest)?.load(request, observer)
 }
 
 /// Where loads run: opened once, for one load or for several in turn.
-pub struct Site {
-    place: Place,
-}
-
-enum Place {
+#[expect(clippy::large_enum_variant, reason = "a program has one")]
+pub enum Site {
     /// Our own engine is at the other end.
     Own {
-        testbed: Box<Testbed>,
+        /// The two ends.
+        testbed: Testbed,
+        /// The engine.
         engine: Contestant,
+        /// UDP over IPv4 (false) or IPv6 (true) instead of plain frames.
         udp: Option<bool>,
     },
-    Station {
-        here: End,
-        mac: MacAddress,
-        there: Option<End>,
-    },
-    Udp {
+    /// A device that somebody else runs is.
+    Device {
+        /// The interfaces of this machine.
         links: Links,
+        /// Where frames are sent from.
         here: End,
-        target: SocketAddr,
-        from: Option<IpAddr>,
+        /// Who echoes.
+        target: Target,
+        /// The device's interface, where it is on this machine. Nothing is sent from it.
         there: Option<End>,
     },
 }
 
 impl Site {
-    /// Makes the lab, for frames of up to `largest`, or looks at the interfaces: one that carries the
-    /// machine's default route is refused without `force`. The lab gets `queues` transmit queues.
-    pub fn open(reach: &Reach, largest: FrameSize, queues: u32, force: bool) -> Result<Site> {
-        let place = match reach {
+    /// Makes the lab that `request` wants, for frames of up to `largest`, or looks at its interfaces:
+    /// one that carries the machine's default route is refused unless it is forced.
+    pub fn open(request: &LoadRequest, largest: FrameSize) -> Result<Site> {
+        Ok(match &request.reach {
             Reach::Lab { engine, udp } => {
+                let queues = request.queues();
                 let lab = LabConfig { addresses: udp.is_some(), queues, ..LabConfig::default() };
-                let testbed = Box::new(Testbed::lab_with(largest, lab)?);
-                Place::Own { testbed, engine: *engine, udp: *udp }
+                let testbed = Testbed::lab_with(largest, lab)?;
+                Site::Own { testbed, engine: *engine, udp: *udp }
             }
             Reach::Cable { interface, device_interface, engine } => {
-                let testbed = Testbed::interfaces(interface, device_interface, force)?;
-                Place::Own { testbed: Box::new(testbed), engine: *engine, udp: None }
+                let testbed = Testbed::interfaces(interface, device_interface, request.force)?;
+                Site::Own { testbed, engine: *engine, udp: None }
             }
-            Reach::Station { interface, mac, device_interface } => {
-                let (links, here) = interface_end(interface, force)?;
-                let there = observed_end(&links, &here, device_interface.as_deref())?;
-                Place::Station { here, mac: *mac, there }
+            Reach::Device { interface, target, device_interface } => {
+                let links = Links::open()?;
+                let here = End::open(&links, interface, request.force)?;
+                let there = device_interface.as_deref();
+                let there = there.map(|name| observed_end(&links, &here, name)).transpose()?;
+                Site::Device { links, here, target: *target, there }
             }
-            Reach::Udp { interface, target, from, device_interface } => {
-                let (links, here) = interface_end(interface, force)?;
-                let there = observed_end(&links, &here, device_interface.as_deref())?;
-                Place::Udp { links, here, target: *target, from: *from, there }
-            }
-        };
-        Ok(Site { place })
+        })
     }
 
     /// The end that frames are sent from.
     pub fn here(&self) -> &End {
-        match &self.place {
-            Place::Own { testbed, .. } => &testbed.generator,
-            Place::Station { here, .. } | Place::Udp { here, .. } => here,
+        match self {
+            Site::Own { testbed, .. } => &testbed.generator,
+            Site::Device { here, .. } => here,
         }
     }
 
     /// Runs a load from here. Whom it reaches was said when this was opened; `request.reach` is not
     /// looked at again.
     pub fn load(&self, request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
-        let mut finding = self.run(request, observer)?;
-        if request.reach.is_udp() && request.spec.flows > HELD_PORTS_MAX {
-            finding.outcome.notes.push(format!(
-                "only {HELD_PORTS_MAX} of {} source ports are held on this host: if it owns the source \
-                 address, it answers some echoes to the others with ICMP",
-                request.spec.flows,
-            ));
-        }
-        Ok(finding)
-    }
-
-    fn run(&self, request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {
-        match &self.place {
-            Place::Own { testbed, engine, udp } => {
+        match self {
+            Site::Own { testbed, engine, udp } => {
                 to_own_engine(request, testbed, *engine, *udp, observer)
             }
-            Place::Station { here, mac, there } => {
-                let config = LoadSpec {
-                    carriage: tagged(Carriage::raw(request.ether_type), &request.tags),
-                    ..config(request, here, *mac)
-                };
-                measure(request, config, here, observed(there.as_ref()), observer)
+            Site::Device { here, target: Target::Station(mac), there, .. } => {
+                let config = LoadSpec { carriage: plain(request), ..config(request, here, *mac) };
+                measure(request, config, here, there.as_ref(), None, observer)
             }
-            Place::Udp { links, here, target, from, there } => {
-                let far = observed(there.as_ref());
-                to_port(request, links, here, (*target, *from), far, observer)
+            Site::Device { links, here, target: Target::Port { address, from }, there } => {
+                let Way { mac, source } = find_way(links, here, address.ip(), *from)?;
+                let _silent = hold_source_ports(request, &here.link.name)?;
+                let carriage = datagrams(request, source, *address)?;
+                let config = LoadSpec { carriage, ..config(request, here, mac) };
+                measure(request, config, here, there.as_ref(), None, observer)
             }
         }
     }
 }
 
-/// The far end of a load, where it is on this machine.
-struct Far<'a> {
-    /// Its interface.
-    end: &'a End,
-    /// The engine that serves it, where that is ours, too.
-    engine: Option<OwnEngine>,
-}
-
-/// Runs `config` as `request` says from `here`, in the namespace of the calling thread.
+/// Runs `config` as `request` says from `here`, in the namespace of the calling thread, and ends the
+/// engine `there` where that is ours.
 fn measure(
     request: &LoadRequest,
     config: LoadSpec,
     here: &End,
-    far: Option<Far<'_>>,
+    there: Option<&End>,
+    mut engine: Option<OwnEngine>,
     observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
     let cpus = choose_cpus(&request.spec.cpus)?;
@@ -162,11 +137,10 @@ fn measure(
     };
     plan.check()?;
     observer.start(request, here, &plan, &HarnessFloor::measure_on(plan.cpus[0])?);
-    let ends = Ends::open(here, far.as_ref().map(|far| far.end))?;
+    let ends = Ends::open(here, there)?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let mut watch = Watch::open([here].into_iter().chain(far.as_ref().map(|far| far.end)))?;
+    let mut watch = Watch::open([here].into_iter().chain(there))?;
     let before = CounterSnapshot::read(&ends)?;
-    let mut engine = far.and_then(|far| far.engine);
     let mut run = |plan: &LoadSpec| {
         Load::run(plan, &budget, &mut |progress: &_| {
             if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
@@ -175,7 +149,7 @@ fn measure(
             observer.progress(progress);
         })
     };
-    let outcome = match run(&plan) {
+    let mut outcome = match run(&plan) {
         // What nobody asked for is not insisted on. Nothing was sent yet.
         Err(error) if request.spec.tx.is_none() && error.errno() == Some(EBUSY) => {
             plan.tx = Some(TxChoice::ANYWHERE);
@@ -193,12 +167,14 @@ fn measure(
         Some((summary, failure)) => (Some(summary), failure),
         None => (None, None),
     };
-    let own = OwnTraffic {
-        transmitted: outcome.sent + outcome.warm_up.sent,
-        received: outcome.kernel.packets,
-        under_way: outcome.lost + outcome.warm_up.lost,
-    };
-    let disturbances = watch.verdict(own)?;
+    if request.reach.is_udp() && request.spec.flows > HELD_PORTS_MAX {
+        outcome.notes.push(format!(
+            "only {HELD_PORTS_MAX} of {} source ports are held on this host: if it owns the source \
+             address, it answers some echoes to the others with ICMP",
+            request.spec.flows,
+        ));
+    }
+    let disturbances = watch.verdict(OwnTraffic::of(&outcome))?;
     let counters = match CounterSnapshot::read(&ends) {
         // With the interface its counters have gone.
         Err(_) if outcome.broken.is_some() => before.since(&before),
@@ -207,11 +183,6 @@ fn measure(
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
     Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances })
-}
-
-/// An end that somebody else serves.
-fn observed(there: Option<&End>) -> Option<Far<'_>> {
-    there.map(|end| Far { end, engine: None })
 }
 
 /// What our own engine is to do for `request`: whatever is expected, for every frame. Nothing here
@@ -255,21 +226,6 @@ fn engine_for(
     })
 }
 
-fn to_port(
-    request: &LoadRequest,
-    links: &Links,
-    here: &End,
-    (target, from): (SocketAddr, Option<IpAddr>),
-    far: Option<Far<'_>>,
-    observer: &mut dyn LoadObserver,
-) -> Result<Finding> {
-    let Way { mac, source } = find_way(links, here, target.ip(), from)?;
-    let _silent = hold_source_ports(request, &here.link.name)?;
-    let config =
-        LoadSpec { carriage: datagrams(request, source, target)?, ..config(request, here, mac) };
-    measure(request, config, here, far, observer)
-}
-
 fn to_own_engine(
     request: &LoadRequest,
     testbed: &Testbed,
@@ -280,10 +236,9 @@ fn to_own_engine(
     let engine = OwnEngine::start(engine, &engine_for(request, testbed, engine, udp)?)?;
     let here = &testbed.generator;
     let mac = MacAddress(testbed.engine.link.mac);
-    let far = Some(Far { end: &testbed.engine, engine: Some(engine) });
     let load = || {
         let (carriage, _silent) = match udp {
-            None => (tagged(Carriage::raw(request.ether_type), &request.tags), None),
+            None => (plain(request), None),
             Some(ipv6) => {
                 let address = |end: &lab::Addresses| -> IpAddr {
                     if ipv6 { end.ipv6.into() } else { end.ipv4.into() }
@@ -294,7 +249,7 @@ fn to_own_engine(
             }
         };
         let config = LoadSpec { carriage, ..config(request, here, mac) };
-        measure(request, config, here, far, observer)
+        measure(request, config, here, Some(&testbed.engine), Some(engine), observer)
     };
     // Entering the own namespace takes privilege, too, so it is not asked for without need.
     match (testbed.is_lab(), request.spec.is_last) {
@@ -311,26 +266,15 @@ const LAB_PORT: u16 = 7777;
 /// for some ten milliseconds does not show as a loss of the path.
 const OWN_BLOCKS: usize = 128;
 
-fn interface_end(name: &str, force: bool) -> Result<(Links, End)> {
-    let links = Links::open()?;
-    let link = links.by_name(name)?;
-    refuse_unsafe_interface(&links, &link, force)?;
-    if !link.running {
-        return Err(Error::Run(format!("{name} has no link: is it up, is the cable in?")));
-    }
-    Ok((links, End { link, namespace: Namespace::current()? }))
-}
-
-/// The interface whose counters are to be read beside those of `here`. Nothing is sent from it.
-fn observed_end(links: &Links, here: &End, name: Option<&str>) -> Result<Option<End>> {
-    let Some(name) = name else { return Ok(None) };
+/// The interface `name`, whose counters are to be read beside those of `here`.
+fn observed_end(links: &Links, here: &End, name: &str) -> Result<End> {
     let link = links.by_name(name)?;
     if link.index == here.link.index {
         return Err(Error::Usage(format!(
             "--interface and --dut-interface are both {name}: the second is where frames arrive"
         )));
     }
-    Ok(Some(End { link, namespace: here.namespace.clone() }))
+    Ok(End { link, namespace: here.namespace.clone() })
 }
 
 fn config(request: &LoadRequest, here: &End, destination: MacAddress) -> LoadSpec {
@@ -342,6 +286,10 @@ fn config(request: &LoadRequest, here: &End, destination: MacAddress) -> LoadSpe
         destination,
         ..request.spec.clone()
     }
+}
+
+fn plain(request: &LoadRequest) -> Carriage {
+    tagged(Carriage::raw(request.ether_type), &request.tags)
 }
 
 fn tagged(carriage: Carriage, tags: &[VlanTag]) -> Carriage {

@@ -8,7 +8,6 @@ use crate::stats::counters::{EngineCounters, KernelCounters};
 use crate::stats::waterfall::{GeneratorCounts, InterfaceLosses, RunCounts, Waterfall};
 use crate::sys::ethtool_statistics::DriverStatistics;
 use crate::sys::link::{LinkCounters, Links, QueueingCounters};
-use crate::sys::namespace::Namespace;
 use crate::sys::offload::Ethtool;
 use crate::sys::softnet::Softnet;
 
@@ -22,13 +21,7 @@ struct Observed {
 
 impl Observed {
     fn open(end: &End) -> Result<Observed> {
-        // Sockets see the namespace that they were opened in, for ever. Where it is the caller's
-        // own, entering it is not asked for, because that takes privilege.
-        let open = || -> Result<(Links, Ethtool)> { Ok((Links::open()?, Ethtool::open()?)) };
-        let (links, ethtool) = match end.namespace == Namespace::current()? {
-            true => open()?,
-            false => end.namespace.run(open)??,
-        };
+        let (links, ethtool) = end.inside(|| Ok((Links::open()?, Ethtool::open()?)))?;
         Ok(Observed { name: end.link.name.clone(), index: end.link.index, links, ethtool })
     }
 

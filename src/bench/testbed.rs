@@ -16,6 +16,30 @@ pub struct End {
     pub namespace: Namespace,
 }
 
+impl End {
+    /// The interface `name` of this namespace, to send from or to serve: an unsafe one is refused
+    /// without `force`, and one without a link is.
+    pub fn open(links: &Links, name: &str, force: bool) -> Result<End> {
+        let link = links.by_name(name)?;
+        refuse_unsafe_interface(links, &link, force)?;
+        if !link.running {
+            return Err(Error::Run(format!(
+                "{name} has no link: plug the cable in, or `ip link set {name} up`"
+            )));
+        }
+        Ok(End { link, namespace: Namespace::current()? })
+    }
+
+    /// Opens what sees the end's namespace for ever after, as sockets do. Entering the caller's own
+    /// is not asked for, because that takes privilege.
+    pub fn inside<T: Send>(&self, open: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        match self.namespace == Namespace::current()? {
+            true => open(),
+            false => self.namespace.run(open)?,
+        }
+    }
+}
+
 /// Two ends between which frames go.
 #[derive(Debug)]
 pub struct Testbed {
@@ -59,17 +83,9 @@ impl Testbed {
             )));
         }
         let links = Links::open()?;
-        let end = |name: &str| -> Result<End> {
-            let link = links.by_name(name)?;
-            refuse_unsafe_interface(&links, &link, force)?;
-            if !link.running {
-                return Err(Error::Run(format!(
-                    "{name} has no link: plug the cable in, or `ip link set {name} up`"
-                )));
-            }
-            Ok(End { link, namespace: Namespace::current()? })
-        };
-        Ok(Testbed { generator: end(generator)?, engine: end(engine)?, force, lab: None })
+        let (generator, engine) =
+            (End::open(&links, generator, force)?, End::open(&links, engine, force)?);
+        Ok(Testbed { generator, engine, force, lab: None })
     }
 
     /// Whether frames cross a veth pair, which is no network interface card.

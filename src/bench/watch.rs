@@ -5,9 +5,9 @@ use super::disturbance::Disturbance;
 use super::search::trial::VoidReason;
 use super::testbed::End;
 use crate::error::{Error, Result};
+use crate::load::run::LoadOutcome;
 use crate::sys::clock::realtime_offset_ns;
 use crate::sys::link::{Link, LinkCounters, LinkEvent, LinkWatch, Links};
-use crate::sys::namespace::Namespace;
 use crate::wire::ethernet::MacAddress;
 
 /// The clocks' offset is read to some microseconds on a busy machine; a smaller step than this moves no
@@ -29,6 +29,17 @@ pub struct OwnTraffic {
     pub received: u64,
     /// Frames that may still arrive there, after its sockets were closed.
     pub under_way: u64,
+}
+
+impl OwnTraffic {
+    /// What a load did, at its own end.
+    pub fn of(outcome: &LoadOutcome) -> OwnTraffic {
+        OwnTraffic {
+            transmitted: outcome.sent + outcome.warm_up.sent,
+            received: outcome.kernel.packets,
+            under_way: outcome.lost + outcome.warm_up.lost,
+        }
+    }
 }
 
 /// Watches the ends of a testbed, trial by trial.
@@ -114,13 +125,7 @@ struct WatchedEnd {
 
 impl WatchedEnd {
     fn open(end: &End) -> Result<WatchedEnd> {
-        // Sockets see the namespace that they were opened in, for ever. Where it is the caller's
-        // own, entering it is not asked for, because that takes privilege.
-        let open = || -> Result<(LinkWatch, Links)> { Ok((LinkWatch::open()?, Links::open()?)) };
-        let (events, links) = match end.namespace == Namespace::current()? {
-            true => open()?,
-            false => end.namespace.run(open)??,
-        };
+        let (events, links) = end.inside(|| Ok((LinkWatch::open()?, Links::open()?)))?;
         let state = LinkState { link: links.by_name(&end.link.name)?, gone: false };
         let before = links.counters(state.link.index)?;
         Ok(WatchedEnd { state, events, links, before })

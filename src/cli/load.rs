@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::target::TargetArgs;
 use super::values::{parse_between, parse_ratio};
-use crate::bench::loading::{LoadRequest, Reach};
+use crate::bench::loading::LoadRequest;
 use crate::bench::site;
 use crate::error::{Error, Result, exit};
 use crate::load::pace::Pattern;
@@ -206,7 +206,7 @@ impl LoadArgs {
             hdr_log: self.hdr_log.as_deref(),
             pcap: self.pcap.as_deref(),
         })?;
-        if matches!(request.reach, Reach::Lab { .. }) {
+        if request.reach.is_lab() {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
         }

@@ -8,7 +8,6 @@ use clap::Args;
 
 use super::target::TargetArgs;
 use super::values::parse_ratio;
-use crate::bench::loading::Reach;
 use crate::bench::stress::phases::PhaseName;
 use crate::bench::stress::verdict::{Conclusion, Tolerance};
 use crate::bench::stress::{self, StressRequest};
@@ -101,12 +100,12 @@ impl StressArgs {
         let interrupt = Interrupt::catch_with(Arc::clone(&request.base.spec.stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
         let mut report = StressReport::open(self.json.as_deref())?;
-        if matches!(request.base.reach, Reach::Lab { .. }) {
+        if request.base.reach.is_lab() {
             // Before any thread exists: a user namespace is entered by the whole process.
             ensure_namespaces_allowed()?;
         }
         self.target.user.become_plain()?;
-        if !matches!(request.base.reach, Reach::Lab { .. }) {
+        if !request.base.reach.is_lab() {
             drop_namespaces()?;
         }
         let run = stress::run(&request, &mut report)?;

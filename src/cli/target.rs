@@ -1,6 +1,6 @@
 //! Options of `load` and `stress` for the two ends of a load.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use super::user::UserArgs;
 use super::values::CpuList;
 use crate::bench::contestant::Contestant;
-use crate::bench::loading::{LoadRequest, Reach};
+use crate::bench::loading::{LoadRequest, Reach, Target};
 use crate::engine::config::PathName;
 use crate::error::{Error, Result};
 use crate::load::plan::LoadSpec;
@@ -16,7 +16,7 @@ use crate::load::run::Threads;
 use crate::load::rx::RxChoice;
 use crate::load::tx::TxChoice;
 use crate::units::parse_duration;
-use crate::wire::ethernet::{EtherType, MacAddress};
+use crate::wire::ethernet::EtherType;
 use crate::wire::probe::Expectation;
 
 /// Both ends of a load.
@@ -36,7 +36,7 @@ pub struct TargetArgs {
     lab: Option<Contestant>,
 
     /// The reflector: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
-    #[arg(long, value_name = "MAC|IP:PORT", value_parser = parse_target, conflicts_with = "lab")]
+    #[arg(long, value_name = "MAC|IP:PORT", conflicts_with = "lab")]
     to: Option<Target>,
 
     /// Interface of this machine that receives the frames; its counters are shown too. Without --to
@@ -90,32 +90,25 @@ pub struct TargetArgs {
     force: bool,
 }
 
-/// Who echoes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A station on the link.
-    Mac(MacAddress),
-    /// A UDP port.
-    Udp(SocketAddr),
-}
-
 impl TargetArgs {
     /// The target: in the lab over `udp` (IPv6 if true), elsewhere from the address `from`.
     pub fn reach(&self, udp: Option<bool>, from: Option<IpAddr>) -> Result<Reach> {
         if let Some(engine) = self.lab {
             return Ok(Reach::Lab { engine, udp });
         }
-        let device_interface = self.dut_interface.clone();
         let interface = self.interface.clone().ok_or_else(|| usage("name an --interface"))?;
-        match (self.to, device_interface) {
-            (Some(Target::Udp(target)), device_interface) => {
-                Ok(Reach::Udp { interface, target, from, device_interface })
-            }
+        let target = match self.to {
+            Some(Target::Port { address, .. }) => Some(Target::Port { address, from }),
             _ if from.is_some() => {
-                Err(usage("--from is for UDP: a station's MAC is reached from the interface's own"))
+                return Err(usage(
+                    "--from is for UDP: a station's MAC is reached from the interface's own",
+                ));
             }
-            (Some(Target::Mac(mac)), device_interface) => {
-                Ok(Reach::Station { interface, mac, device_interface })
+            station => station,
+        };
+        match (target, self.dut_interface.clone()) {
+            (Some(target), device_interface) => {
+                Ok(Reach::Device { interface, target, device_interface })
             }
             (None, Some(device_interface)) => {
                 let engine = self.path.unwrap_or(Contestant::of(PathName::RING_V2));
@@ -170,31 +163,4 @@ impl TargetArgs {
 
 fn usage(text: impl Into<String>) -> Error {
     Error::Usage(text.into())
-}
-
-fn parse_target(text: &str) -> std::result::Result<Target, String> {
-    if let Ok(mac) = text.parse::<MacAddress>() {
-        return Ok(Target::Mac(mac));
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(target) if target.port() > 0 => Ok(Target::Udp(target)),
-        _ => Err("a MAC (02:00:00:00:00:02), or an IP address and port (192.0.2.7:7777, \
-                  [2001:db8::2]:7777)"
-            .into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_stations_or_udp_ports() {
-        assert!(matches!(parse_target("02:00:00:00:00:02"), Ok(Target::Mac(_))));
-        assert!(matches!(parse_target("192.0.2.7:7"), Ok(Target::Udp(_))));
-        assert!(matches!(parse_target("[2001:db8::2]:7"), Ok(Target::Udp(_))));
-        for bad in ["", "192.0.2.7", "192.0.2.7:0", "eth0"] {
-            assert!(parse_target(bad).is_err(), "{bad}");
-        }
-    }
 }

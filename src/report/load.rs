@@ -12,7 +12,7 @@ use super::load_document::document;
 use super::pcap::PcapFile;
 use super::text::{self, complain, grouped, lines_of, table};
 use crate::bench::floor::HarnessFloor;
-use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach};
+use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach, Target};
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
@@ -389,7 +389,9 @@ impl LoadObserver for LoadReport {
             Drive::Window(frames) => format!("{frames} frames unanswered"),
         };
         let station = match &request.reach {
-            Reach::Udp { .. } => format!(" ({})", config.destination),
+            Reach::Device { target: Target::Port { .. }, .. } => {
+                format!(" ({})", config.destination)
+            }
             _ => String::new(),
         };
         let headline = format!("linerate load: {} to {}{station}", here.link.name, request.reach);

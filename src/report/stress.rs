@@ -10,6 +10,7 @@ use super::base::Base;
 use super::json;
 use super::text::{self, grouped, lines_of, table};
 use crate::bench::disturbance::Disturbance;
+use crate::bench::loading::LoadObserver;
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::bench::stress::phases::Phase;
 use crate::bench::stress::verdict::{Conclusion, Fault};
@@ -91,8 +92,15 @@ impl StressReport {
     }
 }
 
+impl LoadObserver for StressReport {
+    fn progress(&mut self, progress: &Progress) {
+        let here = progress.elapsed.min(self.each);
+        self.base.advance((self.each * self.done + here).as_millis() as u64);
+    }
+}
+
 impl StressObserver for StressReport {
-    fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration) {
+    fn begins(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration) {
         let headline = format!(
             "linerate stress: {} to {}: {} phases, each {:.2} s, MTU {}",
             here.link.name,
@@ -110,11 +118,6 @@ impl StressObserver for StressReport {
     fn phase_begins(&mut self, phase: &Phase) {
         let line = format!("{}: {}", phase.name, phase.what());
         self.base.progress((self.each * self.done).as_millis() as u64, line);
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        let here = progress.elapsed.min(self.each);
-        self.base.advance((self.each * self.done + here).as_millis() as u64);
     }
 
     fn phase_ends(&mut self, result: &PhaseResult) {

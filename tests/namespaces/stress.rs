@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::bench::contestant::Contestant;
-use linerate::bench::loading::{LoadRequest, Reach};
+use linerate::bench::loading::{LoadObserver, LoadRequest, Reach, Target};
 use linerate::bench::stress::phases::{Phase, PhaseName};
 use linerate::bench::stress::verdict::{Conclusion, Fault, Tolerance};
 use linerate::bench::stress::{
@@ -41,8 +41,12 @@ struct Counting {
     stop: Option<Arc<AtomicBool>>,
 }
 
+impl LoadObserver for Counting {
+    fn progress(&mut self, _: &Progress) {}
+}
+
 impl StressObserver for Counting {
-    fn start(&mut self, _: &StressRequest, _: &End, _: &[Phase], _: Duration) {}
+    fn begins(&mut self, _: &StressRequest, _: &End, _: &[Phase], _: Duration) {}
 
     fn phase_begins(&mut self, phase: &Phase) {
         self.begun.push(phase.name);
@@ -50,8 +54,6 @@ impl StressObserver for Counting {
             stop.store(true, Ordering::Relaxed);
         }
     }
-
-    fn progress(&mut self, _: &Progress) {}
 
     fn phase_ends(&mut self, _: &PhaseResult) {
         self.ended += 1;
@@ -121,9 +123,9 @@ fn against(double: Wrong, phases: &[PhaseName]) -> Result<StressRun, Failed> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     let reflector = std::thread::spawn(move || reflect(&socket, double, &seen));
-    let reach = Reach::Station {
+    let reach = Reach::Device {
         interface: GENERATOR.interface.into(),
-        mac: MacAddress(ENGINE.mac),
+        target: Target::Station(MacAddress(ENGINE.mac)),
         device_interface: None,
     };
     let request = request(reach, phases, Duration::from_millis(300) * phases.len() as u32);

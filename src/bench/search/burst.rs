@@ -14,10 +14,8 @@ use super::throughput::MIN_LOAD_PPS;
 use super::trial::{Measurer, VoidReason};
 use crate::bench::testbed::Testbed;
 use crate::bench::trial_plan::QUIET;
-use crate::bench::watch::OwnTraffic;
 use crate::error::{Error, Result};
-use crate::load::run::{Load, LoadOutcome};
-use crate::stats::counters::KernelCounters;
+use crate::load::run::Load;
 use crate::sys::clock;
 
 /// Whoever sends bursts.
@@ -357,12 +355,9 @@ impl BurstMeasurer for Bursts<'_, '_> {
         self.device.watch.begin()?;
         let outcome = self.load.fill(frames)?.collect(QUIET)?;
         clock::sleep(self.pause);
-        let LoadOutcome { sent, lost, tally, .. } = outcome;
-        let KernelCounters { packets: received, drops, .. } = outcome.kernel;
-        let own = OwnTraffic { transmitted: sent, received, under_way: lost };
-        let void = self.device.void(own, drops, tally.other_loads, sent < frames)?;
-        let sent_pps = Some(outcome.achieved_pps());
-        Ok(BurstOutcome { sent, lost: sent - tally.intact, sent_pps, void })
+        let (sent, sent_pps) = (outcome.sent, Some(outcome.achieved_pps()));
+        let void = self.device.void(&outcome, sent < frames)?;
+        Ok(BurstOutcome { sent, lost: sent - outcome.tally.intact, sent_pps, void })
     }
 
     fn is_stopped(&self) -> bool {

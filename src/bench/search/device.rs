@@ -150,16 +150,12 @@ impl<'a> Device<'a> {
         Ok(Device { testbed, subject, engine, watch })
     }
 
-    /// Why a trial with this traffic says nothing about the device; an error if its engine failed.
-    pub fn void(
-        &mut self,
-        own: OwnTraffic,
-        drops: u64,
-        other_loads: u64,
-        behind: bool,
-    ) -> Result<Option<VoidReason>> {
+    /// Why a load says nothing about the device, `behind` saying whether its generator was; an error
+    /// if the engine failed.
+    pub fn void(&mut self, outcome: &LoadOutcome, behind: bool) -> Result<Option<VoidReason>> {
         self.engine.check()?;
-        let disturbed = self.watch.void(own)?;
+        let disturbed = self.watch.void(OwnTraffic::of(outcome))?;
+        let (drops, other_loads) = (outcome.kernel.drops, outcome.tally.other_loads);
         let drops = (drops > 0).then_some(VoidReason::OwnDrops { frames: drops });
         let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
         let behind = behind.then_some(VoidReason::BehindSchedule);
@@ -176,12 +172,7 @@ impl Measurer for Device<'_> {
         let unsent = outcome.unsent_late + outcome.unsent_refused;
         let behind = unsent as f64 > UNSENT_MAX * outcome.offered as f64
             || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
-        let own = OwnTraffic {
-            transmitted: outcome.sent + outcome.warm_up.sent,
-            received: outcome.kernel.packets,
-            under_way: outcome.lost + outcome.warm_up.lost,
-        };
-        let void = self.void(own, outcome.kernel.drops, outcome.tally.other_loads, behind)?;
+        let void = self.void(&outcome, behind)?;
         Ok(TrialOutcome {
             intended_pps: load_pps,
             achieved_pps: outcome.achieved_pps(),

@@ -6,14 +6,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadObserver, LoadRequest, line_bits_per_second};
 use crate::bench::site::Site;
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
-use crate::load::plan::LoadSpec;
 use crate::load::rate::Rate;
-use crate::load::run::Progress;
 use crate::load::rx::RxChoice;
 use crate::units::FrameSize;
 use crate::wire::ethernet::VlanTag;
@@ -105,15 +102,12 @@ impl StressRun {
 }
 
 /// Who is told how a stress test goes.
-pub trait StressObserver: Send {
+pub trait StressObserver: LoadObserver {
     /// It is about to begin; each phase that can be run sends for `each`.
-    fn start(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration);
+    fn begins(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration);
 
     /// A phase is about to begin.
     fn phase_begins(&mut self, phase: &Phase);
-
-    /// So far, in this phase.
-    fn progress(&mut self, progress: &Progress);
 
     /// A phase was run, or skipped.
     fn phase_ends(&mut self, result: &PhaseResult);
@@ -123,11 +117,11 @@ pub trait StressObserver: Send {
 /// result, beside the phases that were run.
 pub fn run(request: &StressRequest, observer: &mut dyn StressObserver) -> Result<StressRun> {
     let base = &request.base;
-    let site = Site::open(&base.reach, FrameSize::smallest(), base.queues(), base.force)?;
+    let site = Site::open(base, FrameSize::smallest())?;
     let phases = plan(request, &site)?;
     let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
     let each = request.duration / runnable.max(1) as u32;
-    observer.start(request, site.here(), &phases, each);
+    observer.begins(request, site.here(), &phases, each);
     let mut run = StressRun { results: Vec::new(), broken: None };
     let mut none_was_run = true;
     for phase in phases {
@@ -193,14 +187,14 @@ fn load(
     observer: &mut dyn StressObserver,
 ) -> Result<(PhaseFinding, Option<Error>)> {
     let phase_request = phase.request(&request.base, duration);
-    let mut finding = site.load(&phase_request, &mut Listener(observer))?;
+    let mut finding = site.load(&phase_request, observer)?;
     for _ in 0..VOID_REPEATS {
         let is_over =
             finding.outcome.broken.is_some() || request.base.spec.stop.load(Ordering::Relaxed);
         if finding.disturbances.is_empty() || is_over {
             break;
         }
-        finding = site.load(&phase_request, &mut Listener(observer))?;
+        finding = site.load(&phase_request, observer)?;
     }
     let broken = finding.outcome.broken.clone().map(Error::Run);
     let broken = finding.engine_failure.take().or(broken);
@@ -215,16 +209,4 @@ fn load(
         verdict.conclusion = Conclusion::Void;
     }
     Ok((PhaseFinding { finding, verdict }, broken))
-}
-
-/// Passes a load's progress on.
-struct Listener<'a>(&'a mut dyn StressObserver);
-
-impl LoadObserver for Listener<'_> {
-    // The whole test has begun already.
-    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadSpec, _: &HarnessFloor) {}
-
-    fn progress(&mut self, progress: &Progress) {
-        self.0.progress(progress);
-    }
 }
