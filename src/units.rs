@@ -215,6 +215,53 @@ macro_rules! serialize_as_text {
 }
 pub(crate) use serialize_as_text;
 
+/// Makes an enum whose variants have names, which are what is typed, printed and written to JSON. The text
+/// before it says what it is, for the error that an unknown name is answered with.
+macro_rules! names {
+    ($what:literal, $(#[$about:meta])* pub enum $Name:ident {
+        $($(#[$of_variant:meta])* $Variant:ident = $name:literal,)+
+    }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $Name {
+            $($(#[$of_variant])* $Variant,)+
+        }
+
+        impl $Name {
+            /// All of them, in the order of reports.
+            pub const ALL: [$Name; [$($name),+].len()] = [$($Name::$Variant),+];
+
+            /// The name on the command line, in reports and in JSON.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($Name::$Variant => $name,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $Name {
+            type Err = String;
+
+            fn from_str(text: &str) -> std::result::Result<$Name, String> {
+                let known = $Name::ALL.into_iter().find(|one| one.name() == text.trim());
+                known.ok_or_else(|| {
+                    let names = $Name::ALL.map($Name::name).join(", ");
+                    format!(concat!("unknown ", $what, " '{}': {}"), text, names)
+                })
+            }
+        }
+
+        $crate::units::serialize_as_text!($Name);
+    };
+}
+pub(crate) use names;
+
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

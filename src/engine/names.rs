@@ -5,23 +5,25 @@ use std::str::FromStr;
 
 pub use crate::ring::names::TxName;
 use crate::sys::packet::RingVersion;
-use crate::units::serialize_as_text;
+use crate::units::{names, serialize_as_text};
 
-/// A receive half by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RxName {
-    /// `TPACKET_V3` receive ring: blocks of frames.
-    V3,
-    /// `TPACKET_V2` receive ring: a status word and a wake-up for each frame.
-    V2,
-    /// `recvfrom`, one frame a wake-up, as the tutorial does.
-    Recv,
-    /// `recvmsg`, one frame a call, with what the kernel knows of it beside the bytes.
-    Recvmsg,
-    /// `recvmmsg`, a batch of frames a call.
-    Mmsg,
-    /// AF_XDP: an XDP program hands the driver's frames over before the kernel's stack sees them.
-    Xsk,
+names! {
+    "receive half",
+    /// A receive half by name.
+    pub enum RxName {
+        /// `TPACKET_V3` receive ring: blocks of frames.
+        V3 = "v3",
+        /// `TPACKET_V2` receive ring: a status word and a wake-up for each frame.
+        V2 = "v2",
+        /// `recvfrom`, one frame a wake-up, as the tutorial does.
+        Recv = "recv",
+        /// `recvmsg`, one frame a call, with what the kernel knows of it beside the bytes.
+        Recvmsg = "recvmsg",
+        /// `recvmmsg`, a batch of frames a call.
+        Mmsg = "mmsg",
+        /// AF_XDP: an XDP program hands the driver's frames over before the kernel's stack sees them.
+        Xsk = "xsk",
+    }
 }
 
 /// What a receive half knows of a frame's outer VLAN tag.
@@ -36,22 +38,6 @@ pub enum TagView {
 }
 
 impl RxName {
-    /// All of them.
-    pub const ALL: [RxName; 6] =
-        [RxName::V3, RxName::V2, RxName::Recv, RxName::Recvmsg, RxName::Mmsg, RxName::Xsk];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RxName::V3 => "v3",
-            RxName::V2 => "v2",
-            RxName::Recv => "recv",
-            RxName::Recvmsg => "recvmsg",
-            RxName::Mmsg => "mmsg",
-            RxName::Xsk => "xsk",
-        }
-    }
-
     /// What it knows of VLAN tags.
     pub const fn tags(self) -> TagView {
         match self {
@@ -169,12 +155,6 @@ impl PathName {
     }
 }
 
-impl fmt::Display for RxName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 impl fmt::Display for PathName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.preset() {
@@ -185,17 +165,6 @@ impl fmt::Display for PathName {
 }
 
 serialize_as_text!(PathName);
-
-impl FromStr for RxName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<RxName, String> {
-        let known = RxName::ALL.into_iter().find(|half| half.name() == text.trim());
-        known.ok_or_else(|| {
-            format!("unknown receive half '{text}': {}", RxName::ALL.map(RxName::name).join(", "))
-        })
-    }
-}
 
 impl FromStr for PathName {
     type Err = String;
@@ -213,28 +182,16 @@ impl FromStr for PathName {
     }
 }
 
-/// What an engine is optimised for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Highest frame rate; a lone frame may take a millisecond.
-    Throughput,
-    /// Shortest latency of a lone frame, at any CPU cost.
-    Latency,
-    /// Close to both; sleeps when idle.
-    Balanced,
-}
-
-impl Profile {
-    /// All of them.
-    pub const ALL: [Profile; 3] = [Profile::Throughput, Profile::Latency, Profile::Balanced];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Profile::Throughput => "throughput",
-            Profile::Latency => "latency",
-            Profile::Balanced => "balanced",
-        }
+names! {
+    "profile",
+    /// What an engine is optimised for.
+    pub enum Profile {
+        /// Highest frame rate; a lone frame may take a millisecond.
+        Throughput = "throughput",
+        /// Shortest latency of a lone frame, at any CPU cost.
+        Latency = "latency",
+        /// Close to both; sleeps when idle.
+        Balanced = "balanced",
     }
 }
 

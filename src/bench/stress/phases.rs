@@ -1,7 +1,5 @@
 //! What a stress test consists of: its phases, as data.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::bench::loading::LoadRequest;
@@ -10,7 +8,7 @@ use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::{Rate, WIRE_OVERHEAD_BYTES};
 use crate::load::run::Drive;
 use crate::load::sizes::Sizes;
-use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FrameSize};
+use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FrameSize, names};
 use crate::wire::encapsulation::Encapsulation;
 use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag};
 use crate::wire::probe::PayloadPattern;
@@ -25,75 +23,40 @@ pub const MODERATE_PPS: u64 = 50_000;
 /// The part of the line rate that the moderate rate never exceeds.
 const MODERATE_LINE_SHARE: f64 = 0.5;
 
-/// What a phase looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PhaseName {
-    /// Every size in turn.
-    Sweep,
-    /// The simple IMIX.
-    Imix,
-    /// Bursts of the smallest frames.
-    SmallBursts,
-    /// Bursts of the largest frames.
-    LargeBursts,
-    /// Payloads of 0x00.
-    Zeros,
-    /// Payloads of 0xff.
-    Ones,
-    /// Payloads of 0x55 and 0xaa.
-    Alternating,
-    /// Payloads with one bit set in each byte.
-    WalkingBit,
-    /// Random payloads.
-    Random,
-    /// Every size with a VLAN tag.
-    VlanOn,
-    /// Every size without one, straight after: a tag that sticks is seen here.
-    VlanOff,
-    /// One flow.
-    OneFlow,
-    /// Many flows.
-    ManyFlows,
+names! {
+    "phase",
+    /// What a phase looks for.
+    pub enum PhaseName {
+        /// Every size in turn.
+        Sweep = "sweep",
+        /// The simple IMIX.
+        Imix = "imix",
+        /// Bursts of the smallest frames.
+        SmallBursts = "small-bursts",
+        /// Bursts of the largest frames.
+        LargeBursts = "large-bursts",
+        /// Payloads of 0x00.
+        Zeros = "zeros",
+        /// Payloads of 0xff.
+        Ones = "ones",
+        /// Payloads of 0x55 and 0xaa.
+        Alternating = "alternating",
+        /// Payloads with one bit set in each byte.
+        WalkingBit = "walking-bit",
+        /// Random payloads.
+        Random = "random",
+        /// Every size with a VLAN tag.
+        VlanOn = "vlan-on",
+        /// Every size without one, straight after: a tag that sticks is seen here.
+        VlanOff = "vlan-off",
+        /// One flow.
+        OneFlow = "one-flow",
+        /// Many flows.
+        ManyFlows = "many-flows",
+    }
 }
 
 impl PhaseName {
-    /// All, in the order in which they run.
-    pub const ALL: [PhaseName; 13] = [
-        PhaseName::Sweep,
-        PhaseName::Imix,
-        PhaseName::SmallBursts,
-        PhaseName::LargeBursts,
-        PhaseName::Zeros,
-        PhaseName::Ones,
-        PhaseName::Alternating,
-        PhaseName::WalkingBit,
-        PhaseName::Random,
-        PhaseName::VlanOn,
-        PhaseName::VlanOff,
-        PhaseName::OneFlow,
-        PhaseName::ManyFlows,
-    ];
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PhaseName::Sweep => "sweep",
-            PhaseName::Imix => "imix",
-            PhaseName::SmallBursts => "small-bursts",
-            PhaseName::LargeBursts => "large-bursts",
-            PhaseName::Zeros => "zeros",
-            PhaseName::Ones => "ones",
-            PhaseName::Alternating => "alternating",
-            PhaseName::WalkingBit => "walking-bit",
-            PhaseName::Random => "random",
-            PhaseName::VlanOn => "vlan-on",
-            PhaseName::VlanOff => "vlan-off",
-            PhaseName::OneFlow => "one-flow",
-            PhaseName::ManyFlows => "many-flows",
-        }
-    }
-
     /// What follows the number in each payload.
     const fn payload(self) -> PayloadPattern {
         match self {
@@ -104,24 +67,6 @@ impl PhaseName {
             PhaseName::Random => PayloadPattern::Random,
             _ => PayloadPattern::Filler,
         }
-    }
-}
-
-impl fmt::Display for PhaseName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for PhaseName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PhaseName, String> {
-        let known = PhaseName::ALL.into_iter().find(|one| one.name() == text.trim());
-        known.ok_or_else(|| {
-            let names = PhaseName::ALL.map(PhaseName::name).join(", ");
-            format!("'{text}' is not a phase ({names})")
-        })
     }
 }
 

@@ -1,78 +1,39 @@
 //! Payloads for stress, in place of the filler text: bit patterns that links and drivers get wrong.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::{Expectation, NUMBER_BYTES, Probe, Verdict, settled};
+use crate::units::names;
 use crate::wire::random::Random;
 use crate::wire::transform::uppercase;
 
-/// What follows the number in a frame's payload.
-///
-/// Whatever it is, an echo is compared byte by byte with its upper-cased form. Where that form is
-/// the same, because no byte is a lower-case letter, a frame that was not transformed cannot be told
-/// from one that was: of these patterns only the filler and random bytes show it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PayloadPattern {
-    /// Lower-case text that depends on the frame's number.
-    #[default]
-    Filler,
-    /// 0x00.
-    Zeros,
-    /// 0xff.
-    Ones,
-    /// 0x55 and 0xaa by turns; odd frames begin with the other one.
-    Alternating,
-    /// One bit set, each byte the next one; each frame begins one bit further.
-    WalkingBit,
-    /// Random bytes, reproducible by the seed.
-    Random,
+names! {
+    "payload pattern",
+    /// What follows the number in a frame's payload.
+    ///
+    /// Whatever it is, an echo is compared byte by byte with its upper-cased form. Where that form is
+    /// the same, because no byte is a lower-case letter, a frame that was not transformed cannot be told
+    /// from one that was: of these patterns only the filler and random bytes show it.
+    #[derive(Default)]
+    pub enum PayloadPattern {
+        /// Lower-case text that depends on the frame's number.
+        #[default]
+        Filler = "filler",
+        /// 0x00.
+        Zeros = "zeros",
+        /// 0xff.
+        Ones = "ones",
+        /// 0x55 and 0xaa by turns; odd frames begin with the other one.
+        Alternating = "alternating",
+        /// One bit set, each byte the next one; each frame begins one bit further.
+        WalkingBit = "walking-bit",
+        /// Random bytes, reproducible by the seed.
+        Random = "random",
+    }
 }
 
 impl PayloadPattern {
-    /// All of them.
-    pub const ALL: [PayloadPattern; 6] = [
-        PayloadPattern::Filler,
-        PayloadPattern::Zeros,
-        PayloadPattern::Ones,
-        PayloadPattern::Alternating,
-        PayloadPattern::WalkingBit,
-        PayloadPattern::Random,
-    ];
-
     /// Whether upper-casing changes it, so that untransformed frames can be recognised.
     pub const fn shows_transform(self) -> bool {
         matches!(self, PayloadPattern::Filler | PayloadPattern::Random)
-    }
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PayloadPattern::Filler => "filler",
-            PayloadPattern::Zeros => "zeros",
-            PayloadPattern::Ones => "ones",
-            PayloadPattern::Alternating => "alternating",
-            PayloadPattern::WalkingBit => "walking-bit",
-            PayloadPattern::Random => "random",
-        }
-    }
-}
-
-impl fmt::Display for PayloadPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for PayloadPattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PayloadPattern, String> {
-        let known = PayloadPattern::ALL.into_iter().find(|one| one.name() == text.trim());
-        known.ok_or_else(|| {
-            let names = PayloadPattern::ALL.map(PayloadPattern::name).join(", ");
-            format!("'{text}' is not a payload pattern ({names})")
-        })
     }
 }
 
