@@ -84,10 +84,11 @@ fn meta(frame: &[u8]) -> FrameMeta {
 }
 
 fn datagram() -> Carriage {
-    let addresses = IpAddresses::V4 {
-        source: std::net::Ipv4Addr::new(192, 0, 2, 1),
-        destination: std::net::Ipv4Addr::new(192, 0, 2, 2),
-    };
+    let addresses = IpAddresses::pair(
+        std::net::Ipv4Addr::new(192, 0, 2, 1),
+        std::net::Ipv4Addr::new(192, 0, 2, 2),
+    )
+    .unwrap();
     Carriage::udp(UdpHeaders {
         addresses,
         source_port: 40_000,
@@ -142,7 +143,7 @@ fn one(criterion: &mut Criterion, case: &Case) {
 
 /// All echoes of a run that sent just their frames.
 fn verify(verifier: &mut Verifier, metas: &[FrameMeta], echoes: &[Vec<u8>]) {
-    verifier.ledger().hand_out_until(FRAMES);
+    verifier.ledger_of(0).hand_out_until(FRAMES);
     for (meta, echo) in metas.iter().zip(echoes) {
         black_box(verifier.take(meta, echo));
     }

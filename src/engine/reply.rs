@@ -6,6 +6,7 @@ use crate::ring::send_rule::{self, SendRefusal};
 use crate::stats::drops::DropReason;
 use crate::units::ETHERNET_HEADER_BYTES;
 use crate::wire::ethernet::{self, EtherType, MacAddress, VLAN_TAG_BYTES};
+use crate::wire::ip::BadIp;
 use crate::wire::ip::IpVersion;
 use crate::wire::transform::is_changed_by_uppercase;
 use crate::wire::udp::{NotUdp, UdpView, parse_udp, udp_checksum_ok};
@@ -161,11 +162,9 @@ impl ReplyRules {
     ) -> Result<UdpEdit, DropReason> {
         let packet = &bytes[packet_start..];
         let view = parse_udp(packet, ether_type).map_err(|not| match not {
-            NotUdp::NotIp => DropReason::EtherType,
-            NotUdp::BadIpHeader | NotUdp::BadIpChecksum | NotUdp::Truncated => {
-                DropReason::BadIpHeader
-            }
-            NotUdp::Fragment => DropReason::Fragment,
+            NotUdp::Ip(BadIp::NotIp) => DropReason::EtherType,
+            NotUdp::Ip(BadIp::Fragment) => DropReason::Fragment,
+            NotUdp::Ip(_) => DropReason::BadIpHeader,
             NotUdp::NotUdp => DropReason::NotUdp,
             NotUdp::BadUdpLength => DropReason::BadUdpLength,
         })?;

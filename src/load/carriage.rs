@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::wire::encapsulation::Encapsulation;
 use crate::wire::ethernet::{EtherType, VlanTag};
-use crate::wire::headers::{IpAddresses, UdpHeaders};
+use crate::wire::headers::UdpHeaders;
+use crate::wire::ip::IpVersion;
 
 /// What carries the probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +46,9 @@ impl Carriage {
     pub fn ether_type(&self) -> EtherType {
         match self.content {
             Content::Raw(ether_type) => ether_type,
-            Content::Udp(headers) => match headers.addresses {
-                IpAddresses::V4 { .. } => EtherType::IPV4,
-                IpAddresses::V6 { .. } => EtherType::IPV6,
+            Content::Udp(headers) => match headers.addresses.version() {
+                IpVersion::V4 => EtherType::IPV4,
+                IpVersion::V6 => EtherType::IPV6,
             },
         }
     }

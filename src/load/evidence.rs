@@ -28,21 +28,6 @@ pub enum Fault {
     OtherLoad,
 }
 
-impl Fault {
-    /// The name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Fault::Corrupted { .. } => "corrupted",
-            Fault::NotTransformed => "not transformed",
-            Fault::Truncated => "truncated",
-            Fault::Duplicated => "duplicated",
-            Fault::Forgotten => "forgotten",
-            Fault::Foreign => "foreign",
-            Fault::OtherLoad => "of another load",
-        }
-    }
-}
-
 /// One bad frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {

@@ -143,7 +143,6 @@ fn udp_mark(headers: &UdpHeaders, tags: usize, count: u32) -> Result<Mark> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::load::plan::LoadSpec;
@@ -185,10 +184,7 @@ mod tests {
         assert_eq!(config(0).spread().unwrap_err().exit_code(), 2);
         assert_eq!(config(FLOWS_MAX + 1).spread().unwrap_err().exit_code(), 2);
         let udp = |source_port, flows| {
-            let addresses = IpAddresses::V4 {
-                source: Ipv4Addr::new(192, 0, 2, 1),
-                destination: Ipv4Addr::new(192, 0, 2, 2),
-            };
+            let addresses = IpAddresses::pair([192, 0, 2, 1], [192, 0, 2, 2]).unwrap();
             let headers =
                 UdpHeaders { addresses, source_port, destination_port: 7000, hop_limit: 64 };
             let carriage = Carriage::udp(headers);

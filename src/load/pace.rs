@@ -52,9 +52,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// All frames.
-    pub const WHOLE: Share = Share { first: 0, every: 1 };
-
     /// How many of the first `count` frames of the schedule are in it.
     pub fn of(self, count: u64) -> u64 {
         count.saturating_sub(self.first).div_ceil(self.every)
@@ -244,6 +241,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const WHOLE: Share = Share { first: 0, every: 1 };
+
     impl Schedule {
         /// Takes the next frame if it is due at `now_ns`, and says when it was to leave.
         fn take_due(&mut self, now_ns: u64) -> Option<u64> {
@@ -336,7 +335,7 @@ mod tests {
         fn senders_share_a_poisson_process_without_changing_it(seed: u64, senders in 2u64..5) {
             let rate = FrameRate::new(100_000, 1).unwrap();
             let pattern = Pattern::Poisson { seed };
-            let mut whole = Schedule::new(rate, pattern, Share::WHOLE);
+            let mut whole = Schedule::new(rate, pattern, WHOLE);
             let mut parts: Vec<_> = (0..senders)
                 .map(|first| Schedule::new(rate, pattern, Share { first, every: senders }))
                 .collect();
@@ -352,7 +351,7 @@ mod tests {
     #[test]
     fn a_poisson_process_has_the_rate_and_the_spread_of_one() {
         let rate = FrameRate::new(1_000_000, 1).unwrap();
-        let mut schedule = Schedule::new(rate, Pattern::Poisson { seed: 7 }, Share::WHOLE);
+        let mut schedule = Schedule::new(rate, Pattern::Poisson { seed: 7 }, WHOLE);
         const FRAMES: usize = 200_000;
         let mut times = Vec::new();
         for _ in 0..FRAMES {

@@ -1,5 +1,9 @@
 //! Frames that came back, by what they turned out to be.
 
+use std::ops::{AddAssign, Sub};
+
+use crate::stats::counters::by_field;
+
 /// Frames that came back, by what they turned out to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
@@ -37,21 +41,20 @@ impl Tally {
     }
 }
 
-impl std::ops::AddAssign<&Tally> for Tally {
-    fn add_assign(&mut self, other: &Tally) {
-        self.intact += other.intact;
-        self.corrupted += other.corrupted;
-        self.not_transformed += other.not_transformed;
-        self.truncated += other.truncated;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.late += other.late;
-        self.foreign += other.foreign;
-        self.other_loads += other.other_loads;
-        self.forgotten += other.forgotten;
-        self.malformed += other.malformed;
-    }
-}
+by_field!(
+    Tally,
+    intact,
+    corrupted,
+    not_transformed,
+    truncated,
+    duplicated,
+    reordered,
+    late,
+    foreign,
+    other_loads,
+    forgotten,
+    malformed
+);
 
 /// One corrupted frame, kept as evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

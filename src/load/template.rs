@@ -5,7 +5,7 @@ use crate::ring::frame::{ChecksumState, FrameMeta};
 use crate::units::ETHERNET_HEADER_BYTES;
 use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
 
-use crate::wire::headers::{IpAddresses, UdpHeaders};
+use crate::wire::headers::UdpHeaders;
 use crate::wire::probe::{Expectation, PatternText, Probe, Verdict};
 use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
 
@@ -102,11 +102,6 @@ impl Template {
     /// The flows that the frames belong to.
     pub fn flows(&self) -> &Flows {
         &self.flows
-    }
-
-    /// The outer tag, which a ring shows apart from the frame's bytes.
-    pub fn outer_tag(&self) -> Option<VlanTag> {
-        self.outer_tag
     }
 
     /// Writes frame `number` of the load `id` to the front of `room`, which must hold the
@@ -246,16 +241,8 @@ fn shape(config: &LoadSpec, sent_bytes: usize) -> Result<Shape> {
 
 /// The headers of the answer.
 fn reversed(headers: UdpHeaders) -> UdpHeaders {
-    let addresses = match headers.addresses {
-        IpAddresses::V4 { source, destination } => {
-            IpAddresses::V4 { source: destination, destination: source }
-        }
-        IpAddresses::V6 { source, destination } => {
-            IpAddresses::V6 { source: destination, destination: source }
-        }
-    };
     UdpHeaders {
-        addresses,
+        addresses: headers.addresses.reversed(),
         source_port: headers.destination_port,
         destination_port: headers.source_port,
         hop_limit: headers.hop_limit,

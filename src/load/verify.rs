@@ -87,12 +87,6 @@ impl Verifier {
         }
     }
 
-    /// The numbers of this run, where there is one sender.
-    #[inline]
-    pub fn ledger(&mut self) -> &mut Ledger {
-        &mut self.streams[0].ledger
-    }
-
     /// The numbers of one sender, counted 0, 1, 2 and so on.
     #[inline]
     pub fn ledger_of(&mut self, sender: usize) -> &mut Ledger {

@@ -47,6 +47,8 @@ macro_rules! by_field {
     };
 }
 
+pub(crate) use by_field;
+
 by_field!(RolloverCounters, all, huge, failed);
 by_field!(KernelCounters, packets, drops, freezes, rollover);
 

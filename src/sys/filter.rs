@@ -34,9 +34,9 @@ pub(super) fn handed_over(program: &[Instruction]) -> libc::sock_fprog {
 const WHOLE: u32 = 0x0004_0000;
 const ANCILLARY_PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
 const ANCILLARY_TAG_PRESENT: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT) as u32;
-const ETHER_TYPE_OFFSET: u32 = 12;
-const TAG_BYTES: u32 = 4;
-const TPIDS: [u32; 2] = [0x8100, 0x88a8];
+pub(super) const ETHER_TYPE_OFFSET: u8 = 12;
+pub(super) const TAG_BYTES: u8 = 4;
+pub(super) const TPIDS: [u16; 2] = [0x8100, 0x88a8];
 
 /// What a receive filter lets through. Outgoing frames never pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +64,13 @@ impl Wanted {
             program.push(verdict(WHOLE));
             return program;
         }
-        program.push(load(BPF_H, ETHER_TYPE_OFFSET));
+        program.push(load(BPF_H, ETHER_TYPE_OFFSET.into()));
         program.extend(self.accept_wanted());
         if self.tagged {
             // An inner tag stands in the frame itself; look behind it.
-            program.extend([compare(TPIDS[0], 2, 0), skip_if(TPIDS[1]), verdict(0)]);
-            program.push(load(BPF_H, ETHER_TYPE_OFFSET + TAG_BYTES));
+            let [vlan, qinq] = TPIDS.map(u32::from);
+            program.extend([compare(vlan, 2, 0), skip_if(qinq), verdict(0)]);
+            program.push(load(BPF_H, (ETHER_TYPE_OFFSET + TAG_BYTES).into()));
             program.extend(self.accept_wanted());
         }
         program.push(verdict(0));

@@ -57,22 +57,14 @@ pub(super) fn read_option<T>(
     check(result as isize).map(drop)
 }
 
-/// Makes the kernel look at a socket's TX ring (`sendto` with no buffer and `MSG_DONTWAIT`).
+/// Makes the kernel look at a socket's TX ring: the `sendto` system call with no buffer, no address and
+/// `MSG_DONTWAIT`.
 #[inline]
 pub(super) fn kick(socket: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: a null buffer of length 0 and a null address are read by nobody; tpacket_snd and
-    // xsk_sendmsg take their frames from the ring.
-    let result = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            std::ptr::null(),
-            0,
-            libc::MSG_DONTWAIT,
-            std::ptr::null(),
-            0,
-        )
-    };
-    check(result).map(drop)
+    // SAFETY: a null buffer of length 0 is read by nobody; tpacket_snd and xsk_sendmsg take their frames
+    // from the ring.
+    check(unsafe { libc::send(socket.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT) })
+        .map(drop)
 }
 
 /// Asks for `bytes` of buffer (`SO_SNDBUF`, `SO_RCVBUF`); the kernel doubles it and caps it at

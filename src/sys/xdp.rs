@@ -246,18 +246,9 @@ impl XdpSocket {
     /// Wakes a driver that sleeps on the fill ring; needed while that ring says [`NEED_WAKEUP`],
     /// which in copy mode it never does.
     pub fn wake_receiver(&self) -> io::Result<()> {
-        // SAFETY: a null buffer of length 0 and no address are touched by nobody (xsk_recvmsg).
-        let result = unsafe {
-            libc::recvfrom(
-                self.fd.as_raw_fd(),
-                std::ptr::null_mut(),
-                0,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            )
-        };
-        check(result).map(drop)
+        let (fd, none) = (self.fd.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: a null buffer of length 0 is touched by nobody (xsk_recvmsg).
+        check(unsafe { libc::recv(fd, none, 0, libc::MSG_DONTWAIT) }).map(drop)
     }
 
     /// Counts since the socket was opened; a kernel before 5.9 knows the first three.

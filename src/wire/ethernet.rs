@@ -178,11 +178,6 @@ impl VlanTag {
         self.tci & 0x0fff
     }
 
-    /// The priority, 0 to 7.
-    pub fn priority(self) -> u8 {
-        (self.tci >> 13) as u8
-    }
-
     /// The tag as it stands in a frame.
     pub fn bytes(self) -> [u8; VLAN_TAG_BYTES] {
         let ([a, b], [c, d]) = (self.tpid.to_be_bytes(), self.tci.to_be_bytes());
@@ -190,19 +185,9 @@ impl VlanTag {
     }
 }
 
-/// The destination address, if the frame holds one.
-pub fn destination(frame: &[u8]) -> Option<MacAddress> {
-    frame.first_chunk().map(|bytes| MacAddress(*bytes))
-}
-
 /// The source address, if the frame holds one.
 pub fn source(frame: &[u8]) -> Option<MacAddress> {
     frame.get(6..)?.first_chunk().map(|bytes| MacAddress(*bytes))
-}
-
-/// The EtherType after the addresses: of the payload, or of the first in-band tag.
-pub fn ether_type(frame: &[u8]) -> Option<EtherType> {
-    be16(frame, ETHER_TYPE_OFFSET).map(EtherType)
 }
 
 /// What a frame carries behind its in-band VLAN tags, and where that begins.
@@ -318,10 +303,9 @@ mod tests {
             assert_eq!(payload(&frame), Some(expected));
             assert_eq!(payload(&frame[..expected.offset - 1]), None);
         }
-        assert_eq!(destination(&frame), Some(MacAddress::BROADCAST));
         assert_eq!(source(&frame), Some(HERE));
-        assert_eq!(ether_type(&frame), Some(EtherType::QINQ));
-        assert_eq!((tags[0].id(), tags[0].priority()), (100, 5));
+        assert_eq!((&frame[..6], &frame[12..14]), (&[0xff; 6][..], &[0x88, 0xa8][..]));
+        assert_eq!((tags[0].id(), tags[0].tci), (100, 5 << 13 | 100));
         let endless = [0x81, 0x00].repeat(40);
         assert_eq!(payload(&endless), None);
         assert_eq!(write_header(&mut [0; 13], HERE, HERE, &[], EtherType::ARP), None);
@@ -338,7 +322,7 @@ mod tests {
         fn no_text_and_no_frame_make_it_panic(text: String, frame: Vec<u8>) {
             let _ = text.parse::<MacAddress>();
             let _ = text.parse::<EtherType>();
-            let _ = (destination(&frame), source(&frame), ether_type(&frame));
+            let _ = source(&frame);
             if let Some(found) = payload(&frame) {
                 prop_assert!(found.offset <= frame.len() && !found.ether_type.is_vlan_tag());
             }

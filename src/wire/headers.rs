@@ -1,49 +1,33 @@
 //! IP and UDP headers as the generator writes them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::ip::{IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, IpVersion, ipv4_header_checksum, protocol};
 use super::udp::{UDP_HEADER_BYTES, UdpView};
 
-/// Source and destination of one IP version.
+/// Source and destination, of the same IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum IpAddresses {
-    /// Both IPv4.
-    V4 {
-        /// The sender.
-        source: Ipv4Addr,
-        /// The receiver.
-        destination: Ipv4Addr,
-    },
-    /// Both IPv6.
-    V6 {
-        /// The sender.
-        source: Ipv6Addr,
-        /// The receiver.
-        destination: Ipv6Addr,
-    },
+pub struct IpAddresses {
+    source: IpAddr,
+    destination: IpAddr,
 }
 
 impl IpAddresses {
     /// A pair of the same version; `None` when the versions differ.
-    pub fn pair(source: IpAddr, destination: IpAddr) -> Option<IpAddresses> {
-        match (source, destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                Some(IpAddresses::V4 { source, destination })
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                Some(IpAddresses::V6 { source, destination })
-            }
-            _ => None,
-        }
+    pub fn pair(source: impl Into<IpAddr>, destination: impl Into<IpAddr>) -> Option<IpAddresses> {
+        let (source, destination) = (source.into(), destination.into());
+        let same = source.is_ipv4() == destination.is_ipv4();
+        same.then_some(IpAddresses { source, destination })
     }
 
     /// Which version they are of.
     pub fn version(self) -> IpVersion {
-        match self {
-            IpAddresses::V4 { .. } => IpVersion::V4,
-            IpAddresses::V6 { .. } => IpVersion::V6,
-        }
+        if self.source.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 }
+    }
+
+    /// Those of the answer.
+    pub fn reversed(self) -> IpAddresses {
+        IpAddresses { source: self.destination, destination: self.source }
     }
 }
 
@@ -93,30 +77,32 @@ impl UdpHeaders {
             .map_err(|_| format!("{needed} bytes exceed an IP packet's 65535"))?;
         let udp_bytes = total_bytes - udp_offset as u16;
 
-        match self.addresses {
-            IpAddresses::V4 { source, destination } => {
-                let header = &mut packet[..IPV4_HEADER_BYTES];
-                header.fill(0);
+        let header = &mut packet[..udp_offset];
+        header.fill(0);
+        match version {
+            IpVersion::V4 => {
                 header[0] = 0x45;
                 header[2..4].copy_from_slice(&total_bytes.to_be_bytes());
                 header[6] = 0x40;
-                header[8] = self.hop_limit;
-                header[9] = protocol::UDP;
-                header[version.source_address()].copy_from_slice(&source.octets());
-                header[version.destination_address()].copy_from_slice(&destination.octets());
-                let checksum = ipv4_header_checksum(header);
-                header[10..12].copy_from_slice(&checksum.to_be_bytes());
+                header[8..10].copy_from_slice(&[self.hop_limit, protocol::UDP]);
             }
-            IpAddresses::V6 { source, destination } => {
-                let header = &mut packet[..IPV6_HEADER_BYTES];
-                header.fill(0);
+            IpVersion::V6 => {
                 header[0] = 0x60;
                 header[4..6].copy_from_slice(&udp_bytes.to_be_bytes());
-                header[6] = protocol::UDP;
-                header[7] = self.hop_limit;
-                header[version.source_address()].copy_from_slice(&source.octets());
-                header[version.destination_address()].copy_from_slice(&destination.octets());
+                header[6..8].copy_from_slice(&[protocol::UDP, self.hop_limit]);
             }
+        }
+        let IpAddresses { source, destination } = self.addresses;
+        let places = [version.source_address(), version.destination_address()];
+        for (place, address) in places.into_iter().zip([source, destination]) {
+            match address {
+                IpAddr::V4(address) => header[place].copy_from_slice(&address.octets()),
+                IpAddr::V6(address) => header[place].copy_from_slice(&address.octets()),
+            }
+        }
+        if version == IpVersion::V4 {
+            let checksum = ipv4_header_checksum(header);
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
         }
         let udp = &mut packet[udp_offset..udp_offset + UDP_HEADER_BYTES];
         udp[0..2].copy_from_slice(&self.source_port.to_be_bytes());

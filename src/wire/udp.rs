@@ -18,31 +18,17 @@ const CHECKSUM_OFFSET: usize = 6;
 /// Why a packet is not a whole UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotUdp {
-    /// The EtherType is neither IPv4's nor IPv6's.
-    NotIp,
-    /// The IP header contradicts itself, or a routing header is not finished.
-    BadIpHeader,
-    /// The IPv4 header's checksum is wrong.
-    BadIpChecksum,
-    /// A fragment, first ones included; an IPv6 fragment header is enough.
-    Fragment,
+    /// No IP packet that can be read up to its transport header.
+    Ip(BadIp),
     /// Another transport protocol.
     NotUdp,
     /// The UDP length is below 8 or more than the IP packet holds.
     BadUdpLength,
-    /// The bytes end before the IP packet does.
-    Truncated,
 }
 
 impl From<BadIp> for NotUdp {
     fn from(bad: BadIp) -> NotUdp {
-        match bad {
-            BadIp::NotIp => NotUdp::NotIp,
-            BadIp::BadHeader => NotUdp::BadIpHeader,
-            BadIp::BadChecksum => NotUdp::BadIpChecksum,
-            BadIp::Fragment => NotUdp::Fragment,
-            BadIp::Truncated => NotUdp::Truncated,
-        }
+        NotUdp::Ip(bad)
     }
 }
 
@@ -124,19 +110,14 @@ pub fn parse_udp(packet: &[u8], ether_type: EtherType) -> Result<UdpView, NotUdp
 pub fn udp_checksum_ok(packet: &[u8], view: &UdpView) -> bool {
     match (view.checksum, view.version) {
         (0, version) => version == IpVersion::V4,
-        _ => sum_without_pseudo_header(packet, view)
-            .zip(pseudo_header_of(packet, view))
-            .is_some_and(|(sum, pseudo)| (sum + pseudo).folded() == 0xffff),
+        _ => (packet.get(view.datagram()).zip(pseudo_header_of(packet, view)))
+            .is_some_and(|(datagram, pseudo)| (Sum::of(datagram) + pseudo).folded() == 0xffff),
     }
 }
 
-/// The checksum that belongs to the datagram as its bytes are now, never 0; what stands in the
-/// checksum field does not matter. `None` when `view` does not fit `packet`.
-pub fn udp_checksum(packet: &[u8], view: &UdpView) -> Option<u16> {
-    udp_checksum_from(packet, view, Sum::of(packet.get(view.payload())?))
-}
-
-/// [`udp_checksum`] for a payload that was summed while it was copied.
+/// The checksum that belongs to the datagram as its bytes are now, for a payload that was summed while it
+/// was copied; never 0. What stands in the checksum field does not matter. `None` when `view` does not fit
+/// `packet`.
 pub fn udp_checksum_from(packet: &[u8], view: &UdpView, payload: Sum) -> Option<u16> {
     let before_field = packet.get(view.udp_offset..view.checksum_field().start)?;
     Some((pseudo_header_of(packet, view)? + Sum::of(before_field) + payload).udp_checksum())
@@ -154,10 +135,6 @@ pub fn write_udp_checksum_from(packet: &mut [u8], view: &UdpView, payload: Sum) 
     let checksum = udp_checksum_from(packet, view, payload)?;
     packet.get_mut(view.checksum_field())?.copy_from_slice(&checksum.to_be_bytes());
     Some(checksum)
-}
-
-fn sum_without_pseudo_header(packet: &[u8], view: &UdpView) -> Option<Sum> {
-    packet.get(view.datagram()).map(Sum::of)
 }
 
 fn pseudo_header_of(packet: &[u8], view: &UdpView) -> Option<Sum> {

@@ -177,7 +177,7 @@ fn defaults(path: PathName) -> Result<(), Failed> {
     // 64 flows, ten datagrams each.
     for round in 0..640u16 {
         let headers = UdpHeaders {
-            addresses: IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 },
+            addresses: IpAddresses::pair(GENERATOR.ipv4, ENGINE.ipv4).unwrap(),
             source_port: 4000 + round % 64,
             destination_port: 7,
             hop_limit: 64,

@@ -235,8 +235,8 @@ fn udp() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let reflector = Reflector::start(&lab.engine, |_, _, _| {})?;
     let versions = [
-        IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 },
-        IpAddresses::V6 { source: GENERATOR.ipv6, destination: ENGINE.ipv6 },
+        IpAddresses::pair(GENERATOR.ipv4, ENGINE.ipv4).unwrap(),
+        IpAddresses::pair(GENERATOR.ipv6, ENGINE.ipv6).unwrap(),
     ];
     for addresses in versions {
         let headers =

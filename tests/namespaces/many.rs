@@ -124,8 +124,8 @@ fn flood(path: PathName) -> Result<(), Failed> {
 }
 
 fn datagrams(path: PathName) -> Result<(), Failed> {
-    let over_ipv4 = IpAddresses::V4 { source: GENERATOR.ipv4, destination: ENGINE.ipv4 };
-    let over_ipv6 = IpAddresses::V6 { source: GENERATOR.ipv6, destination: ENGINE.ipv6 };
+    let over_ipv4 = IpAddresses::pair(GENERATOR.ipv4, ENGINE.ipv4).unwrap();
+    let over_ipv6 = IpAddresses::pair(GENERATOR.ipv6, ENGINE.ipv6).unwrap();
     for addresses in [over_ipv4, over_ipv6] {
         let headers =
             UdpHeaders { addresses, source_port: 4000, destination_port: 7, hop_limit: 64 };

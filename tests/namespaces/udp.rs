@@ -238,8 +238,8 @@ fn no_question(path: PathName) -> Result<(), Failed> {
     let right = addresses(PAIRS[0])?;
     let made = |addresses, ports| datagram(addresses, ports, b"question", b"", true);
     let IpAddr::V4(group) = "224.0.0.9".parse()? else { return Err("not IPv4".into()) };
-    let from_group = IpAddresses::V4 { source: group, destination: ENGINE.ipv4 };
-    let from_itself = IpAddresses::V4 { source: ENGINE.ipv4, destination: ENGINE.ipv4 };
+    let from_group = IpAddresses::pair(group, ENGINE.ipv4).unwrap();
+    let from_itself = IpAddresses::pair(ENGINE.ipv4, ENGINE.ipv4).unwrap();
     let mut not_udp = made(right, (4000, PORT))?;
     not_udp[14 + 9] = 6;
     let checksum = ipv4_header_checksum(&not_udp[14..34]);

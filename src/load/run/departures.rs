@@ -1,7 +1,5 @@
 //! How punctually frames left.
 
-use std::time::Duration;
-
 use crate::load::plan::LATE_DEPARTURE;
 use crate::stats::latency::Latency;
 
@@ -61,11 +59,6 @@ impl Departures {
             self.gaps.record_many(0, frames - 1);
         }
         self.last_ns = sent_ns;
-    }
-
-    /// The worst lateness.
-    pub fn worst(&self) -> Duration {
-        Duration::from_nanos(self.lateness.max())
     }
 
     /// Adds what another sender recorded.

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ impl Bench {
 
     fn send(&mut self) -> Vec<u8> {
         let mut frame = vec![0; self.template.longest()];
-        let sequence = self.verifier.ledger().hand_out();
+        let sequence = self.verifier.ledger_of(0).hand_out();
         let length = self.template.write(&mut frame, ID, sequence);
         frame.truncate(length);
         frame
@@ -107,7 +107,7 @@ impl Bench {
     fn concluded(&mut self) -> (Tally, u64) {
         let tally = *self.verifier.tally();
         let lost = self.verifier.missing().0;
-        assert_eq!(self.verifier.ledger().handed_out(), tally.returned() + lost);
+        assert_eq!(self.verifier.ledger_of(0).handed_out(), tally.returned() + lost);
         (tally, lost)
     }
 }
@@ -118,14 +118,12 @@ fn size(bytes: usize) -> FrameSize {
 
 fn udp(version: u8) -> Carriage {
     let addresses = if version == 4 {
-        IpAddresses::V4 {
-            source: Ipv4Addr::new(192, 0, 2, 1),
-            destination: Ipv4Addr::new(192, 0, 2, 2),
-        }
+        IpAddresses::pair([192, 0, 2, 1], [192, 0, 2, 2])
     } else {
         let address = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
-        IpAddresses::V6 { source: address(1), destination: address(2) }
+        IpAddresses::pair(address(1), address(2))
     };
+    let addresses = addresses.unwrap();
     Carriage::udp(UdpHeaders {
         addresses,
         source_port: 5000,
@@ -219,7 +217,7 @@ fn each_fault_is_counted_as_what_it_is() {
         ..Tally::default()
     };
     assert_eq!(bench.concluded(), (expected, 4));
-    assert_eq!(bench.verifier.ledger().handed_out(), 14);
+    assert_eq!(bench.verifier.ledger_of(0).handed_out(), 14);
     let offsets: Vec<_> = bench.verifier.damage().iter().map(|one| one.first_offset).collect();
     assert_eq!(offsets, [40, 6, 60, 12, 5]);
 }
@@ -360,6 +358,6 @@ proptest! {
             }
         }
         prop_assert_eq!(bench.concluded(), (expected, lost));
-        prop_assert_eq!(bench.verifier.ledger().handed_out(), script.len() as u64);
+        prop_assert_eq!(bench.verifier.ledger_of(0).handed_out(), script.len() as u64);
     }
 }

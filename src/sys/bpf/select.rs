@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use super::assembly::Condition::{Always, Differs, Equals, Exceeds, HasAny};
 use super::assembly::Register::{R0, R1, R2, R3, R4, R5, R6};
 use super::assembly::{Assembly, Instruction, Label, Width};
+use crate::sys::filter::{ETHER_TYPE_OFFSET, TAG_BYTES, TPIDS};
 
 /// Frames that a program takes out of the kernel's way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,10 +28,7 @@ const DATA: i16 = 0;
 const DATA_END: i16 = 4;
 const RECEIVE_QUEUE: i16 = 16;
 
-const ETHER_TYPE: i16 = 12;
 const HEADER: i16 = 14;
-const TAG_BYTES: i32 = 4;
-const TPIDS: [u16; 2] = [0x8100, 0x88a8];
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const UDP: i32 = 17;
@@ -51,7 +49,7 @@ impl Selection {
             let tagged = a.label();
             a.jump(Equals(R5, in_memory(TPIDS[0])), tagged);
             a.jump(Differs(R5, in_memory(TPIDS[1])), found);
-            a.place(tagged).add(R2, TAG_BYTES);
+            a.place(tagged).add(R2, TAG_BYTES.into());
             ether_type(&mut a, pass);
         }
         a.place(found);
@@ -75,7 +73,7 @@ impl Selection {
 /// Loads the EtherType at register 2, if the data reaches so far.
 fn ether_type(a: &mut Assembly, pass: Label) {
     within(a, HEADER, pass);
-    a.load(Width::Half, R5, R2, ETHER_TYPE);
+    a.load(Width::Half, R5, R2, ETHER_TYPE_OFFSET.into());
 }
 
 /// Passes the frame unless it has `bytes` bytes from register 2 on.

@@ -10,15 +10,12 @@ const PADDING: usize = 5;
 
 fn headers(version: IpVersion) -> UdpHeaders {
     let addresses = match version {
-        IpVersion::V4 => IpAddresses::V4 {
-            source: [192, 168, 0, 1].into(),
-            destination: [192, 168, 0, 199].into(),
-        },
-        IpVersion::V6 => IpAddresses::V6 {
-            source: [0xfe80, 0, 0, 0, 0, 0, 0, 1].into(),
-            destination: [0xfe80, 0, 0, 0, 0, 0, 0, 2].into(),
-        },
+        IpVersion::V4 => IpAddresses::pair([192, 168, 0, 1], [192, 168, 0, 199]),
+        IpVersion::V6 => {
+            IpAddresses::pair([0xfe80u16, 0, 0, 0, 0, 0, 0, 1], [0xfe80u16, 0, 0, 0, 0, 0, 0, 2])
+        }
     };
+    let addresses = addresses.unwrap();
     UdpHeaders { addresses, source_port: 4000, destination_port: 7, hop_limit: 64 }
 }
 
@@ -99,7 +96,7 @@ fn too_little_room_and_too_long_payloads_are_refused() {
     assert!(headers.write(&mut [], usize::MAX).is_err());
     assert!(headers.write(&mut vec![0; 70_000], 65_536 - 28).is_err());
     assert!(headers.write(&mut vec![0; 70_000], 65_535 - 28).is_ok());
-    assert_eq!(IpAddresses::pair([10, 0, 0, 1].into(), [0, 0, 0, 0, 0, 0, 0, 1].into()), None);
+    assert_eq!(IpAddresses::pair([10, 0, 0, 1], [0u16, 0, 0, 0, 0, 0, 0, 1]), None);
 }
 
 #[test]
@@ -116,23 +113,23 @@ fn ipv4_options_are_passed_over() {
 #[test]
 fn malformed_ipv4_is_refused_by_name() {
     let changed = |at: usize, to: u8| with_ipv4_header(|packet| packet[at] = to);
-    assert_eq!(changed(0, 0x65), Err(NotUdp::BadIpHeader));
-    assert_eq!(changed(0, 0x44), Err(NotUdp::BadIpHeader));
-    assert_eq!(changed(3, 19), Err(NotUdp::BadIpHeader));
+    assert_eq!(changed(0, 0x65), Err(NotUdp::Ip(BadIp::BadHeader)));
+    assert_eq!(changed(0, 0x44), Err(NotUdp::Ip(BadIp::BadHeader)));
+    assert_eq!(changed(3, 19), Err(NotUdp::Ip(BadIp::BadHeader)));
     assert_eq!(changed(3, 27), Err(NotUdp::BadUdpLength));
-    assert_eq!(changed(2, 1), Err(NotUdp::Truncated));
-    assert_eq!(changed(6, 0x20), Err(NotUdp::Fragment));
-    assert_eq!(changed(7, 1), Err(NotUdp::Fragment));
+    assert_eq!(changed(2, 1), Err(NotUdp::Ip(BadIp::Truncated)));
+    assert_eq!(changed(6, 0x20), Err(NotUdp::Ip(BadIp::Fragment)));
+    assert_eq!(changed(7, 1), Err(NotUdp::Ip(BadIp::Fragment)));
     assert_eq!(changed(9, 6), Err(NotUdp::NotUdp));
     assert!(changed(6, 0).is_ok(), "fragmentation allowed is no fragment");
-    assert_eq!(with_ipv4_header(|packet| packet.truncate(19)), Err(NotUdp::Truncated));
+    assert_eq!(with_ipv4_header(|packet| packet.truncate(19)), Err(NotUdp::Ip(BadIp::Truncated)));
 
     let (mut packet, _) = packet(IpVersion::V4, PAYLOAD);
     packet[8] -= 1;
-    assert_eq!(parse_udp(&packet, EtherType::IPV4), Err(NotUdp::BadIpChecksum));
-    assert_eq!(parse_udp(&packet, EtherType::IPV6), Err(NotUdp::BadIpHeader));
-    assert_eq!(parse_udp(&packet, EtherType::ARP), Err(NotUdp::NotIp));
-    assert_eq!(parse_udp(&[], EtherType::IPV6), Err(NotUdp::Truncated));
+    assert_eq!(parse_udp(&packet, EtherType::IPV4), Err(NotUdp::Ip(BadIp::BadChecksum)));
+    assert_eq!(parse_udp(&packet, EtherType::IPV6), Err(NotUdp::Ip(BadIp::BadHeader)));
+    assert_eq!(parse_udp(&packet, EtherType::ARP), Err(NotUdp::Ip(BadIp::NotIp)));
+    assert_eq!(parse_udp(&[], EtherType::IPV6), Err(NotUdp::Ip(BadIp::Truncated)));
 }
 
 #[test]
@@ -167,7 +164,7 @@ fn ipv6_extension_headers_are_walked() {
     assert_eq!(&packet[view.payload()], PAYLOAD);
     assert!(udp_checksum_ok(&packet, &view));
     for cut in 0..packet.len() {
-        assert_eq!(parse_udp(&packet[..cut], EtherType::IPV6), Err(NotUdp::Truncated));
+        assert_eq!(parse_udp(&packet[..cut], EtherType::IPV6), Err(NotUdp::Ip(BadIp::Truncated)));
     }
 }
 
@@ -177,17 +174,17 @@ fn malformed_ipv6_is_refused_by_name() {
     let empty = || vec![0; 7];
     assert!(parse(&[]).is_ok());
     let fragment = (protocol::FRAGMENT, empty());
-    assert_eq!(parse(&[fragment]), Err(NotUdp::Fragment));
+    assert_eq!(parse(&[fragment]), Err(NotUdp::Ip(BadIp::Fragment)));
     let unfinished = (protocol::ROUTING, vec![0, 4, 1, 0, 0, 0, 0]);
-    assert_eq!(parse(&[unfinished]), Err(NotUdp::BadIpHeader));
+    assert_eq!(parse(&[unfinished]), Err(NotUdp::Ip(BadIp::BadHeader)));
     let second = [(protocol::DESTINATION_OPTIONS, empty()), (protocol::HOP_BY_HOP, empty())];
-    assert_eq!(parse(&second), Err(NotUdp::BadIpHeader));
+    assert_eq!(parse(&second), Err(NotUdp::Ip(BadIp::BadHeader)));
     let too_long = (protocol::HOP_BY_HOP, vec![255, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(parse(&[too_long]), Err(NotUdp::BadIpHeader));
+    assert_eq!(parse(&[too_long]), Err(NotUdp::Ip(BadIp::BadHeader)));
     let many = vec![(protocol::DESTINATION_OPTIONS, empty()); EXTENSION_HEADERS_MAX];
     assert!(parse(&many).is_ok());
     let too_many = vec![(protocol::DESTINATION_OPTIONS, empty()); EXTENSION_HEADERS_MAX + 1];
-    assert_eq!(parse(&too_many), Err(NotUdp::BadIpHeader));
+    assert_eq!(parse(&too_many), Err(NotUdp::Ip(BadIp::BadHeader)));
     let icmp = (58, empty());
     assert_eq!(parse(&[icmp]), Err(NotUdp::NotUdp));
 }
@@ -208,7 +205,6 @@ fn a_view_of_other_bytes_is_harmless() {
     for bytes in 0..view.datagram().end {
         let mut cut = packet[..bytes].to_vec();
         assert!(!udp_checksum_ok(&cut, &view));
-        assert_eq!(udp_checksum(&cut, &view), None);
         assert_eq!(write_udp_checksum(&mut cut, &view), None);
     }
 }
