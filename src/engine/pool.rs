@@ -21,6 +21,7 @@ use crate::sys::failure::errno;
 use crate::sys::link::{Link, LinkEvent, LinkWatch, Links};
 use crate::sys::numa::NumaNode;
 use crate::sys::silent_port::SilentPort;
+use crate::sys::thread_stat::ThreadNumber;
 
 /// What happened while the engine ran.
 #[derive(Debug)]
@@ -195,6 +196,12 @@ impl Engine {
     /// [`ThreadCpuClock`](crate::sys::clock::ThreadCpuClock) for what the kernel counts as theirs.
     pub fn cpu_ns(&self) -> u64 {
         self.workers.iter().filter_map(|worker| worker.cpu_clock.read_ns()).sum()
+    }
+
+    /// The workers' threads, and the CPU that each is pinned to.
+    pub fn threads(&self) -> Vec<(ThreadNumber, usize)> {
+        let numbers = self.workers.iter().map(|worker| worker.number);
+        numbers.zip(self.cpus.iter().copied()).collect()
     }
 
     /// Parks the workers: nothing is taken from the rings until [`Engine::resume`].

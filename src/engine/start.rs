@@ -31,6 +31,7 @@ use crate::sys::link::Link;
 use crate::sys::offload::{Ethtool, Queues};
 use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
+use crate::sys::thread_stat::ThreadNumber;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
 use crate::wire::ethernet::EtherType;
 use crate::wire::ethernet::VLAN_TAG_BYTES;
@@ -39,6 +40,7 @@ use crate::wire::ethernet::VLAN_TAG_BYTES;
 #[derive(Debug)]
 pub(super) struct Worker {
     pub thread: JoinHandle<WorkerReport>,
+    pub number: ThreadNumber,
     pub cpu_clock: ThreadCpuClock,
     pub waker: Waker,
     /// Emptied histograms go back to the worker through it.
@@ -47,6 +49,7 @@ pub(super) struct Worker {
 
 /// What a worker's thread reports once it is ready to serve.
 struct Ready {
+    number: ThreadNumber,
     cpu_clock: ThreadCpuClock,
     waker: Waker,
     fanout_group: Option<u16>,
@@ -206,15 +209,17 @@ impl Starter<'_> {
                 let PreparedPath { run, notes, .. } = prepared;
                 let cpu_clock = ThreadCpuClock::current();
                 let waker = epoll.waker();
-                let _ = ready_sender.send(Ok(Ready { cpu_clock, waker, fanout_group, notes }));
+                let number = ThreadNumber::current();
+                let ready = Ready { number, cpu_clock, waker, fanout_group, notes };
+                let _ = ready_sender.send(Ok(ready));
                 let _retirement = Retirement(&control);
                 let waiting = Waiting::new(epoll, SystemClock, wait);
                 run(state, waiting, &control, &mut reporter)
             })
             .map_err(|error| failed("start a worker thread", &error, ""))?;
         let ready = ready.recv().map_err(|_| Error::Run(format!("worker {number} panicked")))??;
-        let waker = ready.waker.clone();
-        Ok((Worker { thread, cpu_clock: ready.cpu_clock, waker, empty }, ready))
+        let (waker, cpu_clock, number) = (ready.waker.clone(), ready.cpu_clock, ready.number);
+        Ok((Worker { thread, number, cpu_clock, waker, empty }, ready))
     }
 
     fn plan(&self, queue: u32) -> PathPlan {

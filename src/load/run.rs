@@ -35,6 +35,7 @@ mod progress;
 mod receiver;
 mod sender;
 mod shared;
+mod thread_record;
 mod threads;
 
 pub use crate::load::plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads};
@@ -43,6 +44,7 @@ pub use departures::Departures;
 pub use latencies::Latencies;
 pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
 pub use progress::Progress;
+pub use thread_record::ThreadRecord;
 
 use job::{Job, Received, Worked};
 use sender::SenderReport;

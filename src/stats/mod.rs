@@ -5,6 +5,7 @@
 pub mod best_set;
 pub mod counters;
 pub mod drops;
+pub mod gaps;
 pub mod jitter;
 pub mod latency;
 pub mod modes;

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod cpu_stat;
 pub mod cpus;
 pub mod epoll;
 pub mod epoll_set;
@@ -32,5 +33,6 @@ pub mod signal;
 pub mod silent_port;
 mod socket;
 pub mod softnet;
+pub mod thread_stat;
 pub mod topology;
 pub mod xdp;

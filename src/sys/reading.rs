@@ -44,6 +44,11 @@ pub fn text_of(path: &str) -> Reading<String> {
     Ok(text.trim().to_owned())
 }
 
+/// What `parse` finds in a file.
+pub(super) fn found_in<T>(path: &str, parse: impl FnOnce(&str) -> Option<T>) -> Reading<T> {
+    parse(&text_of(path)?).ok_or_else(|| Unreadable::because(format!("{path}: it does not say")))
+}
+
 /// As [`text_of`]; `None` where `folder` is there and has no such file, which says that this kernel or this
 /// device knows no such thing.
 pub fn setting(folder: &str, file: &str) -> Reading<Option<String>> {

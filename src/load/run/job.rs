@@ -9,6 +9,7 @@ use super::outcome::{LoadOutcome, WarmUp};
 use super::receiver::{Analyzer, Receiver};
 use super::sender::{Sender, SenderPlan, SenderReport, Trigger};
 use super::shared::SharedState;
+use super::thread_record::Recording;
 use crate::error::Result;
 use crate::load::ledger::NUMBERS_REMEMBERED;
 use crate::load::pace::{Schedule, Share};
@@ -53,8 +54,16 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         Analyzer::new(verifier, &self.shared, late_after, breakdown, trace, self.clock.clone())
     }
 
+    /// Thread `number`, senders first, records what it notices of its CPU.
+    pub fn recording(&self, number: usize) -> Recording<'_> {
+        let LoadSpec { cpus, threads, .. } = &self.plan.spec;
+        let cpus: Vec<usize> = cpus.iter().copied().cycle().take(threads.count()).collect();
+        self.shared.threads.begin(&cpus, number)
+    }
+
     /// Receives the echoes of a burst that was sent.
     pub fn collect<I: RxHalf>(&self, rx: &mut I, quiet: Duration) -> Received<C> {
+        let _recording = self.recording(0);
         let mut receiver = Receiver::new(rx, self.analyzer());
         let drained = self.drain(&mut receiver, quiet, |receiver, now_ns| {
             receiver.analyzer.trace.look(now_ns);
@@ -137,6 +146,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         if sent + warm_up + unsent_refused >= FRAMES_MAX {
             notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
         }
+        let (threads, gaps) = self.shared.threads.take();
         let mut outcome = LoadOutcome {
             run: self.id.run(),
             asked: self.plan.rate,
@@ -168,6 +178,8 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             clock_steps: analyzer.clock_steps,
             trace: analyzer.trace,
             halves: (self.plan.tx, self.plan.rx),
+            threads,
+            gaps,
             notes,
         };
         outcome.assert_conserved();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::departures::Departures;
 use super::latencies::Latencies;
+use super::thread_record::ThreadRecord;
 use crate::error::{Error, Result};
 use crate::load::evidence::Evidence;
 use crate::load::rate::FrameRate;
@@ -13,6 +14,7 @@ use crate::load::tally::{Damage, Tally};
 use crate::load::trace::Trace;
 use crate::load::tx::TxChoice;
 use crate::stats::counters::KernelCounters;
+use crate::stats::gaps::Gaps;
 use crate::stats::jitter::Jitter;
 use crate::units::FCS_BYTES;
 
@@ -117,6 +119,10 @@ pub struct LoadOutcome {
     pub trace: Trace,
     /// The halves that were used.
     pub halves: (TxChoice, RxChoice),
+    /// What each thread noticed of its CPU being taken away, from its first departure to its last echo.
+    pub threads: Vec<ThreadRecord>,
+    /// The gaps of all threads in detail, on `CLOCK_MONOTONIC`.
+    pub gaps: Gaps,
     /// Sentences for the user where something came out otherwise than asked for.
     pub notes: Vec<String>,
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::latencies::Latencies;
+use super::thread_record::ThreadRecord;
 use crate::load::tally::Tally;
+use crate::stats::gaps::GapSums;
 
 /// How a load is doing, once an interval.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub struct Progress {
     pub is_behind: bool,
     /// Latencies since the last progress report, the warm-up left out.
     pub interval: Box<Latencies>,
+    /// Gaps of the receiving thread since the last progress report.
+    pub gaps: GapSums,
+    /// What the threads noticed since the last progress report.
+    pub threads: Vec<ThreadRecord>,
 }
 
 impl Progress {

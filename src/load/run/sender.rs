@@ -153,6 +153,11 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
         &self.shared.senders[self.number]
     }
 
+    /// Whether nothing is prepared that the kernel has not taken: no kick was made in vain.
+    pub fn is_empty(&self) -> bool {
+        self.tx.in_flight() == 0
+    }
+
     /// When the kernel last took a frame; the start before that.
     pub fn last_sent_ns(&self) -> u64 {
         self.last_progress_ns

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::thread_record::ThreadRecords;
 use crate::error::{Error, Result};
 
 /// The shared of a run.
@@ -12,6 +13,8 @@ pub struct SharedState {
     pub senders: Box<[SenderState]>,
     /// What the receiver writes.
     pub receiver: ReceiverState,
+    /// What its threads notice of their CPUs.
+    pub(super) threads: ThreadRecords,
     /// What broke the run off, if something did.
     failure: Mutex<Option<Error>>,
 }
@@ -64,6 +67,7 @@ impl SharedState {
         SharedState {
             senders: (0..senders).map(sender).collect(),
             receiver: ReceiverState::default(),
+            threads: ThreadRecords::default(),
             failure: Mutex::default(),
         }
     }

@@ -21,6 +21,7 @@ use crate::ring::outlet::Outlet;
 use crate::ring::rx_v2::RxRingV2;
 use crate::ring::rx_v3::RxRingV3;
 use crate::ring::tx::TxRing;
+use crate::stats::gaps::GapSums;
 use crate::sys::kick::Kick;
 use crate::sys::packet::{Direction, RingVersion, SocketStatistics};
 use crate::wire::ethernet::MacAddress;
@@ -403,6 +404,22 @@ fn a_generator_that_is_kept_from_its_cpu_catches_up_or_says_that_it_was_the_limi
     assert_eq!(outcome.offered, 1000);
     assert!((15..=25).contains(&outcome.unsent_late), "{}", outcome.unsent_late);
     assert_eq!(outcome.generator_limit(), Some(GeneratorLimit::Busy));
+}
+
+#[test]
+fn a_loop_that_spins_sees_its_cpu_taken_away_and_one_that_sends_does_not() {
+    let mut bench = Bench::new(RingVersion::V2);
+    let mut run = |drive| {
+        bench.world.0.suspended.set(Some((bench.now_ns() + 100 * MS, 50 * MS)));
+        bench.run(&plan(drive, lasting(200)))
+    };
+    let outcome = run(paced(20_000));
+    let GapSums { total_ns, longest_ns, count } = outcome.gaps.sums();
+    assert!((50 * MS..51 * MS).contains(&longest_ns), "{longest_ns}");
+    assert_eq!((total_ns, count), (longest_ns, 1));
+    assert_eq!(outcome.threads.len(), 1);
+    assert_eq!(outcome.threads[0].gaps, outcome.gaps.sums());
+    assert_eq!(run(FLOOD).gaps.sums(), GapSums::default());
 }
 
 #[test]

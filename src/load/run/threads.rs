@@ -13,11 +13,13 @@ use super::progress::Progress;
 use super::receiver::{Analyzer, Receiver};
 use super::sender::{self, SenderPlan, SenderReport, Step};
 use super::shared::{SenderState, SharedState};
+use super::thread_record::Recording;
 use crate::error::{Error, Result};
 use crate::load::plan::Threads;
 use crate::load::rate::FrameRate;
 use crate::load::rx::{AnyRx, RxHalf, with_rx};
 use crate::load::tx::{AnyTx, TxHalf, with_tx};
+use crate::stats::gaps::Gaps;
 use crate::sys::clock::{Clock, SystemClock, set_timer_slack};
 use crate::sys::privilege::drop_capabilities;
 
@@ -101,26 +103,35 @@ impl Reporter {
     }
 
     /// Reports if it is time to, and has the receiver check its socket and its clocks once a second.
+    /// Whether it did either.
     #[inline]
     fn tick<I: RxHalf, C: Clock>(
         &mut self,
         receiver: &mut Receiver<'_, I, C>,
         shared: &SharedState,
+        gaps: &mut Gaps,
         now_ns: u64,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         receiver.analyzer.trace.look(now_ns);
-        if now_ns >= self.next_check_ns {
+        let (checks, reports) = (now_ns >= self.next_check_ns, now_ns >= self.next_ns);
+        if checks {
             self.next_check_ns = now_ns + CHECK_NS;
             receiver.check()?;
         }
-        if now_ns >= self.next_ns {
-            self.report(&mut receiver.analyzer, shared, now_ns);
+        if reports {
+            self.report(&mut receiver.analyzer, shared, gaps, now_ns);
         }
-        Ok(())
+        Ok(checks || reports)
     }
 
     #[cold]
-    fn report<C: Clock>(&mut self, analyzer: &mut Analyzer<C>, shared: &SharedState, now_ns: u64) {
+    fn report<C: Clock>(
+        &mut self,
+        analyzer: &mut Analyzer<C>,
+        shared: &SharedState,
+        gaps: &mut Gaps,
+        now_ns: u64,
+    ) {
         while self.next_ns <= now_ns {
             self.next_ns += self.interval_ns;
         }
@@ -139,6 +150,8 @@ impl Reporter {
             tally: *analyzer.verifier.tally(),
             is_behind: self.is_behind,
             interval: std::mem::replace(&mut analyzer.latencies, empty),
+            gaps: gaps.take_recent(),
+            threads: Vec::new(),
         };
         // There is room: as many reports may wait as there are histograms.
         let _ = self.reports.try_send(progress);
@@ -193,7 +206,8 @@ pub(super) fn work(
             }
         };
         // Ends when the receiving thread does, which has the only sender.
-        for report in heard {
+        for mut report in heard {
+            report.threads = job.shared.threads.recent(report.gaps);
             progress(&report);
             latencies.merge(&report.interval);
             let mut interval = report.interval;
@@ -285,20 +299,22 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
     let mut sender = job.sender(tx, 0, job.sender_plan(0, reporter.start_ns));
     let mut receiver = Receiver::new(rx, analyzer);
     let spin_ns = ns(job.plan.spec.spin);
+    let mut recording = job.recording(0);
     loop {
         let now_ns = job.clock.monotonic_ns();
+        recording.gaps.looked(now_ns);
         let step = sender.step(now_ns);
         let received = receiver.step();
-        let told = reporter.tick(&mut receiver, &job.shared, now_ns);
-        let all = step.and_then(|step| told.and(received).map(|received| (step, received)));
-        let Some((step, received)) = job.shared.keep(all) else {
+        let told = reporter.tick(&mut receiver, &job.shared, &mut recording.gaps, now_ns);
+        let all = step.and_then(|step| Ok((step, received? | told?)));
+        let Some((step, was_busy)) = job.shared.keep(all) else {
             sender.stop(now_ns);
             break;
         };
         let idle_until_ns = match step {
             Step::Done => break,
             Step::Sent => continue,
-            _ if received => continue,
+            _ if was_busy => continue,
             Step::IdleUntil(next_ns) => next_ns,
             // The window's time-out is far longer.
             Step::Awaiting => u64::MAX,
@@ -307,6 +323,9 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
         let answer_near =
             now_ns.saturating_sub(sender.last_sent_ns()) < spin_ns && receiver.unanswered() > 0;
         if answer_near || idle_until_ns.saturating_sub(now_ns) < SPIN_NS {
+            if sender.is_empty() {
+                recording.gaps.was_idle(now_ns);
+            }
             std::hint::spin_loop();
         } else {
             let wake_ns = idle_until_ns.min(reporter.next_ns).saturating_sub(WAKE_EARLY_NS);
@@ -318,7 +337,7 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
         }
     }
     let sent = sender.finish();
-    let mut received = finish(job, receiver, reporter)?;
+    let mut received = finish(job, receiver, reporter, recording)?;
     received.sender = Some(sent);
     Ok(received)
 }
@@ -331,8 +350,10 @@ pub(super) fn send_alone<T: TxHalf, C: Clock + Clone>(
     start_ns: u64,
 ) -> Result<SenderReport> {
     let mut sender = job.sender(tx, number, job.sender_plan(number, start_ns));
+    let mut recording = job.recording(number);
     loop {
         let now_ns = job.clock.monotonic_ns();
+        recording.gaps.looked(now_ns);
         if job.shared.receiver.failed.load(Ordering::Relaxed) {
             sender.stop(now_ns);
             break;
@@ -344,6 +365,9 @@ pub(super) fn send_alone<T: TxHalf, C: Clock + Clone>(
             Some(Step::Awaiting) => now_ns,
         };
         if idle_until_ns.saturating_sub(now_ns) < SPIN_NS {
+            if sender.is_empty() {
+                recording.gaps.was_idle(now_ns);
+            }
             std::hint::spin_loop();
         } else {
             let wake_ns = idle_until_ns.saturating_sub(WAKE_EARLY_NS);
@@ -365,28 +389,36 @@ pub(super) fn receive_alone<I: RxHalf, C: Clock + Clone>(
     let cpus = &job.plan.spec.cpus;
     let has_own_cpu = cpus.len() > job.plan.spec.threads.senders();
     let spin_ns = if has_own_cpu { ns(job.plan.spec.spin) } else { 0 };
+    let mut recording = job.recording(job.plan.spec.threads.senders());
     let mut last_ns = 0;
     while !job.shared.all_done() {
         let now_ns = job.clock.monotonic_ns();
-        let told = reporter.tick(&mut receiver, &job.shared, now_ns);
-        let received = receiver.step().and_then(|received| told.map(|()| received));
-        match job.shared.keep(received) {
+        recording.gaps.looked(now_ns);
+        let told = reporter.tick(&mut receiver, &job.shared, &mut recording.gaps, now_ns);
+        let all = receiver.step().and_then(|received| Ok((received, told?)));
+        match job.shared.keep(all) {
             // The senders have yet to see that it is over.
             None => job.clock.sleep(Duration::from_millis(1)),
-            Some(true) => last_ns = now_ns,
-            Some(false) if now_ns.saturating_sub(last_ns) < spin_ns => std::hint::spin_loop(),
-            Some(false) => {
+            Some((true, _)) => last_ns = now_ns,
+            Some((false, told)) if now_ns.saturating_sub(last_ns) < spin_ns => {
+                if !told {
+                    recording.gaps.was_idle(now_ns);
+                }
+                std::hint::spin_loop();
+            }
+            Some((false, _)) => {
                 job.shared.keep(receiver.wait(Duration::from_millis(1)));
             }
         }
     }
-    finish(job, receiver, reporter)
+    finish(job, receiver, reporter, recording)
 }
 
 fn finish<I: RxHalf, C: Clock + Clone>(
     job: &Job<'_, C>,
     mut receiver: Receiver<'_, I, C>,
     mut reporter: Reporter,
+    mut recording: Recording<'_>,
 ) -> Result<Received<C>> {
     let stop = &job.plan.spec.stop;
     // Who ends the sending wants to know what becomes of what was sent; who stops it after that does
@@ -394,7 +426,7 @@ fn finish<I: RxHalf, C: Clock + Clone>(
     let was_stopped = stop.load(Ordering::Relaxed);
     let quiet = job.plan.spec.quiet.unwrap_or(job.plan.spec.drain);
     let drained = job.drain(&mut receiver, quiet, |receiver, now_ns| {
-        reporter.tick(receiver, &job.shared, now_ns)?;
+        reporter.tick(receiver, &job.shared, &mut recording.gaps, now_ns)?;
         Ok(was_stopped || !stop.load(Ordering::Relaxed))
     });
     let Receiver { analyzer, kernel, .. } = receiver;

@@ -1,0 +1,460 @@
+//! The disturbance account: how much of a CPU's time was taken from the generator and the engine while
+//! they ran, by whoever it was.
+//!
+//! Gaps in the time of a loop that spins prove it whoever took the CPU. The counters of the kernel explain
+//! a gap, and show more where no loop spins; each of them sees its own kind of theft only, and containers
+//! hide some, which is named and not taken for zero. So the largest evidence counts for each CPU, and not
+//! the sum.
+
+use std::fmt;
+
+use crate::load::run::ThreadRecord;
+use crate::stats::gaps::GapSums;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::cpu_stat::{CpuTimes, cpu_times, frequency_khz, pressure_ns, throttled_ns};
+use crate::sys::reading::{Reading, Unreadable};
+use crate::sys::thread_stat::{ThreadNumber, ThreadStat};
+use crate::units::percent;
+
+/// A measurement from which a larger part of a CPU was taken is disturbed. On a quiet machine timer
+/// ticks and wake-ups come to less than half of this.
+pub const DISTURBED_SHARE: f64 = 0.05;
+
+/// Waking up on an idle CPU costs a thread about this much run delay, which nobody took from it.
+const WAKE_UP_NS: u64 = 10_000;
+
+/// Whose CPU it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A thread of the load.
+    Generator,
+    /// A worker of our own engine.
+    Engine,
+}
+
+/// What shows that a CPU was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Gaps of a spinning loop.
+    ClockGaps,
+    /// Waiting in this kernel's run queue.
+    RunQueue,
+    /// The hypervisor's account.
+    Steal,
+    /// The cgroup's quota.
+    Throttling,
+}
+
+/// What was taken from one CPU of the generator or the engine.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct CpuTaken {
+    /// Whose it is.
+    pub role: Role,
+    /// The CPU; `None` for threads that are pinned to none.
+    pub cpu: Option<usize>,
+    /// Nanoseconds that are missing in the time of a loop that spun there; `None` where none of ours
+    /// looks at the clock.
+    pub gap_ns: Option<u64>,
+    /// The longest time missing at a stretch, in nanoseconds.
+    pub longest_gap_ns: Option<u64>,
+    /// Nanoseconds for which our threads there could have run and were not let, wake-ups included.
+    pub run_delay_ns: Option<u64>,
+    /// Times that the CPU was taken from them.
+    pub involuntary_switches: Option<u64>,
+    /// Nanoseconds that the hypervisor says it gave to others.
+    pub steal_ns: Option<u64>,
+    /// Nanoseconds in interrupts.
+    pub irq_ns: Option<u64>,
+    /// Nanoseconds in soft interrupts; on a veth pair most are the measurement's own.
+    pub softirq_ns: Option<u64>,
+    /// The clock rate at the end, in kilohertz.
+    pub frequency_khz: Option<u64>,
+    /// The part of the time that was taken, from 0 to 1, by the largest evidence.
+    pub disturbed_share: f64,
+    /// What shows it; empty where the share is within [`DISTURBED_SHARE`].
+    pub evidence: Vec<Evidence>,
+}
+
+/// What was taken in the time between two readings.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Taken {
+    /// The time, in nanoseconds.
+    pub span_ns: u64,
+    /// By CPU, the generator's first.
+    pub cpus: Vec<CpuTaken>,
+    /// Nanoseconds for which the cgroup was kept from all CPUs.
+    pub throttled_ns: Option<u64>,
+    /// Nanoseconds for which some task of the machine waited for a CPU.
+    pub pressure_ns: Option<u64>,
+    /// What this machine hides.
+    pub not_readable: Vec<NotReadable>,
+}
+
+impl Taken {
+    /// The part of the time that was taken from the CPU that fared worst, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.cpus.iter().map(|cpu| cpu.disturbed_share).fold(0.0, f64::max)
+    }
+
+    /// Whether more was taken than on a quiet machine.
+    pub fn is_disturbed(&self) -> bool {
+        self.share() > DISTURBED_SHARE
+    }
+}
+
+impl fmt::Display for Taken {
+    /// What was taken from each disturbed CPU, in a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = self.cpus.iter().filter(|cpu| !cpu.evidence.is_empty());
+        for (at, CpuTaken { role, cpu, disturbed_share, evidence, .. }) in taken.enumerate() {
+            f.write_str(if at == 0 { "" } else { "; " })?;
+            let whose = match role {
+                Role::Generator => "the generator's",
+                Role::Engine => "the engine's",
+            };
+            let cpu = cpu.map_or("time".into(), |cpu| format!("CPU {cpu}"));
+            let names = evidence.iter().map(|one| match one {
+                Evidence::ClockGaps => "clock gaps",
+                Evidence::RunQueue => "run queue",
+                Evidence::Steal => "steal",
+                Evidence::Throttling => "cgroup quota",
+            });
+            let names: Vec<&str> = names.collect();
+            let share = percent(*disturbed_share);
+            write!(f, "{share} of {whose} {cpu} was taken ({})", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// A signal that this machine hides: its name among the fields, and why.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct NotReadable {
+    /// The name of the field that has no value for it.
+    pub signal: &'static str,
+    /// What hinders reading it.
+    pub why: String,
+}
+
+/// Reads what is taken, from one reading to the next.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// What stands before `/proc` and `/sys`.
+    root: String,
+    workers: Vec<(ThreadNumber, usize)>,
+    last: Look,
+}
+
+#[derive(Clone, Debug)]
+struct Look {
+    at_ns: u64,
+    workers: Vec<ThreadStat>,
+    cpus: Reading<Vec<(usize, CpuTimes)>>,
+    throttled_ns: Reading<u64>,
+    pressure_ns: Reading<u64>,
+}
+
+impl Account {
+    /// Begins with the engine's threads and the CPUs that they are pinned to; none where the engine is
+    /// not ours. The generator's threads come with each [`Account::read`].
+    pub fn open(workers: Vec<(ThreadNumber, usize)>) -> Account {
+        Account::open_in("", workers)
+    }
+
+    /// As [`Account::open`] on a machine whose `/proc` and `/sys` are below `root`.
+    pub fn open_in(root: &str, workers: Vec<(ThreadNumber, usize)>) -> Account {
+        let last = Look::now(root, &workers);
+        Account { root: root.into(), workers, last }
+    }
+
+    /// What is taken until now does not count.
+    pub fn begin(&mut self) {
+        self.last = Look::now(&self.root, &self.workers);
+    }
+
+    /// What was taken since the last reading, `generator` being what the load's threads noticed. Takes
+    /// some hundred microseconds.
+    pub fn read(&mut self, generator: &[ThreadRecord]) -> Taken {
+        let now = Look::now(&self.root, &self.workers);
+        let before = std::mem::replace(&mut self.last, now);
+        let now = &self.last;
+        let mut rows: Vec<Row> = Vec::new();
+        for ThreadRecord { cpu, shares_cpu, gaps, stat } in generator {
+            Row::of(&mut rows, Role::Generator, *cpu).add(Some(*gaps), stat, *shares_cpu);
+        }
+        for (at, (_, cpu)) in self.workers.iter().enumerate() {
+            let shares_cpu = self.workers.iter().filter(|(_, other)| other == cpu).count() > 1;
+            let stat = now.workers[at].since(&before.workers[at]);
+            Row::of(&mut rows, Role::Engine, Some(*cpu)).add(None, &stat, shares_cpu);
+        }
+        let mut hidden = Hidden::default();
+        let throttled_ns = hidden.passed("throttled_ns", &now.throttled_ns, &before.throttled_ns);
+        let pressure_ns = hidden.passed("pressure_ns", &now.pressure_ns, &before.pressure_ns);
+        let span_ns = now.at_ns.saturating_sub(before.at_ns);
+        let mut cpus = Vec::new();
+        for row in &rows {
+            let mut spent = |signal, field: fn(&CpuTimes) -> u64| {
+                let of = |look: &Look| times(look, row.cpu).map(|times| field(&times));
+                hidden.passed(signal, &of(now), &of(&before))
+            };
+            let (steal_ns, irq_ns, softirq_ns) = (
+                spent("steal_ns", |times| times.steal_ns),
+                spent("irq_ns", |times| times.irq_ns),
+                spent("softirq_ns", |times| times.softirq_ns),
+            );
+            let frequency = row.cpu.map_or(unpinned(), |cpu| frequency_khz(&self.root, cpu));
+            let mut taken = CpuTaken {
+                role: row.role,
+                cpu: row.cpu,
+                gap_ns: row.gaps.map(|gaps| gaps.total_ns),
+                longest_gap_ns: row.gaps.map(|gaps| gaps.longest_ns),
+                run_delay_ns: hidden.keep("run_delay_ns", &row.run_delay_ns),
+                involuntary_switches: hidden.keep("involuntary_switches", &row.switches),
+                steal_ns,
+                irq_ns,
+                softirq_ns,
+                frequency_khz: hidden.keep("frequency_khz", &frequency),
+                disturbed_share: 0.0,
+                evidence: Vec::new(),
+            };
+            // Our own threads on one CPU take it from one another.
+            let others = rows.iter().filter(|other| other.cpu == row.cpu).count() > 1;
+            let is_shared = row.shares_cpu || (others && row.cpu.is_some());
+            taken.judge(span_ns, throttled_ns, row.wake_ups, is_shared);
+            cpus.push(taken);
+        }
+        Taken { span_ns, cpus, throttled_ns, pressure_ns, not_readable: hidden.0 }
+    }
+}
+
+fn times(look: &Look, cpu: Option<usize>) -> Reading<CpuTimes> {
+    let cpus = look.cpus.as_ref().map_err(Unreadable::clone)?;
+    let found = cpus.iter().find(|(number, _)| Some(*number) == cpu);
+    found.map_or_else(unpinned, |(_, times)| Ok(*times))
+}
+
+fn unpinned<T>() -> Reading<T> {
+    Err(Unreadable::because("not known of this CPU, or the thread is pinned to none"))
+}
+
+/// What turned out not to be readable, each signal once.
+#[derive(Default)]
+struct Hidden(Vec<NotReadable>);
+
+impl Hidden {
+    fn keep(&mut self, signal: &'static str, read: &Reading<u64>) -> Option<u64> {
+        let why = match read {
+            Ok(value) => return Some(*value),
+            Err(why) => why.to_string(),
+        };
+        if self.0.iter().all(|known| known.signal != signal) {
+            self.0.push(NotReadable { signal, why });
+        }
+        None
+    }
+
+    fn passed(
+        &mut self,
+        signal: &'static str,
+        now: &Reading<u64>,
+        before: &Reading<u64>,
+    ) -> Option<u64> {
+        let (now, before) = (self.keep(signal, now), self.keep(signal, before));
+        Some(now?.saturating_sub(before?))
+    }
+}
+
+impl CpuTaken {
+    fn judge(&mut self, span_ns: u64, throttled_ns: Option<u64>, wake_ups: u64, is_shared: bool) {
+        let own = |taken_ns: Option<u64>| taken_ns.filter(|_| !is_shared).unwrap_or(0);
+        let waited_ns = own(self.run_delay_ns).saturating_sub(wake_ups * WAKE_UP_NS);
+        let found = [
+            (Evidence::ClockGaps, own(self.gap_ns)),
+            (Evidence::RunQueue, waited_ns),
+            (Evidence::Steal, self.steal_ns.unwrap_or(0)),
+            (Evidence::Throttling, throttled_ns.unwrap_or(0)),
+        ];
+        for (evidence, taken_ns) in found {
+            let share = (taken_ns as f64 / span_ns.max(1) as f64).min(1.0);
+            self.disturbed_share = self.disturbed_share.max(share);
+            if share > DISTURBED_SHARE {
+                self.evidence.push(evidence);
+            }
+        }
+    }
+}
+
+/// The threads of one role on one CPU.
+#[derive(Debug)]
+struct Row {
+    role: Role,
+    cpu: Option<usize>,
+    shares_cpu: bool,
+    gaps: Option<GapSums>,
+    run_delay_ns: Reading<u64>,
+    switches: Reading<u64>,
+    wake_ups: u64,
+}
+
+impl Row {
+    fn of(rows: &mut Vec<Row>, role: Role, cpu: Option<usize>) -> &mut Row {
+        let at = rows.iter().position(|row| row.role == role && row.cpu == cpu);
+        let at = at.unwrap_or_else(|| {
+            let (run_delay_ns, switches) = (Ok(0), Ok(0));
+            let (shares_cpu, gaps, wake_ups) = (false, None, 0);
+            rows.push(Row { role, cpu, shares_cpu, gaps, run_delay_ns, switches, wake_ups });
+            rows.len() - 1
+        });
+        &mut rows[at]
+    }
+
+    fn add(&mut self, gaps: Option<GapSums>, stat: &ThreadStat, shares_cpu: bool) {
+        self.shares_cpu |= shares_cpu;
+        if let Some(gaps) = gaps {
+            self.gaps.get_or_insert_default().merge(gaps);
+        }
+        let sum = |sum: &mut Reading<u64>, count: &Reading<u64>| match (&mut *sum, count) {
+            (Ok(sum), Ok(count)) => *sum += count,
+            (Ok(_), Err(_)) => sum.clone_from(count),
+            (Err(_), _) => {}
+        };
+        sum(&mut self.run_delay_ns, &stat.run_delay_ns);
+        sum(&mut self.switches, &stat.involuntary_switches);
+        self.wake_ups += stat.voluntary_switches.as_ref().unwrap_or(&0);
+    }
+}
+
+impl Look {
+    fn now(root: &str, workers: &[(ThreadNumber, usize)]) -> Look {
+        Look {
+            at_ns: monotonic_ns(),
+            workers: workers.iter().map(|(number, _)| ThreadStat::read(root, *number)).collect(),
+            cpus: cpu_times(root),
+            throttled_ns: throttled_ns(root),
+            pressure_ns: pressure_ns(root),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{create_dir_all, remove_file, write};
+    use std::path::PathBuf;
+
+    const MS: u64 = 1_000_000;
+    const WORKER: ThreadNumber = ThreadNumber(71);
+
+    /// A machine whose kernel says what it is told to.
+    struct Machine(PathBuf);
+
+    impl Machine {
+        fn new(name: &str) -> Machine {
+            let name = format!("linerate-account-{name}-{}", std::process::id());
+            let machine = Machine(std::env::temp_dir().join(name));
+            machine.says(0, 0, 0);
+            machine.write("proc/pressure/cpu", "some avg10=0 avg60=0 avg300=0 total=5\n");
+            machine.write("proc/self/cgroup", "0::/\n");
+            machine.write("sys/fs/cgroup/cpu.stat", "throttled_usec 5\n");
+            machine
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            let file = self.0.join(file);
+            create_dir_all(file.parent().unwrap()).unwrap();
+            write(file, text).unwrap();
+        }
+
+        /// The worker waited and was preempted so much, and CPU 0 was stolen for so many ticks.
+        fn says(&self, waited_ns: u64, switches: u64, stolen: u64) {
+            let task = format!("proc/self/task/{}", WORKER.0);
+            self.write(&format!("{task}/schedstat"), &format!("9 {waited_ns} 3\n"));
+            self.write(
+                &format!("{task}/status"),
+                &format!("voluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t{switches}\n"),
+            );
+            let cpus = format!("cpu0 9 0 0 0 0 1 2 {stolen}\ncpu1 9 0 0 0 0 0 0 0\n");
+            self.write("proc/stat", &cpus);
+        }
+
+        fn account(&self) -> Account {
+            Account::open_in(&self.0.to_string_lossy(), vec![(WORKER, 1)])
+        }
+    }
+
+    fn generator(cpu: usize, gaps: GapSums) -> ThreadRecord {
+        let stat = ThreadStat::read("", ThreadNumber::current());
+        let stat = stat.since(&stat);
+        ThreadRecord { cpu: Some(cpu), shares_cpu: false, gaps, stat }
+    }
+
+    /// The reading of an account that began `span_ns` ago.
+    fn read(account: &mut Account, span_ns: u64, generator: &[ThreadRecord]) -> Taken {
+        account.last.at_ns = monotonic_ns() - span_ns;
+        account.read(generator)
+    }
+
+    #[test]
+    fn the_largest_evidence_counts_for_each_cpu() {
+        let machine = Machine::new("largest");
+        let mut account = machine.account();
+        machine.says(300 * MS, 40, 20);
+        let gaps = GapSums { total_ns: 100 * MS, longest_ns: 4 * MS, count: 30 };
+        let taken = read(&mut account, 1000 * MS, &[generator(0, gaps)]);
+        let [here, there] = &taken.cpus[..] else { panic!("{taken:?}") };
+        assert_eq!((here.gap_ns, here.longest_gap_ns), (Some(100 * MS), Some(4 * MS)));
+        assert_eq!((here.steal_ns, here.irq_ns), (Some(200 * MS), Some(0)));
+        assert!((here.disturbed_share - 0.2).abs() < 0.01, "{here:?}");
+        assert_eq!(here.evidence, [Evidence::ClockGaps, Evidence::Steal]);
+        assert_eq!((there.gap_ns, there.run_delay_ns), (None, Some(300 * MS)));
+        assert_eq!((there.involuntary_switches, there.steal_ns), (Some(40), Some(0)));
+        assert_eq!(there.evidence, [Evidence::RunQueue]);
+        assert!((taken.share() - 0.3).abs() < 0.01 && taken.is_disturbed());
+        let text = taken.to_string();
+        assert!(text.contains("generator's CPU 0") && text.contains("engine's CPU 1"), "{text}");
+        // What was said before does not count again.
+        let taken = read(&mut account, 1000 * MS, &[generator(0, GapSums::default())]);
+        assert!(taken.share() == 0.0 && taken.to_string().is_empty(), "{taken:?}");
+    }
+
+    #[test]
+    fn own_threads_that_take_a_cpu_from_one_another_are_no_theft() {
+        let machine = Machine::new("shared");
+        let mut account = machine.account();
+        machine.says(300 * MS, 40, 0);
+        let gaps = GapSums { total_ns: 400 * MS, longest_ns: 4 * MS, count: 100 };
+        let taken = read(&mut account, 1000 * MS, &[generator(1, gaps)]);
+        assert_eq!(taken.cpus.len(), 2);
+        assert!(!taken.is_disturbed() && taken.cpus[0].gap_ns == Some(400 * MS), "{taken:?}");
+    }
+
+    #[test]
+    fn a_quota_of_the_cgroup_takes_every_cpu() {
+        let machine = Machine::new("quota");
+        let mut account = machine.account();
+        machine.write("sys/fs/cgroup/cpu.stat", "throttled_usec 250005\n");
+        machine.write("proc/pressure/cpu", "some avg10=0 avg60=0 avg300=0 total=9\n");
+        let taken = read(&mut account, 1000 * MS, &[]);
+        assert_eq!((taken.throttled_ns, taken.pressure_ns), (Some(250 * MS), Some(4000)));
+        assert_eq!(taken.cpus[0].evidence, [Evidence::Throttling]);
+    }
+
+    #[test]
+    fn what_a_container_hides_is_named_and_not_taken_for_zero() {
+        let machine = Machine::new("hidden");
+        remove_file(machine.0.join("proc/stat")).unwrap();
+        remove_file(machine.0.join("proc/self/task/71/schedstat")).unwrap();
+        let taken = read(&mut machine.account(), 1000 * MS, &[]);
+        let engine = &taken.cpus[0];
+        assert_eq!(
+            (engine.steal_ns, engine.run_delay_ns, engine.frequency_khz),
+            (None, None, None)
+        );
+        assert_eq!((engine.involuntary_switches, taken.throttled_ns), (Some(0), Some(0)));
+        let mut hidden: Vec<&str> = taken.not_readable.iter().map(|one| one.signal).collect();
+        hidden.sort();
+        assert_eq!(hidden, ["frequency_khz", "irq_ns", "run_delay_ns", "softirq_ns", "steal_ns"]);
+    }
+}
