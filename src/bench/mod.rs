@@ -1,11 +1,10 @@
 //! Experiments: the same work over several paths, side by side, with frames verified.
 //!
-//! [`compare`] lets contestants take turns, [`search`] finds the highest load that a path stands,
+//! [`compare`] lets contestants take short turns, round by round, [`search`] finds the highest load that a path stands,
 //! [`loading`] is one load with all counters around it ([`snapshot`]), and [`stress`] is many of them.
 //!
-//! They share [`testbed`], where it happens; [`contestant`], who takes part; [`trial`] and [`scale`], the
-//! turn of one worker and of two as [`trial_plan`] asks; [`watch`], which finds each [`disturbance`] of
-//! a trial; [`own_engine`], the engine under test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
+//! They share [`testbed`], where it happens; [`contestant`], who takes part; [`watch`], which finds each
+//! [`disturbance`] of a trial; [`own_engine`], the engine under test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
 //! [`neighbour`]; [`floor`], what the harness itself costs.
 
 pub mod account;
@@ -16,12 +15,9 @@ pub mod floor;
 pub mod loading;
 pub mod neighbour;
 pub mod own_engine;
-pub mod scale;
 pub mod search;
 pub mod site;
 pub mod snapshot;
 pub mod stress;
 pub mod testbed;
-pub mod trial;
-pub mod trial_plan;
 pub mod watch;

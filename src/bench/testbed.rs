@@ -1,11 +1,17 @@
 //! Where an experiment happens: the lab's veth pair, or two interfaces that a cable joins.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabConfig};
+use crate::load::plan::{LoadSpec, Sizes};
 use crate::sys::link::{Link, Links};
 use crate::sys::namespace::Namespace;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
+use crate::wire::ethernet::MacAddress;
 
 /// One end of the testbed.
 #[derive(Clone, Debug)]
@@ -88,6 +94,22 @@ impl Testbed {
         Ok(Testbed { generator, engine, force, lab: None })
     }
 
+    /// Does `work` in the generator's network namespace.
+    pub fn at_generator<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        // Entering the caller's own takes privilege, so it is not asked for.
+        if self.is_lab() { self.generator.namespace.run(work) } else { Ok(work()) }
+    }
+
+    /// Frames of these sizes from the generator to the engine. The flag ends their sending.
+    pub fn frames(&self, sizes: Sizes, stop: &Arc<AtomicBool>) -> LoadSpec {
+        let here = &self.generator.link;
+        let there = MacAddress(self.engine.link.mac);
+        let mut load = LoadSpec::new(here.index, here.mtu as usize, MacAddress(here.mac), there);
+        load.sizes = sizes;
+        load.stop = Arc::clone(stop);
+        load
+    }
+
     /// Whether frames cross a veth pair, which is no network interface card.
     pub fn is_veth(&self) -> bool {
         self.lab.is_some() || self.engine.link.is_veth()
@@ -98,6 +120,9 @@ impl Testbed {
         self.lab.is_some()
     }
 }
+
+/// After this time without an echo, what is not back from a burst is lost.
+pub(super) const QUIET: Duration = Duration::from_millis(100);
 
 /// The largest MTU of a veth pair (`ETH_MAX_MTU` less what a header takes).
 const MTU_MAX: u32 = 65_535;

@@ -10,8 +10,8 @@ use clap::Args;
 use super::testbed::TestbedArgs;
 use super::values::{distinct, parse_between, parse_trial_duration};
 use crate::bench::compare::observation::LoadKind;
-use crate::bench::compare::result::ContestantResult;
-use crate::bench::compare::run::{self, CompareConfig};
+use crate::bench::compare::plan::ComparePlan;
+use crate::bench::compare::run;
 use crate::bench::contestant::Contestants;
 use crate::engine::turn::LatencyMode;
 use crate::error::{Result, exit};
@@ -20,7 +20,7 @@ use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::failure::failed;
 use crate::sys::signal::Interrupt;
-use crate::units::FrameSize;
+use crate::units::{FrameSize, parse_positive_duration};
 
 const EXAMPLES: &str = "\
 Paths, pairs of a receive half and a TX half:
@@ -44,7 +44,7 @@ Paths, pairs of a receive half and a TX half:
                profile to PATH
 A contestant that cannot run here is named with the reason; the others run.
 
-Loads, in this order within each trial:
+Loads, each measured in rounds of its own:
   flood   the generator sends as fast as it can: verified echoes/s
   drain   the engine's own ceiling: its ring or buffer is filled while it is
           paused, the generator stops, and the kernel's stamps time the echoes
@@ -61,20 +61,25 @@ reception is paid by the generator (not included).
 
 Examples:
   linerate compare                       no root needed: its own veth testbed
-  linerate compare --paths all --trials 9 --json result.json
+  linerate compare --paths all --max-time 5m --json result.json
   linerate compare --paths syscall,ring-v2,ring-v2@spin --loads ping,light,half
   linerate compare --paths syscall,throughput,latency,balanced
   linerate compare --paths syscall,ring,mmsg --loads scale -s 64
   sudo linerate compare -i eth1 --dut-interface eth2
                                          two ports of this machine, cabled
 
-Contestants take turns, trial by trial; ratios are to `syscall`, formed within a
-round. With one frame in flight each waits a whole retire timeout in a V3 block
-(1 ms; before Linux 6.18 up to 8 ms): use ring for throughput, ring-v2 or
-syscall for a lone frame.
+Contestants take short turns, round by round, in random order. Each ratio is to
+syscall (or to the first path), formed within a round, with the interval that holds
+the truth in 95 % of comparisons, over all contestants and looks at the data. The
+baseline sits in each round twice: if it differs from itself, nothing is claimed.
+A `?` marks a ratio that says nothing, `~` one that was measured through a
+disturbance, `*` a path that jumps between two values (--details shows both).
+
+With one frame in flight V3 rings wait a retire timeout (1 ms; before Linux 6.18 up
+to 8 ms): use ring for throughput, ring-v2 or syscall for a lone frame.
 
 Exit codes: 0 done, 1 could not run, output was lost, an echo was wrong, or all
-trials of a path were void, 2 usage, 77 missing privilege, 130 interrupted
+rounds of a path were void, 2 usage, 77 missing privilege, 130 interrupted
 (after the summary).";
 
 /// Run the same verified echo over several packet paths, side by side
@@ -91,25 +96,28 @@ pub struct CompareArgs {
     paths: Contestants,
 
     /// Loads, comma-separated: flood, drain, ping, window, light, half, scale
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "flood,drain,ping,window"
-    )]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "drain,ping")]
     loads: Vec<LoadKind>,
 
     /// Frame sizes with FCS, comma-separated (RFC 2544; 64 is 60 bytes at the socket)
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
     sizes: Vec<FrameSize>,
 
-    /// Trials per path and size
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
-    trials: usize,
+    /// Rounds of each size and load [default: until more would add nothing, or the time is over]
+    #[arg(long, alias = "trials", value_name = "N", value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
+    rounds: Option<usize>,
 
-    /// Duration of each load in a trial (a drain ends by itself)
-    #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
+    /// End after this time with what there is [default: 60s, or none with --rounds]
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    max_time: Option<Duration>,
+
+    /// Duration of each load in a round (a drain ends by itself)
+    #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
     trial_duration: Duration,
+
+    /// Show a table for each load, with every metric
+    #[arg(long)]
+    details: bool,
 
     /// The generator's TX half: xsk, ring, mmsg or send [default: xsk over veth, else ring]
     #[arg(long, value_name = "HALF")]
@@ -134,32 +142,35 @@ impl CompareArgs {
         let stop = Arc::new(AtomicBool::new(false));
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))
             .map_err(|error| failed("catch signals", &error, ""))?;
-        let mut report = CompareReport::open(self.json.as_deref())?;
-        // An AF_XDP socket has a queue to itself, and `scale` runs two workers.
-        let queues = if loads.contains(&LoadKind::Scale) { 2 } else { 1 };
-        let testbed = self.testbed.open_with_queues(&sizes, queues)?;
-        let config = CompareConfig {
+        let mut report = CompareReport::open(self.json.as_deref(), self.details)?;
+        let max_time = match (self.max_time, self.rounds) {
+            (None, None) => Some(MAX_TIME),
+            (asked, _) => asked,
+        };
+        let plan = ComparePlan {
             contestants,
             sizes,
             loads,
-            trials: self.trials,
+            rounds: self.rounds,
+            max_time: max_time.unwrap_or(Duration::from_secs(1 << 32)),
             duration: self.trial_duration,
             tx: self.tx,
             cpus,
             latency: LatencyMode::On,
-            ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
+            ring_memory: MemoryBudget::new(2 * MemoryBudget::DEFAULT_BYTES),
             stop: Arc::clone(&stop),
         };
-        report.start(&testbed, cpus, expected(&config));
-        let comparison = run::run(&testbed, &config, &mut |step| report.step(step))?;
-        report.finish(&testbed, &comparison)?;
+        // An AF_XDP socket has a queue to itself, and `scale` runs two workers.
+        let queues = if plan.loads.contains(&LoadKind::Scale) { 2 } else { 1 };
+        let testbeds = self.testbed.open_several(&plan.sizes, queues, plan.seats())?;
+        report.start(&testbeds[0], cpus, max_time);
+        let comparison = run::run(&testbeds, &plan, &mut |step| report.step(step))?;
+        report.finish(&comparison)?;
+        let mut seats = 0..comparison.seats.len();
+        let failed = seats.any(|seat| comparison.wrong(seat) > 0 || comparison.is_void(seat));
         if let Some(error) = comparison.broken {
             return Err(error);
         }
-        let failed = |result: &ContestantResult| {
-            result.wrong() > 0 || result.void_rounds() == result.rounds.len()
-        };
-        let failed = comparison.results.iter().any(failed);
         Ok(match (interrupt.caught() || stop.load(Ordering::Relaxed), failed) {
             (true, _) => exit::INTERRUPTED,
             (false, true) => exit::FAILED,
@@ -168,25 +179,8 @@ impl CompareArgs {
     }
 }
 
-/// Time of a trial beside its loads: engine start and stop, warm-up.
-const TRIAL_OVERHEAD: Duration = Duration::from_millis(200);
-/// Time of a load beside its duration: sockets and rings opened and closed, last echoes.
-const LOAD_OVERHEAD: Duration = Duration::from_millis(50);
-/// Time of a drain.
-const DRAIN: Duration = Duration::from_millis(150);
-/// Time of four drains by two workers, one after the other.
-const SCALE: Duration = Duration::from_millis(1000);
-
-fn expected(config: &CompareConfig) -> Duration {
-    let of_load = |load: &LoadKind| match load {
-        LoadKind::Drain => DRAIN,
-        LoadKind::Scale => SCALE,
-        _ => config.duration + LOAD_OVERHEAD,
-    };
-    let trial = TRIAL_OVERHEAD + config.loads.iter().map(of_load).sum::<Duration>();
-    let trials = config.contestants.len() * config.sizes.len() * config.trials;
-    trial * u32::try_from(trials).unwrap_or(u32::MAX)
-}
+/// Long enough for small differences, short enough to wait for.
+const MAX_TIME: Duration = Duration::from_secs(60);
 
 fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
     // Names the valid sizes if the text is not a number; a size that is too small says so itself.

@@ -47,23 +47,29 @@ impl TestbedArgs {
 
     /// The two interfaces, or a testbed of our own for frames of up to the largest of `sizes`.
     pub fn open(&self, sizes: &[FrameSize]) -> Result<Testbed> {
-        self.open_with_queues(sizes, 1)
+        Ok(self.open_several(sizes, 1, 1)?.remove(0))
     }
 
-    /// [`TestbedArgs::open`]; a testbed made for this run has `queues` queues in each direction.
-    pub fn open_with_queues(&self, sizes: &[FrameSize], queues: u32) -> Result<Testbed> {
+    /// The two interfaces, or `count` testbeds of our own, with `queues` queues in each direction.
+    pub fn open_several(
+        &self,
+        sizes: &[FrameSize],
+        queues: u32,
+        count: usize,
+    ) -> Result<Vec<Testbed>> {
         match (&self.interface, &self.dut_interface) {
             (Some(generator), Some(engine)) => {
                 self.user.become_plain()?;
                 drop_namespaces()?;
-                Testbed::interfaces(generator, engine, self.force)
+                Ok(vec![Testbed::interfaces(generator, engine, self.force)?])
             }
             _ => {
                 // Before any thread exists: a user namespace is entered by the whole process.
                 ensure_namespaces_allowed()?;
                 self.user.become_plain()?;
                 let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
-                Testbed::lab_with(largest, LabConfig { queues, ..LabConfig::default() })
+                let lab = LabConfig { queues, ..LabConfig::default() };
+                (0..count).map(|_| Testbed::lab_with(largest, lab.clone())).collect()
             }
         }
     }

@@ -16,6 +16,7 @@ use super::worker::Snapshot;
 use crate::error::Result;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
+use crate::sys::clock::ThreadCpuClock;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::failure::errno;
 use crate::sys::link::{Link, LinkEvent, LinkWatch, Links};
@@ -195,7 +196,17 @@ impl Engine {
     /// CPU time of all workers so far, user and kernel, in nanoseconds; see
     /// [`ThreadCpuClock`](crate::sys::clock::ThreadCpuClock) for what the kernel counts as theirs.
     pub fn cpu_ns(&self) -> u64 {
-        self.workers.iter().filter_map(|worker| worker.cpu_clock.read_ns()).sum()
+        self.cpu_clocks().into_iter().filter_map(ThreadCpuClock::read_ns).sum()
+    }
+
+    /// The CPU clock of each worker.
+    pub fn cpu_clocks(&self) -> Vec<ThreadCpuClock> {
+        self.workers.iter().map(|worker| worker.cpu_clock).collect()
+    }
+
+    /// Whether a worker has ended by itself; [`Engine::stop`] says why.
+    pub fn has_ended(&self) -> bool {
+        self.workers.iter().any(|worker| worker.thread.is_finished())
     }
 
     /// The workers' threads, and the CPU that each is pinned to.
@@ -229,7 +240,7 @@ impl Engine {
         }
         self.watch_link(&mut events)?;
         // One worker that fails ends them all: its share of the frames would be lost unseen.
-        if self.workers.iter().any(|worker| worker.thread.is_finished()) {
+        if self.has_ended() {
             self.control.stop();
             events.push(EngineEvent::Ended);
         }

@@ -1,31 +1,37 @@
-//! The document `linerate.compare/2`.
+//! The document `linerate.compare/3`.
 
 use serde_json::{Map, Value, json};
 
 use super::json;
 use super::verdict;
 use crate::bench::compare::observation::{LoadKind, Metric, Observation};
-use crate::bench::compare::result::{Comparison, ContestantResult};
-use crate::bench::compare::verdict::answers;
-use crate::bench::contestant::Contestant;
-use crate::bench::testbed::Testbed;
-use crate::stats::spread::Spread;
+use crate::bench::compare::result::{Comparison, Round, Series};
 use crate::sys::host::Host;
+use crate::units::FrameSize;
 
 /// The whole document.
-pub fn document(cpu_clock: &str, testbed: &Testbed, comparison: &Comparison) -> Value {
-    let results: Vec<Value> =
-        comparison.results.iter().map(|result| contestant(comparison, result)).collect();
+pub fn document(cpu_clock: &str, lab: bool, comparison: &Comparison) -> Value {
+    let of_size =
+        |size| (0..comparison.contestants).map(move |seat| contestant(comparison, size, seat));
+    let results: Vec<Value> = comparison.sizes().into_iter().flat_map(of_size).collect();
+    let mut loads: Vec<LoadKind> = comparison.series.iter().map(|series| series.load).collect();
+    loads.sort();
+    loads.dedup();
     json!({
-        "lab": testbed.is_lab(),
+        "lab": lab,
         "interrupted": comparison.interrupted,
         "reason": json::interruption(comparison.interrupted, comparison.broken.as_ref()),
+        "took_ns": comparison.took.as_nanos() as u64,
         "cpu_clock": cpu_clock,
-        "baseline": Contestant::BASELINE,
-        "loads": comparison.loads,
+        "baseline": (comparison.contestants > 0).then(|| comparison.baseline()),
+        "loads": loads,
         "excluded": comparison.excluded,
         "results": results,
-        "answers": answers(comparison),
+        "baseline_again": comparison.baseline_again().map(|seat| {
+            let sizes = comparison.sizes().into_iter();
+            sizes.map(|size| contestant(comparison, size, seat)).collect::<Vec<_>>()
+        }),
+        "answers": comparison.answers(),
         "verdict": verdict::sentences(comparison),
     })
 }
@@ -45,54 +51,51 @@ pub fn cpu_clock(host: &Host, veth: bool) -> &'static str {
     }
 }
 
-fn contestant(comparison: &Comparison, result: &ContestantResult) -> Value {
-    let loads = comparison
-        .loads
-        .iter()
-        .map(|&kind| (kind.name().to_string(), load(comparison, result, kind)));
-    let loads: Map<String, Value> = loads.collect();
-    let engine = result.engine();
-    let ContestantResult { path, wait, .. } = result;
+/// A seat with one size. What the engine counted is of all sizes.
+fn contestant(comparison: &Comparison, size: FrameSize, seat: usize) -> Value {
+    let series = comparison.series.iter().filter(|series| series.size == size);
+    let loads: Map<String, Value> = series
+        .map(|series| (series.load.name().to_string(), load(comparison, series, seat)))
+        .collect();
+    let summary = &comparison.seats[seat];
     json!({
-        "contestant": result.contestant,
-        "path": path,
-        "wait": wait.name(),
-        "frame_bytes": result.size.bytes(),
-        "socket_bytes": result.size.socket_bytes(),
-        "generator_limited": result.is_generator_limited(),
+        "contestant": summary.contestant,
+        "path": summary.path,
+        "wait": summary.wait.name(),
+        "frame_bytes": size.bytes(),
+        "socket_bytes": size.socket_bytes(),
         "loads": loads,
-        "engine_latency_ns": result.engine_latency().summary(),
-        "engine_latency_definition": path.latency_definition(),
-        "drops": engine.drops,
-        "kernel": engine.kernel,
-        "void_rounds": result.void_rounds(),
-        "void": result.void().map(ToString::to_string).collect::<Vec<_>>(),
-        "verified": result.verified(),
-        "wrong": result.wrong(),
+        "engine_latency_ns": summary.latency.summary(),
+        "engine_latency_definition": summary.path.latency_definition(),
+        "drops": summary.counters.drops,
+        "kernel": summary.counters.kernel,
+        "verified": comparison.verified(seat),
+        "wrong": comparison.wrong(seat),
     })
 }
 
-/// What one load found: the spread of each metric that it has, the same in units of the baseline's, and
-/// every trial.
-fn load(comparison: &Comparison, result: &ContestantResult, load: LoadKind) -> Value {
-    let by_name = |value: &dyn Fn(Metric) -> Option<Spread>| {
-        let known = Metric::ALL
-            .into_iter()
-            .filter_map(|metric| Some((metric.name().to_string(), json!(value(metric)?))));
-        known.collect::<Map<String, Value>>()
-    };
-    let mut found = by_name(&|metric| result.spread(load, metric));
-    let ratios = by_name(&|metric| comparison.ratio(result, load, metric));
-    let ratios = if ratios.is_empty() { Value::Null } else { Value::Object(ratios) };
-    found.insert("loss_ratio".into(), result.loss_ratio(load).into());
-    found.insert("ratio_to_baseline".into(), ratios);
-    found.insert("trials".into(), result.of(load).map(trial).collect());
-    Value::Object(found)
+/// What one load found: each metric with its interval, ratio and state, and every round.
+fn load(comparison: &Comparison, series: &Series, seat: usize) -> Value {
+    let metrics: Map<String, Value> = Metric::ALL
+        .into_iter()
+        .filter_map(|metric| {
+            let found = comparison.finding(series, seat, metric)?;
+            Some((metric.name().to_string(), json!(found)))
+        })
+        .collect();
+    json!({
+        "metrics": metrics,
+        "alpha": series.alpha,
+        "loss_ratio": series.loss_ratio(seat),
+        "generator_limited": series.load == LoadKind::Flood && series.is_generator_limited(seat),
+        "rounds": series.rounds[seat].iter().map(round).collect::<Vec<_>>(),
+    })
 }
 
-fn trial(found: &Observation) -> Value {
-    let mut trial = json!(found);
-    trial["received"] = found.tally.returned().into();
-    trial["generator_limited"] = found.is_generator_limited().into();
-    trial
+fn round(Round { observation, void }: &Round) -> Value {
+    let mut round = json!(observation);
+    round["received"] = Observation::returned(observation).into();
+    round["generator_limited"] = observation.is_generator_limited().into();
+    round["void"] = void.as_ref().map(ToString::to_string).into();
+    round
 }

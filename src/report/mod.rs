@@ -3,7 +3,9 @@
 mod bar;
 pub mod base;
 pub mod compare;
-pub mod compare_document;
+mod compare_details;
+mod compare_document;
+mod compare_table;
 pub mod csv;
 pub mod echo;
 mod hdr_encoding;

@@ -13,7 +13,7 @@ use crate::schema;
 
 const TINY: [&str; 9] = [
     "compare",
-    "--trials",
+    "--rounds",
     "1",
     "--trial-duration",
     "50ms",
@@ -23,7 +23,7 @@ const TINY: [&str; 9] = [
     "ring,syscall",
 ];
 
-const DEFAULT_LOADS: [&str; 4] = ["flood", "drain", "ping", "window"];
+const DEFAULT_LOADS: [&str; 2] = ["drain", "ping"];
 
 /// As `TINY`, with the document on stdout.
 fn tiny() -> Vec<&'static str> {
@@ -77,7 +77,7 @@ fn without_syscall_there_is_nothing_to_relate_to_and_the_text_is_on_stdout() {
     let scratch = Scratch::new();
     let file = scratch.file("result.json");
     let path = file.to_str().expect("a path of plain letters");
-    let line = "compare --trials 2 --trial-duration 80ms -s 65,1518 --paths ring-v2,ring-v2 --json";
+    let line = "compare --rounds 2 --trial-duration 80ms -s 65,1518 --paths ring-v2,ring-v2 --json";
     let words: Vec<&str> = line.split(' ').chain([path]).collect();
     let ended = compared(&mut linerate(&words));
     ended.expect(0);
@@ -95,7 +95,7 @@ fn every_load_is_verified_and_told_in_80_columns() {
     }
     let _alone = alone();
     let words = [
-        "compare --trials 1 --trial-duration 80ms --sizes 64 --paths syscall,ring-v2",
+        "compare --rounds 1 --trial-duration 80ms --sizes 64 --paths syscall,ring-v2",
         "--loads half,scale,light,window,ping,drain,flood --json -",
     ];
     let line = words.join(" ");
@@ -116,7 +116,7 @@ fn who_cannot_run_here_is_named_and_stops_nobody() {
     }
     let _alone = alone();
     let nobody = Unprivileged::new();
-    let line = "compare --trials 1 --trial-duration 80ms --sizes 64 --paths syscall,xdp --loads ping \
+    let line = "compare --rounds 1 --trial-duration 80ms --sizes 64 --paths syscall,xdp --loads ping \
                 --json -";
     let words: Vec<&str> = line.split(' ').collect();
     let ended = compared(&mut nobody.linerate(&words));
@@ -133,7 +133,7 @@ fn waits_and_profiles_are_part_of_a_contestant_and_the_generators_half_can_be_ch
     }
     let _alone = alone();
     let words = [
-        "compare --trials 1 --trial-duration 80ms --sizes 64 --tx mmsg --loads flood,ping",
+        "compare --rounds 1 --trial-duration 80ms --sizes 64 --tx mmsg --loads flood,ping",
         "--paths syscall,ring-v2@spin,v2+ring@adaptive=20us,v2+ring,balanced --json -",
     ];
     let line = words.join(" ");
@@ -169,7 +169,7 @@ fn ctrl_c_ends_a_comparison_with_what_there_is() {
     }
     let _alone = alone();
     let line =
-        "compare --trials 500 --trial-duration 50ms --sizes 64 --paths ring,syscall --json -";
+        "compare --rounds 500 --trial-duration 50ms --sizes 64 --paths ring,syscall --json -";
     let words: Vec<&str> = line.split(' ').collect();
     // In the first trial, and after several.
     for (pause, signal) in [(50, Signal::SIGINT), (3500, Signal::SIGTERM)] {

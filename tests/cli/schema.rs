@@ -60,14 +60,6 @@ pub fn counts(object: &Value, name: &str) -> u64 {
     map.values().map(|count| count.as_u64().expect("a count of drops")).sum()
 }
 
-#[track_caller]
-fn spread(object: &Value, name: &str) -> (f64, f64, f64) {
-    let value = field(object, name);
-    let (min, median, max) = (number(value, "min"), number(value, "median"), number(value, "max"));
-    assert!(min > 0.0 && min <= median && median <= max, "'{name}' is {value}");
-    (min, median, max)
-}
-
 /// The machine and the link, which every result names.
 #[track_caller]
 pub fn host_and_link(document: &Value) {
@@ -155,15 +147,11 @@ pub fn comparison(
         assert_eq!((text(result, "contestant"), count(result, "frame_bytes")), (contestant, size));
         for name in loads {
             let load = field(field(result, "loads"), name);
-            assert_eq!(list(load, "trials").len(), trials);
-            let ratios = field(load, "ratio_to_baseline");
-            // Two workers that did not drain at the same time have no rate together.
-            let compared = contestants.contains(&"syscall");
-            assert!(ratios.is_object() == compared || *name == "scale", "{name}: {ratios}");
+            assert_eq!(list(load, "rounds").len(), trials);
         }
     }
     for size in sizes {
-        let begin = format!("{size} B, ");
+        let begin = format!("{size} B: ");
         let said =
             |sentence: &Value| sentence.as_str().is_some_and(|text| text.starts_with(&begin));
         assert!(list(document, "verdict").iter().any(said), "{size} B: no verdict");
@@ -173,9 +161,10 @@ pub fn comparison(
 /// What it must be also when it was cut short.
 #[track_caller]
 pub fn comparison_so_far(document: &Value) {
-    assert_eq!(text(document, "schema"), "linerate.compare/2");
+    assert_eq!(text(document, "schema"), "linerate.compare/3");
     assert_eq!(text(document, "version"), env!("CARGO_PKG_VERSION"));
-    assert_eq!(text(document, "baseline"), "syscall");
+    text(document, "baseline");
+    count(document, "took_ns");
     host_and_link(document);
     text(field(document, "host"), "cpu_idle_governor");
     list(field(document, "host"), "cpu_idle_states");
@@ -187,28 +176,31 @@ pub fn comparison_so_far(document: &Value) {
     }
     list(document, "results").iter().for_each(result);
     for answer in list(document, "answers") {
-        text(answer, "about");
+        text(answer, "question");
+        text(answer, "load");
         text(answer, "metric");
         count(answer, "frame_bytes");
-        let leader = field(answer, "leader");
-        text(leader, "contestant");
-        assert!(number(leader, "value") > 0.0);
+        let standings = list(answer, "best").iter().chain(list(answer, "losers"));
+        for standing in standings {
+            text(standing, "contestant");
+            assert!(number(standing, "value") > 0.0);
+            state(standing);
+        }
+        assert!(!list(answer, "best").is_empty());
     }
 }
 
 #[track_caller]
 fn result(result: &Value) {
-    let contestant = text(result, "contestant");
+    text(result, "contestant");
     text(result, "path");
     text(result, "wait");
     assert_eq!(count(result, "frame_bytes"), count(result, "socket_bytes") + 4, "the FCS");
-    yes_or_no(result, "generator_limited");
     let loads = field(result, "loads").as_object().expect("loads by name");
     for (name, found) in loads {
-        load(name, found, contestant == "syscall");
+        load(name, found);
     }
     text(result, "engine_latency_definition");
-    assert!(count(result, "void_rounds") == 0 || !list(result, "void").is_empty());
     counts(result, "drops");
     kernel(result);
     assert!(count(result, "verified") > 0);
@@ -225,26 +217,34 @@ fn metrics(load: &str) -> &'static [&'static str] {
 }
 
 #[track_caller]
-fn load(name: &str, found: &Value, is_baseline: bool) {
-    let trials = list(found, "trials");
-    assert!(!trials.is_empty());
-    trials.iter().for_each(trial);
+fn load(name: &str, found: &Value) {
+    let rounds = list(found, "rounds");
+    assert!(!rounds.is_empty());
+    rounds.iter().for_each(round);
     assert!(number(found, "loss_ratio") <= 1.0);
-    let ratios = field(found, "ratio_to_baseline");
-    for metric in metrics(name) {
-        let known = |object: &Value| name != "scale" || object.get(*metric).is_some();
-        if known(found) {
-            spread(found, metric);
+    yes_or_no(found, "generator_limited");
+    let known = field(found, "metrics").as_object().expect("metrics by name");
+    for (metric, found) in known {
+        assert!(metrics(name).contains(&metric.as_str()), "{name}: {metric}");
+        assert!(number(found, "median") > 0.0);
+        assert_eq!(list(found, "rounds").len(), rounds.len());
+        for interval in ["value", "ratio_to_baseline"].map(|name| field(found, name)) {
+            let ends = ["low", "estimate", "high"];
+            assert!(interval.is_null() || ends.map(|end| number(interval, end)).is_sorted());
         }
-        if !ratios.is_null() && known(ratios) {
-            let (_, median, _) = spread(ratios, metric);
-            assert!(!is_baseline || median == 1.0, "{name} {metric}: {median}");
-        }
+        state(found);
     }
 }
 
+/// No number without its state.
 #[track_caller]
-fn trial(trial: &Value) {
+fn state(of: &Value) {
+    let state = field(of, "state");
+    assert!(["clear", "disturbed", "cannot_tell"].contains(&text(state, "state")), "{state}");
+}
+
+#[track_caller]
+fn round(trial: &Value) {
     number(trial, "offered_pps");
     number(trial, "echoed_pps");
     yes_or_no(trial, "generator_limited");

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::bench::compare::observation::LoadKind;
-use linerate::bench::compare::run::{self, CompareConfig};
+use linerate::bench::compare::plan::ComparePlan;
+use linerate::bench::compare::run;
 use linerate::bench::contestant::Contestant;
 use linerate::bench::disturbance::Disturbance;
 use linerate::bench::search::device::Subject;
@@ -32,7 +33,7 @@ use crate::parts::Part;
 pub fn tests() -> Vec<Test> {
     vec![
         test("disturbed: a search repeats trials in which the link changed", search_repeats),
-        test("disturbed: rounds of a comparison that stay disturbed are void", compare_is_void),
+        test("disturbed: rounds of a comparison in which a link changed are void", compare_is_void),
         test("disturbed: other traffic is noticed, and our own is not", other_traffic),
         test("disturbed: a worker that dies ends a search with its error", || {
             Part::DyingWorker.run()
@@ -124,11 +125,12 @@ fn search_repeats() -> Result<(), Failed> {
 
 fn compare_is_void() -> Result<(), Failed> {
     let testbed = Testbed::lab(FrameSize::smallest())?;
-    let config = CompareConfig {
+    let plan = ComparePlan {
         contestants: vec!["ring".parse()?],
         sizes: vec![FrameSize::smallest()],
         loads: vec![LoadKind::Flood, LoadKind::Drain],
-        trials: 1,
+        rounds: Some(3),
+        max_time: Duration::from_secs(600),
         duration: TRIAL,
         tx: None,
         cpus: cpus()?,
@@ -136,20 +138,23 @@ fn compare_is_void() -> Result<(), Failed> {
         ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
         stop: Arc::default(),
     };
-    let compare = || run::run(&testbed, &config, &mut |_| {});
+    let compare = || run::run(std::slice::from_ref(&testbed), &plan, &mut |_| {});
     let goes_on = AtomicBool::new(true);
     let found = with_changes(&testbed, &goes_on, compare)??;
-    let rounds = &found.results[0].rounds;
-    assert!(rounds.len() == 1 && rounds[0].trial.is_none(), "{:?}", rounds[0].void);
-    assert_eq!(rounds[0].void.len(), 3, "repeated twice: {:?}", rounds[0].void);
-    let changed = |reason: &VoidReason| {
+    // A change falls into most rounds, and each of those is void, for that reason.
+    let is_changed = |reason: &VoidReason| {
         matches!(reason, VoidReason::Disturbed(Disturbance::MtuChanged { .. }))
     };
-    assert!(rounds[0].void.iter().all(changed), "{:?}", rounds[0].void);
-    // And without changes it counts.
+    for series in &found.series {
+        assert_eq!(series.rounds[0].len(), 3);
+        let void: Vec<&VoidReason> = series.void(0).collect();
+        assert!(!void.is_empty() && void.iter().all(|reason| is_changed(reason)), "{void:?}");
+        assert_eq!(series.of(0).count() + void.len(), 3);
+    }
+    // And without changes they count.
     let found = compare()?;
-    let rounds = &found.results[0].rounds;
-    assert!(rounds[0].trial.is_some(), "{:?}", rounds[0].void);
+    let mut void = found.series.iter().flat_map(|series| series.void(0));
+    assert!(!void.any(is_changed), "{found:?}");
     Ok(())
 }
 

@@ -1,10 +1,11 @@
-//! The comparison: for each size the contestants take turns, so that what disturbs the machine
-//! disturbs them alike.
-//!
-//! [`run`] is how it is asked for and done, [`result`] what it finds, an [`observation`] for each load of
-//! each trial, and [`verdict`] what that says about each question.
+//! The comparison: contestants take short turns, round by round ([`run`]), as the [`plan`] asks. A turn is
+//! an [`observation`] under one load; the rounds are a [`result`], and the [`verdict`] says who is best.
 
 pub mod observation;
+mod order;
+pub mod plan;
 pub mod result;
 pub mod run;
+mod scale;
+mod seat;
 pub mod verdict;

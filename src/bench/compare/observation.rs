@@ -7,7 +7,10 @@ use serde::{Serialize, Serializer};
 
 use crate::load::run::LoadOutcome;
 use crate::load::tally::Tally;
+use crate::load::trace::Trace;
 use crate::stats::latency::LatencySummary;
+use crate::stats::slices::{SLICE_AIM_NS, SLICES_MIN, Slices, frames_per_slice};
+use crate::stats::spread::Spread;
 
 /// How an engine is loaded, in the order in which a trial does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +48,16 @@ impl LoadKind {
         LoadKind::Half,
         LoadKind::Scale,
     ];
+
+    /// What it is measured for.
+    pub const fn metrics(self) -> &'static [Metric] {
+        match self {
+            LoadKind::Flood | LoadKind::Drain => &[Metric::Rate, Metric::Cpu],
+            LoadKind::Window => &[Metric::Rate],
+            LoadKind::Ping | LoadKind::Light | LoadKind::Half => &[Metric::P50],
+            LoadKind::Scale => &[Metric::Scaling],
+        }
+    }
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
@@ -140,13 +153,21 @@ pub struct Observation {
     pub lost: u64,
     /// Frames sent per second of the sending.
     pub offered_pps: f64,
-    /// Verified echoes per second, by the kernel's stamps on them; the sum over the workers.
+    /// Verified echoes per second, by the kernel's stamps on them: of the median slice where the load has
+    /// slices; the sum over the workers.
     pub echoed_pps: f64,
-    /// CPU time of the engine for each echo; `None` where it was not taken.
+    /// The same over the whole span, with whatever disturbed it.
+    pub span_echoed_pps: f64,
+    /// The slices of a load that has the engine work all the time.
+    pub slices: Option<Slices>,
+    /// CPU time of the engine for each echo, of the median slice; `None` where it was not taken.
     pub cpu_ns_per_echo: Option<f64>,
     /// How long frames took, where the load says anything about that.
     #[serde(rename = "rtt_ns")]
     pub rtt: Option<LatencySummary>,
+    /// Frames that the generator's socket received.
+    #[serde(skip)]
+    pub received: u64,
     /// Echoes for which the generator's own ring had no room.
     #[serde(rename = "generator_ring_drops")]
     pub generator_drops: u64,
@@ -165,22 +186,32 @@ pub const KEPT_UP_LOSS: f64 = 0.01;
 pub const KEPT_UP_RATE: f64 = 0.95;
 
 impl Observation {
-    /// What `outcome` says of an engine that used `cpu_ns` meanwhile.
-    pub fn of_outcome(load: LoadKind, outcome: &LoadOutcome, cpu_ns: u64) -> Observation {
-        let without_rtt = matches!(load, LoadKind::Flood | LoadKind::Drain | LoadKind::Scale);
+    /// What `outcome` says of an engine that takes `batch` frames at once and used `cpu_ns` meanwhile.
+    pub fn of_outcome(
+        load: LoadKind,
+        outcome: &LoadOutcome,
+        cpu_ns: u64,
+        batch: usize,
+    ) -> Observation {
+        let is_busy = matches!(load, LoadKind::Flood | LoadKind::Drain | LoadKind::Window);
+        let has_rtt = !matches!(load, LoadKind::Flood | LoadKind::Drain | LoadKind::Scale);
+        let arrivals = &outcome.trace.arrivals_ns;
+        let frames = frames_per_slice(batch, arrivals, SLICE_AIM_NS);
+        let slices = Slices::cut(arrivals, frames).filter(|_| is_busy);
+        let echoes = outcome.tally.returned() + outcome.kernel.drops;
+        let whole_ns = cpu_per_echo(cpu_ns, outcome.arrival_ns(), echoes);
         Observation {
             load,
             sent: outcome.sent,
             tally: outcome.tally,
             lost: outcome.lost,
             offered_pps: outcome.achieved_pps(),
-            echoed_pps: outcome.arrival_pps(),
-            cpu_ns_per_echo: cpu_per_echo(
-                cpu_ns,
-                outcome.arrival_ns(),
-                outcome.tally.returned() + outcome.kernel.drops,
-            ),
-            rtt: (!without_rtt).then(|| outcome.latencies.response.summary()),
+            echoed_pps: slices.map_or(outcome.arrival_pps(), |slices| slices.rate_pps()),
+            span_echoed_pps: outcome.arrival_pps(),
+            slices,
+            cpu_ns_per_echo: median_cpu(&outcome.trace, frames).or(whole_ns),
+            rtt: has_rtt.then(|| outcome.latencies.response.summary()),
+            received: outcome.kernel.packets,
             generator_drops: outcome.kernel.drops,
             behind_schedule: outcome.generator_limit().is_some(),
             alone_pps: None,
@@ -190,6 +221,8 @@ impl Observation {
     /// The value of `metric`; `None` where this load does not have it.
     pub fn value(&self, metric: Metric) -> Option<f64> {
         let value = match metric {
+            // Slices that do not count say that the machine took too much of the time.
+            Metric::Rate if self.slices.is_some_and(|slices| !slices.counts()) => None,
             Metric::Rate => Some(self.echoed_pps),
             Metric::Cpu => self.cpu_ns_per_echo,
             Metric::P50 => self.rtt.map(|rtt| rtt.p50 as f64),
@@ -214,7 +247,12 @@ impl Observation {
     pub fn is_generator_limited(&self) -> bool {
         self.load == LoadKind::Flood
             && self.loss_ratio() < KEPT_UP_LOSS
-            && self.echoed_pps > self.offered_pps * KEPT_UP_RATE
+            && self.span_echoed_pps > self.offered_pps * KEPT_UP_RATE
+    }
+
+    /// Frames that came back.
+    pub fn returned(&self) -> u64 {
+        self.tally.returned()
     }
 
     /// Frames that came back wrong in any way.
@@ -224,12 +262,39 @@ impl Observation {
     }
 }
 
-/// CPU time for each echo. The clock is read before the load's sockets are opened and after they
+/// CPU time for each echo over the whole load. The clock is read before the load's sockets are opened and after they
 /// have run dry, when a worker that sleeps uses nothing; of one that spins all the time only what lies
 /// between the first and the last echo belongs to the load.
 fn cpu_per_echo(cpu_ns: u64, span_ns: u64, echoes: u64) -> Option<f64> {
     (echoes > 0).then(|| cpu_ns.min(span_ns) as f64 / echoes as f64)
 }
+
+/// CPU time for each echo of the median slice of at least `frames` echoes; `None` if there are too few.
+/// What the clock counts while the machine takes the CPU away is in few slices only.
+fn median_cpu(trace: &Trace, frames: usize) -> Option<f64> {
+    let mut arrivals = trace.arrivals_ns.iter().peekable();
+    let mut slices = Vec::new();
+    let (mut echoes, mut since_ns) = (0, None);
+    for &(now_ns, cpu_ns) in &trace.cpu {
+        while arrivals.next_if(|&&arrival_ns| arrival_ns <= now_ns).is_some() {
+            echoes += 1;
+        }
+        match since_ns {
+            // What came before the first reading belongs to no slice.
+            None => (echoes, since_ns) = (0, Some(cpu_ns)),
+            Some(before_ns) if echoes >= frames.max(CPU_ECHOES_MIN) => {
+                slices.push(cpu_ns.saturating_sub(before_ns) as f64 / echoes as f64);
+                (echoes, since_ns) = (0, Some(cpu_ns));
+            }
+            Some(_) => {}
+        }
+    }
+    let enough = slices.len() >= SLICES_MIN;
+    Spread::of(slices).filter(|_| enough).map(|slices| slices.median)
+}
+
+/// A reading of the CPU clock is late by as much as an echo takes: a slice has more.
+const CPU_ECHOES_MIN: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -255,7 +320,7 @@ mod tests {
                 stamps_ns: (1, span_ns),
                 ..LoadOutcome::default()
             };
-            Observation::of_outcome(LoadKind::Flood, &outcome, 0)
+            Observation::of_outcome(LoadKind::Flood, &outcome, 0, 1)
         };
         assert!(flood(101_000_000).is_generator_limited());
         assert!(!flood(130_000_000).is_generator_limited(), "30 ms of frames were still there");
@@ -274,12 +339,33 @@ mod tests {
         let stamps_ns = (5, 1_000_005);
         let outcome =
             LoadOutcome { sent: 1100, lost: 99, tally, stamps_ns, ..LoadOutcome::default() };
-        let burst = Observation::of_outcome(LoadKind::Drain, &outcome, 500_500);
+        let burst = Observation::of_outcome(LoadKind::Drain, &outcome, 500_500, 1);
         assert_eq!(burst.value(Metric::Rate), Some(1e6));
         assert_eq!(burst.value(Metric::Cpu), Some(500.0));
         assert_eq!(burst.value(Metric::P50), None);
         assert_eq!((burst.wrong(), burst.is_generator_limited()), (0, false));
         let scale = Observation { alone_pps: Some([0.5e6, 0.6e6]), ..burst };
         assert!((scale.value(Metric::Scaling).unwrap() - 1.818).abs() < 0.001);
+    }
+
+    /// Echoes every 10 us for 40 ms, for each of which the engine uses 4 us; from 10 to 25 ms the machine is away,
+    /// and the clock counts that as if the engine had worked.
+    #[test]
+    fn time_that_was_taken_away_changes_neither_rate_nor_cost() {
+        let away = |ns: u64| if ns < 10_000_000 { 0 } else { 15_000_000 };
+        let arrivals_ns = (1..4000).map(|n| n * 10_000).map(|ns| ns + away(ns)).collect();
+        let cpu = (0..160).map(|n| n * 250_000).map(|ns| (ns + away(ns), ns * 4 / 10 + away(ns)));
+        let mut outcome = LoadOutcome {
+            sent: 3999,
+            tally: Tally { intact: 3999, ..Tally::default() },
+            stamps_ns: (10_000, 54_990_000),
+            ..LoadOutcome::default()
+        };
+        outcome.trace.arrivals_ns = arrivals_ns;
+        outcome.trace.cpu = cpu.collect();
+        let found = Observation::of_outcome(LoadKind::Drain, &outcome, 31_000_000, 1);
+        assert!((found.value(Metric::Rate).unwrap() - 1e5).abs() < 1.0, "{found:?}");
+        assert!((found.value(Metric::Cpu).unwrap() - 4000.0).abs() < 40.0, "{found:?}");
+        assert!(found.span_echoed_pps < 0.75e5);
     }
 }

@@ -1,124 +1,63 @@
-//! What a comparison found.
+//! What a comparison found, round by round, and what its numbers are worth.
+
+use std::time::Duration;
+
+use serde::Serialize;
 
 use super::observation::{LoadKind, Metric, Observation};
 use crate::bench::contestant::Contestant;
 use crate::bench::search::trial::VoidReason;
-use crate::bench::trial::Trial;
 use crate::engine::config::PathName;
 use crate::engine::wait::Wait;
 use crate::error::Error;
+use crate::stats::best_set::{FAMILY_ALPHA, ratios};
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
+use crate::stats::modes::{Mode, two_modes};
+use crate::stats::sign::SignInterval;
 use crate::stats::spread::Spread;
+use crate::stats::state::{Doubt, State};
 use crate::units::FrameSize;
 
-/// All trials of one contestant with one size.
+/// A contestant's turn in a round.
 #[derive(Debug)]
-pub struct ContestantResult {
+pub struct Round {
+    /// What it found.
+    pub observation: Observation,
+    /// Why that does not count, if it does not.
+    pub void: Option<VoidReason>,
+}
+
+/// Rounds of one size and load.
+#[derive(Debug)]
+pub struct Series {
+    /// The size.
+    pub size: FrameSize,
+    /// The load.
+    pub load: LoadKind,
+    /// By seat, then by round; round n of all seats is the same one. A seat whose engine ended has fewer.
+    pub rounds: Vec<Vec<Round>>,
+    /// How often an interval of a ratio may miss the truth.
+    pub alpha: f64,
+}
+
+/// Who sat where, and what its engine did in all series.
+#[derive(Debug)]
+pub struct SeatSummary {
     /// Who.
     pub contestant: Contestant,
     /// The path that it comes to.
     pub path: PathName,
     /// How its workers wait.
     pub wait: Wait,
-    /// The size.
-    pub size: FrameSize,
-    /// The rounds, in order; round n of all contestants is the same one.
-    pub rounds: Vec<Round>,
+    /// What the engine counted.
+    pub counters: EngineCounters,
+    /// Latencies inside the engine; which, its path says.
+    pub latency: Latency,
 }
 
-/// A contestant's turn in a round.
-#[derive(Debug, Default)]
-pub struct Round {
-    /// The trial that counts; `None` if it stayed void.
-    pub trial: Option<Trial>,
-    /// Why trials before it were void and repeated.
-    pub void: Vec<VoidReason>,
-}
-
-impl ContestantResult {
-    /// The trials that count.
-    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
-        self.rounds.iter().filter_map(|round| round.trial.as_ref())
-    }
-
-    /// What was found under `load`, trial by trial.
-    pub fn of(&self, load: LoadKind) -> impl Iterator<Item = &Observation> {
-        self.trials().filter_map(move |trial| trial.of(load))
-    }
-
-    /// `metric` under `load` over the trials.
-    pub fn spread(&self, load: LoadKind, metric: Metric) -> Option<Spread> {
-        Spread::of(self.of(load).filter_map(|found| found.value(metric)))
-    }
-
-    /// `metric` under `load` in units of `base`'s, round by round.
-    pub fn ratio(&self, base: &ContestantResult, load: LoadKind, metric: Metric) -> Option<Spread> {
-        let value = |round: &Round| round.trial.as_ref()?.of(load)?.value(metric);
-        let rounds = self.rounds.iter().zip(&base.rounds);
-        Spread::of(rounds.filter_map(|(own, other)| Some(value(own)? / value(other)?)))
-    }
-
-    /// The part of `load`'s frames that did not come back intact: the median over the trials, as for
-    /// the metrics beside it.
-    pub fn loss_ratio(&self, load: LoadKind) -> f64 {
-        let losses = self.of(load).map(Observation::loss_ratio);
-        Spread::of(losses).map_or(0.0, |spread| spread.median)
-    }
-
-    /// Trials in which the generator was the limit of the flood.
-    pub fn generator_limited_trials(&self) -> usize {
-        self.of(LoadKind::Flood).filter(|found| found.is_generator_limited()).count()
-    }
-
-    /// Whether the generator was the limit of the flood in most trials. Then the median loss is below
-    /// [`KEPT_UP_LOSS`](super::observation::KEPT_UP_LOSS).
-    pub fn is_generator_limited(&self) -> bool {
-        2 * self.generator_limited_trials() > self.trials().count()
-    }
-
-    /// Why trials were void: those that were repeated with success, and those that stayed so.
-    pub fn void(&self) -> impl Iterator<Item = &VoidReason> {
-        self.rounds.iter().flat_map(|round| &round.void)
-    }
-
-    /// Rounds without a trial that counts.
-    pub fn void_rounds(&self) -> usize {
-        self.rounds.iter().filter(|round| round.trial.is_none()).count()
-    }
-
-    /// Frames verified under all loads of all trials.
-    pub fn verified(&self) -> u64 {
-        self.observations().map(|found| found.tally.intact).sum()
-    }
-
-    /// Frames that came back wrong in any way.
-    pub fn wrong(&self) -> u64 {
-        self.observations().map(Observation::wrong).sum()
-    }
-
-    /// What the engines did, added up.
-    pub fn engine(&self) -> EngineCounters {
-        self.trials().fold(EngineCounters::default(), |mut sum, trial| {
-            sum += &trial.engine;
-            sum
-        })
-    }
-
-    /// Latencies inside the engine, of all trials; which, its path says.
-    pub fn engine_latency(&self) -> Latency {
-        let mut sum = Latency::default();
-        self.trials().filter_map(|t| t.engine_latency.as_ref()).for_each(|l| sum.merge(l));
-        sum
-    }
-
-    fn observations(&self) -> impl Iterator<Item = &Observation> {
-        self.trials().flat_map(|trial| &trial.observations)
-    }
-}
-
-/// One that cannot run here.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+/// One that cannot run here, or not to the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Excluded {
     /// Who.
     pub contestant: Contestant,
@@ -129,44 +68,187 @@ pub struct Excluded {
 /// A whole comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// By size, then by contestant.
-    pub results: Vec<ContestantResult>,
-    /// The loads of each trial.
-    pub loads: Vec<LoadKind>,
-    /// Those that were asked for and cannot run here.
+    /// Who took part. The one behind the contestants, if there is one, is the baseline once more.
+    pub seats: Vec<SeatSummary>,
+    /// How many of the seats are contestants'.
+    pub contestants: usize,
+    /// The seat that the others are measured against.
+    pub baseline: usize,
+    /// By size, then by load.
+    pub series: Vec<Series>,
+    /// Those that were asked for and cannot run here, or not to the end.
     pub excluded: Vec<Excluded>,
-    /// Whether it was ended before all trials were done.
+    /// Whether it was ended before it had found out what it could.
     pub interrupted: bool,
     /// The error that ended it (its interface was deleted, for example); what was found before stands.
     pub broken: Option<Error>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A number with what it is worth.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The median over the rounds, with the 95 % interval; `None` of too few rounds.
+    pub value: Option<SignInterval>,
+    /// The median, however many rounds there are.
+    pub median: f64,
+    /// In units of the baseline's, round by round.
+    pub ratio_to_baseline: Option<SignInterval>,
+    /// Two values that it jumps between, if there are.
+    pub modes: Option<[Mode; 2]>,
+    /// What it is worth.
+    pub state: State,
+    /// The values, round by round; `None` where a round does not count.
+    pub rounds: Vec<Option<f64>>,
+}
+
+impl Series {
+    /// What was found in each round that counts.
+    pub fn of(&self, seat: usize) -> impl Iterator<Item = &Observation> {
+        let counts = |round: &'_ &Round| round.void.is_none();
+        self.rounds[seat].iter().filter(counts).map(|round| &round.observation)
+    }
+
+    /// `metric`, round by round.
+    pub fn values(&self, seat: usize, metric: Metric) -> Vec<Option<f64>> {
+        let value = |round: &Round| match round.void {
+            None => round.observation.value(metric),
+            Some(_) => None,
+        };
+        self.rounds[seat].iter().map(value).collect()
+    }
+
+    /// The interval of `metric` in units of `base`'s.
+    pub fn ratio(&self, seat: usize, base: usize, metric: Metric) -> Option<SignInterval> {
+        let (own, base) = (self.values(seat, metric), self.values(base, metric));
+        SignInterval::of(ratios(&own, &base), self.alpha)
+    }
+
+    /// The part of the frames that did not come back intact: the median over the rounds.
+    pub fn loss_ratio(&self, seat: usize) -> f64 {
+        Spread::of(self.of(seat).map(Observation::loss_ratio)).map_or(0.0, |spread| spread.median)
+    }
+
+    /// Whether the generator was the limit of the flood in most rounds.
+    pub fn is_generator_limited(&self, seat: usize) -> bool {
+        let limited = self.of(seat).filter(|found| found.is_generator_limited()).count();
+        2 * limited > self.of(seat).count()
+    }
+
+    /// Why rounds were void.
+    pub fn void(&self, seat: usize) -> impl Iterator<Item = &VoidReason> {
+        self.rounds[seat].iter().filter_map(|round| round.void.as_ref())
+    }
 }
 
 impl Comparison {
     /// The sizes, in order.
     pub fn sizes(&self) -> Vec<FrameSize> {
-        let mut sizes: Vec<FrameSize> = self.results.iter().map(|result| result.size).collect();
+        let mut sizes: Vec<FrameSize> = self.series.iter().map(|series| series.size).collect();
         sizes.dedup();
         sizes
     }
 
-    /// All results with `size`.
-    pub fn with_size(&self, size: FrameSize) -> Vec<&ContestantResult> {
-        self.results.iter().filter(|result| result.size == size).collect()
+    /// The series of this size and load, if it was measured.
+    pub fn series(&self, size: FrameSize, load: LoadKind) -> Option<&Series> {
+        self.series.iter().find(|series| series.size == size && series.load == load)
     }
 
-    /// What the others with `size` are measured against.
-    pub fn baseline(&self, size: FrameSize) -> Option<&ContestantResult> {
-        let is_it = |result: &&ContestantResult| result.contestant == Contestant::BASELINE;
-        self.results.iter().filter(|result| result.size == size).find(is_it)
+    /// The seats of contestants.
+    pub fn contestants(&self) -> &[SeatSummary] {
+        &self.seats[..self.contestants]
     }
 
-    /// `metric` of `result` under `load` in units of the baseline's with the same size.
-    pub fn ratio(
+    /// The baseline.
+    pub fn baseline(&self) -> Contestant {
+        self.seats[self.baseline].contestant
+    }
+
+    /// The baseline's second seat.
+    pub fn baseline_again(&self) -> Option<usize> {
+        (self.seats.len() > self.contestants).then_some(self.contestants)
+    }
+
+    /// What the rounds say about `metric`; `None` if none has it.
+    pub fn finding(&self, series: &Series, seat: usize, metric: Metric) -> Option<Finding> {
+        let rounds = series.values(seat, metric);
+        let values = || rounds.iter().flatten().copied();
+        let median = Spread::of(values())?.median;
+        let is_base = seat == self.baseline;
+        let ratio = (!is_base).then(|| series.ratio(seat, self.baseline, metric)).flatten();
+        Some(Finding {
+            value: SignInterval::of(values(), FAMILY_ALPHA),
+            median,
+            ratio_to_baseline: ratio,
+            modes: two_modes(values()),
+            state: self.state(series, seat, metric, ratio),
+            rounds,
+        })
+    }
+
+    fn state(
         &self,
-        result: &ContestantResult,
-        load: LoadKind,
+        series: &Series,
+        seat: usize,
         metric: Metric,
-    ) -> Option<Spread> {
-        result.ratio(self.baseline(result.size)?, load, metric)
+        ratio: Option<SignInterval>,
+    ) -> State {
+        let valid = series.values(seat, metric).iter().flatten().count();
+        // Alone, or the baseline itself: what its own interval says.
+        if self.contestants == 1 || seat == self.baseline && self.baseline_again().is_none() {
+            let own =
+                SignInterval::of(series.values(seat, metric).into_iter().flatten(), FAMILY_ALPHA);
+            return State::of_ratio(own, valid, FAMILY_ALPHA, 0.0);
+        }
+        let base = series.values(self.baseline, metric);
+        let base_has_modes = two_modes(base.iter().flatten().copied()).is_some();
+        let again =
+            self.baseline_again().and_then(|again| series.ratio(again, self.baseline, metric));
+        let doubt = again.and_then(Doubt::of_baseline);
+        match doubt {
+            // A baseline that jumps between two values has a wide ratio to itself, too.
+            Some(_) if base_has_modes && again.is_some_and(|again| !again.excludes(1.0)) => {}
+            Some(reason) => return State::CannotTell { reason },
+            None => {}
+        }
+        if seat == self.baseline {
+            return State::of_ratio(again, valid, series.alpha, 0.0);
+        }
+        let own = series.values(seat, metric);
+        if let Some([low, high]) = two_modes(ratios(&own, &base)) {
+            let one_side = low.value > 1.0 || high.value < 1.0;
+            return match (one_side, ratio) {
+                (true, Some(ratio)) if ratio.excludes(1.0) => State::Clear,
+                _ => State::CannotTell {
+                    reason: Doubt::ModesDisagree { low: low.value, high: high.value },
+                },
+            };
+        }
+        State::of_ratio(ratio, valid, series.alpha, 0.0)
+    }
+
+    /// Frames verified over all rounds, void ones included.
+    pub fn verified(&self, seat: usize) -> u64 {
+        self.observations(seat).map(|found| found.tally.intact).sum()
+    }
+
+    /// Frames that came back wrong in any way.
+    pub fn wrong(&self, seat: usize) -> u64 {
+        self.observations(seat).map(Observation::wrong).sum()
+    }
+
+    /// What was found in all rounds, void ones included.
+    pub fn observations(&self, seat: usize) -> impl Iterator<Item = &Observation> {
+        self.series
+            .iter()
+            .flat_map(move |series| &series.rounds[seat])
+            .map(|round| &round.observation)
+    }
+
+    /// Whether something was measured and nothing of it counts.
+    pub fn is_void(&self, seat: usize) -> bool {
+        let counts = |series: &Series| series.of(seat).next().is_some();
+        !self.series.is_empty() && !self.series.iter().any(counts)
     }
 }

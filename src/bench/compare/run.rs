@@ -1,226 +1,262 @@
-//! How a comparison is asked for and run.
+//! How a comparison is run: round after round of short turns, until it knows enough.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use super::observation::{LoadKind, Observation};
-use super::result::{Comparison, ContestantResult, Excluded, Round};
+use super::observation::LoadKind;
+use super::order::Order;
+use super::plan::ComparePlan;
+use super::result::{Comparison, Excluded, Round, Series};
+use super::scale;
+use super::seat::{Seat, Task};
 use crate::bench::contestant::Contestant;
-use crate::bench::scale;
 use crate::bench::search::trial::VoidReason;
 use crate::bench::testbed::Testbed;
-use crate::bench::trial::{self, Trial};
-use crate::bench::trial_plan::TrialPlan;
-use crate::bench::watch::{OwnTraffic, Watch};
-use crate::engine::config::PathName;
-use crate::engine::turn::LatencyMode;
-use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
-use crate::load::tx::TxChoice;
-use crate::ring::budget::MemoryBudget;
+use crate::stats::best_set::{LOOKS, alpha_for, best_set, is_enough};
 use crate::units::FrameSize;
-
-/// What is compared.
-#[derive(Clone, Debug)]
-pub struct CompareConfig {
-    /// Who takes part, in the order of the tables.
-    pub contestants: Vec<Contestant>,
-    /// The frame sizes.
-    pub sizes: Vec<FrameSize>,
-    /// The loads of a trial, in the order of [`LoadKind`].
-    pub loads: Vec<LoadKind>,
-    /// Trials for each contestant and size.
-    pub trials: usize,
-    /// How long each load of a trial lasts that has no end of its own.
-    pub duration: Duration,
-    /// The generator's TX half; `None` for the best.
-    pub tx: Option<TxChoice>,
-    /// CPUs of the generator and of the engine.
-    pub cpus: (usize, usize),
-    /// Of which frames engines keep the latency.
-    pub latency: LatencyMode,
-    /// The cap on ring memory, for generators and engines together.
-    pub ring_memory: Arc<MemoryBudget>,
-    /// Set it from another thread to end early, with what there is.
-    pub stop: Arc<AtomicBool>,
-}
 
 /// What is about to happen, for a progress bar.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// Trials done so far.
-    pub done: usize,
-    /// Trials in all.
-    pub total: usize,
-    /// Whose turn it is.
-    pub contestant: Contestant,
+    /// The part of the work that is done, from 0 to 1.
+    pub done: f64,
+    /// Rounds of this size and load so far.
+    pub rounds: usize,
+    /// The load.
+    pub load: LoadKind,
     /// The size.
     pub size: FrameSize,
 }
 
-/// Runs a comparison; `progress` is called before each trial.
+/// Runs a comparison; `progress` is called before each round. Each seat has a testbed to itself, or all
+/// share the only one and take turns on it.
 ///
 /// Those that cannot run here are left out, with the reason; if nobody can, the first one's error is
 /// the result.
 pub fn run(
-    testbed: &Testbed,
-    config: &CompareConfig,
+    testbeds: &[Testbed],
+    plan: &ComparePlan,
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
-    if config.loads.contains(&LoadKind::Scale) {
-        scale::check(testbed, config.cpus)?;
+    if plan.loads.contains(&LoadKind::Scale) {
+        scale::check(&testbeds[0], plan.cpus)?;
     }
-    // The generator is a thread of its own in its own namespace; this one only waits for it.
-    testbed.generator.namespace.run(|| take_turns(testbed, config, progress))?
+    // A thread of its own, since it is pinned.
+    std::thread::scope(|scope| scope.spawn(|| compare(testbeds, plan, progress)).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn take_turns(
-    testbed: &Testbed,
-    config: &CompareConfig,
+fn compare(
+    testbeds: &[Testbed],
+    plan: &ComparePlan,
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
-    let (able, excluded) = who_can_run(testbed, config)?;
-    let mut watch = Watch::open([&testbed.engine, &testbed.generator])?;
-    let total = config.sizes.len() * able.len() * config.trials;
-    let loads = config.loads.clone();
-    let mut comparison =
-        Comparison { results: Vec::new(), loads, excluded, interrupted: false, broken: None };
-    let mut done = 0;
-    for &size in &config.sizes {
-        let mut results: Vec<ContestantResult> = able
-            .iter()
-            .map(|&(contestant, path, wait)| ContestantResult {
-                contestant,
-                path,
-                wait,
-                size,
-                rounds: Vec::new(),
-            })
-            .collect();
-        'rounds: for round in 0..config.trials {
-            // Each round begins with another one, so that none always follows the same one.
-            for turn in 0..able.len() {
-                let index = (round + turn) % able.len();
-                let contestant = results[index].contestant;
-                progress(Step { done, total, contestant, size });
-                let plan = plan(config, contestant, size);
-                // If the very first trial sees no echo, none will.
-                let is_first = done == 0;
-                let turn = match take_turn(testbed, &plan, &mut watch, is_first) {
-                    Err(error) if !is_first => {
-                        comparison.broken = Some(error);
-                        None
-                    }
-                    turn => turn?,
-                };
-                let Some(turn) = turn else {
-                    // A trial cut short says nothing; those before it stand.
-                    comparison.interrupted = true;
-                    break 'rounds;
-                };
-                results[index].rounds.push(turn);
-                done += 1;
+    let began = Instant::now();
+    let (seats, contestants, excluded) = take_seats(testbeds, plan)?;
+    let is_baseline = |seat: &Seat<'_>| seat.contestant == Contestant::BASELINE;
+    let baseline = seats.iter().position(is_baseline).unwrap_or(0);
+    let mut rounds = Rounds {
+        plan,
+        contestants,
+        baseline,
+        out: seats.iter().map(|_| None).collect(),
+        seats,
+        until: began + plan.max_time,
+        is_first: true,
+    };
+    let mut tasks = Vec::new();
+    for &size in &plan.sizes {
+        tasks.extend(plan.loads.iter().map(|&load| Task { size, load }));
+    }
+    let (mut series, mut broken) = (Vec::new(), None);
+    for (done, &task) in tasks.iter().enumerate() {
+        let step = |part: f64, rounds: usize| {
+            let done = (done as f64 + part) / tasks.len() as f64;
+            progress(Step { done, rounds, load: task.load, size: task.size });
+        };
+        // Each gets an equal part of the time that is left.
+        let left = rounds.until.saturating_duration_since(Instant::now());
+        let (found, ended) = rounds.measure(task, left / (tasks.len() - done) as u32, step);
+        if found.rounds.iter().any(|rounds| !rounds.is_empty()) {
+            series.push(found);
+        }
+        match ended {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if series.is_empty() => return Err(error),
+            Err(error) => {
+                broken = Some(error);
+                break;
             }
         }
-        results.retain(|result| !result.rounds.is_empty());
-        comparison.results.extend(results);
-        if comparison.interrupted {
-            break;
+    }
+    let interrupted = broken.is_some() || plan.stop.load(Ordering::Relaxed);
+    let mut comparison = Comparison {
+        seats: Vec::new(),
+        contestants,
+        baseline,
+        series,
+        excluded,
+        interrupted,
+        broken,
+        took: began.elapsed(),
+    };
+    for (seat, out) in rounds.seats.into_iter().zip(rounds.out) {
+        let contestant = seat.contestant;
+        let (summary, ended) = seat.leave();
+        comparison.seats.push(summary);
+        if let Some(error) = out.or(ended.err()).filter(|_| comparison.broken.is_none()) {
+            let reason = format!("it ended early: {error}");
+            comparison.excluded.push(Excluded { contestant, reason });
         }
     }
     Ok(comparison)
 }
 
-/// A void trial is repeated so often.
-const VOID_REPEATS: usize = 2;
-
-/// One contestant's trial, repeated while it is void; `None` if it was cut short.
-fn take_turn(
-    testbed: &Testbed,
-    plan: &TrialPlan,
-    watch: &mut Watch,
-    is_first: bool,
-) -> Result<Option<Round>> {
-    let mut round = Round::default();
-    while round.trial.is_none() && round.void.len() <= VOID_REPEATS {
-        watch.begin()?;
-        let trial = trial::run(testbed, plan)?;
-        if plan.stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        // The engine counts all that it gets and gives, warm-ups included; frames that were lost may
-        // have been lost between the interface and the engine.
-        let own = OwnTraffic {
-            transmitted: trial.engine.forwarded,
-            received: trial.engine.kernel.packets,
-            under_way: trial.observations.iter().map(|one| one.lost).sum(),
-        };
-        let other_loads: u64 = trial.observations.iter().map(|one| one.tally.other_loads).sum();
-        let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
-        match watch.void(own)?.or(other) {
-            Some(reason) => round.void.push(reason),
-            None if trial.observations.iter().any(|found| found.sent == 0) => {
-                round.void.push(VoidReason::BehindSchedule);
-            }
-            None if trial.observations.iter().any(Observation::lacks_rate) => {
-                round.void.push(VoidReason::NoRate);
-            }
-            None => match silence(&trial, plan) {
-                None => round.trial = Some(trial),
-                Some(silence) if is_first => {
-                    return Err(Error::Run(format!(
-                        "{}: {silence}. Are the two interfaces joined, and do they carry EtherType \
-                         0x88b5?",
-                        plan.contestant
-                    )));
-                }
-                Some(silence) => round.void.push(silence),
-            },
-        }
-    }
-    Ok(Some(round))
-}
-
-/// Starts each one's engine once: those that start with what they come to, and those that do not with
-/// the reason.
-fn who_can_run(testbed: &Testbed, config: &CompareConfig) -> Result<(Vec<Able>, Vec<Excluded>)> {
-    let (mut able, mut excluded, mut first) = (Vec::new(), Vec::new(), None);
-    for &contestant in &config.contestants {
-        match trial::check(testbed, &plan(config, contestant, FrameSize::smallest())) {
-            Ok(engine) => able.push((contestant, engine.path, engine.wait)),
+/// Opens a seat for each contestant, and one more for the baseline.
+fn take_seats<'a>(
+    testbeds: &'a [Testbed],
+    plan: &ComparePlan,
+) -> Result<(Vec<Seat<'a>>, usize, Vec<Excluded>)> {
+    let is_alone = testbeds.len() >= plan.seats();
+    let mut free = testbeds.iter().cycle();
+    let (mut seats, mut excluded, mut first) = (Vec::new(), Vec::new(), None);
+    for &contestant in &plan.contestants {
+        let Some(testbed) = free.next() else { break };
+        match Seat::take(plan, contestant, testbed, is_alone) {
+            Ok(seat) => seats.push(seat),
             Err(error) => {
                 excluded.push(Excluded { contestant, reason: error.to_string() });
                 first.get_or_insert(error);
             }
         }
     }
-    match first {
-        Some(error) if able.is_empty() => Err(error),
-        _ => Ok((able, excluded)),
+    let contestants = seats.len();
+    let baseline = seats.iter().find(|seat| seat.contestant == Contestant::BASELINE);
+    let baseline = baseline.or(seats.first()).map(|seat| seat.contestant);
+    match (baseline, first, free.next()) {
+        (None, Some(error), _) => return Err(error),
+        (Some(baseline), _, Some(testbed)) if contestants > 1 => {
+            seats.push(Seat::take(plan, baseline, testbed, is_alone)?);
+        }
+        _ => {}
     }
+    Ok((seats, contestants, excluded))
 }
 
-/// One that can run here, its path and how its workers wait.
-type Able = (Contestant, PathName, Wait);
-
-fn plan(config: &CompareConfig, contestant: Contestant, size: FrameSize) -> TrialPlan {
-    TrialPlan {
-        contestant,
-        size,
-        loads: config.loads.clone(),
-        duration: config.duration,
-        tx: config.tx,
-        cpus: config.cpus,
-        latency: config.latency,
-        ring_memory: Arc::clone(&config.ring_memory),
-        stop: Arc::clone(&config.stop),
-    }
+/// Everybody in a seat, and when the time is over.
+struct Rounds<'a> {
+    plan: &'a ComparePlan,
+    seats: Vec<Seat<'a>>,
+    /// Why a seat takes no more turns.
+    out: Vec<Option<Error>>,
+    contestants: usize,
+    baseline: usize,
+    until: Instant,
+    is_first: bool,
 }
 
-/// A load that sent frames and got none back.
-fn silence(trial: &Trial, plan: &TrialPlan) -> Option<VoidReason> {
-    let silent = trial.observations.iter().find(|found| found.sent > 0 && found.tally.intact == 0);
-    let Observation { load, sent: frames, .. } = *silent?;
-    Some(VoidReason::Silence { load: load.name(), size: plan.size, frames })
+impl Rounds<'_> {
+    /// Rounds of `task` for up to `time`. What was measured, and whether to go on with the next.
+    fn measure(
+        &mut self,
+        task: Task,
+        time: Duration,
+        mut step: impl FnMut(f64, usize),
+    ) -> (Series, Result<bool>) {
+        let (began, most) = (Instant::now(), self.plan.rounds.unwrap_or(LOOKS[LOOKS.len() - 1]));
+        let looks = self.plan.rounds.map_or(LOOKS.len(), |_| 1);
+        let mut series = Series {
+            size: task.size,
+            load: task.load,
+            rounds: self.seats.iter().map(|_| Vec::new()).collect(),
+            alpha: alpha_for(self.contestants, looks),
+        };
+        step(0.0, 0);
+        for seat in 0..self.seats.len() {
+            if let Err(error) = self.attempt(seat, |seat, plan| seat.prepare(plan, task)) {
+                return (series, Err(error));
+            }
+        }
+        let mut order = Order::new(self.seats.len());
+        for round in 0..most {
+            for seat in order.next_round() {
+                match self.attempt(seat, |seat, plan| seat.turn(plan, task)) {
+                    // A turn that was cut short says nothing, and nor does its round.
+                    _ if self.plan.stop.load(Ordering::Relaxed) => {
+                        series.rounds.iter_mut().for_each(|rounds| rounds.truncate(round));
+                        return (series, Ok(false));
+                    }
+                    Err(error) => return (series, Err(error)),
+                    Ok(None) => {}
+                    Ok(Some(turn)) => match self.first(&turn) {
+                        Some(error) => return (series, Err(error)),
+                        None => series.rounds[seat].push(turn),
+                    },
+                }
+            }
+            let spent = began.elapsed();
+            let is_late = self.plan.rounds.is_none() && spent >= time;
+            let part = spent.as_secs_f64() / time.as_secs_f64().max(1e-9);
+            step(part.max((round + 1) as f64 / most as f64).min(1.0), round + 1);
+            let looks = self.plan.rounds.is_none() && LOOKS.contains(&(round + 1));
+            if is_late || Instant::now() >= self.until || looks && self.knows_enough(&series) {
+                break;
+            }
+        }
+        (series, Ok(true))
+    }
+
+    /// Has a seat do something. One that fails takes no more turns; an error when none is left.
+    fn attempt<T>(
+        &mut self,
+        seat: usize,
+        work: impl FnOnce(&mut Seat<'_>, &ComparePlan) -> Result<T>,
+    ) -> Result<Option<T>> {
+        if self.out[seat].is_some() {
+            return Ok(None);
+        }
+        match work(&mut self.seats[seat], self.plan) {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if self.is_first => Err(error),
+            Err(error) => {
+                let others =
+                    self.out.iter().enumerate().any(|(at, out)| at != seat && out.is_none());
+                let left = others.then_some(());
+                match left {
+                    Some(()) => self.out[seat] = Some(error),
+                    None => return Err(error),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// If the very first turn sees no echo, none will.
+    fn first(&mut self, turn: &Round) -> Option<Error> {
+        let is_first = std::mem::take(&mut self.is_first);
+        let silence = turn.void.as_ref().filter(|_| is_first)?;
+        matches!(silence, VoidReason::Silence { .. }).then(|| {
+            Error::Run(format!(
+                "{silence}. Are the two interfaces joined, and do they carry EtherType 0x88b5?"
+            ))
+        })
+    }
+
+    /// Whether more rounds would add nothing.
+    fn knows_enough(&self, series: &Series) -> bool {
+        let metrics = series.load.metrics();
+        let contestants = 0..self.contestants;
+        let ratios = metrics.iter().flat_map(|&metric| {
+            let others = contestants.clone().filter(|&seat| seat != self.baseline);
+            others.map(move |seat| series.ratio(seat, self.baseline, metric))
+        });
+        let best_sets = metrics.iter().map(|&metric| {
+            let values: Vec<_> =
+                contestants.clone().map(|seat| series.values(seat, metric)).collect();
+            best_set(&values, metric.is_cost(), series.alpha).len()
+        });
+        self.contestants > 1 && is_enough(ratios, best_sets)
+    }
 }

@@ -11,7 +11,6 @@ use super::trial::{Measurer, TrialOutcome, VoidReason};
 use crate::bench::contestant::Contestant;
 use crate::bench::own_engine::OwnEngine;
 use crate::bench::testbed::Testbed;
-use crate::bench::trial_plan::frames_for;
 use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::error::{Error, Result};
@@ -57,7 +56,7 @@ impl Subject {
 
     /// Its frames, without a schedule and for ever.
     pub(super) fn load(&self, testbed: &Testbed) -> LoadSpec {
-        LoadSpec { cpus: vec![self.cpus.0], ..frames_for(testbed, self.sizes.clone(), &self.stop) }
+        LoadSpec { cpus: vec![self.cpus.0], ..testbed.frames(self.sizes.clone(), &self.stop) }
     }
 
     /// Offers `rate` for `duration`, and takes what comes back.

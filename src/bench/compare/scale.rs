@@ -6,16 +6,18 @@
 //! of one worker alone: its kernel stamps give that worker's rate, and the workers share no lock
 //! behind the link.
 
-use super::compare::observation::{LoadKind, Observation};
-use super::testbed::Testbed;
-use super::trial_plan::{QUIET, SETTLE, TrialPlan, drain_frames};
+use super::observation::{LoadKind, Observation};
+use super::plan::{ComparePlan, SETTLE, drain_frames};
+use crate::bench::contestant::Contestant;
+use crate::bench::testbed::{QUIET, Testbed};
 use crate::engine::config::EngineConfig;
 use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::{Error, Result};
-use crate::load::plan::{Carriage, LoadSpec};
+use crate::load::plan::Carriage;
 use crate::load::run::{Load, LoadOutcome};
 use crate::sys::clock;
 use crate::sys::packet::FanoutMode;
+use crate::units::FrameSize;
 use crate::wire::ethernet::EtherType;
 
 /// The two EtherTypes that are set aside for local experiments, one for each worker.
@@ -40,15 +42,6 @@ pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// Two workers, one on the generator's CPU and one on the engine's.
-pub(super) fn engine_config(testbed: &Testbed, plan: &TrialPlan) -> Result<EngineConfig> {
-    Ok(EngineConfig {
-        fanout: Some(FanoutMode::Cpu),
-        ether_types: ETHER_TYPES.to_vec(),
-        ..plan.engine_config(testbed, &[plan.cpus.0, plan.cpus.1])?
-    })
-}
-
 /// Two workers and what fills them.
 struct Pair {
     engine: Engine,
@@ -56,25 +49,35 @@ struct Pair {
     frames: u64,
 }
 
-/// Runs one trial in the calling thread, which must be in the generator's network namespace.
-pub(super) fn run(testbed: &Testbed, plan: &TrialPlan) -> Result<(Observation, EngineSummary)> {
+/// One turn of `contestant` in the calling thread, with frames of `size`: two workers, one on the
+/// generator's CPU and one on the engine's.
+pub(super) fn run(
+    plan: &ComparePlan,
+    contestant: Contestant,
+    testbed: &Testbed,
+    size: FrameSize,
+) -> Result<(Observation, EngineSummary)> {
     let cpus = [plan.cpus.0, plan.cpus.1];
-    let config = engine_config(testbed, plan)?;
+    let config = EngineConfig {
+        fanout: Some(FanoutMode::Cpu),
+        ether_types: ETHER_TYPES.to_vec(),
+        ..plan.engine(contestant, testbed, &cpus)?
+    };
     let engine = Engine::start(&config)?;
-    let frames = drain_frames(&config, plan.size);
+    let frames = drain_frames(&config, size);
     let open = |number: usize| {
-        let mut load: LoadSpec = plan.bursts(testbed, frames, cpus[number]);
+        let mut load = plan.frames(testbed, size).bursts(frames);
+        load.cpus = vec![cpus[number]];
         load.carriage = Carriage::raw(ETHER_TYPES[number]);
         Load::open(&load, &plan.ring_memory)
     };
-    let loads = [open(0)?, open(1)?];
+    let loads = testbed.at_generator(|| Ok::<_, Error>([open(0)?, open(1)?]))??;
     let mut pair = Pair { engine, loads, frames };
     // The first one warms caches and page tables.
     pair.drain(&[0, 1])?;
     let alone = [pair.drain(&[0])?, pair.drain(&[1])?].map(|mut reports| reports.remove(0));
     let together = pair.drain(&[0, 1])?;
-    let summary = plan.account(pair.engine.stop())?;
-    Ok((observation(&alone, &together), summary))
+    Ok((observation(&alone, &together), pair.engine.stop()))
 }
 
 impl Pair {
@@ -105,12 +108,13 @@ fn overlap(together: &[LoadOutcome]) -> bool {
 }
 
 fn observation(alone: &[LoadOutcome; 2], together: &[LoadOutcome]) -> Observation {
-    let mut sum = Observation::of_outcome(LoadKind::Scale, &LoadOutcome::default(), 0);
+    let mut sum = Observation::of_outcome(LoadKind::Scale, &LoadOutcome::default(), 0, 1);
     for outcome in alone.iter().chain(together) {
         sum.sent += outcome.sent;
         sum.lost += outcome.lost;
         sum.tally += &outcome.tally;
         sum.generator_drops += outcome.kernel.drops;
+        sum.received += outcome.kernel.packets;
     }
     if overlap(together) {
         sum.echoed_pps = together.iter().map(LoadOutcome::arrival_pps).sum();

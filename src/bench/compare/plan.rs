@@ -1,0 +1,114 @@
+//! What is compared, and the engines and frames that follow from it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::observation::LoadKind;
+use crate::bench::contestant::Contestant;
+use crate::bench::testbed::Testbed;
+use crate::engine::config::EngineConfig;
+use crate::engine::names::RxName;
+use crate::engine::turn::LatencyMode;
+use crate::error::Result;
+use crate::load::choice::TxChoice;
+use crate::load::plan::{LoadSpec, Sizes};
+use crate::ring::budget::MemoryBudget;
+use crate::ring::geometry::GeometryChoice;
+use crate::units::FrameSize;
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct ComparePlan {
+    /// Who takes part, in the order of the tables.
+    pub contestants: Vec<Contestant>,
+    /// The frame sizes.
+    pub sizes: Vec<FrameSize>,
+    /// The loads.
+    pub loads: Vec<LoadKind>,
+    /// Rounds of each size and load; `None` for as many as it takes, up to the last of
+    /// [`LOOKS`](crate::stats::best_set::LOOKS).
+    pub rounds: Option<usize>,
+    /// When no further round begins; what was measured stands.
+    pub max_time: Duration,
+    /// How long a load lasts that has no end of its own.
+    pub duration: Duration,
+    /// The generator's TX half; `None` for the best. A drain is filled by a TX ring.
+    pub tx: Option<TxChoice>,
+    /// CPUs of the generator and of the engine.
+    pub cpus: (usize, usize),
+    /// Of which frames engines keep the latency.
+    pub latency: LatencyMode,
+    /// The cap on ring memory, for generators and engines together.
+    pub ring_memory: Arc<MemoryBudget>,
+    /// Set it from another thread to end early, with what there is.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl ComparePlan {
+    /// The engine of `contestant` at the testbed's far end, with a worker on each of `cpus`.
+    pub(super) fn engine(
+        &self,
+        contestant: Contestant,
+        testbed: &Testbed,
+        cpus: &[usize],
+    ) -> Result<EngineConfig> {
+        Ok(EngineConfig {
+            latency: self.latency,
+            ring_memory: Arc::clone(&self.ring_memory),
+            ..contestant.engine_config(testbed, cpus)?
+        })
+    }
+
+    /// Frames of this size from the generator to the engine.
+    pub(super) fn frames(&self, testbed: &Testbed, size: FrameSize) -> LoadSpec {
+        testbed.frames(Sizes::Fixed(size), &self.stop)
+    }
+
+    /// How many seats a comparison has at most: the baseline's is there twice.
+    pub fn seats(&self) -> usize {
+        self.contestants.len() + usize::from(self.contestants.len() > 1)
+    }
+}
+
+/// Longer than any block waits for its retire timeout.
+pub(super) const SETTLE: Duration = Duration::from_millis(10);
+
+/// Frames that fill most of what an engine's socket or ring holds while nobody empties it: V3 blocks
+/// pack frames, V2 has a slot for each, and the kernel charges a socket's buffer with each frame's
+/// `truesize`.
+pub fn drain_frames(config: &EngineConfig, size: FrameSize) -> u64 {
+    let bytes = size.socket_bytes();
+    let GeometryChoice { block_bytes, blocks, slots, .. } = config.receive_ring;
+    // Three quarters of it; by default it has 4 MiB.
+    let ring = block_bytes.zip(blocks).map_or(3 << 20, |(bytes, count)| bytes * count / 4 * 3);
+    let (room, each) = match (config.path.rx, slots) {
+        (RxName::V3, _) => (ring, bytes + V3_HEADERS_BYTES),
+        (RxName::V2, Some(slots)) => (slots / 4 * 3, 1),
+        (RxName::V2, None) => (ring, (bytes + 80).next_power_of_two().max(2048)),
+        (RxName::Recv | RxName::Recvmsg | RxName::Mmsg, _) => {
+            (6 << 20, (bytes + 576).next_power_of_two().max(1024))
+        }
+        // A UMEM of 2048 frames or more.
+        (RxName::Xsk, _) => (3 << 20, 2048),
+    };
+    ((room / each) as u64).clamp(64, DRAIN_FRAMES_MAX)
+}
+
+/// Frames that the engine takes at once when many wait: a slice of work is a multiple of them.
+pub(super) fn batch_frames(config: &EngineConfig, size: FrameSize) -> usize {
+    match config.path.rx {
+        RxName::V3 => {
+            let block_bytes = config.receive_ring.block_bytes.unwrap_or(128 << 10);
+            (block_bytes / (size.socket_bytes() + V3_HEADERS_BYTES)).max(1)
+        }
+        RxName::V2 | RxName::Mmsg | RxName::Xsk => config.batch,
+        RxName::Recv | RxName::Recvmsg => 1,
+    }
+}
+
+/// What a frame takes in a V3 block beside its bytes.
+const V3_HEADERS_BYTES: usize = 96;
+
+/// Enough for a rate to settle.
+const DRAIN_FRAMES_MAX: u64 = 8000;

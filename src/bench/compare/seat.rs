@@ -1,0 +1,260 @@
+//! A contestant's seat: its testbed, its engine, and what loads it, a short while in each round.
+
+use std::time::Duration;
+
+use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
+use super::plan::{ComparePlan, SETTLE, batch_frames, drain_frames};
+use super::result::{Round, SeatSummary};
+use super::scale;
+use crate::bench::contestant::Contestant;
+use crate::bench::own_engine::failure;
+use crate::bench::search::trial::VoidReason;
+use crate::bench::testbed::{QUIET, Testbed};
+use crate::bench::watch::{OwnTraffic, Watch};
+use crate::engine::config::EngineConfig;
+use crate::engine::pool::{Engine, EngineSummary};
+use crate::error::Result;
+use crate::load::choice::TxChoice;
+use crate::load::pace::Pattern;
+use crate::load::plan::{Limits, LoadSpec};
+use crate::load::rate::Rate;
+use crate::load::run::{Drive, Load};
+use crate::load::trace::TraceSpec;
+use crate::stats::counters::EngineCounters;
+use crate::stats::latency::Latency;
+use crate::sys::clock;
+use crate::units::FrameSize;
+
+/// A load ends when no echo has come for this time, or after [`EMPTIED`]. An engine with frames never
+/// pauses for as long.
+const SILENCE: Duration = Duration::from_millis(50);
+/// Longer than the slowest engine needs for what it holds at the end of a flood.
+const EMPTIED: Duration = Duration::from_secs(1);
+/// The generator's receive ring, of 128 KiB blocks: a flood's echoes while its CPU is taken for 5 ms.
+const FLOOD_BLOCKS: usize = 64;
+/// The same where a few frames are in flight.
+const WINDOW_BLOCKS: usize = 4;
+/// Arrivals that are kept of one load: half a second at a million a second.
+const ARRIVALS_MAX: usize = 1 << 19;
+
+/// A contestant's seat.
+pub(super) struct Seat<'a> {
+    pub contestant: Contestant,
+    pub config: EngineConfig,
+    testbed: &'a Testbed,
+    /// Alone on its testbed, a seat keeps its engine, parked between its turns.
+    is_alone: bool,
+    engine: Option<Engine>,
+    load: Option<Load>,
+    watch: Watch,
+    /// What the engine forwarded at flood, in frames per second.
+    flood_pps: f64,
+    counters: EngineCounters,
+    latency: Option<Latency>,
+}
+
+/// What is measured in a round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    pub size: FrameSize,
+    pub load: LoadKind,
+}
+
+impl<'a> Seat<'a> {
+    /// Takes the seat: starts the engine and parks it. What fails here would fail in every round.
+    pub fn take(
+        plan: &ComparePlan,
+        contestant: Contestant,
+        testbed: &'a Testbed,
+        is_alone: bool,
+    ) -> Result<Seat<'a>> {
+        let config = plan.engine(contestant, testbed, &[plan.cpus.1])?;
+        let mut seat = Seat {
+            contestant,
+            config,
+            testbed,
+            is_alone,
+            engine: None,
+            load: None,
+            watch: Watch::open([&testbed.generator, &testbed.engine])?,
+            flood_pps: 0.0,
+            counters: EngineCounters::default(),
+            latency: None,
+        };
+        seat.open_engine()?;
+        if !is_alone {
+            seat.close_engine()?;
+        }
+        Ok(seat)
+    }
+
+    /// Makes ready for rounds of `task`.
+    pub fn prepare(&mut self, plan: &ComparePlan, task: Task) -> Result<()> {
+        self.load = None;
+        match task.load {
+            // It has an engine of its own, with two workers.
+            LoadKind::Scale => self.close_engine()?,
+            _ if self.is_alone => {
+                self.open_engine()?;
+                self.open_load(plan, task)?;
+            }
+            _ => {}
+        }
+        if task.load == LoadKind::Half && self.flood_pps == 0.0 {
+            self.turn(plan, Task { load: LoadKind::Flood, ..task })?;
+            self.prepare(plan, task)?;
+        }
+        Ok(())
+    }
+
+    /// A turn of a round. An error ends the comparison.
+    pub fn turn(&mut self, plan: &ComparePlan, task: Task) -> Result<Round> {
+        self.watch.begin()?;
+        let observation = match task.load {
+            LoadKind::Scale => {
+                let (observation, summary) =
+                    scale::run(plan, self.contestant, self.testbed, task.size)?;
+                self.account(summary)?;
+                observation
+            }
+            _ => {
+                if !self.is_alone {
+                    self.open_engine()?;
+                    self.open_load(plan, task)?;
+                }
+                let observation = self.measure(plan, task)?;
+                if !self.is_alone || self.engine.as_ref().is_some_and(Engine::has_ended) {
+                    self.load = None;
+                    self.close_engine()?;
+                }
+                observation
+            }
+        };
+        if task.load == LoadKind::Flood {
+            self.flood_pps = observation.echoed_pps;
+        }
+        let own = OwnTraffic {
+            transmitted: observation.sent,
+            received: observation.received,
+            under_way: observation.lost,
+        };
+        let void = self.watch.void(own)?.or_else(|| observation.void(task.size));
+        Ok(Round { observation, void })
+    }
+
+    fn open_engine(&mut self) -> Result<()> {
+        if self.engine.is_none() {
+            let engine = Engine::start(&self.config)?;
+            engine.pause();
+            self.engine = Some(engine);
+        }
+        Ok(())
+    }
+
+    fn close_engine(&mut self) -> Result<()> {
+        match self.engine.take() {
+            Some(engine) => self.account(engine.stop()),
+            None => Ok(()),
+        }
+    }
+
+    fn account(&mut self, summary: EngineSummary) -> Result<()> {
+        self.counters += &summary.counters;
+        match (&mut self.latency, &summary.latency) {
+            (Some(sum), Some(more)) => sum.merge(more),
+            (sum, more) => *sum = sum.take().or_else(|| more.clone()),
+        }
+        failure(self.contestant, &summary).map_or(Ok(()), Err)
+    }
+
+    fn open_load(&mut self, plan: &ComparePlan, task: Task) -> Result<()> {
+        let testbed = self.testbed;
+        let cpu_clocks = self.engine.as_ref().map(Engine::cpu_clocks).unwrap_or_default();
+        let config = &self.config;
+        self.load = Some(testbed.at_generator(|| {
+            let frames = plan.frames(testbed, task.size);
+            let mut spec = match task.load {
+                LoadKind::Drain => frames.bursts(drain_frames(config, task.size)),
+                load => {
+                    let best = || TxChoice::best_on(&testbed.generator.link, 1);
+                    let tx = Some(plan.tx.unwrap_or_else(best));
+                    let limits = Limits::lasting(plan.duration);
+                    LoadSpec { tx, drain: EMPTIED, quiet: Some(SILENCE), ..frames }
+                        .driven(drive(load, self.flood_pps), limits)
+                }
+            };
+            spec.rx_ring.blocks = match task.load {
+                LoadKind::Drain => spec.rx_ring.blocks,
+                LoadKind::Flood | LoadKind::Half => Some(FLOOD_BLOCKS),
+                _ => Some(WINDOW_BLOCKS),
+            };
+            spec.cpus = vec![plan.cpus.0];
+            spec.trace = TraceSpec { arrivals_max: ARRIVALS_MAX, cpu_clocks };
+            Load::open(&spec, &plan.ring_memory)
+        })??);
+        Ok(())
+    }
+
+    fn measure(&mut self, plan: &ComparePlan, task: Task) -> Result<Observation> {
+        let (Some(engine), Some(load)) = (&self.engine, &mut self.load) else {
+            unreachable!("a turn follows its preparation")
+        };
+        let cpu_before_ns = engine.cpu_ns();
+        let outcome = match task.load {
+            LoadKind::Drain => {
+                let filled = load.fill(drain_frames(&self.config, task.size))?;
+                clock::sleep(SETTLE);
+                engine.resume();
+                filled.collect(QUIET)
+            }
+            kind => {
+                engine.resume();
+                load.measure(drive(kind, self.flood_pps), Limits::lasting(plan.duration))
+            }
+        };
+        engine.pause();
+        let cpu_ns = engine.cpu_ns().saturating_sub(cpu_before_ns);
+        let batch = batch_frames(&self.config, task.size);
+        Ok(Observation::of_outcome(task.load, &outcome?, cpu_ns, batch))
+    }
+
+    /// Leaves the seat, with the engine's account.
+    pub fn leave(mut self) -> (SeatSummary, Result<()>) {
+        self.load = None;
+        let ended = self.close_engine();
+        let summary = SeatSummary {
+            contestant: self.contestant,
+            path: self.config.path,
+            wait: self.config.wait,
+            counters: self.counters,
+            latency: self.latency.unwrap_or_default(),
+        };
+        (summary, ended)
+    }
+}
+
+fn drive(load: LoadKind, flood_pps: f64) -> Drive {
+    let paced = |rate| Drive::Paced { rate, pattern: Pattern::Constant };
+    match load {
+        LoadKind::Ping => Drive::Window(1),
+        LoadKind::Window => Drive::Window(WINDOW_FRAMES),
+        LoadKind::Light => paced(Rate::frames(LIGHT_PPS)),
+        LoadKind::Half => paced(Rate::frames((flood_pps / 2.0).max(1.0) as u64)),
+        LoadKind::Flood | LoadKind::Drain | LoadKind::Scale => Drive::FLOOD,
+    }
+}
+
+/// Why a round is void by what it found itself.
+impl Observation {
+    fn void(&self, size: FrameSize) -> Option<VoidReason> {
+        match self.tally.other_loads {
+            0 if self.sent == 0 => Some(VoidReason::BehindSchedule),
+            0 if self.tally.intact == 0 => {
+                Some(VoidReason::Silence { load: self.load.name(), size, frames: self.sent })
+            }
+            0 if self.lacks_rate() => Some(VoidReason::NoRate),
+            0 => None,
+            frames => Some(VoidReason::OtherLoad { frames }),
+        }
+    }
+}
