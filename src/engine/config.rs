@@ -13,8 +13,8 @@ use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
 use crate::sys::packet::{Fanout, FanoutMode};
-use crate::units::FrameSize;
-use crate::wire::ethernet::EtherType;
+use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
+use crate::wire::ethernet::{EtherType, VLAN_TAG_BYTES};
 
 /// What an engine is asked to do.
 #[derive(Clone, Debug)]
@@ -127,6 +127,12 @@ impl EngineConfig {
             frame_limit: None,
             force: false,
         }
+    }
+
+    /// The longest frame to make room for on an interface whose MTU is `mtu`, in bytes without FCS.
+    pub fn frame_bytes_max(&self, mtu: usize) -> usize {
+        let of_mtu = mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
+        self.max_frame.map_or(of_mtu, FrameSize::socket_bytes)
     }
 
     /// How several workers share the frames: by flow where only IP is answered, in turn where the

@@ -4,21 +4,21 @@
 use std::io;
 use std::sync::Arc;
 
+use super::config::EngineConfig;
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
-use super::names::{PathName, RxName, TxName};
+use super::names::{RxName, TxName};
 use super::rx_messages::RxMessages;
 use super::rx_receive::RxReceive;
 use super::rx_ring::RxRingHalf;
 use super::rx_xsk::RxXsk;
-use super::turn::TurnState;
+use super::turn::{LatencyMode, TurnState};
 use super::tx_forward::TxForward;
 use super::tx_mmsg::TxMmsg;
 use super::tx_send::TxSend;
 use super::wait::Waiting;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::Result;
-use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::{Geometry, GeometryChoice};
 use crate::ring::outlet::Outlet;
 use crate::ring::setup::{RxRing, RxRingSocket, TxRingSocket};
@@ -29,40 +29,40 @@ use crate::sys::clock::SystemClock;
 use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
-use crate::sys::interface::called;
+use crate::sys::link::Link;
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, ReceiveBatch, SocketType};
 use crate::sys::xdp::XdpSocket;
-use crate::units::memory;
+use crate::units::{FrameSize, memory};
 
-/// What a path's sockets and rings are made from.
+/// What one worker's path is made from.
 #[derive(Clone, Debug)]
 pub struct PathPlan {
-    /// Which path.
-    pub path: PathName,
-    /// The interface, by its index.
-    pub interface: u32,
+    /// What its engine is asked for.
+    pub config: EngineConfig,
+    /// The interface.
+    pub link: Link,
     /// The queue of the interface that AF_XDP halves bind to: one socket each.
     pub queue: u32,
-    /// EtherTypes to let in; empty for all.
-    pub ether_types: Vec<u16>,
-    /// The receive ring.
-    pub receive_ring: GeometryChoice,
-    /// The TX ring.
-    pub transmit_ring: GeometryChoice,
-    /// The interface's MTU.
-    pub mtu: usize,
-    /// The cap on their memory.
-    pub budget: Arc<MemoryBudget>,
-    /// The longest frame that receive buffers of our own take, in bytes without FCS.
-    pub frame_bytes_max: usize,
-    /// Most frames that a receive half lends at once, where it has the choice.
-    pub batch: usize,
+}
+
+impl PathPlan {
+    fn mtu(&self) -> usize {
+        self.link.mtu as usize
+    }
+
+    fn ring(&self, choice: GeometryChoice) -> GeometryChoice {
+        let longest = choice.longest.or(self.config.max_frame.map(FrameSize::socket_bytes));
+        GeometryChoice { longest, ..choice }
+    }
+
+    fn xsk(&self) -> XskChoice {
+        XskChoice::new(self.link.index, self.queue, self.mtu())
+    }
+
     /// Whether frames are stamped on reception, where the kernel does not do so unasked.
-    pub stamped: bool,
-    /// Whether answers are sent past the queueing discipline.
-    pub qdisc_bypass: bool,
-    /// The send buffer to ask for, in bytes.
-    pub send_buffer: Option<usize>,
+    fn stamped(&self) -> bool {
+        self.config.latency != LatencyMode::Off
+    }
 }
 
 /// A worker's loop over one path, ready to run.
@@ -97,46 +97,31 @@ pub enum Inlet {
 
 /// Sets a path up. Nothing is received until frames are let in.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
-    let PathName { rx, tx } = plan.path;
-    if rx.needs_xdp_program() {
+    let EngineConfig { path, ref ether_types, batch, .. } = plan.config;
+    if path.needs_xdp_program() {
         return prepare_xdp(plan);
     }
-    let wanted = Wanted { ether_types: plan.ether_types.clone(), tagged: plan.path.sees_tags() };
-    let filter = wanted.program();
+    let ether_types = ether_types.iter().map(|ether_type| ether_type.0).collect();
+    let filter = Wanted { ether_types, tagged: path.sees_tags() }.program();
     let mut notes = Vec::new();
     let (socket, ring) = open_receive(plan, &filter, &mut notes)?;
+    let outlet = open_tx(plan, Some(&socket), &mut notes)?;
     let shared = Arc::clone(&socket);
-    let outlet = match tx {
-        TxName::Xsk => open_transmit(plan, &mut notes)?,
-        TxName::Ring => open_packet_outlet(plan, &mut notes)?,
-        // A receive ring does not keep its socket from sending.
-        TxName::Mmsg | TxName::Send => {
-            notes.extend(set_send_options(plan, &socket)?);
-            OpenedTx::Plain(Arc::clone(&socket))
-        }
-    };
     let buffers = |frames| -> Result<ReceiveBatch> {
         socket.tell_auxiliary()?;
-        if plan.stamped {
+        if plan.stamped() {
             socket.tell_stamps()?;
         }
-        Ok(ReceiveBatch::new(frames, plan.frame_bytes_max))
+        Ok(ReceiveBatch::new(frames, plan.config.frame_bytes_max(plan.mtu())))
     };
-    let run = match (ring, rx) {
+    let run = match (ring, path.rx) {
         (Some((RxRing::V3(ring), geometry)), _) => {
-            let frames = geometry.frames_per_loan();
-            with_tx(RxRingHalf::new(ring, shared, frames), tx, outlet)
+            with_tx(RxRingHalf::new(ring, shared, geometry.frames_per_loan()), outlet)
         }
-        (Some((RxRing::V2(ring), _)), _) => {
-            with_tx(RxRingHalf::new(ring, shared, plan.batch), tx, outlet)
-        }
-        (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped), tx, outlet),
-        (None, RxName::Recvmsg) => {
-            with_tx(RxMessages::<false>::new(shared, buffers(1)?), tx, outlet)
-        }
-        (None, RxName::Mmsg) => {
-            with_tx(RxMessages::<true>::new(shared, buffers(plan.batch)?), tx, outlet)
-        }
+        (Some((RxRing::V2(ring), _)), _) => with_tx(RxRingHalf::new(ring, shared, batch), outlet),
+        (None, RxName::Recv) => with_tx(RxReceive::new(shared, plan.stamped()), outlet),
+        (None, RxName::Recvmsg) => with_tx(RxMessages::<false>::new(shared, buffers(1)?), outlet),
+        (None, RxName::Mmsg) => with_tx(RxMessages::<true>::new(shared, buffers(batch)?), outlet),
         (None, RxName::V3 | RxName::V2 | RxName::Xsk) => unreachable!("opened with their rings"),
     };
     Ok(PreparedPath { inlet: Inlet::Packet { socket, filter }, run, notes })
@@ -144,75 +129,89 @@ pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
 
 /// What answers leave by.
 enum OpenedTx {
-    /// The TX ring of a packet socket.
     Ring(Outlet<TxRing, PacketSocket>),
-    /// A packet socket without one.
-    Plain(Arc<PacketSocket>),
-    /// An AF_XDP socket.
-    Xdp(Outlet<XskTransmit, XdpSocket>),
+    Mmsg(Arc<PacketSocket>),
+    Send(Arc<PacketSocket>),
+    Xsk(Outlet<XskTransmit, XdpSocket>),
 }
 
-/// A loop from `rx` to the TX half of that name.
-fn with_tx<R>(rx: R, tx: TxName, outlet: OpenedTx) -> Loop
+/// A loop from `rx` to a TX half.
+fn with_tx<R>(rx: R, outlet: OpenedTx) -> Loop
 where
     R: RxHalf + Send + 'static,
 {
     let frames = rx.batch_frames_max();
     match outlet {
         OpenedTx::Ring(outlet) => loop_over(rx, outlet),
-        OpenedTx::Plain(socket) => match tx {
-            TxName::Mmsg => loop_over(rx, TxMmsg::new(socket, frames)),
-            TxName::Send => loop_over(rx, TxSend::new(socket)),
-            TxName::Ring | TxName::Xsk => unreachable!("opened as what they are"),
-        },
-        OpenedTx::Xdp(outlet) => loop_over(rx, outlet),
+        OpenedTx::Mmsg(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
+        OpenedTx::Send(socket) => loop_over(rx, TxSend::new(socket)),
+        OpenedTx::Xsk(outlet) => loop_over(rx, outlet),
     }
 }
 
 /// Sets a path up that begins at an XDP program.
 fn prepare_xdp(plan: &PathPlan) -> Result<PreparedPath> {
-    let choice = XskChoice::new(plan.interface, plan.queue, plan.mtu);
-    let opened = XskSocket::open(&choice, plan.batch, &plan.budget)?;
-    let XskSocket { socket, receive, forward, zero_copy } = opened;
-    let does = if plan.path.tx == TxName::Xsk { "receives and sends" } else { "receives" };
+    let EngineConfig { path, batch, ref ring_memory, .. } = plan.config;
+    let XskSocket { socket, receive, forward, zero_copy } =
+        XskSocket::open(&plan.xsk(), batch, ring_memory)?;
+    let forwards = path.tx == TxName::Xsk;
+    let does = if forwards { "receives and sends" } else { "receives" };
     let mut notes = vec![xsk_note(does, plan.queue, zero_copy)];
-    let rx = RxXsk::new(Arc::clone(&socket), receive, plan.stamped);
-    let run = if plan.path.tx == TxName::Xsk {
+    let rx = RxXsk::new(Arc::clone(&socket), receive, plan.stamped());
+    let run = if forwards {
         loop_over(rx, TxForward::new(Arc::clone(&socket), forward))
     } else {
-        let outlet = open_packet_outlet(plan, &mut notes)?;
-        with_tx(rx, plan.path.tx, outlet)
+        with_tx(rx, open_tx(plan, None, &mut notes)?)
     };
     Ok(PreparedPath { inlet: Inlet::Xdp(socket), run, notes })
 }
 
-/// Opens a packet socket that only sends: bound to protocol 0 it receives nothing.
-fn open_packet_outlet(plan: &PathPlan, notes: &mut Vec<String>) -> Result<OpenedTx> {
-    let (ring, socket) = if plan.path.tx == TxName::Ring {
-        let opened = TxRingSocket::open(plan.transmit_ring, plan.mtu, &plan.budget)?;
-        notes.extend(opened.notes);
-        notes.push(ring_note("TX", &opened.geometry));
-        (Some(opened.ring), opened.socket)
-    } else {
-        (None, PacketSocket::open(SocketType::Raw)?)
+/// Opens what answers leave by. Plain frames leave by the packet socket `receiver`, if there is one: a
+/// receive ring does not keep its socket from sending.
+fn open_tx(
+    plan: &PathPlan,
+    receiver: Option<&Arc<PacketSocket>>,
+    notes: &mut Vec<String>,
+) -> Result<OpenedTx> {
+    let config = &plan.config;
+    let mut plain = || match receiver {
+        Some(socket) => {
+            set_send_options(config, socket, notes)?;
+            Ok(Arc::clone(socket))
+        }
+        None => open_sender(plan, PacketSocket::open(SocketType::Raw)?, notes).map(Arc::new),
     };
-    notes.extend(set_send_options(plan, &socket)?);
-    let interface = plan.interface;
-    socket.bind(interface, 0).map_err(|error| {
-        failed(format!("bind a packet socket that sends to {}", called(interface)), &error, "")
-    })?;
-    Ok(match ring {
-        Some(ring) => OpenedTx::Ring(Outlet::new(ring, socket)),
-        None => OpenedTx::Plain(Arc::new(socket)),
+    Ok(match config.path.tx {
+        TxName::Mmsg => OpenedTx::Mmsg(plain()?),
+        TxName::Send => OpenedTx::Send(plain()?),
+        TxName::Ring => {
+            let ring = plan.ring(config.transmit_ring);
+            let opened = TxRingSocket::open(ring, plan.mtu(), &config.ring_memory)?;
+            notes.extend(opened.notes);
+            notes.push(ring_note("TX", &opened.geometry));
+            OpenedTx::Ring(Outlet::new(opened.ring, open_sender(plan, opened.socket, notes)?))
+        }
+        TxName::Xsk => {
+            let choice = plan.xsk().for_batches(config.batch);
+            let opened = XskTransmitSocket::open(&choice, &config.ring_memory)?;
+            notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
+            OpenedTx::Xsk(Outlet::new(opened.ring, opened.socket))
+        }
     })
 }
 
-/// Opens an AF_XDP socket that only sends.
-fn open_transmit(plan: &PathPlan, notes: &mut Vec<String>) -> Result<OpenedTx> {
-    let choice = XskChoice::new(plan.interface, plan.queue, plan.mtu).for_batches(plan.batch);
-    let opened = XskTransmitSocket::open(&choice, &plan.budget)?;
-    notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
-    Ok(OpenedTx::Xdp(Outlet::new(opened.ring, opened.socket)))
+/// Makes `socket` one that only sends: bound to protocol 0 it receives nothing.
+fn open_sender(
+    plan: &PathPlan,
+    socket: PacketSocket,
+    notes: &mut Vec<String>,
+) -> Result<PacketSocket> {
+    set_send_options(&plan.config, &socket, notes)?;
+    let Link { index, ref name, .. } = plan.link;
+    socket.bind(index, 0).map_err(|error| {
+        failed(format!("bind a packet socket that sends to {name}"), &error, "")
+    })?;
+    Ok(socket)
 }
 
 fn xsk_note(does: &str, queue: u32, zero_copy: bool) -> String {
@@ -230,13 +229,15 @@ fn open_receive(
     filter: &[Instruction],
     notes: &mut Vec<String>,
 ) -> Result<RxOpened> {
-    let Some(version) = plan.path.rx.ring() else {
+    let config = &plan.config;
+    let Some(version) = config.path.rx.ring() else {
         let socket = PacketSocket::open(SocketType::Raw)?;
         socket.attach_filter(filter)?;
         notes.push(grow_receive_buffer(&socket)?);
         return Ok((Arc::new(socket), None));
     };
-    let opened = RxRingSocket::open(version, plan.receive_ring, plan.mtu, filter, &plan.budget)?;
+    let ring = plan.ring(config.receive_ring);
+    let opened = RxRingSocket::open(version, ring, plan.mtu(), filter, &config.ring_memory)?;
     notes.extend(opened.notes);
     notes.push(ring_note("receive", &opened.geometry));
     Ok((opened.socket, Some((opened.ring, opened.geometry))))
@@ -247,13 +248,14 @@ fn ring_note(which: &str, geometry: &Geometry) -> String {
 }
 
 /// Binds a prepared socket to its interface: frames arrive from here on.
-pub fn bind(socket: &PacketSocket, index: u32, name: &str, promiscuous: bool) -> Result<()> {
+pub fn bind(socket: &PacketSocket, plan: &PathPlan) -> Result<()> {
+    let Link { index, ref name, .. } = plan.link;
     // A copy less for the kernel to make; the filter keeps outgoing frames out in any case.
     let _ = socket.ignore_outgoing();
     socket
         .bind(index, ALL_PROTOCOLS)
         .map_err(|error| failed(format!("bind a packet socket to {name}"), &error, ""))?;
-    if promiscuous {
+    if plan.config.promiscuous {
         socket.join_promiscuous(index)?;
     }
     Ok(())
@@ -269,20 +271,23 @@ where
     })
 }
 
-/// Makes the socket send as asked, and says what came out.
-fn set_send_options(plan: &PathPlan, socket: &PacketSocket) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
-    if plan.qdisc_bypass {
+/// Makes the socket send as asked, and notes what came out.
+fn set_send_options(
+    config: &EngineConfig,
+    socket: &PacketSocket,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    if config.qdisc_bypass {
         socket.set_qdisc_bypass()?;
         notes.push("answers are sent past the queueing discipline".into());
     }
-    if let Some(bytes) = plan.send_buffer {
+    if let Some(bytes) = config.send_buffer {
         let granted = socket
             .set_send_buffer(bytes)
             .map_err(|error| failed("set the socket's send buffer", &error, ""))?;
         notes.push(buffer_note("send", bytes, granted, "wmem_max"));
     }
-    Ok(notes)
+    Ok(())
 }
 
 /// As much buffer as the rings have by default, so that the comparison is between paths and not

@@ -141,7 +141,6 @@ impl Engine {
             link: &link,
             control: Arc::clone(&control),
             snapshots: snapshot_sender,
-            budget: Arc::clone(&config.ring_memory),
         };
         let (workers, mut notes) = starter.start_all(&cpus)?;
         notes.extend(placement);

@@ -35,8 +35,7 @@ use crate::sys::link::Links;
 use crate::sys::mapping::page_bytes;
 use crate::sys::offload::Ethtool;
 use crate::sys::packet::{Direction, RingVersion};
-use crate::units::{ETHERNET_HEADER_BYTES, FrameSize, memory};
-use crate::wire::ethernet::VLAN_TAG_BYTES;
+use crate::units::memory;
 
 /// The profile where neither a profile nor a path is asked for: `balanced`, as long as it loses at
 /// most 15 % of the rate to `throughput` at flood and takes at most 30 % longer than `latency` with
@@ -108,11 +107,10 @@ impl Facts {
     fn here(config: &EngineConfig) -> Result<Facts> {
         let link = Links::open()?.by_name(&config.interface)?;
         let mtu = link.mtu as usize;
-        let of_mtu = mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES;
         let socket =
             XskChoice::new(link.index, 0, mtu.min(TRANSMIT_MTU_MAX)).for_batches(BATCH_FRAMES);
         Ok(Facts {
-            longest: config.max_frame.map_or(of_mtu, FrameSize::socket_bytes),
+            longest: config.frame_bytes_max(mtu),
             mtu,
             no_xdp: XskTransmitSocket::try_out(&socket).err().map(|error| error.to_string()),
             transmit_queues: Ethtool::open()?.queues(&link)?.transmit as usize,

@@ -16,8 +16,6 @@ use super::turn::{LatencyMode, TurnState};
 use super::wait::{Wait, Waiting};
 use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
-use crate::ring::budget::MemoryBudget;
-use crate::ring::geometry::GeometryChoice;
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::bpf::Redirect;
@@ -32,9 +30,7 @@ use crate::sys::offload::{Ethtool, Queues};
 use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
 use crate::sys::thread_stat::ThreadNumber;
-use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
 use crate::wire::ethernet::EtherType;
-use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// A running worker, as the pool holds it.
 #[derive(Debug)]
@@ -65,7 +61,6 @@ pub(super) struct Starter<'a> {
     pub link: &'a Link,
     pub control: Arc<Control>,
     pub snapshots: Sender<Snapshot>,
-    pub budget: Arc<MemoryBudget>,
 }
 
 /// The XDP program of a path that begins at one, attached before its workers start.
@@ -146,8 +141,8 @@ impl Starter<'_> {
         }
         let mut group = None;
         for number in 0..self.config.workers {
-            let join = self.join(number, group, redirect.clone());
-            match self.start_one(number, cpus[number % cpus.len()], join) {
+            let cpu = cpus[number % cpus.len()];
+            match self.start_one(number, cpu, group, redirect.clone()) {
                 Ok((worker, ready)) => {
                     workers.push(worker);
                     group = ready.fanout_group;
@@ -164,18 +159,13 @@ impl Starter<'_> {
         Ok((workers, notes))
     }
 
-    fn join(&self, number: usize, group: Option<u16>, redirect: Option<Arc<Redirect>>) -> Join {
-        Join {
-            link: self.link.clone(),
-            promiscuous: self.config.promiscuous,
-            fanout: self.config.shared_by(),
-            group,
-            queue: number as u32,
-            redirect,
-        }
-    }
-
-    fn start_one(&self, number: usize, cpu: usize, join: Join) -> Result<(Worker, Ready)> {
+    fn start_one(
+        &self,
+        number: usize,
+        cpu: usize,
+        group: Option<u16>,
+        redirect: Option<Arc<Redirect>>,
+    ) -> Result<(Worker, Ready)> {
         let (ready_sender, ready) = bounded(1);
         let (empty, empty_receiver) = bounded(SPARE_HISTOGRAMS);
         if self.config.latency != LatencyMode::Off {
@@ -188,7 +178,8 @@ impl Starter<'_> {
             empty: empty_receiver,
             spare: None,
         };
-        let plan = self.plan(join.queue);
+        let (config, link) = (self.config.clone(), self.link.clone());
+        let plan = PathPlan { config, link, queue: number as u32 };
         let state = self.state();
         let wait = self.config.wait;
         let control = Arc::clone(&self.control);
@@ -196,7 +187,7 @@ impl Starter<'_> {
             .name(format!("linerate-{number}"))
             .spawn(move || {
                 let set_up = pin(cpu)
-                    .and_then(|()| set_up(&plan, &join))
+                    .and_then(|()| set_up(plan, group, redirect.as_deref()))
                     // The socket is all that a worker needs from here on.
                     .and_then(|made| drop_capabilities().map(|()| made));
                 let SetUp { prepared, epoll, fanout_group, _membership } = match set_up {
@@ -220,29 +211,6 @@ impl Starter<'_> {
         let ready = ready.recv().map_err(|_| Error::Run(format!("worker {number} panicked")))??;
         let (waker, cpu_clock, number) = (ready.waker.clone(), ready.cpu_clock, ready.number);
         Ok((Worker { thread, number, cpu_clock, waker, empty }, ready))
-    }
-
-    fn plan(&self, queue: u32) -> PathPlan {
-        let config = self.config;
-        let mtu = self.link.mtu as usize;
-        let longest = config.max_frame.map(FrameSize::socket_bytes);
-        let with_longest =
-            |ring: GeometryChoice| GeometryChoice { longest: ring.longest.or(longest), ..ring };
-        PathPlan {
-            path: config.path,
-            interface: self.link.index,
-            queue,
-            ether_types: config.ether_types.iter().map(|t| t.0).collect(),
-            receive_ring: with_longest(config.receive_ring),
-            transmit_ring: with_longest(config.transmit_ring),
-            mtu,
-            budget: Arc::clone(&self.budget),
-            frame_bytes_max: longest.unwrap_or(mtu + ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES),
-            batch: config.batch,
-            stamped: config.latency != LatencyMode::Off,
-            qdisc_bypass: config.qdisc_bypass,
-            send_buffer: config.send_buffer,
-        }
     }
 
     fn state(&self) -> TurnState {
@@ -272,17 +240,6 @@ impl Drop for Retirement<'_> {
     }
 }
 
-/// How a prepared socket gets its frames.
-struct Join {
-    link: Link,
-    promiscuous: bool,
-    fanout: Option<Fanout>,
-    group: Option<u16>,
-    queue: u32,
-    /// The program of a path that begins at one; detached when the last worker lets go of it.
-    redirect: Option<Arc<Redirect>>,
-}
-
 /// A path that frames come into, and where its worker waits for them.
 struct SetUp {
     prepared: PreparedPath,
@@ -292,8 +249,8 @@ struct SetUp {
     _membership: Option<PacketSocket>,
 }
 
-fn set_up(plan: &PathPlan, join: &Join) -> Result<SetUp> {
-    let prepared = prepare(plan)?;
+fn set_up(plan: PathPlan, group: Option<u16>, redirect: Option<&Redirect>) -> Result<SetUp> {
+    let prepared = prepare(&plan)?;
     let watch = |socket: BorrowedFd<'_>| {
         Epoll::new(socket)
             .map_err(|error| failed("make an epoll instance", &error, "raise `ulimit -n`"))
@@ -301,14 +258,14 @@ fn set_up(plan: &PathPlan, join: &Join) -> Result<SetUp> {
     match &prepared.inlet {
         Inlet::Packet { socket, filter } => {
             let epoll = watch(socket.as_fd())?;
-            let fanout_group = let_in(socket, filter, join)?;
+            let fanout_group = let_in(socket, filter, &plan, group)?;
             Ok(SetUp { prepared, epoll, fanout_group, _membership: None })
         }
         Inlet::Xdp(socket) => {
             let epoll = watch(socket.as_fd())?;
-            let _membership = join.promiscuous.then(|| promiscuous(&join.link)).transpose()?;
-            let redirect = join.redirect.as_ref().expect("made before the workers");
-            redirect.insert(join.queue, socket)?;
+            let _membership =
+                plan.config.promiscuous.then(|| promiscuous(&plan.link)).transpose()?;
+            redirect.expect("made before the workers").insert(plan.queue, socket)?;
             Ok(SetUp { prepared, epoll, fanout_group: None, _membership })
         }
     }
@@ -325,17 +282,18 @@ fn promiscuous(link: &Link) -> Result<PacketSocket> {
 fn let_in(
     socket: &PacketSocket,
     filter: &[Instruction],
-    Join { link, promiscuous, fanout, group, .. }: &Join,
+    plan: &PathPlan,
+    group: Option<u16>,
 ) -> Result<Option<u16>> {
-    let Some(fanout) = *fanout else {
-        bind(socket, link.index, &link.name, *promiscuous)?;
+    let Some(fanout) = plan.config.shared_by() else {
+        bind(socket, plan)?;
         return socket.lock_filter().map(|()| None);
     };
     // Only a bound socket can join, and until it has joined it gets every frame, as the group
     // does: it takes none before.
     socket.attach_filter(&nothing())?;
-    bind(socket, link.index, &link.name, *promiscuous)?;
-    let group = join_fanout(socket, fanout, *group, link)?;
+    bind(socket, plan)?;
+    let group = join_fanout(socket, fanout, group, &plan.link)?;
     socket.attach_filter(filter)?;
     socket.lock_filter()?;
     Ok(Some(group))
