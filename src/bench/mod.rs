@@ -1,7 +1,8 @@
 //! Experiments: the same work over several paths, side by side, with frames verified.
 //!
 //! [`compare`] lets contestants take short turns, round by round, [`search`] finds the highest load that a path stands,
-//! [`loading`] is one load with all counters around it ([`snapshot`]), and [`stress`] is many of them.
+//! [`loading`] is one load with all counters around it ([`snapshot`]), [`stress`] is many of them, and [`doctor`]
+//! looks whether the machine is fit for any of it.
 //!
 //! They share [`testbed`], where it happens; [`contestant`], who takes part; [`watch`], which finds each
 //! [`disturbance`] of a trial; [`own_engine`], the engine under test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
@@ -11,6 +12,7 @@ pub mod account;
 pub mod compare;
 pub mod contestant;
 pub mod disturbance;
+pub mod doctor;
 pub mod floor;
 pub mod loading;
 pub mod neighbour;

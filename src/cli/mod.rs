@@ -9,6 +9,7 @@ use crate::report::text::{complain, lost};
 
 mod choices;
 pub mod compare;
+pub mod doctor;
 pub mod echo;
 pub mod load;
 pub mod search;
@@ -38,6 +39,8 @@ pub enum Cli {
     Stress(Box<stress::StressArgs>),
     /// Echo frames back to their senders, payload in upper case
     Echo(Box<echo::EchoArgs>),
+    /// Tell what this machine can do and what spoils measurements on it
+    Doctor(doctor::DoctorArgs),
     /// Packet sockets, one system call at a time: a server and a client to learn from
     #[command(subcommand)]
     Tutorial(tutorial::TutorialArgs),
@@ -54,6 +57,7 @@ impl Cli {
             Cli::LossCurve(arguments) => arguments.run(),
             Cli::Burst(arguments) => arguments.run(),
             Cli::Stress(arguments) => arguments.run(),
+            Cli::Doctor(arguments) => arguments.run(),
             Cli::Tutorial(arguments) => arguments.run(),
         };
         exit_code(result)

@@ -7,6 +7,7 @@ mod compare_details;
 mod compare_document;
 mod compare_table;
 pub mod csv;
+pub mod doctor;
 pub mod echo;
 mod hdr_encoding;
 pub mod hdr_log;

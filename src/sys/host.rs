@@ -62,10 +62,13 @@ impl Host {
         let config = read_to_string(format!("/boot/config-{kernel}")).ok();
         let mut read = Readings::default();
         let cpuinfo = text_of("/proc/cpuinfo");
-        let microcode = |text: String| cpu_field(&text, "microcode").unwrap_or_default();
+        let microcode = |text: String| match text.is_empty() {
+            true => Err(Unreadable::because("/proc/cpuinfo: empty")),
+            false => Ok(cpu_field(&text, "microcode").unwrap_or_default()),
+        };
         let frequency = |file| Ok(setting(FIRST_CPU, file)?.unwrap_or_else(|| "none".into()));
         Host {
-            microcode: read.keep("microcode", cpuinfo.clone().map(microcode)),
+            microcode: read.keep("microcode", cpuinfo.clone().and_then(microcode)),
             hypervisor: read.keep("hypervisor", hypervisor()),
             clock_source: read.keep("clock_source", text_of(CURRENT_CLOCK_SOURCE)),
             cpu_frequency_driver: read

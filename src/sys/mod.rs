@@ -29,6 +29,7 @@ pub mod packet_sockets;
 pub mod privilege;
 pub mod reading;
 pub mod replace;
+pub mod rights;
 pub mod signal;
 pub mod silent_port;
 mod socket;

@@ -15,7 +15,7 @@ use crate::error::Result;
 
 mod user;
 
-pub use user::enter_user_namespace;
+pub use user::{enter_user_namespace, forbidding_settings, try_user_namespace};
 
 /// The calling thread's network namespace (proc(5)); `/proc/self` would be the first thread's.
 const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";

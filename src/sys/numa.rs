@@ -1,8 +1,7 @@
 //! Which NUMA node an interface is attached to.
 
-use std::fs::read_to_string;
-
 use super::offload::Ethtool;
+use super::reading::{Reading, setting};
 use crate::units::parse_cpu_list;
 
 /// A NUMA node and its CPUs.
@@ -22,8 +21,17 @@ impl NumaNode {
     /// namespace, while `/sys/class/net` shows the one of the mount.
     pub fn of_interface(name: &str) -> Option<NumaNode> {
         let place = Ethtool::open().ok()?.driver(name).ok()?.bus_place;
-        let file = |file| read_to_string(format!("/sys/bus/pci/devices/{place}/{file}")).ok();
-        NumaNode::from_files(&file("numa_node")?, &file("local_cpulist")?)
+        NumaNode::of_device(&place).ok()?
+    }
+
+    /// The node of the device at a place on the PCI bus; `None` if it is on none, or the firmware names none.
+    pub fn of_device(place: &str) -> Reading<Option<NumaNode>> {
+        if place.is_empty() {
+            return Ok(None);
+        }
+        let folder = format!("/sys/bus/pci/devices/{place}");
+        let file = |file| Ok(setting(&folder, file)?.unwrap_or_default());
+        Ok(NumaNode::from_files(&file("numa_node")?, &file("local_cpulist")?))
     }
 
     /// From what the kernel has in `numa_node` (-1 for none) and `local_cpulist`.
@@ -50,6 +58,8 @@ mod tests {
     #[test]
     fn what_has_no_place_on_a_bus_has_no_node() {
         assert_eq!(NumaNode::of_interface("lo"), None);
+        assert_eq!(NumaNode::of_device(""), Ok(None));
+        assert!(NumaNode::of_device("ffff:ff:1f.7").is_err());
         assert_eq!(NumaNode::of_interface("no such one"), None);
     }
 }

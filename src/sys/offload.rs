@@ -71,7 +71,7 @@ impl Offloads {
 }
 
 /// Queues of an interface that are in use; it may have been made with more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Queues {
     /// Those that receive.
     pub receive: u32,

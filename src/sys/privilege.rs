@@ -206,7 +206,7 @@ impl Capabilities {
     }
 
     /// The names of those that setting up takes and this has.
-    fn names(self) -> Vec<&'static str> {
+    pub fn names(self) -> Vec<&'static str> {
         SET_UP.iter().filter(|(one, _)| self.has(*one)).map(|(_, name)| *name).collect()
     }
 

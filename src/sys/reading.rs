@@ -13,7 +13,7 @@ pub type Reading<T> = Result<T, Unreadable>;
 /// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Unreadable {
-    /// The reason, as in `/sys/x: ENOENT (No such file or directory)`.
+    /// The reason, as in `/sys/x: ENOENT`.
     pub not_readable: String,
 }
 
@@ -26,7 +26,7 @@ impl Unreadable {
     /// `what` was asked for in vain.
     pub fn of(what: &str, error: &io::Error) -> Unreadable {
         Unreadable::because(match error.raw_os_error() {
-            Some(code) => format!("{what}: {}", errno(code)),
+            Some(code) => format!("{what}: {}", errno(code).name),
             None => format!("{what}: {error}"),
         })
     }

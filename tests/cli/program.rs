@@ -61,9 +61,14 @@ impl Unprivileged {
         Unprivileged(scratch)
     }
 
+    /// As [`linerate`], with the binary that others may run, too.
+    pub fn still_privileged(&self, arguments: &[&str]) -> Command {
+        at(&self.0.file("linerate"), arguments)
+    }
+
     /// As [`linerate`]; as ourselves if we have no privilege.
     pub fn linerate(&self, arguments: &[&str]) -> Command {
-        let mut command = at(&self.0.file("linerate"), arguments);
+        let mut command = self.still_privileged(arguments);
         if geteuid().is_root() {
             // Leaving user 0 for another drops all capabilities (capabilities(7)).
             command.uid(NOBODY).gid(NOBODY).current_dir("/");

@@ -1,13 +1,16 @@
 //! User namespaces, in which an unprivileged user gets network namespaces.
 
 use std::fs;
+use std::io;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{getegid, geteuid};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, getegid, geteuid};
 
 use crate::error::{Error, Result};
 use crate::sys::failure::failed;
+use crate::sys::packet::{PacketSocket, SocketType};
 
 /// Moves the whole process into a fresh user namespace, in which the current user is root, and
 /// into a fresh network namespace owned by it. There is no way back.
@@ -38,6 +41,43 @@ pub fn enter_user_namespace() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Enters a user namespace in a child process and opens a packet socket there: the first may succeed
+/// without the second, where a security module takes the capabilities away.
+pub fn try_user_namespace() -> Result<()> {
+    let threads = thread_count()?;
+    if threads > 1 {
+        return Err(Error::Run(format!("not tried: the process has {threads} threads already")));
+    }
+    // SAFETY: the process has this thread only, so that no lock is held that the child could wait for.
+    match unsafe { libc::fork() } {
+        0 => {
+            let socket = || PacketSocket::open(SocketType::Raw).map(drop);
+            let refused = enter_user_namespace().and_then(|()| socket()).err();
+            // The numbers of errnos are below 200.
+            let code = refused.map_or(0, |error| error.errno().unwrap_or(UNNAMED));
+            // SAFETY: it ends the child without what the program does at its end, and takes a number.
+            unsafe { libc::_exit(code) }
+        }
+        -1 => Err(failed("start a process", &io::Error::last_os_error(), "")),
+        child => match waitpid(Pid::from_raw(child), None) {
+            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+            Ok(WaitStatus::Exited(_, code)) if code != UNNAMED => {
+                let errno = Errno::from_raw(code);
+                Err(forbidden("enter a user namespace", errno, geteuid().is_root()))
+            }
+            _ => Err(Error::Run("the process that tried it found no answer".into())),
+        },
+    }
+}
+
+/// What a child ends with that failed for want of no errno.
+const UNNAMED: i32 = 255;
+
+/// The settings that forbid user namespaces, each as `name is value`.
+pub fn forbidding_settings() -> Vec<String> {
+    Settings::read(geteuid().is_root()).culprits()
 }
 
 /// Threads of this process.

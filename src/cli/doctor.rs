@@ -1,0 +1,79 @@
+//! Options of `linerate doctor`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::user::UserArgs;
+use super::values::CpuList;
+use crate::bench::doctor::facts::Facts;
+use crate::bench::doctor::{findings, reasons};
+use crate::error::{Error, Result, exit};
+use crate::report::doctor::DoctorReport;
+use crate::sys::failure::{ENODEV, failed};
+use crate::sys::link::Links;
+use crate::sys::signal::Interrupt;
+
+const EXAMPLES: &str = "\
+Examples:
+  linerate doctor                  this machine, as who you are
+  sudo linerate doctor -i eth1     and the interface to measure on
+  linerate doctor --json - | jq '.findings[] | select(.severity != \"fine\")'
+
+Each line is ok, a note (it shapes what is measured, or closes a way), SPOILS
+(numbers taken like this are not worth having) or ? (not readable here, so
+nothing is claimed). Behind -> is what to do. Nothing is changed; packet
+sockets, a user namespace and an XDP program are tried and given back. The CPUs
+that a measurement would use spin for two seconds, which shows what is taken
+from them.
+
+Exit codes: 0 fit, 1 could not run or output was lost, 2 usage, 4 unfit for
+measuring, 130 interrupted.";
+
+/// Tell what this machine can do and what spoils measurements on it
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct DoctorArgs {
+    /// Look at this interface, too
+    #[arg(short, long, alias = "dev", value_name = "NAME")]
+    interface: Option<String>,
+
+    /// CPUs of the generator and the engine [default: the first two allowed CPUs]
+    #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
+    cpus: Option<CpuList>,
+
+    /// Write the findings as JSON to FILE; `-` writes it to stdout, and the text to stderr
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+
+    #[command(flatten)]
+    user: UserArgs,
+}
+
+impl DoctorArgs {
+    /// Looks, reports, and says whether the machine is fit.
+    pub fn run(self) -> Result<u8> {
+        let links = self.interface.as_ref().map(|_| Links::open()).transpose()?;
+        let named = links.as_ref().zip(self.interface.as_deref());
+        let link =
+            named.map(|(links, name)| links.by_name(name)).transpose().map_err(
+                |error| match error.errno() {
+                    Some(ENODEV) => Error::Usage(error.to_string()),
+                    _ => error,
+                },
+            )?;
+        let interrupt = Interrupt::catch().map_err(|error| failed("catch signals", &error, ""))?;
+        let mut report = DoctorReport::open(self.json.as_deref())?;
+        report.start(link.as_ref());
+        let cpus = self.cpus.as_ref().map_or(&[][..], |list| &list.0);
+        let named = links.as_ref().zip(link.as_ref());
+        let host = report.host().clone();
+        let facts = Facts::gather(host, named, cpus, || self.user.become_plain())?;
+        if interrupt.caught() {
+            return Ok(exit::INTERRUPTED);
+        }
+        let findings = findings(&facts);
+        report.finish(&facts, &findings)?;
+        Ok(if reasons(&findings).is_empty() { exit::OK } else { exit::UNFIT })
+    }
+}
