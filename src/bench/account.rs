@@ -6,19 +6,16 @@
 //! hide some, which is named and not taken for zero. So the largest evidence counts for each CPU, and not
 //! the sum.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::load::run::ThreadRecord;
 use crate::stats::gaps::GapSums;
+use crate::stats::state::{DISTURBED_SHARE, State};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::cpu_stat::{CpuTimes, cpu_times, frequency_khz, pressure_ns, throttled_ns};
 use crate::sys::reading::{Reading, Unreadable};
 use crate::sys::thread_stat::{ThreadNumber, ThreadStat};
-use crate::units::percent;
-
-/// A measurement from which a larger part of a CPU was taken is disturbed. On a quiet machine timer
-/// ticks and wake-ups come to less than half of this.
-pub const DISTURBED_SHARE: f64 = 0.05;
 
 /// Waking up on an idle CPU costs a thread about this much run delay, which nobody took from it.
 const WAKE_UP_NS: u64 = 10_000;
@@ -88,8 +85,8 @@ pub struct Taken {
     pub throttled_ns: Option<u64>,
     /// Nanoseconds for which some task of the machine waited for a CPU.
     pub pressure_ns: Option<u64>,
-    /// What this machine hides.
-    pub not_readable: Vec<NotReadable>,
+    /// What this machine hides: the fields that have no value for it, and why.
+    pub not_readable: BTreeMap<&'static str, String>,
 }
 
 impl Taken {
@@ -98,9 +95,9 @@ impl Taken {
         self.cpus.iter().map(|cpu| cpu.disturbed_share).fold(0.0, f64::max)
     }
 
-    /// Whether more was taken than on a quiet machine.
-    pub fn is_disturbed(&self) -> bool {
-        self.share() > DISTURBED_SHARE
+    /// What a number is worth that was measured meanwhile.
+    pub fn state(&self) -> State {
+        State::of_share(self.share())
     }
 }
 
@@ -122,20 +119,11 @@ impl fmt::Display for Taken {
                 Evidence::Throttling => "cgroup quota",
             });
             let names: Vec<&str> = names.collect();
-            let share = percent(*disturbed_share);
-            write!(f, "{share} of {whose} {cpu} was taken ({})", names.join(", "))?;
+            let share = 100.0 * disturbed_share;
+            write!(f, "{share:.0} % of {whose} {cpu} was taken ({})", names.join(", "))?;
         }
         Ok(())
     }
-}
-
-/// A signal that this machine hides: its name among the fields, and why.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct NotReadable {
-    /// The name of the field that has no value for it.
-    pub signal: &'static str,
-    /// What hinders reading it.
-    pub why: String,
 }
 
 /// Reads what is taken, from one reading to the next.
@@ -239,20 +227,19 @@ fn unpinned<T>() -> Reading<T> {
     Err(Unreadable::because("not known of this CPU, or the thread is pinned to none"))
 }
 
-/// What turned out not to be readable, each signal once.
+/// What turned out not to be readable, and why.
 #[derive(Default)]
-struct Hidden(Vec<NotReadable>);
+struct Hidden(BTreeMap<&'static str, String>);
 
 impl Hidden {
     fn keep(&mut self, signal: &'static str, read: &Reading<u64>) -> Option<u64> {
-        let why = match read {
-            Ok(value) => return Some(*value),
-            Err(why) => why.to_string(),
-        };
-        if self.0.iter().all(|known| known.signal != signal) {
-            self.0.push(NotReadable { signal, why });
+        match read {
+            Ok(value) => Some(*value),
+            Err(why) => {
+                self.0.entry(signal).or_insert_with(|| why.to_string());
+                None
+            }
         }
-        None
     }
 
     fn passed(
@@ -279,7 +266,7 @@ impl CpuTaken {
         for (evidence, taken_ns) in found {
             let share = (taken_ns as f64 / span_ns.max(1) as f64).min(1.0);
             self.disturbed_share = self.disturbed_share.max(share);
-            if share > DISTURBED_SHARE {
+            if share >= DISTURBED_SHARE {
                 self.evidence.push(evidence);
             }
         }
@@ -411,7 +398,7 @@ mod tests {
         assert_eq!((there.gap_ns, there.run_delay_ns), (None, Some(300 * MS)));
         assert_eq!((there.involuntary_switches, there.steal_ns), (Some(40), Some(0)));
         assert_eq!(there.evidence, [Evidence::RunQueue]);
-        assert!((taken.share() - 0.3).abs() < 0.01 && taken.is_disturbed());
+        assert!((taken.share() - 0.3).abs() < 0.01 && taken.state() != State::Clear);
         let text = taken.to_string();
         assert!(text.contains("generator's CPU 0") && text.contains("engine's CPU 1"), "{text}");
         // What was said before does not count again.
@@ -427,7 +414,10 @@ mod tests {
         let gaps = GapSums { total_ns: 400 * MS, longest_ns: 4 * MS, count: 100 };
         let taken = read(&mut account, 1000 * MS, &[generator(1, gaps)]);
         assert_eq!(taken.cpus.len(), 2);
-        assert!(!taken.is_disturbed() && taken.cpus[0].gap_ns == Some(400 * MS), "{taken:?}");
+        assert!(
+            taken.state() == State::Clear && taken.cpus[0].gap_ns == Some(400 * MS),
+            "{taken:?}"
+        );
     }
 
     #[test]
@@ -453,8 +443,7 @@ mod tests {
             (None, None, None)
         );
         assert_eq!((engine.involuntary_switches, taken.throttled_ns), (Some(0), Some(0)));
-        let mut hidden: Vec<&str> = taken.not_readable.iter().map(|one| one.signal).collect();
-        hidden.sort();
+        let hidden: Vec<&str> = taken.not_readable.keys().copied().collect();
         assert_eq!(hidden, ["frequency_khz", "irq_ns", "run_delay_ns", "softirq_ns", "steal_ns"]);
     }
 }

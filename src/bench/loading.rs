@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::account::Taken;
 use super::contestant::Contestant;
 use super::disturbance::Disturbance;
 use super::floor::HarnessFloor;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::load::plan::LoadSpec;
 use crate::load::run::{LoadOutcome, Progress};
 use crate::load::tx::TxChoice;
+use crate::stats::state::{Doubt, State};
 use crate::stats::waterfall::Waterfall;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::link::Link;
@@ -183,6 +185,18 @@ pub struct Finding {
     pub engine_failure: Option<Error>,
     /// What disturbed the load.
     pub disturbances: Vec<Disturbance>,
+    /// What was taken of the CPUs meanwhile.
+    pub taken: Taken,
+}
+
+impl Finding {
+    /// What the numbers are worth.
+    pub fn state(&self) -> State {
+        match self.outcome.generator_limit() {
+            Some(_) => State::CannotTell { reason: Doubt::GeneratorLimited },
+            None => self.taken.state(),
+        }
+    }
 }
 
 /// Who is told how a load goes.
@@ -190,8 +204,8 @@ pub trait LoadObserver: Send {
     /// It is about to begin. (Several in turn are announced together.)
     fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadSpec, _: &HarnessFloor) {}
 
-    /// So far.
-    fn progress(&mut self, progress: &Progress);
+    /// So far, `taken` being what was taken of the CPUs since the last time.
+    fn progress(&mut self, progress: &Progress, taken: &Taken);
 }
 
 /// The line rate of the link in bits per second; `None` where it has none, or says none.

@@ -6,6 +6,7 @@ use super::contestant::Contestant;
 use crate::engine::config::EngineConfig;
 use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
 use crate::error::{Error, Result};
+use crate::sys::thread_stat::ThreadNumber;
 
 /// An engine, and the name that errors give it.
 pub struct OwnEngine {
@@ -18,6 +19,11 @@ impl OwnEngine {
     /// Starts it.
     pub fn start(name: Contestant, config: &EngineConfig) -> Result<OwnEngine> {
         Ok(OwnEngine { name, engine: Engine::start(config)?, ended: false })
+    }
+
+    /// As [`Engine::threads`].
+    pub fn threads(&self) -> Vec<(ThreadNumber, usize)> {
+        self.engine.threads()
     }
 
     /// Looks after the engine, which follows changes of the link. An error if it has ended by itself;

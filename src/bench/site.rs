@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
+use super::account::Account;
 use super::contestant::Contestant;
 use super::floor::HarnessFloor;
 use super::loading::{Finding, LoadObserver, LoadRequest, Reach, Target, line_bits_per_second};
@@ -141,12 +142,15 @@ fn measure(
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let mut watch = Watch::open([here].into_iter().chain(there))?;
     let before = CounterSnapshot::read(&ends)?;
+    let workers = engine.as_ref().map_or(Vec::new(), OwnEngine::threads);
+    let mut account = Account::open(workers);
+    let mut live = account.clone();
     let mut run = |plan: &LoadSpec| {
         Load::run(plan, &budget, &mut |progress: &_| {
             if engine.as_mut().is_some_and(|engine| engine.check().is_err()) {
                 request.spec.stop.store(true, Ordering::Relaxed);
             }
-            observer.progress(progress);
+            observer.progress(progress, &live.read(&progress.threads));
         })
     };
     let mut outcome = match run(&plan) {
@@ -163,6 +167,8 @@ fn measure(
         }
         ran => ran?,
     };
+    // Before the engine's threads are gone.
+    let taken = account.read(&outcome.threads);
     let (engine, engine_failure) = match engine.map(OwnEngine::end) {
         Some((summary, failure)) => (Some(summary), failure),
         None => (None, None),
@@ -182,7 +188,7 @@ fn measure(
     };
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
-    Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances })
+    Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances, taken })
 }
 
 /// What our own engine is to do for `request`: whatever is expected, for every frame. Nothing here

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::base::Base;
 use super::csv::CsvFile;
@@ -11,6 +11,7 @@ use super::hdr_log::HdrLog;
 use super::load_document::document;
 use super::pcap::PcapFile;
 use super::text::{self, complain, grouped, lines_of, table};
+use crate::bench::account::Taken;
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach, Target};
 use crate::bench::testbed::End;
@@ -21,9 +22,10 @@ use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::load::tally::Tally;
 use crate::stats::latency::{LADDER, Latency};
+use crate::stats::state::State;
 use crate::stats::waterfall::Waterfall;
 use crate::sys::privilege;
-use crate::units::{self, nanoseconds, rate};
+use crate::units::{self, nanoseconds, percent, rate};
 
 /// Files that a load writes, all opened before it runs.
 #[derive(Debug, Default)]
@@ -49,6 +51,8 @@ pub struct LoadReport {
     last: Seen,
     /// Response and service times of the intervals that are in the files.
     logged: (Latency, Latency),
+    /// What each live line said, for the document.
+    intervals: Vec<Value>,
     /// What went wrong with files; said at the end.
     trouble: Vec<Error>,
 }
@@ -61,7 +65,7 @@ struct Seen {
     returned: u64,
 }
 
-const CSV_HEADER: [&str; 10] = [
+const CSV_HEADER: [&str; 11] = [
     "elapsed_s",
     "sent",
     "returned",
@@ -72,6 +76,7 @@ const CSV_HEADER: [&str; 10] = [
     "response_max_ns",
     "service_p99_ns",
     "generator_limited",
+    "disturbed_share",
 ];
 
 impl LoadReport {
@@ -85,21 +90,30 @@ impl LoadReport {
             floor: None,
             last: Seen::default(),
             logged: Default::default(),
+            intervals: Vec::new(),
             trouble: Vec::new(),
         })
     }
 
-    fn record(&mut self, progress: &Progress) -> Result<()> {
+    fn record(&mut self, progress: &Progress, taken: &Taken) -> Result<()> {
         let Latencies { response, service, .. } = &*progress.interval;
         self.logged.0.merge(response);
         self.logged.1.merge(service);
         let now =
             Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
-        self.write_interval(&now, (&progress.tally, progress.is_behind), response, service)
+        self.intervals.push(json!({
+            "elapsed_s": now.elapsed.as_secs_f64(),
+            "sent": now.sent,
+            "returned": now.returned,
+            "state": taken.state(),
+        }));
+        let state = (progress.is_behind, taken.share());
+        self.write_interval(&now, &progress.tally, state, response, service)
     }
 
     /// What came after the last interval, so that the files hold the whole run.
-    fn record_rest(&mut self, request: &LoadRequest, outcome: &LoadOutcome) -> Result<()> {
+    fn record_rest(&mut self, request: &LoadRequest, finding: &Finding) -> Result<()> {
+        let outcome = &finding.outcome;
         let response = rest(&outcome.latencies.response, &self.logged.0);
         let service = rest(&outcome.latencies.service, &self.logged.1);
         let ended = request.spec.warm_up + Duration::from_nanos(outcome.span_ns) + outcome.drained;
@@ -109,7 +123,8 @@ impl LoadReport {
             returned: outcome.tally.returned() + outcome.warm_up.tally.returned(),
         };
         let limit = outcome.generator_limit();
-        self.write_interval(&now, (&outcome.tally, limit.is_some()), &response, &service)?;
+        let state = (limit.is_some(), finding.taken.share());
+        self.write_interval(&now, &outcome.tally, state, &response, &service)?;
         match (&mut self.hdr_log, limit) {
             (Some(log), Some(limit)) => log.write_comment(&format!("generator-limited: {limit}")),
             _ => Ok(()),
@@ -119,7 +134,8 @@ impl LoadReport {
     fn write_interval(
         &mut self,
         now: &Seen,
-        (tally, generator_limited): (&Tally, bool),
+        tally: &Tally,
+        (generator_limited, disturbed_share): (bool, f64),
         response: &Latency,
         service: &Latency,
     ) -> Result<()> {
@@ -142,6 +158,7 @@ impl LoadReport {
                 &times.max,
                 &service.summary().p99,
                 &u8::from(generator_limited),
+                &format!("{disturbed_share:.3}"),
             ])?;
         }
         Ok(())
@@ -151,7 +168,7 @@ impl LoadReport {
     pub fn finish(&mut self, request: &LoadRequest, finding: &Finding) -> Result<()> {
         self.base.end();
         let outcome = &finding.outcome;
-        if let Err(error) = self.record_rest(request, outcome) {
+        if let Err(error) = self.record_rest(request, finding) {
             self.trouble.push(error);
         }
         for note in &outcome.notes {
@@ -170,6 +187,11 @@ impl LoadReport {
         ));
         if outcome.latencies.service.count() > 0 {
             self.base.say(latency_table(outcome, request.spec.breakdown));
+            if request.spec.breakdown {
+                let share = percent(outcome.untouched_share());
+                self.base
+                    .say(format!("no gap of the receiving thread's time touches {share} of them"));
+            }
             if let Some(line) = text::beyond(outcome.latencies.response.beyond()) {
                 self.base.say(line);
             }
@@ -185,13 +207,14 @@ impl LoadReport {
         for disturbance in &finding.disturbances {
             self.base.say(format!("DISTURBED: {disturbance}"));
         }
+        self.say_taken(finding);
         if outcome.stopped && outcome.offered > 0 {
             self.base.say("interrupted: this is what was measured until then");
         }
         if let Some(reason) = &outcome.broken {
             self.base.say(format!("ENDED EARLY: {reason}"));
         }
-        let document = document(request, finding, self.floor.as_ref());
+        let document = document(request, finding, self.floor.as_ref(), &self.intervals);
         let written = [self.publish(outcome), self.base.write("linerate.load/1", &document)];
         self.trouble.extend(written.into_iter().filter_map(Result::err));
         // Each of them is said: one file that cannot be written does not stop the others.
@@ -320,6 +343,16 @@ impl LoadReport {
         }
     }
 
+    /// What was taken of the CPUs, where that is worth a line.
+    fn say_taken(&mut self, finding: &Finding) {
+        if finding.taken.state() != State::Clear {
+            self.base.say(format!("DISTURBED: {}", finding.taken));
+        }
+        if let state @ State::CannotTell { .. } = finding.state() {
+            self.base.say(format!("{state}").to_uppercase());
+        }
+    }
+
     fn say_waterfall(&mut self, waterfall: &Waterfall) {
         self.base.say("where the frames went, the warm-up included:");
         self.base.say(format!("  {:>16}  offered", grouped(waterfall.offered())));
@@ -431,7 +464,7 @@ impl LoadObserver for LoadReport {
         }
     }
 
-    fn progress(&mut self, progress: &Progress) {
+    fn progress(&mut self, progress: &Progress, taken: &Taken) {
         let seconds =
             progress.elapsed.saturating_sub(self.last.elapsed).as_secs_f64().max(f64::MIN_POSITIVE);
         let response = progress.interval.response.summary();
@@ -447,14 +480,18 @@ impl LoadObserver for LoadReport {
             ),
         };
         let behind = if progress.is_behind { "  GENERATOR BEHIND" } else { "" };
+        let robbed = match taken.state() {
+            State::Clear => String::new(),
+            _ => format!("  ROBBED {:.0} %", 100.0 * taken.share()),
+        };
         let line = format!(
-            "{:>4.1} s  sent {:>8}  back {:>8}  open {} {times}{behind}",
+            "{:>4.1} s  sent {:>8}  back {:>8}  open {} {times}{behind}{robbed}",
             progress.elapsed.as_secs_f64(),
             rate((progress.sent - self.last.sent) as f64 / seconds),
             rate((progress.returned - self.last.returned) as f64 / seconds),
             progress.unanswered(),
         );
-        if let Err(error) = self.record(progress) {
+        if let Err(error) = self.record(progress, taken) {
             self.trouble.push(error);
         }
         self.base.say(line);
@@ -486,6 +523,8 @@ fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
     if breakdown {
         columns.push(("to kernel stamp", &outcome.latencies.until_kernel));
         columns.push(("in our ring", &outcome.latencies.in_ring));
+        // Beside all of them, never in their place.
+        columns.push(("response, no gap", &outcome.latencies.untouched));
     }
     let header: Vec<&str> = std::iter::once("latency").chain(columns.iter().map(|c| c.0)).collect();
     let mut rows = table(&header);

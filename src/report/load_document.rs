@@ -9,7 +9,12 @@ use crate::bench::snapshot::InterfaceSnapshot;
 use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
 
 /// The whole document.
-pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&HarnessFloor>) -> Value {
+pub fn document(
+    request: &LoadRequest,
+    finding: &Finding,
+    floor: Option<&HarnessFloor>,
+    intervals: &[Value],
+) -> Value {
     let Finding { outcome, waterfall, counters, engine, .. } = finding;
     let mut document = json!({
         "harness": floor,
@@ -44,6 +49,9 @@ pub fn document(request: &LoadRequest, finding: &Finding, floor: Option<&Harness
         "engine": engine,
         "engine_failure": finding.engine_failure.as_ref().map(ToString::to_string),
         "disturbances": finding.disturbances,
+        "state": finding.state(),
+        "taken": finding.taken,
+        "intervals": intervals,
     });
     for part in [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around] {
         if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {
@@ -103,6 +111,8 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
         "service_ns": latencies.service.summary(),
         "until_kernel_stamp_ns": request.spec.breakdown.then(|| latencies.until_kernel.summary()),
         "in_our_ring_ns": request.spec.breakdown.then(|| latencies.in_ring.summary()),
+        "response_untouched_ns": request.spec.breakdown.then(|| latencies.untouched.summary()),
+        "response_untouched_share": request.spec.breakdown.then(|| outcome.untouched_share()),
         "untimed": outcome.untimed,
         "jitter": {
             "rfc3550_ns": outcome.jitter.smoothed_ns(),

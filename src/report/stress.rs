@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::base::Base;
 use super::json;
 use super::text::{self, grouped, lines_of, table};
+use crate::bench::account::Taken;
 use crate::bench::disturbance::Disturbance;
 use crate::bench::loading::LoadObserver;
 use crate::bench::snapshot::InterfaceSnapshot;
@@ -93,7 +94,7 @@ impl StressReport {
 }
 
 impl LoadObserver for StressReport {
-    fn progress(&mut self, progress: &Progress) {
+    fn progress(&mut self, progress: &Progress, _: &Taken) {
         let here = progress.elapsed.min(self.each);
         self.base.advance((self.each * self.done + here).as_millis() as u64);
     }

@@ -11,6 +11,9 @@ pub const WIDTH_MAX: f64 = 1.25;
 /// A machine that took a smaller share of the time did not disturb.
 pub const DISTURBED_SHARE: f64 = 0.02;
 
+/// What was measured once, while a larger share of the time was taken, tells nothing.
+pub const SHARE_MAX: f64 = 0.5;
+
 /// What a number is worth. JSON: `{"state": "clear"}`, `{"state": "disturbed", "share": 0.4}`, or
 /// `{"state": "cannot_tell", "reason": "interval_too_wide", "width": 1.9}`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -83,6 +86,15 @@ impl State {
             Some(_) => return State::Clear,
         };
         State::CannotTell { reason }
+    }
+
+    /// The state of what was measured once while the machine took `share` of the time.
+    pub fn of_share(share: f64) -> State {
+        match share {
+            share if share > SHARE_MAX => State::CannotTell { reason: Doubt::TimeTaken { share } },
+            share if share >= DISTURBED_SHARE => State::Disturbed { share },
+            _ => State::Clear,
+        }
     }
 
     /// Whether it is a number at all.
@@ -160,6 +172,13 @@ mod tests {
         let reason = Doubt::TooFewRounds { valid: 4, needed: 6 };
         assert_eq!(few, State::CannotTell { reason });
         assert!(!few.tells() && !wide.tells());
+    }
+
+    #[test]
+    fn one_measurement_is_clear_disturbed_or_says_nothing() {
+        assert_eq!(State::of_share(DISTURBED_SHARE * 0.9), State::Clear);
+        assert_eq!(State::of_share(0.3), State::Disturbed { share: 0.3 });
+        assert!(!State::of_share(0.6).tells());
     }
 
     #[test]

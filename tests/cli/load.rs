@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::load_schema::{self, ladder};
 use crate::program::{Ended, Unprivileged, alone, linerate, namespaces_allowed, run};
-use crate::schema::{count, document, field, text};
+use crate::schema::{count, document, field, number, text};
 
 const SHORT: &str = "load --lab -d 200ms --warmup 50ms --drain 5s --json -";
 /// With this a run has 1000 frames and 250 of a warm-up: fewer than any ring holds, so that a stall
@@ -204,6 +204,10 @@ fn a_breakdown_splits_every_round_trip() {
     for part in ["until_kernel_stamp_ns", "in_our_ring_ns"] {
         assert_eq!(ladder(&document, part).0, whole, "{document:#}");
     }
+    let untouched = ladder(&document, "response_untouched_ns").0;
+    let share = number(&document, "response_untouched_share");
+    assert!((share - untouched as f64 / whole as f64).abs() < 1e-9, "{document:#}");
+    assert!(untouched > 0 && share <= 1.0, "{document:#}");
 }
 
 #[test]

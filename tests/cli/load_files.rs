@@ -14,7 +14,8 @@ use crate::program::{Scratch, alone, linerate, namespaces_allowed, run, send, st
 use crate::schema::{count, document, field};
 
 const CSV_HEADER: &str = "elapsed_s,sent,returned,unanswered,wrong,response_p50_ns,\
-                          response_p99_ns,response_max_ns,service_p99_ns,generator_limited";
+                          response_p99_ns,response_max_ns,service_p99_ns,generator_limited,\
+                          disturbed_share";
 
 /// The files that a load can write, in a directory of their own.
 struct Files {
@@ -74,7 +75,7 @@ impl Files {
         let rows: Vec<Vec<f64>> = lines
             .map(|row| row.split(',').map(|cell| cell.parse().expect("a number")).collect())
             .collect();
-        assert!(rows.iter().all(|row| row.len() == 10), "{csv}");
+        assert!(rows.iter().all(|row| row.len() == 11), "{csv}");
         for column in 0..3 {
             assert!(rows.is_sorted_by(|a, b| a[column] <= b[column]), "column {column}: {csv}");
         }

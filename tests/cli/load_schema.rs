@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::schema::{count, counts, field, host_and_link, list, number, text, yes_or_no};
+use crate::schema::{
+    count, counts, field, host_and_link, list, number, state, taken, text, yes_or_no,
+};
 
 /// A rate or a time that was divided and multiplied again.
 const ROUNDING: f64 = 1e-9;
@@ -54,6 +56,8 @@ const FIELDS: &[&str] = &[
     "service_ns",
     "until_kernel_stamp_ns",
     "in_our_ring_ns",
+    "response_untouched_ns",
+    "response_untouched_share",
     "untimed",
     "jitter",
     "clock_steps",
@@ -61,6 +65,9 @@ const FIELDS: &[&str] = &[
     "driver_counters",
     "engine_failure",
     "disturbances",
+    "state",
+    "taken",
+    "intervals",
 ];
 
 /// What a whole document of a load in the lab must be.
@@ -105,6 +112,15 @@ pub fn load(document: &Value) {
     assert!(field(document, "engine_failure").is_null(), "{document:#}");
     for disturbance in list(document, "disturbances") {
         text(disturbance, "what");
+    }
+    state(document);
+    taken(document);
+    let intervals = list(document, "intervals");
+    assert!(intervals.iter().map(|one| count(one, "sent")).is_sorted(), "{intervals:?}");
+    for interval in intervals {
+        number(interval, "elapsed_s");
+        count(interval, "returned");
+        state(interval);
     }
 }
 

@@ -60,6 +60,47 @@ pub fn counts(object: &Value, name: &str) -> u64 {
     map.values().map(|count| count.as_u64().expect("a count of drops")).sum()
 }
 
+/// What a number is worth.
+#[track_caller]
+pub fn state(object: &Value) {
+    let state = field(object, "state");
+    match text(state, "state") {
+        "clear" => {}
+        "disturbed" => assert!(number(state, "share") <= 1.0, "{state}"),
+        "cannot_tell" => drop(text(state, "reason")),
+        other => panic!("no state: {other}"),
+    }
+}
+
+/// The account of what was taken of the CPUs: what is null is named as not readable.
+#[track_caller]
+pub fn taken(object: &Value) {
+    let taken = field(object, "taken");
+    assert!(count(taken, "span_ns") > 0);
+    let hidden = field(taken, "not_readable");
+    let count_of = |object: &Value, name: &str| match field(object, name).is_null() {
+        true => drop(text(hidden, name)),
+        false => drop(count(object, name)),
+    };
+    count_of(taken, "throttled_ns");
+    count_of(taken, "pressure_ns");
+    for cpu in list(taken, "cpus") {
+        let is_generator = match text(cpu, "role") {
+            "generator" => true,
+            "engine" => false,
+            other => panic!("no role: {other}"),
+        };
+        count(cpu, "cpu");
+        assert_eq!(field(cpu, "gap_ns").is_u64(), is_generator, "{cpu:#}");
+        for name in ["run_delay_ns", "involuntary_switches", "steal_ns", "irq_ns", "softirq_ns"] {
+            count_of(cpu, name);
+        }
+        count_of(cpu, "frequency_khz");
+        assert!(number(cpu, "disturbed_share") <= 1.0, "{cpu:#}");
+        list(cpu, "evidence");
+    }
+}
+
 /// The machine and the link, which every result names.
 #[track_caller]
 pub fn host_and_link(document: &Value) {
@@ -234,13 +275,6 @@ fn load(name: &str, found: &Value) {
         }
         state(found);
     }
-}
-
-/// No number without its state.
-#[track_caller]
-fn state(of: &Value) {
-    let state = field(of, "state");
-    assert!(["clear", "disturbed", "cannot_tell"].contains(&text(state, "state")), "{state}");
 }
 
 #[track_caller]

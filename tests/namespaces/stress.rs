@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use linerate::bench::account::Taken;
 use linerate::bench::contestant::Contestant;
 use linerate::bench::loading::{LoadObserver, LoadRequest, Reach, Target};
 use linerate::bench::stress::phases::{Phase, PhaseName};
@@ -42,7 +43,7 @@ struct Counting {
 }
 
 impl LoadObserver for Counting {
-    fn progress(&mut self, _: &Progress) {}
+    fn progress(&mut self, _: &Progress, _: &Taken) {}
 }
 
 impl StressObserver for Counting {

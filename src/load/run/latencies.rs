@@ -15,6 +15,8 @@ pub struct Latencies {
     pub until_kernel: Latency,
     /// Where asked for: from the kernel's stamp to when the echo was held.
     pub in_ring: Latency,
+    /// Where asked for: those of `response` that no gap of the receiving thread's time touches.
+    pub untouched: Latency,
 }
 
 impl Latencies {
@@ -24,6 +26,7 @@ impl Latencies {
         self.service.merge(&other.service);
         self.until_kernel.merge(&other.until_kernel);
         self.in_ring.merge(&other.in_ring);
+        self.untouched.merge(&other.untouched);
     }
 
     /// Forgets everything.
@@ -32,5 +35,6 @@ impl Latencies {
         self.service.reset();
         self.until_kernel.reset();
         self.in_ring.reset();
+        self.untouched.reset();
     }
 }

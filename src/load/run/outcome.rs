@@ -198,6 +198,13 @@ impl LoadOutcome {
         self.stamps_ns.1.saturating_sub(self.stamps_ns.0)
     }
 
+    /// The part of the timed round trips that no gap of the receiving thread's time touches, from 0 to 1;
+    /// known with [`LoadSpec::breakdown`](crate::load::plan::LoadSpec::breakdown).
+    pub fn untouched_share(&self) -> f64 {
+        let Latencies { response, untouched, .. } = &self.latencies;
+        untouched.count() as f64 / response.count().max(1) as f64
+    }
+
     /// Whether every number came back intact, once, in time, and nothing else came.
     pub fn is_clean(&self) -> bool {
         self.tally

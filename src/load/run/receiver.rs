@@ -34,6 +34,8 @@ pub(super) struct Analyzer<C> {
     pub jitters: Box<[Jitter]>,
     /// Intact frames so old that their departure was forgotten: in no histogram.
     pub untimed: u64,
+    /// When the last gap of this thread's time ended.
+    pub gap_end_ns: u64,
     /// Each echo's arrival, where asked for.
     pub trace: Trace,
     shared: Arc<SharedState>,
@@ -70,6 +72,7 @@ impl<C: Clock> Analyzer<C> {
             verifier,
             latencies: Box::default(),
             jitters: vec![Jitter::default(); senders].into(),
+            gap_end_ns: 0,
             untimed: 0,
             trace: Trace::new(trace),
             shared: Arc::clone(shared),
@@ -105,6 +108,9 @@ impl<C: Clock> Analyzer<C> {
         let latencies = &mut *self.latencies;
         latencies.response.record_between(intended_ns, self.now_ns);
         latencies.service.record(service_ns);
+        if self.breakdown && intended_ns >= self.gap_end_ns {
+            latencies.untouched.record_between(intended_ns, self.now_ns);
+        }
         let mut transit_ns = service_ns;
         if received_ns != 0 {
             // The offset is right to some tens of nanoseconds, so either part may be as far below

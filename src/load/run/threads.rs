@@ -302,7 +302,9 @@ pub(super) fn by_turns<T: TxHalf, I: RxHalf, C: Clock + Clone>(
     let mut recording = job.recording(0);
     loop {
         let now_ns = job.clock.monotonic_ns();
-        recording.gaps.looked(now_ns);
+        if recording.gaps.looked(now_ns) {
+            receiver.analyzer.gap_end_ns = now_ns;
+        }
         let step = sender.step(now_ns);
         let received = receiver.step();
         let told = reporter.tick(&mut receiver, &job.shared, &mut recording.gaps, now_ns);
@@ -393,7 +395,9 @@ pub(super) fn receive_alone<I: RxHalf, C: Clock + Clone>(
     let mut last_ns = 0;
     while !job.shared.all_done() {
         let now_ns = job.clock.monotonic_ns();
-        recording.gaps.looked(now_ns);
+        if recording.gaps.looked(now_ns) {
+            receiver.analyzer.gap_end_ns = now_ns;
+        }
         let told = reporter.tick(&mut receiver, &job.shared, &mut recording.gaps, now_ns);
         let all = receiver.step().and_then(|received| Ok((received, told?)));
         match job.shared.keep(all) {
