@@ -24,10 +24,11 @@ impl Interrupt {
         let interrupt = Interrupt(flag);
         let asked = Arc::default();
         for signal in [SIGINT, SIGTERM] {
-            // Order matters: the shutdown looks at the flag before this signal sets it.
+            // Order matters: from the first of these on the signal no longer kills, so it must set the
+            // flag; and the shutdown looks at its own flag before this signal sets it.
+            flag::register(signal, Arc::clone(&interrupt.0))?;
             flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))?;
             flag::register(signal, Arc::clone(&asked))?;
-            flag::register(signal, Arc::clone(&interrupt.0))?;
         }
         // A terminal that closes may send several of these, and none is meant to cut the summary off.
         if !is_ignored(SIGHUP)? {

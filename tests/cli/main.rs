@@ -6,6 +6,7 @@
 
 mod compare;
 mod doctor;
+mod early;
 mod echo;
 mod help;
 mod load;
