@@ -38,6 +38,7 @@ mod open_loop;
 mod parts;
 mod pressure;
 mod privileges;
+mod process;
 mod profiles;
 mod running;
 mod served;
@@ -111,6 +112,7 @@ fn all() -> Vec<Test> {
         alone(drain::tests()),
         fanout::tests(),
         alone(pressure::tests()),
+        alone(process::tests()),
         privileges::tests(),
         super_frames::tests(),
         kernel_sends::tests(),
