@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use crate::check::{PATHS, PATIENCE, Test, impossible_here, over, over_every_path, test_of};
 use crate::client::numbered;
 use crate::covering::chosen;
+use crate::links::plain_pair;
 use crate::served::{Served, check_summary, config, serve};
 use crate::slow_queue::{move_to, slow_down};
 use crate::spoiled::unless_spoiled;
@@ -112,14 +113,9 @@ fn made_anew(path: PathName) -> Result<(), Failed> {
     let there = Links::open_in(&served.lab.engine.namespace)?;
     let here = Links::open_in(&served.lab.generator.namespace)?;
     let near = there.create_veth_pair(&VethPair {
-        name: ENGINE.interface.into(),
-        peer_name: GENERATOR.interface.into(),
-        peer_namespace: served.lab.generator.namespace.clone(),
         mac: Some(ENGINE.mac),
         peer_mac: Some(GENERATOR.mac),
-        mtu: 1500,
-        transmit_queues: 1,
-        receive_queues: 1,
+        ..plain_pair(ENGINE.interface, GENERATOR.interface, &served.lab.generator.namespace)
     })?;
     there.set_up(near.index, true)?;
     here.set_up(here.by_name(GENERATOR.interface)?.index, true)?;

@@ -45,16 +45,27 @@ pub fn pair_with_mtu(mtu: u32) -> Result<Pair, Failed> {
     Ok(Pair { here, there, near, far, near_namespace, far_namespace })
 }
 
+/// A pair of the usual kind, one end of which is in `peer_namespace`.
+pub fn plain_pair(name: &str, peer_name: &str, peer_namespace: &Namespace) -> VethPair {
+    VethPair {
+        name: name.into(),
+        peer_name: peer_name.into(),
+        peer_namespace: peer_namespace.clone(),
+        mac: None,
+        peer_mac: None,
+        mtu: 1500,
+        transmit_queues: 1,
+        receive_queues: 1,
+    }
+}
+
 fn request(far_namespace: &Namespace, mtu: u32) -> VethPair {
     VethPair {
-        name: "near0".into(),
-        peer_name: "far0".into(),
-        peer_namespace: far_namespace.clone(),
         mac: Some([2, 0, 0, 0, 0, 0xaa]),
-        peer_mac: None,
         mtu,
         transmit_queues: 2,
         receive_queues: 3,
+        ..plain_pair("near0", "far0", far_namespace)
     }
 }
 

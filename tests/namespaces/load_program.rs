@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 use linerate::engine::config::PathName;
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
-use linerate::sys::link::{Links, VethPair};
+use linerate::sys::link::Links;
 use linerate::sys::namespace::Namespace;
 use linerate::wire::ethernet::{EtherType, MacAddress};
 use nix::sys::signal::{Signal, kill};
@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::check::{Test, eventually, test};
+use crate::links::plain_pair;
 use crate::load::{Fault, Reflector};
 use crate::served::config;
 
@@ -133,17 +134,7 @@ fn run_against(lab: &Lab, file: &Path) -> Result<(Value, String), Failed> {
 fn cabled() -> Result<(Namespace, Links, MacAddress), Failed> {
     let namespace = Namespace::create()?;
     let links = Links::open_in(&namespace)?;
-    let pair = VethPair {
-        name: "near0".into(),
-        peer_name: "far0".into(),
-        peer_namespace: namespace.clone(),
-        mac: None,
-        peer_mac: None,
-        mtu: 1500,
-        transmit_queues: 1,
-        receive_queues: 1,
-    };
-    links.create_veth_pair(&pair)?;
+    links.create_veth_pair(&plain_pair("near0", "far0", &namespace))?;
     for name in ["near0", "far0"] {
         links.set_up(links.by_name(name)?.index, true)?;
     }

@@ -32,6 +32,7 @@ mod load_program;
 mod many;
 mod mtu;
 mod namespace;
+mod no_memory;
 mod observe;
 mod offloads;
 mod open_loop;
@@ -115,6 +116,7 @@ fn all() -> Vec<Test> {
         alone(process::tests()),
         privileges::tests(),
         super_frames::tests(),
+        no_memory::tests(),
         kernel_sends::tests(),
         kernel_receives::tests(),
         kernel_groups::tests(),

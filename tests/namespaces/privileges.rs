@@ -7,11 +7,12 @@ use std::process::{Child, Command, Stdio};
 
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
-use linerate::sys::link::{Links, VethPair};
+use linerate::sys::link::Links;
 use linerate::sys::namespace::Namespace;
 use linerate::wire::ethernet::MacAddress;
 
 use crate::check::{Test, eventually, test};
+use crate::links::plain_pair;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -152,16 +153,7 @@ fn compare() -> Result<(), Failed> {
 fn named(name: &str) -> Result<Namespace, Failed> {
     let namespace = Namespace::create()?;
     let links = Links::open_in(&namespace)?;
-    links.create_veth_pair(&VethPair {
-        name: name.into(),
-        peer_name: "peer0".into(),
-        peer_namespace: namespace.clone(),
-        mac: None,
-        peer_mac: None,
-        mtu: 1500,
-        transmit_queues: 1,
-        receive_queues: 1,
-    })?;
+    links.create_veth_pair(&plain_pair(name, "peer0", &namespace))?;
     Ok(namespace)
 }
 

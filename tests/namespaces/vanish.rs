@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use linerate::lab::{Lab, LabConfig};
-use linerate::sys::link::{LinkEvent, LinkWatch, Links, VethPair};
+use linerate::sys::link::{LinkEvent, LinkWatch, Links};
 use linerate::sys::namespace::Namespace;
 
 use crate::check::{Test, eventually, test};
+use crate::links::plain_pair;
 use crate::parts::Part;
 
 pub fn tests() -> Vec<Test> {
@@ -44,16 +45,7 @@ fn killed() -> Result<(), Failed> {
 /// Part of a child.
 pub fn hold_a_lab() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig { addresses: true, ..Default::default() })?;
-    Links::open()?.create_veth_pair(&VethPair {
-        name: WITNESS.into(),
-        peer_name: WITNESS.into(),
-        peer_namespace: lab.engine.namespace.clone(),
-        mac: None,
-        peer_mac: None,
-        mtu: 1500,
-        transmit_queues: 1,
-        receive_queues: 1,
-    })?;
+    Links::open()?.create_veth_pair(&plain_pair(WITNESS, WITNESS, &lab.engine.namespace))?;
     println!("ready");
     std::io::stdout().flush()?;
     // Whoever forgets to kill this waits a minute at most.
