@@ -59,8 +59,8 @@ impl Contestant {
             ..EngineConfig::new(&testbed.engine.link.name)
         };
         match (self.name, self.profile) {
-            (Name::Profile(profile), _) => tune(&mut config, profile, Asked::default())?,
-            (Name::Path(path), Some(profile)) => tune(&mut config, profile, path.into())?,
+            (Name::Profile(profile), _) => tune(&mut config, profile, Asked::default(), None)?,
+            (Name::Path(path), Some(profile)) => tune(&mut config, profile, path.into(), None)?,
             (Name::Path(path), None) => config.path = path,
         }
         config.wait = self.wait.unwrap_or(config.wait);

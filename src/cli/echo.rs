@@ -268,7 +268,7 @@ impl EchoArgs {
     /// Chooses by the interface what the options left open.
     fn tune(&self, config: &mut EngineConfig) -> Result<()> {
         match (self.profile(), self.path.asked().path()) {
-            (Some(profile), _) => profile::tune(config, profile, self.path.asked())?,
+            (Some(profile), _) => profile::tune(config, profile, self.path.asked(), None)?,
             (None, path) => config.path = path.unwrap_or(config.path),
         }
         self.ring.check(config.path)?;
@@ -289,7 +289,7 @@ impl EchoArgs {
             (Some(profile), asked @ Asked { tx: None, .. }) if config.path.tx == TxName::Xsk => {
                 let reason = error.to_string().lines().next().unwrap_or_default().to_string();
                 let (wait, batch) = (config.wait, config.batch);
-                profile::tune_without_xdp(config, profile, asked, reason)?;
+                profile::tune(config, profile, asked, Some(reason))?;
                 (config.wait, config.batch) = (wait, batch);
                 Engine::start(config)
             }

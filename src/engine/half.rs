@@ -40,28 +40,37 @@ pub trait RxHalf {
 }
 
 /// Where answers go.
+///
+/// What is not said here of a half is as it is where answers are sent with their batch, from where their
+/// frames were received: nothing stays queued between batches, and no room of our own limits them.
 pub trait TxHalf {
     /// Begins a batch of answers to frames that live for `'rx`.
     fn begin<'rx>(&mut self) -> impl TxBatch<'rx>;
 
     /// Kicks once more what earlier batches left queued.
-    fn kick(&mut self) -> io::Result<()>;
+    fn kick(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// What the kernel has taken since the last call.
     fn settle(&mut self) -> Settled;
 
     /// Takes back what the kernel has not taken, and says how many frames that were.
-    fn withdraw(&mut self) -> u64;
+    fn withdraw(&mut self) -> u64 {
+        0
+    }
 
     /// Frames handed in and neither settled nor withdrawn.
     fn in_flight(&self) -> u64;
 
     /// The longest answer that [`TxBatch::put`] may be given, in bytes without FCS. Room was
     /// chosen by the MTU of the beginning, and the MTU may be raised at run time.
-    fn answer_bytes_max(&self) -> usize;
+    fn answer_bytes_max(&self) -> usize {
+        usize::MAX
+    }
 
     /// Follows a change of the interface's MTU.
-    fn set_mtu(&mut self, mtu: usize);
+    fn set_mtu(&mut self, _mtu: usize) {}
 }
 
 /// Answers on their way out.
@@ -96,5 +105,10 @@ pub trait TxBatch<'rx> {
 
     /// Ends the batch: nothing refers to the received frames any more. Returns how many answers,
     /// the newest ones, had to be given up because they lived in them and could not be sent.
-    fn finish(self) -> u64;
+    fn finish(self) -> u64
+    where
+        Self: Sized,
+    {
+        0
+    }
 }

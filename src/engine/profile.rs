@@ -167,22 +167,9 @@ impl Choice {
 }
 
 /// Makes `config` what `profile` asks for on its interface, with the halves that are `asked` for. Of
-/// its receive ring what is given stays; wait and batch are overwritten.
-pub fn tune(config: &mut EngineConfig, profile: Profile, asked: Asked) -> Result<()> {
-    tune_with(config, profile, asked, None)
-}
-
-/// [`tune`], where an engine that was started has shown why there is no AF_XDP socket to be had.
-pub fn tune_without_xdp(
-    config: &mut EngineConfig,
-    profile: Profile,
-    asked: Asked,
-    reason: String,
-) -> Result<()> {
-    tune_with(config, profile, asked, Some(reason))
-}
-
-fn tune_with(
+/// its receive ring what is given stays; wait and batch are overwritten. `no_xdp` is the reason for which
+/// no AF_XDP socket can be had, where an engine that was started has shown it.
+pub fn tune(
     config: &mut EngineConfig,
     profile: Profile,
     asked: Asked,

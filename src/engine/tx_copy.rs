@@ -65,8 +65,4 @@ impl<'rx, S: Slots, K: Kick> TxBatch<'rx> for CopyBatch<'_, 'rx, S, K> {
     fn kick(&mut self) -> io::Result<()> {
         self.outlet.kick()
     }
-
-    fn finish(self) -> u64 {
-        0
-    }
 }

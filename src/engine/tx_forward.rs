@@ -56,13 +56,6 @@ impl<K: Kick> TxHalf for TxForward<K> {
     fn in_flight(&self) -> u64 {
         self.ring.in_flight() + self.settled.frames + self.settled.dropped
     }
-
-    fn answer_bytes_max(&self) -> usize {
-        // The answer stays where the frame was received, tags and all.
-        usize::MAX
-    }
-
-    fn set_mtu(&mut self, _mtu: usize) {}
 }
 
 /// Frames on their way out, taken from the batch that they came in.
@@ -90,9 +83,5 @@ impl<'rx, K: Kick> TxBatch<'rx> for TxForwardBatch<'_, 'rx, K> {
     #[inline]
     fn kick(&mut self) -> io::Result<()> {
         self.half.kick_socket()
-    }
-
-    fn finish(self) -> u64 {
-        0
     }
 }

@@ -39,29 +39,14 @@ impl<S: SendFrames> TxHalf for TxMmsg<S> {
         TxMmsgBatch { sender: &mut self.sender, answers: self.batch.gather() }
     }
 
-    fn kick(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
     #[inline]
     fn settle(&mut self) -> Settled {
         std::mem::take(&mut self.sender.settled)
     }
 
-    fn withdraw(&mut self) -> u64 {
-        0
-    }
-
     fn in_flight(&self) -> u64 {
         self.sender.settled.frames + self.sender.settled.refused
     }
-
-    fn answer_bytes_max(&self) -> usize {
-        // The answer stays where the frame was received.
-        usize::MAX
-    }
-
-    fn set_mtu(&mut self, _mtu: usize) {}
 }
 
 /// Answers in the memory of the frames that they answer.

@@ -29,29 +29,14 @@ impl<S: SendFrames> TxHalf for TxSend<S> {
         TxSendBatch { half: self, waiting: None }
     }
 
-    fn kick(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
     #[inline]
     fn settle(&mut self) -> Settled {
         std::mem::take(&mut self.settled)
     }
 
-    fn withdraw(&mut self) -> u64 {
-        0
-    }
-
     fn in_flight(&self) -> u64 {
         self.settled.frames + self.settled.refused
     }
-
-    fn answer_bytes_max(&self) -> usize {
-        // The answer stays where the frame was received.
-        usize::MAX
-    }
-
-    fn set_mtu(&mut self, _mtu: usize) {}
 }
 
 /// At most one answer, in the memory of the frame that it answers.

@@ -3,7 +3,7 @@
 use super::layout::{ADDRESS_BYTES, ADDRESS_PACKET_TYPE, rx_status, v2, v3};
 use super::layout::{read_u16, read_u32};
 use super::view::umem::{Frame, LentFrame};
-use crate::wire::ethernet::VlanTag;
+use crate::wire::ethernet::{EtherType, VlanTag};
 
 /// The addressee of a frame, as the kernel sees it (`sll_pkttype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +229,6 @@ pub fn stripped_tag(status: u32, tci: u16, tpid: u16) -> Option<VlanTag> {
         return None;
     }
     // Kernels before 3.14 give no identifier; then it was 802.1Q.
-    let tpid = if status & rx_status::VLAN_TPID_VALID == 0 { 0x8100 } else { tpid };
+    let tpid = if status & rx_status::VLAN_TPID_VALID == 0 { EtherType::VLAN.0 } else { tpid };
     Some(VlanTag { tpid, tci })
 }

@@ -2,6 +2,7 @@
 //! `packet_snd` (`net/packet/af_packet.c`).
 
 use crate::units::ETHERNET_HEADER_BYTES;
+use crate::wire::ethernet::{EtherType, VLAN_TAG_BYTES};
 
 /// Why the kernel would refuse to send a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +16,6 @@ pub enum SendRefusal {
     TagTooLong,
 }
 
-/// Bytes of a VLAN tag.
-const TAG_BYTES: usize = 4;
-const VLAN: [u8; 2] = [0x81, 0x00];
-
 /// Whether the kernel would send a frame of `length` bytes (without FCS) whose bytes 12 and 13
 /// are `ether_type`, over an interface whose MTU is `mtu`.
 #[inline]
@@ -30,12 +27,12 @@ pub fn check(length: usize, ether_type: [u8; 2], mtu: usize) -> Result<(), SendR
     if length <= plain_limit {
         return Ok(());
     }
-    if length > plain_limit + TAG_BYTES {
+    if length > plain_limit + VLAN_TAG_BYTES {
         return Err(SendRefusal::TooLong);
     }
-    match ether_type {
-        VLAN => Ok(()),
-        [0x88, 0xa8] => Err(SendRefusal::TagTooLong),
+    match EtherType(u16::from_be_bytes(ether_type)) {
+        EtherType::VLAN => Ok(()),
+        EtherType::QINQ => Err(SendRefusal::TagTooLong),
         _ => Err(SendRefusal::TooLong),
     }
 }

@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Test> {
 fn serves(profile: Profile, asked: Option<PathName>) -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let mut config = config(&lab, PathName::RING, |_| {});
-    tune(&mut config, profile, asked.map_or(Asked::default(), Asked::from))?;
+    tune(&mut config, profile, asked.map_or(Asked::default(), Asked::from), None)?;
     let client = Client::open(&lab.generator)?;
     let engine = Engine::start(&config)?;
     assert!(asked.is_none_or(|path| path == engine.path()));

@@ -277,7 +277,7 @@ pub fn as_an_ordinary_user() -> Result<(), Failed> {
     refused_as_unprivileged(Program::load(&pass_all()).err().ok_or("a program without it")?);
     let chosen = || -> Result<_, Failed> {
         let mut config = config(&lab, PathName::RING, |_| {});
-        tune(&mut config, Profile::Balanced, Asked::default())?;
+        tune(&mut config, Profile::Balanced, Asked::default(), None)?;
         Ok((TxChoice::best_on(&lab.generator.link, 1), config.path, config.reasons.join("\n")))
     };
     let (half, path, said) = chosen()?;

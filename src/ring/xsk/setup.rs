@@ -14,6 +14,7 @@ use crate::sys::failure::failed;
 use crate::sys::mapping::Mapping;
 use crate::sys::xdp::{CopyMode, RECEIVE_HEADROOM_BYTES, RingOffsets, XdpRing, XdpSocket};
 use crate::units::{ETHERNET_HEADER_BYTES, memory};
+use crate::wire::ethernet::VLAN_TAG_BYTES;
 
 /// Frames of a socket that only sends, if nothing else is asked for: what one kick handles. More memory
 /// makes it hardly faster, and locked memory is limited for ordinary users.
@@ -28,10 +29,9 @@ pub const RECEIVE_FRAMES: usize = 2048;
 const FRAMES_MAX: usize = 1 << 16;
 /// The sizes of a chunk that the kernel takes, where a memory page has 4096 bytes.
 const CHUNK_BYTES: [usize; 2] = [2048, 4096];
-const TAG_BYTES: usize = 4;
 
 /// The largest MTU whose frames, with a tag, a socket that only sends can take.
-pub const TRANSMIT_MTU_MAX: usize = CHUNK_BYTES[1] - ETHERNET_HEADER_BYTES - TAG_BYTES;
+pub const TRANSMIT_MTU_MAX: usize = CHUNK_BYTES[1] - ETHERNET_HEADER_BYTES - VLAN_TAG_BYTES;
 
 /// What an AF_XDP socket shall be.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl XskChoice {
 
     /// The smallest chunk that holds a frame with its tags and `headroom` bytes before it.
     fn chunk_bytes(&self, headroom: usize, tags: usize) -> Result<usize> {
-        let beside = ETHERNET_HEADER_BYTES + tags * TAG_BYTES + headroom;
+        let beside = ETHERNET_HEADER_BYTES + tags * VLAN_TAG_BYTES + headroom;
         let fits = |&chunk: &usize| self.mtu + beside <= chunk;
         CHUNK_BYTES.into_iter().find(fits).ok_or_else(|| {
             Error::Usage(format!(
