@@ -2,9 +2,8 @@
 
 use std::hint::spin_loop;
 use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender};
 
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
@@ -36,7 +35,7 @@ pub struct Reporter {
     /// Time between snapshots.
     pub interval: Duration,
     /// Snapshots go out here.
-    pub snapshots: Sender<Snapshot>,
+    pub snapshots: SyncSender<Snapshot>,
     /// Emptied histograms come back here.
     pub empty: Receiver<Box<Latency>>,
     /// The empty histogram that takes over at the next snapshot.
@@ -221,8 +220,9 @@ fn tick(state: &mut TurnState, reporter: &mut Reporter) {
         _ => None,
     };
     let snapshot = Snapshot { worker: *worker, counters: state.counters, latency };
-    if let Err(refused) = snapshots.try_send(snapshot)
-        && let Some(unsent) = refused.into_inner().latency
+    if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
+        snapshots.try_send(snapshot)
+        && let Some(unsent) = refused.latency
     {
         *spare = state.latency.replace(unsent);
     }

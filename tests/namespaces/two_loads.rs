@@ -116,15 +116,16 @@ fn absent() -> Result<(), Failed> {
 fn beside_a_drain() -> Result<(), Failed> {
     const DRAINED: u64 = 1000;
     let lab = Lab::create(&LabConfig::default())?;
-    let engine = engine(&lab)?;
+    let mut engine = engine(&lab)?;
     let bursts = config(&lab).bursts(20 * DRAINED);
-    let drain = |budget: &MemoryBudgetRef| {
+    let served = &mut engine;
+    let drain = move |budget: &MemoryBudgetRef| {
         let mut load = Load::open(&bursts, budget)?;
         let mut reports = Vec::new();
         for _ in 0..5 {
-            engine.pause();
+            served.pause();
             let filled = load.fill(DRAINED)?;
-            engine.resume();
+            served.resume();
             reports.push(filled.collect(Duration::from_secs(1))?);
         }
         Ok(reports)
