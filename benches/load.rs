@@ -1,10 +1,11 @@
 //! What the generator does for a frame beside the rings: writing it, and verifying its echo. What
 //! was written and what was verified is checked before anything is timed.
 
+mod measure;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use linerate::load::plan::{Carriage, LoadSpec, Sizes};
 use linerate::load::run_id::RunId;
 use linerate::load::template::{Judgement, Template};
@@ -97,32 +98,28 @@ fn datagram() -> Carriage {
     })
 }
 
-fn load(criterion: &mut Criterion) {
+fn main() {
     let plain = || Carriage::raw(linerate::wire::ethernet::EtherType::LOCAL_EXPERIMENTAL);
     for case in [
         Case::new("64 B", plain(), 64),
         Case::new("1518 B", plain(), 1518),
         Case::new("64 B in UDP over IPv4", datagram(), 64),
     ] {
-        one(criterion, &case);
+        one(&case);
     }
 }
 
-fn one(criterion: &mut Criterion, case: &Case) {
+fn one(case: &Case) {
     for (number, echo) in case.echoes.iter().enumerate() {
         let number = number as u64;
         let found = case.template.judge(&meta(echo), echo, ID.probe(number), number);
         assert_eq!(found, Judgement::Intact);
     }
-    let mut group = criterion.benchmark_group(format!("load, {}", case.name));
-    group.throughput(Throughput::Elements(FRAMES));
     let mut room = vec![0; case.frames[0].len()];
-    group.bench_function("write a frame", |bencher| {
-        bencher.iter(|| {
-            for number in 0..FRAMES {
-                black_box(case.template.write(black_box(&mut room), ID, number));
-            }
-        });
+    measure::calls(&format!("write a frame, {}", case.name), FRAMES, || {
+        for number in 0..FRAMES {
+            black_box(case.template.write(black_box(&mut room), ID, number));
+        }
     });
     let metas: Vec<FrameMeta> = case.echoes.iter().map(|echo| meta(echo)).collect();
     let verifier = || Verifier::new(Arc::clone(&case.template), ID, 1, 1 << 12, 0);
@@ -131,14 +128,9 @@ fn one(criterion: &mut Criterion, case: &Case) {
     assert_eq!(once.tally().intact, FRAMES, "{:?}", once.tally());
     let again = once.take(&metas[0], &case.echoes[0]);
     assert_eq!((again, once.tally().duplicated), (Taken::Beside, 1));
-    group.bench_function("verify an echo", |bencher| {
-        bencher.iter_batched_ref(
-            verifier,
-            |verifier| verify(verifier, black_box(&metas), black_box(&case.echoes)),
-            BatchSize::SmallInput,
-        );
+    measure::calls_on(&format!("verify an echo, {}", case.name), FRAMES, verifier, |verifier| {
+        verify(verifier, black_box(&metas), black_box(&case.echoes));
     });
-    group.finish();
 }
 
 /// All echoes of a run that sent just their frames.
@@ -148,6 +140,3 @@ fn verify(verifier: &mut Verifier, metas: &[FrameMeta], echoes: &[Vec<u8>]) {
         black_box(verifier.take(meta, echo));
     }
 }
-
-criterion_group!(benches, load);
-criterion_main!(benches);

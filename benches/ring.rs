@@ -1,9 +1,11 @@
 //! What it costs to walk received frames and to queue answers, over the fake kernel: no system
 //! call, no real kernel, one CPU. Each round's result is asserted.
 
-use std::hint::black_box;
+mod measure;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
 use linerate::ring::fake::{Arrival, FakeRxV2, FakeRxV3, FakeTx, Fate};
 use linerate::ring::geometry::RUN_FRAMES;
 use linerate::ring::geometry::{Geometry, GeometryChoice};
@@ -11,6 +13,7 @@ use linerate::ring::receive::{ReceiveRing, RxBatch};
 use linerate::ring::rx_v2::RxRingV2;
 use linerate::ring::rx_v3::RxRingV3;
 use linerate::ring::slots::{Settled, Slots};
+use linerate::ring::tx::TxRing;
 use linerate::sys::packet::{Direction, RingVersion};
 
 const MTU: usize = 1500;
@@ -52,20 +55,15 @@ fn walk(ring: &mut RxRingV3) -> (u64, u64) {
     (frames, bytes)
 }
 
-fn v3_block_walk(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("v3 block walk");
+fn v3_block_walk() {
     for size in SIZES {
         let (mut ring, held) = full_block(size - 4);
         assert!(held >= if size == 64 { 800 } else { 75 }, "{held} frames of {size} in a block");
-        group.throughput(Throughput::Elements(held));
-        group.bench_function(format!("{size} B frames"), |bencher| {
-            bencher.iter(|| {
-                let walked = walk(&mut ring);
-                assert_eq!(walked, (held, held * (size as u64 - 4)));
-            });
+        measure::calls(&format!("v3 block walk, {size} B"), held, || {
+            let walked = walk(&mut ring);
+            assert_eq!(walked, (held, held * (size as u64 - 4)));
         });
     }
-    group.finish();
 }
 
 /// A ring with one run of frames of `bytes`.
@@ -76,72 +74,65 @@ fn one_run(bytes: usize) -> (RxRingV2, FakeRxV2) {
     (ring, kernel)
 }
 
-fn v2_run(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("v2 run");
-    group.throughput(Throughput::Elements(RUN_FRAMES as u64));
+fn v2_run() {
     for size in SIZES {
-        group.bench_function(format!("{size} B frames"), |bencher| {
-            let lend_walk_return = |(ring, _kernel): &mut (RxRingV2, FakeRxV2)| {
-                let mut run = ring.lend(RUN_FRAMES).expect("a run");
-                let bytes: usize =
-                    run.frames().map(|frame| frame.expect("sound").bytes().len()).sum();
-                assert_eq!(bytes, RUN_FRAMES * (size - 4));
-                drop(run);
-                assert!(ring.lend(RUN_FRAMES).is_none(), "all were returned");
-            };
-            let fresh = || one_run(size - 4);
-            bencher.iter_batched_ref(fresh, lend_walk_return, BatchSize::LargeInput);
-        });
+        let lend_walk_return = |(ring, _kernel): &mut (RxRingV2, FakeRxV2)| {
+            let mut run = ring.lend(RUN_FRAMES).expect("a run");
+            let bytes: usize = run.frames().map(|frame| frame.expect("sound").bytes().len()).sum();
+            assert_eq!(bytes, RUN_FRAMES * (size - 4));
+            drop(run);
+            assert!(ring.lend(RUN_FRAMES).is_none(), "all were returned");
+        };
+        measure::calls_on(
+            &format!("v2 run, {size} B"),
+            RUN_FRAMES as u64,
+            || one_run(size - 4),
+            lend_walk_return,
+        );
     }
-    group.finish();
 }
 
 /// A batch of frames is copied into slots and committed; with the fake kernel's own work left out
 /// of the time, it is settled.
-fn tx_batch(criterion: &mut Criterion) {
+fn tx_batch() {
     const BATCH: u64 = 64;
-    let mut group = criterion.benchmark_group("tx");
-    group.throughput(Throughput::Elements(BATCH));
     for size in SIZES {
         let mut frame = vec![b'A'; size - 4];
         frame[12..14].copy_from_slice(&[0x88, 0xb5]);
         let plan = geometry(RingVersion::V2, Direction::Transmit);
         let (mut ring, mut kernel) = FakeTx::pair(&plan, MTU);
-        group.bench_function(format!("reserve and commit, {size} B"), |bencher| {
-            bencher.iter(|| {
-                for _ in 0..BATCH {
-                    let mut slot = ring.reserve().expect("room");
-                    slot.bytes()[..frame.len()].copy_from_slice(&frame);
-                    slot.commit(frame.len()).expect("a sendable frame");
-                }
-                // Taken back instead of sent: the same slots for every round.
-                assert_eq!(ring.withdraw(), (BATCH, Settled::default()));
-            });
+        let fill = |ring: &mut TxRing| {
+            for _ in 0..BATCH {
+                let mut slot = ring.reserve().expect("room");
+                slot.bytes()[..frame.len()].copy_from_slice(&frame);
+                slot.commit(frame.len()).expect("a sendable frame");
+            }
+        };
+        measure::calls(&format!("tx reserve and commit, {size} B"), BATCH, || {
+            fill(&mut ring);
+            // Taken back instead of sent: the same slots for every round.
+            assert_eq!(ring.withdraw(), (BATCH, Settled::default()));
         });
-        group.bench_function(format!("settle, {size} B"), |bencher| {
-            bencher.iter_custom(|rounds| {
-                let mut spent = std::time::Duration::ZERO;
-                for _ in 0..rounds {
-                    for _ in 0..BATCH {
-                        let mut slot = ring.reserve().expect("room");
-                        slot.bytes()[..frame.len()].copy_from_slice(&frame);
-                        slot.commit(frame.len()).expect("a sendable frame");
-                    }
-                    let sent = kernel.send(|_| Fate::Complete);
-                    assert_eq!(sent.len() as u64, BATCH);
-                    assert!(sent.iter().all(|sent| *sent == frame));
-                    let began = std::time::Instant::now();
-                    let settled = black_box(ring.settle());
-                    spent += began.elapsed();
-                    let bytes = BATCH * frame.len() as u64;
-                    assert_eq!((settled.frames, settled.bytes), (BATCH, bytes));
-                }
-                spent
-            });
+        measure::timed(&format!("tx settle, {size} B"), BATCH, |rounds| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                fill(&mut ring);
+                let sent = kernel.send(|_| Fate::Complete);
+                assert_eq!(sent.len() as u64, BATCH);
+                assert!(sent.iter().all(|sent| *sent == frame));
+                let began = Instant::now();
+                let settled = black_box(ring.settle());
+                spent += began.elapsed();
+                let bytes = BATCH * frame.len() as u64;
+                assert_eq!((settled.frames, settled.bytes), (BATCH, bytes));
+            }
+            spent
         });
     }
-    group.finish();
 }
 
-criterion_group!(benches, v3_block_walk, v2_run, tx_batch);
-criterion_main!(benches);
+fn main() {
+    v3_block_walk();
+    v2_run();
+    tx_batch();
+}
