@@ -113,6 +113,8 @@ pub mod exit {
     pub const THRESHOLD: u8 = 3;
     /// The machine is not fit for measuring (`doctor`).
     pub const UNFIT: u8 = 4;
+    /// What was asked cannot be told from what was measured.
+    pub const CANNOT_TELL: u8 = 4;
     /// A privilege is missing (`EX_NOPERM` of sysexits).
     pub const PRIVILEGE: u8 = 77;
     /// A measurement was interrupted; its summary was printed.

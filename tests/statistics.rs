@@ -2,6 +2,7 @@
 //! how often equal contestants make a winner, and what drains of a robbed machine come to.
 
 use linerate::stats::best_set::{LOOKS, alpha_for, best_set, is_enough, ratios};
+use linerate::stats::shift::unpaired_ratio;
 use linerate::stats::sign::SignInterval;
 use linerate::stats::slices::{SLICE_AIM_NS, Slices, frames_per_slice};
 use linerate::stats::state::{Doubt, State};
@@ -58,6 +59,39 @@ fn the_interval_covers_the_true_median() {
             assert!(covers >= 0.94, "{name}, {rounds} rounds: {covers}");
         }
     }
+}
+
+/// The ratios of a run's rounds: `true_ratio`, each time a little off.
+fn run_of(random: &mut Random, rounds: usize, spread: f64, true_ratio: f64) -> Vec<f64> {
+    (0..rounds).map(|_| true_ratio * (spread * random.normal()).exp()).collect()
+}
+
+#[test]
+fn two_runs_differ_by_what_they_truly_differ() {
+    let mut random = Random(6);
+    for (old, new) in [(4, 4), (11, 11), (11, 22), (22, 22)] {
+        let covers = share(400, || {
+            let noisy = |random: &mut Random, rounds| -> Vec<f64> {
+                (0..rounds).map(|_| random.noisy() / random.noisy()).collect()
+            };
+            let (old, new) = (noisy(&mut random, old), noisy(&mut random, new));
+            !unpaired_ratio(&old, &new, 0.05).unwrap().excludes(1.0)
+        });
+        assert!(covers >= 0.93, "{old} and {new} rounds: {covers}");
+    }
+    // A gate at 5 % that is shut by a slowdown of 8 %, and by no noise.
+    let mut shuts = |slower: f64, spread_of_new: f64| {
+        share(100, || {
+            let old = run_of(&mut random, 22, 0.02, 3.58);
+            let new = run_of(&mut random, 22, spread_of_new, 3.58 * slower);
+            unpaired_ratio(&old, &new, 0.05).unwrap().low > 1.05
+        })
+    };
+    let caught = shuts(1.08, 0.02);
+    assert!(caught >= 0.9, "8 %: {caught}");
+    assert_eq!(shuts(1.0, 0.02), 0.0);
+    let spread = shuts(1.0, 0.1);
+    assert!(spread <= 0.05, "five times the spread: {spread}");
 }
 
 /// Rounds of contestants that are equal but for `lead`, the first one's advantage. Each round has a

@@ -11,6 +11,7 @@
 pub mod account;
 pub mod compare;
 pub mod contestant;
+pub mod diff;
 pub mod disturbance;
 pub mod doctor;
 pub mod floor;

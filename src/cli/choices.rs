@@ -7,6 +7,7 @@ use crate::engine::edit::Transform;
 use crate::engine::profile::Profile;
 use crate::engine::turn::LatencyMode;
 use crate::engine::wait::{SPIN, Wait};
+use crate::report::diff::Form;
 use crate::sys::packet::{FanoutMode, SocketType};
 use crate::tutorial::{Domain, Protocol};
 use crate::wire::probe::Expectation;
@@ -86,4 +87,14 @@ choices!(Protocol {
     Protocol::Udp => "udp"
         "IPPROTO_UDP (17), unswapped. It does not mean UDP: in network byte order it is EtherType \
          0x1100. The bind says htons(ETH_P_ALL) and decides, so this works like `all`",
+});
+
+choices!(Form {
+    Form::Table => "table" "For people",
+    Form::Markdown => "markdown" "A table for a pull request",
+    Form::Csv => "csv" "A row for each quantity",
+    Form::GoBench => "gobench" "Every round of both files, in the Go benchmark data format",
+    Form::GithubBigger => "github-bigger" or "github" "New rates, for github-action-benchmark",
+    Form::GithubSmaller => "github-smaller" "New times and costs, for the same",
+    Form::Bmf => "bmf" "New values in Bencher's metric format",
 });

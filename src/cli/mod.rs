@@ -9,6 +9,7 @@ use crate::report::text::{complain, lost};
 
 mod choices;
 pub mod compare;
+pub mod diff;
 pub mod doctor;
 pub mod echo;
 pub mod load;
@@ -37,6 +38,8 @@ pub enum Cli {
     Burst(search::BurstArgs),
     /// Test a link with sizes, bursts, patterns, VLANs and flows; a verdict per phase
     Stress(Box<stress::StressArgs>),
+    /// Compare two results and find regressions, as a gate for CI
+    Diff(diff::DiffArgs),
     /// Echo frames back to their senders, payload in upper case
     Echo(Box<echo::EchoArgs>),
     /// Tell what this machine can do and what spoils measurements on it
@@ -51,6 +54,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self {
             Cli::Compare(arguments) => arguments.run(),
+            Cli::Diff(arguments) => arguments.run(),
             Cli::Echo(arguments) => arguments.run(),
             Cli::Load(arguments) => arguments.run(),
             Cli::Search(arguments) => arguments.run(),

@@ -41,7 +41,8 @@ impl CsvFile {
     }
 }
 
-fn row(fields: &[&dyn Display]) -> String {
+/// A row with its line feed.
+pub(super) fn row(fields: &[&dyn Display]) -> String {
     let fields: Vec<String> = fields.iter().map(|field| quoted(field.to_string())).collect();
     let mut row = fields.join(",");
     row.push('\n');

@@ -7,6 +7,8 @@ mod compare_details;
 mod compare_document;
 mod compare_table;
 pub mod csv;
+pub mod diff;
+mod diff_formats;
 pub mod doctor;
 pub mod echo;
 mod hdr_encoding;

@@ -9,6 +9,7 @@ pub mod gaps;
 pub mod jitter;
 pub mod latency;
 pub mod modes;
+pub mod shift;
 pub mod sign;
 pub mod slices;
 pub mod spread;

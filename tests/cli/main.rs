@@ -5,6 +5,7 @@
 //! system forbids that, those tests say so and pass; with `CI=true` they fail instead.
 
 mod compare;
+mod diff;
 mod doctor;
 mod early;
 mod echo;
