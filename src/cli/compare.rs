@@ -69,14 +69,15 @@ Examples:
                                          two ports of this machine, cabled
 
 Contestants take short turns, round by round, in random order. Each ratio is to
-syscall (or to the first path), formed within a round, with the interval that holds
-the truth in 95 % of comparisons, over all contestants and looks at the data. The
-baseline sits in each round twice: if it differs from itself, nothing is claimed.
-A `?` marks a ratio that says nothing, `~` one that was measured through a
-disturbance, `*` a path that jumps between two values (--details shows both).
+syscall (or to the first path), formed within a round, with the interval that
+holds the truth in 95 % of comparisons, over all contestants and looks at the
+data. The baseline sits in each round twice: if it differs from itself, nothing
+is claimed. A `?` marks a ratio that says nothing, `~` one that was measured
+through a disturbance, `*` a path that jumps between two values (--details
+shows both).
 
-With one frame in flight V3 rings wait a retire timeout (1 ms; before Linux 6.18 up
-to 8 ms): use ring for throughput, ring-v2 or syscall for a lone frame.
+With one frame in flight V3 rings wait a retire timeout (1 ms; before Linux 6.18
+up to 8 ms): use ring for throughput, ring-v2 or syscall for a lone frame.
 
 Exit codes: 0 done, 1 could not run, output was lost, an echo was wrong, or all
 rounds of a path were void, 2 usage, 77 missing privilege, 130 interrupted

@@ -11,14 +11,15 @@ use crate::error::{Error, Result, escaped, exit};
 use crate::report::diff::{Form, print};
 
 const EXAMPLES: &str = "\
-The files are what `compare`, `load` or `search` wrote with --json. Of `compare` the
-ratios to each file's own baseline are compared, since two runs are two machines;
-`load` and `search` have absolute values only, which another host does not have.
-A `load` is one round, and an interval takes several: append them to one file.
+The files are what `compare`, `load` or `search` wrote with --json. Of
+`compare` the ratios to each file's own baseline are compared, since two runs
+are two machines; `load` and `search` have absolute values only, which another
+host does not have. A `load` is one round, and an interval takes several:
+append them to one file.
 
-The interval of a change is that of the Mann-Whitney test. It is a regression only
-if the whole of it is worse than --threshold. `?` cannot be told, and `~` may be no
-change at all.
+The interval of a change is that of the Mann-Whitney test. It is a regression
+only if the whole of it is worse than --threshold. `?` cannot be told, and `~`
+may be no change at all.
 
 benchstat reads the rounds:
   linerate diff old.json new.json --format gobench | benchstat -col run -
@@ -28,7 +29,7 @@ github-bigger) and another one for customSmallerIsBetter (github-smaller).
 Examples:
   linerate compare --json old.json; ...; linerate compare --json new.json
   linerate diff old.json new.json --threshold 3%
-  for i in 1 2 3 4 5 6 7; do linerate load --lab -r 100k --json - >>old.json; done
+  for i in 1 2 3 4 5 6; do linerate load --lab -r 100k --json - >>old.json; done
 
 Exit codes: 0 no regression, 2 the files cannot be compared, 3 a regression,
 4 something cannot be told (only with --strict).";
