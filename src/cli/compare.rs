@@ -18,7 +18,6 @@ use crate::error::{Result, exit};
 use crate::load::tx::TxChoice;
 use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
-use crate::sys::failure::failed;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_positive_duration};
 
@@ -141,8 +140,7 @@ impl CompareArgs {
         let mut loads = distinct(&self.loads);
         loads.sort();
         let stop = Arc::new(AtomicBool::new(false));
-        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
         let mut report = CompareReport::open(self.json.as_deref(), self.details)?;
         let max_time = match (self.max_time, self.rounds) {
             (None, None) => Some(MAX_TIME),

@@ -10,7 +10,7 @@ use crate::bench::doctor::facts::Facts;
 use crate::bench::doctor::{findings, reasons};
 use crate::error::{Error, Result, exit};
 use crate::report::doctor::DoctorReport;
-use crate::sys::failure::{ENODEV, failed};
+use crate::sys::failure::ENODEV;
 use crate::sys::link::Links;
 use crate::sys::signal::Interrupt;
 
@@ -62,7 +62,7 @@ impl DoctorArgs {
                     _ => error,
                 },
             )?;
-        let interrupt = Interrupt::catch().map_err(|error| failed("catch signals", &error, ""))?;
+        let interrupt = Interrupt::catch()?;
         let mut report = DoctorReport::open(self.json.as_deref())?;
         report.start(link.as_ref());
         let cpus = self.cpus.as_ref().map_or(&[][..], |list| &list.0);

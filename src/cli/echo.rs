@@ -20,7 +20,7 @@ use crate::engine::turn::{LatencyMode, WhenFull};
 use crate::error::{Error, Result, exit};
 use crate::report::echo::EchoReport;
 use crate::ring::budget::MemoryBudget;
-use crate::sys::failure::{EBUSY, failed};
+use crate::sys::failure::EBUSY;
 use crate::sys::privilege::drop_capabilities;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
@@ -301,7 +301,7 @@ impl EchoArgs {
     pub fn run(self) -> Result<u8> {
         let mut config = self.config()?;
         self.tune(&mut config)?;
-        let interrupt = Interrupt::catch().map_err(|e| failed("catch signals", &e, ""))?;
+        let interrupt = Interrupt::catch()?;
         let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
         self.user.become_plain()?;
         let started = self.start(&mut config);

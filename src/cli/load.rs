@@ -18,7 +18,6 @@ use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
 use crate::report::load::{LoadFiles, LoadReport};
-use crate::sys::failure::failed;
 use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
@@ -198,8 +197,7 @@ impl LoadArgs {
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
         self.check_files()?;
-        let interrupt = Interrupt::catch_with(Arc::clone(&request.spec.stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
+        let interrupt = Interrupt::catch_with(Arc::clone(&request.spec.stop))?;
         let mut report = LoadReport::open(&LoadFiles {
             json: self.json.as_deref(),
             csv: self.csv.as_deref(),

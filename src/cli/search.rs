@@ -24,7 +24,6 @@ use crate::error::{Error, Result, exit};
 use crate::load::sizes::Sizes;
 use crate::report::search::SearchReport;
 use crate::ring::budget::MemoryBudget;
-use crate::sys::failure::failed;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 
@@ -194,24 +193,23 @@ impl SearchArgs {
     pub fn run(self) -> Result<u8> {
         let config = self.config();
         config.check()?;
-        let mut runs: Vec<SearchRun> = Vec::new();
         let sizes = distinct(&self.sizes);
         let mut bench = Bench::open(&self.subject, &sizes, "search")?;
         let searches = sizes.len() * self.subject.paths.0.len() * self.repeat;
         bench.report.expect(searches, config.max_duration);
-        let mut code = exit::OK;
+        let (mut runs, mut code) = (Vec::new(), exit::OK);
         for repetition in 1..=self.repeat {
             let turn = (self.repeat > 1).then_some((repetition, self.repeat));
-            let ended = bench.each(&self.subject, &sizes, |testbed, subject, report| {
-                report.heading(&subject.sizes, subject.path, turn);
-                report.search_begins(config.max_duration);
-                let after_trial = &mut |record: &_| report.trial(record);
-                let run = run_search(testbed, subject, config.clone(), after_trial)?;
-                let run = SearchRun { repetition, ..run };
-                report.found(&run);
-                runs.push(run);
-                Ok(())
-            })?;
+            let (found, ended) =
+                bench.each(&self.subject, &sizes, |testbed, subject, report| {
+                    report.heading(&subject.sizes, subject.path, turn);
+                    report.search_begins(config.max_duration);
+                    let after_trial = &mut |record: &_| report.trial(record);
+                    let run = run_search(testbed, subject, config.clone(), after_trial)?;
+                    report.found(&run);
+                    Ok(SearchRun { repetition, ..run })
+                })?;
+            runs.extend(found);
             code = code.max(ended);
         }
         let agreed = if self.repeat > 1 { agreements(&runs) } else { Vec::new() };
@@ -251,10 +249,9 @@ impl SearchArgs {
 impl LossCurveArgs {
     /// Measures, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
-        let mut runs = Vec::new();
         let sizes = distinct(&self.sizes);
         let mut bench = Bench::open(&self.subject, &sizes, "loss-curve")?;
-        let code = bench.each(&self.subject, &sizes, |testbed, subject, report| {
+        let (runs, code) = bench.each(&self.subject, &sizes, |testbed, subject, report| {
             let config = self.config(subject.sink_pps);
             report.heading(&subject.sizes, subject.path, None);
             report.curve_begins(config.loads());
@@ -264,8 +261,7 @@ impl LossCurveArgs {
                 report.point(done, point);
             })?;
             report.curve(&run);
-            runs.push(run);
-            Ok(())
+            Ok(run)
         })?;
         bench.write("linerate.loss-curve/1", &runs, None)?;
         Ok(code)
@@ -287,10 +283,9 @@ impl BurstArgs {
     pub fn run(self) -> Result<u8> {
         let config =
             BurstConfig { repetitions: self.repetitions, ..BurstConfig::up_to(self.max_frames) };
-        let mut runs = Vec::new();
         let sizes = distinct(&self.sizes);
         let mut bench = Bench::open(&self.subject, &sizes, "burst")?;
-        let code = bench.each(&self.subject, &sizes, |testbed, subject, report| {
+        let (runs, code) = bench.each(&self.subject, &sizes, |testbed, subject, report| {
             report.heading(&subject.sizes, subject.path, None);
             report.bursts_begin(config.repetitions);
             let (line_rate, mut done) = (report.line_rate(), 0);
@@ -300,8 +295,7 @@ impl BurstArgs {
             };
             let run = run_burst(testbed, subject, &config, self.pause, line_rate, after)?;
             report.burst(&run);
-            runs.push(run);
-            Ok(())
+            Ok(run)
         })?;
         bench.write("linerate.burst/1", &runs, None)?;
         Ok(code)
@@ -321,8 +315,7 @@ impl Bench {
     fn open(args: &SubjectArgs, sizes: &[Sizes], what: &str) -> Result<Bench> {
         let cpus = args.testbed.cpus()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let interrupt = Interrupt::catch_with(Arc::clone(&stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
         let mut report = SearchReport::open(args.json.as_deref())?;
         let every_size: Vec<FrameSize> = sizes.iter().flat_map(Sizes::all).collect();
         let testbed = args.testbed.open(&every_size)?;
@@ -344,19 +337,19 @@ impl Bench {
 
     /// Does `work` for each size and path, in the generator's namespace, until interrupted. What the
     /// generator can do alone is measured before the first path of each size.
-    fn each(
+    fn each<T: Send>(
         &mut self,
         args: &SubjectArgs,
         sizes: &[Sizes],
-        mut work: impl FnMut(&Testbed, &Subject, &mut SearchReport) -> Result<()> + Send,
-    ) -> Result<u8> {
+        mut work: impl FnMut(&Testbed, &Subject, &mut SearchReport) -> Result<T> + Send,
+    ) -> Result<(Vec<T>, u8)> {
         let Bench { testbed, report, cpus, stop, interrupt } = self;
         let testbed = &*testbed;
         let ring_memory = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
         let subjects =
             sizes.iter().flat_map(|sizes| args.paths.0.iter().map(move |&path| (sizes, path)));
         let mut sinks = Sinks::default();
-        let mut code = exit::OK;
+        let (mut found, mut code) = (Vec::new(), exit::OK);
         for (sizes, path) in subjects {
             if interrupt.caught() {
                 break;
@@ -369,12 +362,12 @@ impl Bench {
             let worked = namespace.run(|| {
                 subject.sink_pps = sinks.pps(testbed, &subject)?;
                 match interrupt.caught() {
-                    true => Ok(()),
-                    false => work(testbed, &subject, report),
+                    true => Ok(None),
+                    false => work(testbed, &subject, report).map(Some),
                 }
             })?;
             match worked {
-                Ok(()) => {}
+                Ok(run) => found.extend(run),
                 // What an interruption broke off says nothing.
                 Err(Error::Run(_)) if interrupt.caught() => {}
                 // What was found before stands, and so does what comes after.
@@ -385,7 +378,7 @@ impl Bench {
                 Err(usage) => return Err(usage),
             }
         }
-        Ok(if interrupt.caught() { exit::INTERRUPTED } else { code })
+        Ok((found, if interrupt.caught() { exit::INTERRUPTED } else { code }))
     }
 }
 

@@ -15,7 +15,6 @@ use crate::error::{Error, Result, exit};
 use crate::load::rate::Rate;
 use crate::load::run::Threads;
 use crate::report::stress::StressReport;
-use crate::sys::failure::failed;
 use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
@@ -97,8 +96,7 @@ impl StressArgs {
     /// Runs the phases, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
-        let interrupt = Interrupt::catch_with(Arc::clone(&request.base.spec.stop))
-            .map_err(|error| failed("catch signals", &error, ""))?;
+        let interrupt = Interrupt::catch_with(Arc::clone(&request.base.spec.stop))?;
         let mut report = StressReport::open(self.json.as_deref())?;
         if request.base.reach.is_lab() {
             // Before any thread exists: a user namespace is entered by the whole process.

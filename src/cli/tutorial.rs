@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::user::UserArgs;
-use crate::error::{Error, Result, exit};
+use crate::error::{Result, exit};
 use crate::sys::packet::SocketType;
 use crate::sys::signal::Interrupt;
 use crate::tutorial::{
@@ -126,8 +126,7 @@ pub struct ClientArgs {
 impl TutorialArgs {
     /// Runs it; the exit code.
     pub fn run(self) -> Result<u8> {
-        let interrupt = Interrupt::catch()
-            .map_err(|error| Error::Run(format!("could not catch signals: {error}")))?;
+        let interrupt = Interrupt::catch()?;
         let mut output = Output { writer: io::stdout(), interrupt: interrupt.clone(), gone: false };
         match self {
             TutorialArgs::Server(arguments) => {

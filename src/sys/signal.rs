@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::failure::failed;
+use crate::error::Result;
+
 /// Whether the user asked the program to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -15,12 +18,16 @@ impl Interrupt {
     /// Catches SIGINT, SIGTERM and SIGHUP from now on. The first sets the flag; a second SIGINT or
     /// SIGTERM, for a program that does not come to its end, ends it at once with code 130. A SIGHUP
     /// that was ignored before (`nohup`) stays ignored.
-    pub fn catch() -> io::Result<Interrupt> {
+    pub fn catch() -> Result<Interrupt> {
         Interrupt::catch_with(Arc::default())
     }
 
     /// [`Interrupt::catch`] with a flag that others look at too.
-    pub fn catch_with(flag: Arc<AtomicBool>) -> io::Result<Interrupt> {
+    pub fn catch_with(flag: Arc<AtomicBool>) -> Result<Interrupt> {
+        Interrupt::install(flag).map_err(|error| failed("catch signals", &error, ""))
+    }
+
+    fn install(flag: Arc<AtomicBool>) -> io::Result<Interrupt> {
         let interrupt = Interrupt(flag);
         let asked = Arc::default();
         for signal in [SIGINT, SIGTERM] {

@@ -9,7 +9,7 @@ use super::controller::search;
 use super::device::{Device, Subject};
 use super::goal::{SearchConfig, SearchGoal};
 use super::line_rate::LineRate;
-use super::result::Halt;
+use super::result::{End, Halt, Progress, until_halted};
 use super::throughput::MIN_LOAD_PPS;
 use super::trial::{Measurer, VoidReason};
 use crate::bench::testbed::{QUIET, Testbed};
@@ -112,21 +112,18 @@ pub fn longest_burst(
     let mut search = BurstSearch { measurer, config, bursts: 0, lossless: (0, 0.0) };
     let mut result = BurstResult::default();
     let mut start = FIRST_BURST_FRAMES.min(config.max_frames);
-    for _ in 0..config.repetitions {
-        match search.repetition(start)? {
-            Ok(longest) => {
-                result.longest_frames.push(longest);
-                after_repetition(longest);
-                result.at_least |= longest == config.max_frames;
-                // The next one begins where this one ended, which saves most of its steps.
-                start = longest.max(1);
-            }
-            Err(halt) => {
-                result.halted = Some(halt);
-                break;
-            }
+    let mut repeat = || {
+        for _ in 0..config.repetitions {
+            let longest = search.repetition(start)?;
+            result.longest_frames.push(longest);
+            after_repetition(longest);
+            result.at_least |= longest == config.max_frames;
+            // The next one begins where this one ended, which saves most of its steps.
+            start = longest.max(1);
         }
-    }
+        Ok(())
+    };
+    result.halted = until_halted(repeat())?;
     result.bursts = search.bursts;
     let (frames, seconds) = search.lossless;
     result.sent_pps = (seconds > 0.0).then(|| frames as f64 / seconds);
@@ -162,19 +159,16 @@ struct BurstSearch<'a> {
     lossless: (u64, f64),
 }
 
-type Verdict<T> = std::result::Result<T, Halt>;
-
 impl BurstSearch<'_> {
     /// One search: outwards from `start` in doubling steps, then bisection to the frame.
-    fn repetition(&mut self, start: u64) -> Result<Verdict<u64>> {
+    fn repetition(&mut self, start: u64) -> Progress<u64> {
         // `passes` is lossless and `fails` is not; both are beyond what is ever sent at first.
         let (mut passes, mut fails) = (0, self.config.max_frames.saturating_add(1));
         let (mut next, mut step) = (start, (start / 16).max(1));
         while fails - passes > 1 {
             match self.is_lossless(next)? {
-                Ok(true) => passes = next,
-                Ok(false) => fails = next,
-                Err(halt) => return Ok(Err(halt)),
+                true => passes = next,
+                false => fails = next,
             }
             let middle = passes + (fails - passes) / 2;
             next = if fails > self.config.max_frames {
@@ -186,21 +180,21 @@ impl BurstSearch<'_> {
             };
             step = step.saturating_mul(2);
         }
-        Ok(Ok(passes))
+        Ok(passes)
     }
 
-    fn is_lossless(&mut self, frames: u64) -> Result<Verdict<bool>> {
+    fn is_lossless(&mut self, frames: u64) -> Progress<bool> {
         let (mut lossy, mut void) = (0, 0);
         loop {
             if self.measurer.is_stopped() {
-                return Ok(Err(Halt::Stopped));
+                return Err(End::Halt(Halt::Stopped));
             }
             if self.bursts >= self.config.max_bursts {
-                return Ok(Err(Halt::TrialsExhausted(self.bursts)));
+                return Err(End::Halt(Halt::TrialsExhausted(self.bursts)));
             }
             let outcome = self.measurer.send_burst(frames)?;
             if self.measurer.is_stopped() {
-                return Ok(Err(Halt::Stopped));
+                return Err(End::Halt(Halt::Stopped));
             }
             self.bursts += 1;
             let short = (outcome.sent < frames).then_some(VoidReason::BehindSchedule);
@@ -208,7 +202,7 @@ impl BurstSearch<'_> {
                 void += 1;
                 if void > self.config.void_repeats {
                     let why = format!("a burst of {frames} frames: {reason}");
-                    return Ok(Err(Halt::SpoiledBurst { why }));
+                    return Err(End::Halt(Halt::SpoiledBurst { why }));
                 }
                 continue;
             }
@@ -217,11 +211,11 @@ impl BurstSearch<'_> {
                     self.lossless.0 += frames;
                     self.lossless.1 += frames as f64 / pps;
                 }
-                return Ok(Ok(true));
+                return Ok(true);
             }
             lossy += 1;
             if lossy > self.config.loss_verifications {
-                return Ok(Ok(false));
+                return Ok(false);
             }
         }
     }

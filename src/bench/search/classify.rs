@@ -23,6 +23,20 @@ pub enum LoadClass {
     UpperBound,
     /// The trials so far leave both possible.
     Undecided,
+    /// Most trials were void: the generator cannot offer it.
+    BeyondGenerator,
+}
+
+impl Sample {
+    /// Whether the trial was long enough to decide `goal`.
+    pub fn is_full(&self, goal: &SearchGoal) -> bool {
+        self.duration_s >= goal.final_trial_duration.as_secs_f64() - TOLERANCE_S
+    }
+
+    /// Whether it lost more than `goal` allows.
+    pub fn exceeds(&self, goal: &SearchGoal) -> bool {
+        self.loss_ratio > goal.loss_ratio
+    }
 }
 
 /// Durations compare with this much mercy, in seconds: sums of them are not exact.
@@ -34,14 +48,9 @@ const TOLERANCE_S: f64 = 1e-9;
 /// ones do not balance them; short low-loss trials never make a lower bound. The load is decided
 /// once the trials still missing from the duration sum could not change it.
 pub fn classify(goal: &SearchGoal, samples: &[Sample]) -> LoadClass {
-    let full_length_s = goal.final_trial_duration.as_secs_f64() - TOLERANCE_S;
     let sum = |full: bool, high: bool| -> f64 {
-        samples
-            .iter()
-            .filter(|sample| (sample.duration_s >= full_length_s) == full)
-            .filter(|sample| (sample.loss_ratio > goal.loss_ratio) == high)
-            .map(|sample| sample.duration_s)
-            .sum()
+        let of_kind = |one: &&Sample| one.is_full(goal) == full && one.exceeds(goal) == high;
+        samples.iter().filter(of_kind).map(|sample| sample.duration_s).sum()
     };
     let low_s = sum(true, false);
     let balancing_s = sum(false, false) * goal.exceed_ratio / (1.0 - goal.exceed_ratio);
@@ -61,9 +70,8 @@ pub fn classify(goal: &SearchGoal, samples: &[Sample]) -> LoadClass {
 /// Conditional Throughput: the forwarding rate of the trial at the exceed ratio's quantile, in
 /// frames per second. Without high-loss trials among the best it is the load itself.
 pub fn conditional_throughput(goal: &SearchGoal, load_pps: f64, samples: &[Sample]) -> f64 {
-    let full_length_s = goal.final_trial_duration.as_secs_f64() - TOLERANCE_S;
     let mut full: Vec<Sample> =
-        samples.iter().copied().filter(|sample| sample.duration_s >= full_length_s).collect();
+        samples.iter().copied().filter(|sample| sample.is_full(goal)).collect();
     full.sort_by(|a, b| a.loss_ratio.total_cmp(&b.loss_ratio));
     let full_s: f64 = full.iter().map(|sample| sample.duration_s).sum();
     let whole_s = full_s.max(goal.duration_sum.as_secs_f64());
@@ -125,7 +133,7 @@ mod tests {
                 .map(|goal| match classify(goal, &samples) {
                     LoadClass::LowerBound => 'L',
                     LoadClass::UpperBound => 'U',
-                    LoadClass::Undecided => '?',
+                    _ => '?',
                 })
                 .collect();
             assert_eq!(classes, expected, "after {} trials", samples.len());

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::choice::{Range, Step, next_load};
-use super::classify::{Sample, conditional_throughput};
-use super::evidence::{Bounds, Evidence, Standing};
+use super::classify::{LoadClass, Sample, conditional_throughput};
+use super::evidence::{Bounds, Evidence};
 use super::goal::{SearchConfig, SearchGoal};
-use super::result::{Confirmation, GoalResult, Halt, Irregularity, SearchResult};
+use super::result::{
+    Confirmation, End, GoalResult, Halt, Irregularity, Progress, SearchResult, until_halted,
+};
 use super::trial::{Measurer, Purpose, TrialRecord, VoidReason};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How many goal widths the first step of narrowing takes: the first guess is a rough one.
 const FIRST_STEP_WIDTHS: f64 = 4.0;
@@ -57,21 +59,9 @@ pub fn search(
         confirmations: Vec::new(),
         progress: config.goals.iter().map(fresh).collect(),
     };
-    let halted = match run.serve_all_goals() {
-        Ok(()) => None,
-        Err(End::Halt(halt)) => Some(halt),
-        Err(End::Failure(error)) => return Err(error),
-    };
+    let halted = until_halted(run.serve_all_goals())?;
     Ok(run.into_result(halted))
 }
-
-/// What ends a search before it is done.
-enum End {
-    Halt(Halt),
-    Failure(Error),
-}
-
-type Progress<T> = std::result::Result<T, End>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct GoalProgress {
@@ -259,7 +249,7 @@ impl Run<'_> {
         let progress = &mut self.progress[at];
         let pursued = progress.pursued_pps.take();
         let again =
-            pursued.filter(|&pps| self.evidence.standing(&single, pps) == Standing::UNDECIDED);
+            pursued.filter(|&pps| self.evidence.class(&single, pps) == LoadClass::Undecided);
         let narrowing = again.or_else(|| {
             let hint_pps = progress.hint_pps.take();
             progress.step.widen_to(single.width);
@@ -273,7 +263,7 @@ impl Run<'_> {
         let undecided = [self.lower_end(at, ends), ends.upper]
             .into_iter()
             .flatten()
-            .find(|&end| self.evidence.standing(&goal, end) == Standing::UNDECIDED);
+            .find(|&end| self.evidence.class(&goal, end) == LoadClass::Undecided);
         let load_pps =
             undecided.or_else(|| self.doubtful_upper_bound(&goal).filter(|_| may_doubt))?;
         let duration = goal.final_trial_duration;
@@ -289,7 +279,7 @@ impl Run<'_> {
         let Some(upper_pps) = ends.upper.filter(|_| misled) else { return Some(lower_pps) };
         let (far_pps, near_pps) = (upper_pps * (1.0 - width), upper_pps * (1.0 - width / 2.0));
         let goal = self.config.goals[at];
-        let is_decided = self.evidence.standing(&goal, lower_pps) != Standing::UNDECIDED;
+        let is_decided = self.evidence.class(&goal, lower_pps) != LoadClass::Undecided;
         if lower_pps <= near_pps || is_decided {
             return Some(lower_pps);
         }
@@ -304,12 +294,10 @@ impl Run<'_> {
         let duration_sum = goal.duration_sum.saturating_mul(DOUBTED_DURATION_SUMS);
         let long = SearchGoal { duration_sum, ..*goal };
         let upper_pps = self.evidence.bounds(goal).upper?;
-        let full_length_s = goal.final_trial_duration.as_secs_f64();
-        let passed_once = self.evidence.at(upper_pps).iter().any(|sample| {
-            sample.duration_s >= full_length_s && sample.loss_ratio <= goal.loss_ratio
-        });
+        let mut trials = self.evidence.at(upper_pps).iter();
+        let passed_once = trials.any(|sample| sample.is_full(goal) && !sample.exceeds(goal));
         let contradicted = passed_once || self.evidence.passed_above(&goal.narrowing(), upper_pps);
-        let undecided = self.evidence.standing(&long, upper_pps) == Standing::UNDECIDED;
+        let undecided = self.evidence.class(&long, upper_pps) == LoadClass::Undecided;
         (contradicted && undecided).then_some(upper_pps)
     }
 
@@ -363,10 +351,8 @@ impl Run<'_> {
         // A bound that is right to within the width may lose that much, and so may one about which
         // shorter trials differed: the long one says nothing new. Else the bound was wrong, and is
         // searched again if there is time.
-        let full_length_s = goal.final_trial_duration.as_secs_f64();
-        let differed = self.evidence.at(load_pps).iter().any(|sample| {
-            sample.duration_s >= full_length_s && sample.loss_ratio > goal.loss_ratio
-        });
+        let mut trials = self.evidence.at(load_pps).iter();
+        let differed = trials.any(|sample| sample.is_full(&goal) && sample.exceeds(&goal));
         let wrong = loss_ratio > goal.loss_ratio + goal.width && !differed;
         let searched_again = wrong && self.time_left() >= 2 * goal.duration_sum;
         if searched_again {
@@ -381,7 +367,7 @@ impl Run<'_> {
     fn measure(&mut self, at: Option<usize>, next: Next) -> Progress<bool> {
         let Next { load_pps, duration, purpose } = next;
         self.check_limits(duration)?;
-        let outcome = self.measurer.measure(load_pps, duration).map_err(End::Failure)?;
+        let outcome = self.measurer.measure(load_pps, duration)?;
         if self.measurer.is_stopped() {
             return Err(End::Halt(Halt::Stopped));
         }
@@ -393,10 +379,10 @@ impl Run<'_> {
         (self.after_trial)(&record);
         self.trials.push(record);
         let single = at.map(|at| self.single(at));
-        let standing = |run: &Self| {
-            single.map_or(Standing::UNDECIDED, |goal| run.evidence.standing(&goal, load_pps))
+        let class = |run: &Self| {
+            single.map_or(LoadClass::Undecided, |goal| run.evidence.class(&goal, load_pps))
         };
-        let before = standing(self);
+        let before = class(self);
         let counts = spoiled.is_none();
         match (&spoiled, at) {
             (None, Some(at)) if purpose == Purpose::Confirm => {
@@ -407,13 +393,13 @@ impl Run<'_> {
                 self.confirmations.push((load_pps, Confirmation::Void));
             }
             (Some(VoidReason::Disturbed(_)), _) => {}
-            (Some(_), _) => self.evidence.add_void(load_pps, sample.duration_s),
+            (Some(_), _) => self.evidence.add_void(load_pps, sample),
         }
-        let after = standing(self);
+        let after = class(self);
         if let Some(at) = at {
             let progress = &mut self.progress[at];
             progress.trials_used += 1;
-            if before != Standing::UNDECIDED && after != before && !progress.misled {
+            if before != LoadClass::Undecided && after != before && !progress.misled {
                 progress.misled = true;
                 progress.step = Step::starting_at(FIRST_STEP_WIDTHS * self.config.goals[at].width);
             }

@@ -16,29 +16,8 @@ pub(super) struct Evidence {
 struct MeasuredLoad {
     load_pps: f64,
     samples: Vec<Sample>,
-    /// Durations of trials that the generator spoiled, in seconds.
-    void_s: Vec<f64>,
-}
-
-/// What a load is in a search: what it is for the device, if the generator could offer it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// What the trials that count say of the device.
-    Device(LoadClass),
-    /// Most trials were void: the generator cannot offer this load.
-    BeyondGenerator,
-}
-
-impl Standing {
-    pub const UNDECIDED: Standing = Standing::Device(LoadClass::Undecided);
-
-    fn is_lower(self) -> bool {
-        self == Standing::Device(LoadClass::LowerBound)
-    }
-
-    fn is_upper(self) -> bool {
-        matches!(self, Standing::Device(LoadClass::UpperBound) | Standing::BeyondGenerator)
-    }
+    /// Trials that the generator spoiled; what they lost says nothing.
+    void: Vec<Sample>,
 }
 
 /// The Relevant Bounds of a goal: the smallest load that is an upper bound, and the largest lower
@@ -79,8 +58,8 @@ impl Evidence {
     }
 
     /// Adds a trial that the generator spoiled.
-    pub fn add_void(&mut self, load_pps: f64, duration_s: f64) {
-        self.entry(load_pps).void_s.push(duration_s);
+    pub fn add_void(&mut self, load_pps: f64, sample: Sample) {
+        self.entry(load_pps).void.push(sample);
     }
 
     fn entry(&mut self, load_pps: f64) -> &mut MeasuredLoad {
@@ -103,20 +82,19 @@ impl Evidence {
     }
 
     /// What `load_pps` is for `goal`.
-    pub fn standing(&self, goal: &SearchGoal, load_pps: f64) -> Standing {
-        self.measured(load_pps).map_or(Standing::UNDECIDED, |load| self.standing_of(goal, load))
+    pub fn class(&self, goal: &SearchGoal, load_pps: f64) -> LoadClass {
+        self.measured(load_pps).map_or(LoadClass::Undecided, |load| self.class_of(goal, load))
     }
 
-    fn standing_of(&self, goal: &SearchGoal, load: &MeasuredLoad) -> Standing {
-        let full_length_s = goal.final_trial_duration.as_secs_f64() * (1.0 - 1e-9);
-        let void = load.void_s.iter().filter(|&&void_s| void_s >= full_length_s);
-        let (count, void_s) = void.fold((0, 0.0), |(count, sum), s| (count + 1, sum + s));
-        let counting = load.samples.iter().filter(|sample| sample.duration_s >= full_length_s);
-        let counting_s: f64 = counting.map(|sample| sample.duration_s).sum();
-        if count > self.void_repeats && void_s > counting_s {
-            Standing::BeyondGenerator
-        } else {
-            Standing::Device(classify(goal, &load.samples))
+    fn class_of(&self, goal: &SearchGoal, load: &MeasuredLoad) -> LoadClass {
+        let full = |samples: &[Sample]| -> (usize, f64) {
+            let full = samples.iter().filter(|sample| sample.is_full(goal));
+            full.fold((0, 0.0), |(count, sum_s), sample| (count + 1, sum_s + sample.duration_s))
+        };
+        let (void, void_s) = full(&load.void);
+        match void > self.void_repeats && void_s > full(&load.samples).1 {
+            true => LoadClass::BeyondGenerator,
+            false => classify(goal, &load.samples),
         }
     }
 
@@ -124,13 +102,14 @@ impl Evidence {
     pub fn bounds(&self, goal: &SearchGoal) -> Bounds {
         let mut bounds = Bounds::default();
         for load in &self.loads {
-            let standing = self.standing_of(goal, load);
-            if standing.is_lower() {
-                bounds.lower = Some(load.load_pps);
-            } else if standing.is_upper() {
-                bounds.upper = Some(load.load_pps);
-                bounds.beyond_generator = standing == Standing::BeyondGenerator;
-                break;
+            match self.class_of(goal, load) {
+                LoadClass::Undecided => {}
+                LoadClass::LowerBound => bounds.lower = Some(load.load_pps),
+                upper @ (LoadClass::UpperBound | LoadClass::BeyondGenerator) => {
+                    bounds.upper = Some(load.load_pps);
+                    bounds.beyond_generator = upper == LoadClass::BeyondGenerator;
+                    break;
+                }
             }
         }
         bounds
@@ -152,14 +131,13 @@ impl Evidence {
             .iter()
             .take_while(is_of_use)
             .map(|load| {
-                let sum = |counts: &dyn Fn(&Sample) -> bool| -> f64 {
-                    load.samples.iter().filter(|s| counts(s)).map(|s| s.duration_s).sum()
+                let sum = |samples: &[Sample], counts: &dyn Fn(&Sample) -> bool| -> f64 {
+                    samples.iter().filter(|one| counts(one)).map(|one| one.duration_s).sum()
                 };
-                let is_full = |s: &Sample| s.duration_s >= full_length_s * (1.0 - 1e-9);
-                let passed_s = sum(&|s| s.loss_ratio <= goal.loss_ratio && is_full(s));
-                let failed_s = sum(&|s| s.loss_ratio > goal.loss_ratio);
-                let beyond = self.standing_of(goal, load) == Standing::BeyondGenerator;
-                let void_s = if beyond { load.void_s.iter().sum() } else { 0.0 };
+                let passed_s = sum(&load.samples, &|one| !one.exceeds(goal) && one.is_full(goal));
+                let failed_s = sum(&load.samples, &|one| one.exceeds(goal));
+                let beyond = self.class_of(goal, load) == LoadClass::BeyondGenerator;
+                let void_s = sum(&load.void, &|_| beyond);
                 (load.load_pps, passed_s, failed_s + void_s)
             })
             .filter(|&(_, passed_s, failed_s)| passed_s + failed_s > 0.0)
@@ -174,22 +152,21 @@ impl Evidence {
         }
         let at = |place: usize| tried.get(place).map(|&(load_pps, ..)| load_pps);
         let (lower, upper) = (below.checked_sub(1).and_then(at), at(below));
-        let standing = |pps| self.standing(goal, pps);
-        let beyond_generator = upper.is_some_and(|pps| standing(pps) == Standing::BeyondGenerator);
+        let is_beyond = |pps| self.class(goal, pps) == LoadClass::BeyondGenerator;
+        let beyond_generator = upper.is_some_and(is_beyond);
         (Bounds { lower, upper, beyond_generator }, least_s.max(0.0) / full_length_s)
     }
 
     /// The smallest load that the generator could not offer, as the trials of `goal` have it.
     pub fn generator_ceiling(&self, goal: &SearchGoal) -> Option<f64> {
-        let beyond =
-            |load: &&MeasuredLoad| self.standing_of(goal, load) == Standing::BeyondGenerator;
+        let beyond = |load: &&MeasuredLoad| self.class_of(goal, load) == LoadClass::BeyondGenerator;
         self.loads.iter().find(beyond).map(|load| load.load_pps)
     }
 
     /// Whether a load above `load_pps` is a lower bound of `goal` (loss inversion).
     pub fn passed_above(&self, goal: &SearchGoal, load_pps: f64) -> bool {
-        let above = self.loads.iter().rev().take_while(|load| load.load_pps > load_pps);
-        above.map(|load| self.standing_of(goal, load)).any(Standing::is_lower)
+        let mut above = self.loads.iter().rev().take_while(|load| load.load_pps > load_pps);
+        above.any(|load| self.class_of(goal, load) == LoadClass::LowerBound)
     }
 
     /// Of the measured loads strictly between two, the one nearest to `target` by ratio. What is
@@ -206,11 +183,10 @@ impl Evidence {
     /// The load from `from` to `to` whose full-length trials were the least of one mind about
     /// `goal`: how many of them lost too much, and how many there were.
     pub fn disagreement(&self, goal: &SearchGoal, from: f64, to: f64) -> Option<Disagreement> {
-        let full_length_s = goal.final_trial_duration.as_secs_f64() * (1.0 - 1e-9);
         let within = self.loads.iter().filter(|load| (from..=to).contains(&load.load_pps));
         let counted = within.map(|load| {
-            let full = load.samples.iter().filter(|sample| sample.duration_s >= full_length_s);
-            let exceeded = full.clone().filter(|sample| sample.loss_ratio > goal.loss_ratio);
+            let full = load.samples.iter().filter(|sample| sample.is_full(goal));
+            let exceeded = full.clone().filter(|sample| sample.exceeds(goal));
             let (exceeded, trials) = (exceeded.count(), full.count());
             Disagreement { load_pps: load.load_pps, exceeded, trials }
         });
@@ -262,7 +238,7 @@ mod tests {
         evidence.add(100.0, one_second(0.0));
         for _ in 0..3 {
             assert_eq!(evidence.bounds(&goal).upper, None);
-            evidence.add_void(200.0, 1.0);
+            evidence.add_void(200.0, one_second(1.0));
         }
         let bounds = evidence.bounds(&goal);
         assert_eq!((bounds.upper, bounds.beyond_generator), (Some(200.0), true));

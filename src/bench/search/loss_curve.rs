@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::device::{Device, Subject};
-use super::result::Halt;
+use super::result::{End, Halt, Progress, until_halted};
 use super::trial::{Measurer, TrialOutcome};
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
@@ -164,36 +164,37 @@ pub fn loss_curve(
     after_point: &mut dyn FnMut(&LossPoint),
 ) -> Result<LossCurve> {
     config.check()?;
-    let mut curve = LossCurve { points: Vec::new(), halted: None };
-    for percent in config.percents() {
-        let load_pps = config.max_load_pps * percent / 100.0;
-        let Some(trials) = measure_load(measurer, config, load_pps)? else {
+    let mut points = Vec::new();
+    let mut climb = || {
+        for percent in config.percents() {
+            let load_pps = config.max_load_pps * percent / 100.0;
             // The trials of a load cut short say less than those of the others.
-            curve.halted = Some(Halt::Stopped);
-            break;
-        };
-        let point = LossPoint::new(percent, load_pps, trials);
-        after_point(&point);
-        curve.points.push(point);
-    }
-    Ok(curve)
+            let trials = measure_load(measurer, config, load_pps)?;
+            let point = LossPoint::new(percent, load_pps, trials);
+            after_point(&point);
+            points.push(point);
+        }
+        Ok(())
+    };
+    let halted = until_halted(climb())?;
+    Ok(LossCurve { points, halted })
 }
 
-/// The trials at one load; `None` if no more are wanted.
+/// The trials at one load.
 fn measure_load(
     measurer: &mut dyn Measurer,
     config: &LossCurveConfig,
     load_pps: f64,
-) -> Result<Option<Vec<TrialOutcome>>> {
+) -> Progress<Vec<TrialOutcome>> {
     let mut trials: Vec<TrialOutcome> = Vec::new();
     let (mut counting, mut void) = (0, 0);
     while counting < config.trials && void <= config.void_repeats {
         if measurer.is_stopped() {
-            return Ok(None);
+            return Err(End::Halt(Halt::Stopped));
         }
         let outcome = measurer.measure(load_pps, config.trial_duration)?;
         if measurer.is_stopped() {
-            return Ok(None);
+            return Err(End::Halt(Halt::Stopped));
         }
         if outcome.spoiled().is_some() {
             void += 1;
@@ -202,5 +203,5 @@ fn measure_load(
         }
         trials.push(outcome);
     }
-    Ok(Some(trials))
+    Ok(trials)
 }

@@ -9,6 +9,7 @@ use super::classify::Sample;
 pub use super::evidence::Disagreement;
 use super::goal::SearchGoal;
 use super::trial::TrialRecord;
+use crate::error::Error;
 use crate::units::{self, serialize_as_text};
 
 /// A whole search.
@@ -135,6 +136,30 @@ pub enum Halt {
 }
 
 serialize_as_text!(Irregularity, Halt);
+
+/// What ends a search before it is done.
+pub(super) enum End {
+    Halt(Halt),
+    Failure(Error),
+}
+
+/// What goes on unless the search ends.
+pub(super) type Progress<T> = Result<T, End>;
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        End::Failure(error)
+    }
+}
+
+/// Why a search ended before it was done, if it did; an error where it could not go on.
+pub(super) fn until_halted(progress: Progress<()>) -> Result<Option<Halt>, Error> {
+    match progress {
+        Ok(()) => Ok(None),
+        Err(End::Halt(halt)) => Ok(Some(halt)),
+        Err(End::Failure(error)) => Err(error),
+    }
+}
 
 impl fmt::Display for Irregularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
