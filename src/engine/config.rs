@@ -136,7 +136,7 @@ impl EngineConfig {
     }
 
     /// How several workers share the frames: by flow where only IP is answered, in turn where the
-    /// flow hash would send everything to one of them.
+    /// flow hash would send everything to one of them (FAN-2).
     pub fn fanout(&self) -> Fanout {
         let only_ip = !self.ether_types.is_empty() && self.ether_types.iter().all(|t| t.is_ip());
         let by_content = if only_ip { FanoutMode::Hash } else { FanoutMode::LoadBalance };

@@ -200,7 +200,7 @@ fn open_tx(
     })
 }
 
-/// Makes `socket` one that only sends: bound to protocol 0 it receives nothing.
+/// Makes `socket` one that only sends: bound to protocol 0 it receives nothing (RX-1).
 fn open_sender(
     plan: &PathPlan,
     socket: PacketSocket,
@@ -250,7 +250,7 @@ fn ring_note(which: &str, geometry: &Geometry) -> String {
 /// Binds a prepared socket to its interface: frames arrive from here on.
 pub fn bind(socket: &PacketSocket, plan: &PathPlan) -> Result<()> {
     let Link { index, ref name, .. } = plan.link;
-    // A copy less for the kernel to make; the filter keeps outgoing frames out in any case.
+    // A copy less for the kernel to make (RX-8); the filter keeps outgoing frames out in any case.
     let _ = socket.ignore_outgoing();
     socket
         .bind(index, ALL_PROTOCOLS)

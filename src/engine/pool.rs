@@ -50,7 +50,7 @@ pub enum EngineEvent {
         /// The new one.
         mac: [u8; 6],
     },
-    /// The interface was deleted or moved away; the workers end.
+    /// The interface was deleted or moved away; the workers end, since no socket follows it (LINK-4).
     InterfaceGone,
     /// Workers have ended: the frame limit was reached, or something failed.
     Ended,
@@ -107,14 +107,15 @@ impl Engine {
     /// caller may start again with another path.
     pub fn start(config: &EngineConfig) -> Result<Engine> {
         match &config.namespace {
-            // Sockets belong to the namespace of the thread that opens them.
+            // Sockets belong to the namespace of the thread that opens them (NS-2).
             Some(namespace) => namespace.run(|| Engine::start_here(config))?,
             None => Engine::start_here(config),
         }
     }
 
     fn start_here(config: &EngineConfig) -> Result<Engine> {
-        // The watch first, so that no change between reading the link and watching it is missed.
+        // Sockets do not tell that a link comes up (LINK-2). The watch first, so that no change between
+        // reading the link and watching it is missed.
         let watch = LinkWatch::open()?;
         let links = Links::open()?;
         let link = links.by_name(&config.interface)?;
@@ -127,6 +128,7 @@ impl Engine {
             Some(node) => nearest_first(&link.name, &node, cpus),
             None => (cpus, None),
         };
+        // A stack with an address would answer datagrams with "port unreachable" (UDP-1).
         let silent_port = match config.udp_port {
             Some(port) if !links.addresses(link.index)?.is_empty() => {
                 Some(SilentPort::hold(&link.name, port)?)

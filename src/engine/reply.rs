@@ -127,7 +127,7 @@ impl ReplyRules {
         if source.is_group() || source.is_zero() {
             return Err(DropReason::GroupSource);
         }
-        // By address, not by packet type: the kernel calls a frame with a foreign VLAN tag
+        // By address, not by packet type (RX-7): the kernel calls a frame with a foreign VLAN tag
         // "other host" although it is addressed to us.
         if destination.0 == self.mac {
             return Ok(self.mac);

@@ -1,5 +1,5 @@
 //! Receive halves `recvmsg` and `mmsg`: frames copied into our own buffers, one or many a call, with
-//! what the kernel knows of them beside the bytes.
+//! what the kernel knows of them beside the bytes (RX-16).
 
 use std::io;
 use std::sync::Arc;

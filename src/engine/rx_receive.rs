@@ -1,6 +1,6 @@
 //! Receive half `recv`: one `recvfrom`, one frame, as the tutorial does.
 //!
-//! `recvfrom` gives no control message: a tag, the state of the checksum and the kernel's stamp
+//! `recvfrom` gives no control message (RX-13): a tag, the state of the checksum and the kernel's stamp
 //! cannot be seen. So the socket's filter keeps tagged frames out, the checksum counts as unseen,
 //! and the latency clock starts when the call returns.
 

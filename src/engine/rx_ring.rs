@@ -10,7 +10,7 @@ use crate::sys::packet::{PacketSocket, RingVersion, RolloverStatistics};
 
 /// What a receive half asks of its packet socket beside frames. Tests put a fake kernel in its place.
 pub trait RxSocket {
-    /// Adds what the kernel counted since the last call.
+    /// Adds what the kernel counted since the last call (STAT-1).
     fn accumulate(
         &self,
         version: Option<RingVersion>,
@@ -32,7 +32,7 @@ impl RxSocket for Arc<PacketSocket> {
         counters.drops += u64::from(statistics.drops);
         counters.freezes += u64::from(statistics.freezes);
         if let Some(RolloverStatistics { all, huge, failed }) = self.rollover_statistics()? {
-            // Unlike the others, the kernel does not clear these.
+            // Unlike the others, the kernel does not clear these (FAN-4).
             counters.rollover = RolloverCounters { all, huge, failed };
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! Receive half `xsk`: frames that an XDP program took from the driver, before the kernel's stack saw
-//! them. Tags stand in the frame, nothing is known of checksums, and there is no kernel stamp: the
+//! them. Tags stand in the frame (XDP-9), nothing is known of checksums, and there is no kernel stamp: the
 //! latency clock starts when a batch is found.
 
 use std::io;

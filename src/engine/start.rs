@@ -62,7 +62,7 @@ pub(super) struct Starter<'a> {
     pub snapshots: SyncSender<Snapshot>,
 }
 
-/// The XDP program of a path that begins at one, attached before its workers start.
+/// The XDP program of a path that begins at one, attached before its workers start (XDP-8).
 fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>> {
     if !config.path.needs_xdp_program() {
         return Ok(None);
@@ -85,7 +85,7 @@ fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>>
     Ok(Some(Arc::new(redirect)))
 }
 
-/// An AF_XDP socket has a queue for itself, so that many workers need that many queues. Returns what
+/// An AF_XDP socket has a queue for itself (XDP-5), so that many workers need that many queues. Returns what
 /// there is to say of queues that no worker has.
 fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
     let path = config.path;
@@ -187,7 +187,7 @@ impl Starter<'_> {
             .spawn(move || {
                 let set_up = pin(cpu)
                     .and_then(|()| set_up(plan, group, redirect.as_deref()))
-                    // The socket is all that a worker needs from here on.
+                    // The socket is all that a worker needs from here on (NS-5).
                     .and_then(|made| drop_capabilities().map(|()| made));
                 let SetUp { prepared, epoll, fanout_group, _membership } = match set_up {
                     Ok(set_up) => set_up,
@@ -289,7 +289,7 @@ fn let_in(
         return socket.lock_filter().map(|()| None);
     };
     // Only a bound socket can join, and until it has joined it gets every frame, as the group
-    // does: it takes none before.
+    // does (FAN-1): it takes none before.
     socket.attach_filter(&nothing())?;
     bind(socket, plan)?;
     let group = join_fanout(socket, fanout, group, &plan.link)?;

@@ -23,7 +23,7 @@ pub enum WhenFull {
     Wait(Duration),
 }
 
-/// How long a full TX half is left alone between two kicks.
+/// How long a full TX half is left alone between two kicks: epoll does not tell of room (EPOLL-2).
 const PAUSE_WHEN_FULL: Duration = Duration::from_micros(50);
 
 /// What a worker keeps from turn to turn.

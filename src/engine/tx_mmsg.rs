@@ -1,4 +1,4 @@
-//! TX half `mmsg`: `sendmmsg` out of the memory that the frames were received in, where they are
+//! TX half `mmsg`: `sendmmsg` (TX-11) out of the memory that the frames were received in, where they are
 //! edited. No byte of a frame is copied on our side.
 
 use std::io;

@@ -17,7 +17,8 @@ pub struct TxSend<S> {
 }
 
 impl<S: SendFrames> TxSend<S> {
-    /// The half of a bound socket without a TX ring: a socket with one ignores what `send` is given.
+    /// The half of a bound socket without a TX ring: a socket with one ignores what `send` is given
+    /// (TX-6).
     pub fn new(socket: S) -> TxSend<S> {
         TxSend { socket, settled: Settled::default() }
     }

@@ -119,8 +119,8 @@ fn serve<R: RxHalf, T: TxHalf>(
             Step::Poll => true,
         };
         if has_error {
-            // The link went down. Reading the error clears it; until the link is back there is
-            // nothing to wait for but the time-out, and then frames come again by themselves.
+            // The link went down (LINK-1). Reading the error clears it (EPOLL-1); until the link is back
+            // there is nothing to wait for but the time-out, and then frames come again by themselves.
             state.counters.link_errors += u64::from(rx.take_error().is_some());
         }
         if control.pausing() {

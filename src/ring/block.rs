@@ -19,7 +19,7 @@ pub struct Malformed {
 
 const PACKET_HEADERS: usize = v3::HEADER_BYTES + ADDRESS_BYTES;
 /// The first byte where a frame may begin: a stripped tag can be put back before it. The kernel leaves
-/// more room than that (`tpacket_rcv`).
+/// more room than that (RX-4).
 const FRAME_MIN: usize = PACKET_HEADERS + VLAN_TAG_BYTES;
 /// A lent block's bytes begin after its status word.
 const BODY: usize = block::STATUS + 4;
@@ -61,7 +61,7 @@ impl<'a> Iterator for BlockWalk<'a> {
         }
         let rest = take(&mut self.rest);
         let Some(described) = describe_v3(rest) else { return Some(Err(self.give_up())) };
-        // tp_next_offset is 0 in the last frame of a block; only the count ends the walk.
+        // tp_next_offset is 0 in the last frame of a block; only the count ends the walk (RX-6).
         let extent = if self.left == 1 {
             rest.len()
         } else {

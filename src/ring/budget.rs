@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::units::memory;
 
 /// A cap on the ring memory of the process. Neither the memory controller nor RLIMIT_MEMLOCK counts it
-/// (kernel-contract MEM-1).
+/// (MEM-1).
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,

@@ -44,7 +44,7 @@ pub enum ChecksumState {
     Unseen,
     /// The field is as it came from the wire, unchecked.
     Unchecked,
-    /// The sender's stack left only the pseudo-header sum in the field.
+    /// The sender's stack left only the pseudo-header sum in the field (RX-9).
     Partial,
     /// The kernel or the interface found it right.
     Verified,
@@ -69,12 +69,12 @@ impl ChecksumState {
 pub struct FrameMeta {
     /// Bytes on the wire, without FCS and without a stripped tag.
     pub wire_bytes: u32,
-    /// Kernel stamp in nanoseconds on `CLOCK_REALTIME`; where the receive path has none, the time
+    /// Kernel stamp in nanoseconds on `CLOCK_REALTIME` (RX-12); where the receive path has none, the time
     /// at which the receive call returned; 0 if stamps are off.
     pub stamp_ns: u64,
     /// The addressee.
     pub packet_type: PacketType,
-    /// The outer VLAN tag, which the kernel takes off received frames.
+    /// The outer VLAN tag, which the kernel takes off received frames (RX-7).
     pub tag: Option<VlanTag>,
     /// State of the transport checksum.
     pub checksum: ChecksumState,

@@ -95,7 +95,7 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// The kernel's rules, in the order in which it checks them, and ours.
+    /// The kernel's rules (MEM-2), in the order in which it checks them, and ours.
     fn check(&self, page_bytes: usize) -> Result<()> {
         let Geometry { version, block_bytes, blocks, frame_bytes, retire_ms, .. } = *self;
         require(
@@ -221,7 +221,7 @@ impl Geometry {
     }
 
     /// Bytes of memory that the kernel spends on the ring: it rounds each block up to a power of
-    /// two of pages (kernel-contract MEM-3).
+    /// two of pages (MEM-3).
     pub fn memory_bytes(&self) -> usize {
         self.block_bytes.next_power_of_two() * self.blocks
     }

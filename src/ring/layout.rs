@@ -1,4 +1,4 @@
-//! Every offset and status bit of the ring headers (`include/uapi/linux/if_packet.h`), for the
+//! Every offset and status bit of the ring headers (RX-4, TX-9; `include/uapi/linux/if_packet.h`), for the
 //! 64-bit layout that V2 and V3 share with 32-bit programs.
 
 use crate::sys::packet::RingVersion;
@@ -110,7 +110,7 @@ pub const fn header_length(version: RingVersion) -> usize {
 }
 
 /// Where the Ethernet header of a received frame lies in its slot: the network header is aligned
-/// to 16 after header, address and 16 bytes of room (`tpacket_rcv`).
+/// to 16 after header, address and 16 bytes of room (RX-4).
 pub const fn rx_mac_offset(version: RingVersion) -> usize {
     (header_length(version) + 16).next_multiple_of(16) - crate::units::ETHERNET_HEADER_BYTES
 }

@@ -32,7 +32,7 @@ impl ReceiveRing for RxRingV2 {
     const VERSION: RingVersion = RingVersion::V2;
 
     /// A frame behind one that is not ready yet waits for it: with several receiving CPUs the
-    /// kernel may finish frame n+1 before frame n, and skipping would lose the order.
+    /// kernel may finish frame n+1 before frame n (RX-14), and skipping would lose the order.
     #[inline]
     fn lend(&mut self, limit: usize) -> Option<impl RxBatch> {
         if !self.frames.is_ours(self.next) {
@@ -79,14 +79,14 @@ impl Drop for RxRun<'_> {
 fn frame_of(loan: Loan<'_>) -> Result<RxFrame<'_>, Malformed> {
     const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
     const BODY: usize = v2::STATUS + 4;
-    // Room for a stripped tag that is put back; the kernel leaves more (`tpacket_rcv`).
+    // Room for a stripped tag that is put back; the kernel leaves more (RX-4).
     const FRAME_MIN: usize = HEADERS + VLAN_TAG_BYTES;
     let malformed = Err(Malformed { frames: 1 });
     let Some(described) = describe_v2(loan.status, loan.body) else { return malformed };
     let mut start = described.mac;
     let mut end = start.saturating_add(described.captured);
     if described.captured == 0 {
-        // A slot shorter than the frame's start holds no byte of it: legal, and truncated.
+        // A slot shorter than the frame's start holds no byte of it (RX-10): legal, and truncated.
         start = start.clamp(FRAME_MIN, loan.body.len() + BODY);
         end = start;
     }

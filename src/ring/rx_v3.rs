@@ -16,7 +16,7 @@ const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
 /// A `TPACKET_V3` receive ring.
 ///
 /// Blocks are lent and returned strictly in ring order, which is the order in which the kernel
-/// wants them back (`prb_dispatch_next_block`).
+/// wants them back (RX-3).
 ///
 /// A block lent twice does not compile:
 ///
@@ -79,7 +79,7 @@ pub struct RxBlock<'ring> {
 
 impl RxBatch for RxBlock<'_> {
     /// The frames of the block, from the first; none in a block that was retired empty, which is
-    /// what the kernel does before a frame that does not fit (kernel-contract RX-5).
+    /// what the kernel does before a frame that does not fit (RX-5).
     #[inline]
     fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
         let RxRingV3 { blocks, next } = &mut *self.ring;

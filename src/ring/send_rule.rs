@@ -1,4 +1,4 @@
-//! Which frames the kernel takes for sending: the length and EtherType rules of `tpacket_snd` and
+//! Which frames the kernel takes for sending (TX-4): the length and EtherType rules of `tpacket_snd` and
 //! `packet_snd` (`net/packet/af_packet.c`).
 
 use crate::units::ETHERNET_HEADER_BYTES;

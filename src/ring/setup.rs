@@ -1,5 +1,5 @@
 //! Opening a socket with a ring, in the order that lets no foreign frame in (kernel-contract
-//! RX-1): protocol 0, options, filter, rings, mapping, and only then the interface.
+//! RX-1, MEM-6): protocol 0, options, filter, rings, mapping, and only then the interface.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -74,7 +74,7 @@ pub struct TxRingSocket {
 }
 
 impl TxRingSocket {
-    /// Opens a socket with a TX ring whose shorter frames the kernel copies (kernel-contract TX-12).
+    /// Opens a socket with a TX ring whose shorter frames the kernel copies (TX-12).
     pub fn open(
         transmit: GeometryChoice,
         mtu: usize,
@@ -88,7 +88,7 @@ impl TxRingSocket {
     }
 }
 
-/// A socket with the memory of one ring.
+/// A socket with the memory of one ring: a mapping covers all rings of its socket (MEM-4).
 struct Opened {
     socket: PacketSocket,
     memory: Arc<Memory>,
@@ -124,7 +124,7 @@ fn map(socket: &PacketSocket, bytes: usize, reservation: Reservation) -> Result<
     Ok(Memory::of_mapping(mapping, reservation))
 }
 
-/// Creates a ring, in smaller blocks where the kernel finds no contiguous memory.
+/// Creates a ring, in smaller blocks where the kernel finds no contiguous memory (MEM-3).
 fn create(socket: &PacketSocket, asked: Geometry, notes: &mut Vec<String>) -> Result<Geometry> {
     let mut geometry = asked;
     loop {

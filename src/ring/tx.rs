@@ -11,10 +11,11 @@ use super::slots::{Settled, Slots};
 use super::view::{Loan, Memory, Ours, Units};
 use crate::sys::failure::past_old_outage;
 
-/// Whose a slot is from the program's side. Completed slots may carry timestamp bits above.
+/// Whose a slot is from the program's side. Completed slots may carry timestamp bits above
+/// (TX-5).
 const OURS: Ours = Ours { mask: tx_status::MASK, value: tx_status::AVAILABLE };
 
-/// Where a slot's data begins: the hint, and behind it the frame.
+/// Where a slot's data begins (TX-9): the hint, and behind it the frame (TX-12).
 const DATA: usize = v2::HEADER_BYTES;
 /// A lent slot's bytes begin after its status word.
 const BODY: usize = v2::STATUS + 4;
@@ -33,9 +34,8 @@ fn copy_hint(length: usize) -> [u8; HINT_BYTES] {
 
 /// A TX ring with `TPACKET_V2` headers.
 ///
-/// The kernel takes slots strictly in ring order and stops for ever at a hole (kernel-contract
-/// TX-1). There is no way to make one here: [`TxRing::reserve`] gives only the slot after the last
-/// committed one.
+/// The kernel takes slots strictly in ring order and stops for ever at a hole (TX-1). There is no way to
+/// make one here: [`TxRing::reserve`] gives only the slot after the last committed one.
 ///
 /// A slot cannot be written once it is committed:
 ///
@@ -146,7 +146,7 @@ impl Slots for TxRing {
     }
 
     /// Counts what the kernel has taken. The result of `send()` does not tell: it may be an error
-    /// although frames were accepted, and a count although some were not (kernel-contract TX-2).
+    /// although frames were accepted, and a count although some were not (TX-2).
     #[inline]
     fn settle(&mut self) -> Settled {
         if self.queue.frames == 0 {
@@ -175,7 +175,7 @@ impl Slots for TxRing {
     /// is where the kernel looks next.
     ///
     /// Only between kicks, and from the thread that kicks: the kernel reads slots only inside
-    /// `send()`.
+    /// `send()` (TX-7).
     fn withdraw(&mut self) -> (u64, Settled) {
         // Without reading the slots, frames that were sent would count as taken back, and the
         // slots of those that the driver still reads would be given out.
@@ -225,7 +225,7 @@ impl TxSlot<'_> {
     /// Queues the first `length` bytes of the slot as one frame, to be taken at the next kick.
     ///
     /// Refuses what the kernel would refuse, because with PACKET_LOSS on a refused frame looks
-    /// just like a sent one (kernel-contract TX-3). Panics if the slot is shorter than `length`.
+    /// just like a sent one (TX-3). Panics if the slot is shorter than `length`.
     #[inline(always)]
     pub fn commit(mut self, length: usize) -> Result<(), SendRefusal> {
         let bytes = &self.bytes()[..length];

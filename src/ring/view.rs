@@ -97,7 +97,7 @@ impl Loan<'_> {
     }
 }
 
-/// A row of units with status words: one side's view of one ring.
+/// A row of units with status words (RX-2, TX-5): one side's view of one ring.
 ///
 /// The two sides of a ring (the program and the kernel, or the fake kernel) each have a view of
 /// their own. Their `Ours` never hold for the same status word, so the same bytes are never lent
@@ -236,7 +236,7 @@ impl<'a> Iterator for LoanRun<'a> {
         // SAFETY: new() checked that every unit lies within the memory.
         let unit = unsafe { self.units.memory.base().add(self.units.offset(self.at)) };
         // SAFETY: the status word, read with acquire, says that the unit is ours, and the other
-        // side leaves such a unit alone (packet_mmap.rst: a frame with TP_STATUS_USER, a block
+        // side leaves such a unit alone (RX-2, TX-5; packet_mmap.rst: a frame with TP_STATUS_USER, a block
         // with it, a slot with TP_STATUS_AVAILABLE belongs to the user until its status is
         // changed). Only give_back changes it: Units::give_back needs the exclusive borrow that this
         // run holds, and Loan::give_back consumes the slices. Each unit is lent once: `left` is at

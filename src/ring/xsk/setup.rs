@@ -97,24 +97,24 @@ pub struct XskTransmitSocket {
 }
 
 impl XskTransmitSocket {
-    /// Opens and binds one. Needs no program, and CAP_NET_RAW alone, also in a user namespace.
+    /// Opens and binds one. Needs no program, and CAP_NET_RAW alone, also in a user namespace (XDP-1).
     pub fn open(choice: &XskChoice, budget: &Arc<MemoryBudget>) -> Result<XskTransmitSocket> {
         let frames = choice.frames(TRANSMIT_FRAMES)?;
         let chunk_bytes = choice.chunk_bytes(0, 1)?;
         let opening = Opening::begin(frames, chunk_bytes, budget)?;
-        // Without a fill ring bind(2) fails with EINVAL, also where nothing is ever received.
+        // Without a fill ring bind(2) fails with EINVAL, also where nothing is ever received (XDP-1).
         opening.socket.create_ring(XdpRing::Fill, 1)?;
         let queues = opening.send_queues(frames)?;
         let Opening { socket, umem, .. } = opening;
         // Drivers with zero-copy take the queue over at the bind, and then refuse every kick as long as
-        // no program is attached (kernel-contract XDP-12).
+        // no program is attached (XDP-12).
         let zero_copy = bind(&socket, choice, CopyMode::Copy)?;
         let (umem, free, [_, returns]) = Umem::new(umem, chunk_bytes);
         let ring = XskTransmit::new(umem, free, returns, queues, zero_copy, choice.mtu);
         Ok(XskTransmitSocket { socket, ring, zero_copy })
     }
 
-    /// Tries whether this process may have such a socket and the locked memory for its frames; the
+    /// Tries whether this process may have such a socket and the locked memory for its frames (XDP-7); the
     /// queue is left alone, so that it may still be busy.
     pub fn try_out(choice: &XskChoice) -> Result<()> {
         let frames = choice.frames(TRANSMIT_FRAMES)?;

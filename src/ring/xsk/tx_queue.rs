@@ -14,7 +14,7 @@ enum Fate {
     Sent,
     /// The driver dropped it.
     Dropped,
-    /// It was withdrawn before; the descriptor is void and the kernel refuses it.
+    /// It was withdrawn before; the descriptor is void and the kernel refuses it (XDP-4).
     Withdrawn,
 }
 
@@ -116,7 +116,8 @@ impl TxQueue {
             let sleeps = self.ring.flags() & NEED_WAKEUP != 0;
             return if sleeps && self.in_flight > 0 { wake() } else { Ok(()) };
         }
-        // A void descriptor is passed without a sign: the kernel tells of it only when it has come to the end.
+        // A void descriptor is passed without a sign: the kernel tells of it only when it has come to the
+        // end (XDP-3).
         let mut silent = 0;
         loop {
             let outstanding = self.ring.published().wrapping_sub(self.consumed);
