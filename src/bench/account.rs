@@ -95,16 +95,48 @@ impl Taken {
         self.cpus.iter().map(|cpu| cpu.disturbed_share).fold(0.0, f64::max)
     }
 
+    /// Adds what was taken in another time, from the same CPUs.
+    pub fn merge(&mut self, other: &Taken) {
+        if self.cpus.is_empty() {
+            *self = other.clone();
+            return;
+        }
+        let span_ns = self.span_ns + other.span_ns;
+        for (sum, more) in self.cpus.iter_mut().zip(&other.cpus) {
+            let share = |taken: &CpuTaken, ns: u64| taken.disturbed_share * ns as f64;
+            sum.disturbed_share =
+                (share(sum, self.span_ns) + share(more, other.span_ns)) / span_ns.max(1) as f64;
+            sum.gap_ns = plus(sum.gap_ns, more.gap_ns);
+            sum.longest_gap_ns = sum.longest_gap_ns.max(more.longest_gap_ns);
+            sum.run_delay_ns = plus(sum.run_delay_ns, more.run_delay_ns);
+            sum.involuntary_switches = plus(sum.involuntary_switches, more.involuntary_switches);
+            sum.steal_ns = plus(sum.steal_ns, more.steal_ns);
+            sum.irq_ns = plus(sum.irq_ns, more.irq_ns);
+            sum.softirq_ns = plus(sum.softirq_ns, more.softirq_ns);
+            let new = more.evidence.iter().filter(|one| !sum.evidence.contains(one));
+            let new: Vec<Evidence> = new.copied().collect();
+            sum.evidence.extend(new);
+        }
+        self.span_ns = span_ns;
+        self.throttled_ns = plus(self.throttled_ns, other.throttled_ns);
+        self.pressure_ns = plus(self.pressure_ns, other.pressure_ns);
+    }
+
     /// What a number is worth that was measured meanwhile.
     pub fn state(&self) -> State {
         State::of_share(self.share())
     }
 }
 
+/// A sum of what both say; what one of them hides is not known.
+fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one? + other?)
+}
+
 impl fmt::Display for Taken {
     /// What was taken from each disturbed CPU, in a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let taken = self.cpus.iter().filter(|cpu| !cpu.evidence.is_empty());
+        let taken = self.cpus.iter().filter(|cpu| cpu.disturbed_share > DISTURBED_SHARE);
         for (at, CpuTaken { role, cpu, disturbed_share, evidence, .. }) in taken.enumerate() {
             f.write_str(if at == 0 { "" } else { "; " })?;
             let whose = match role {

@@ -68,10 +68,8 @@ impl Base {
     ) {
         let Host { kernel, cpu, cpus, .. } = &self.host;
         let machine = format!("  Linux {kernel}, {cpu}, {cpus} CPUs");
-        let idle = wrap(&format!("idle CPUs: {}", self.host.idle()));
         self.text.say(headline);
         self.text.say(machine);
-        self.text.say(idle);
         self.text.say(wrap(runs_as.as_ref()));
         if shares_cpu {
             self.text
@@ -79,8 +77,7 @@ impl Base {
         }
         if link.is_veth() {
             self.text.say(
-                "  a veth pair is not a NIC: it has no line rate, and the sender pays for its\n  \
-                 peer's reception; it shows what kernel and path cost",
+                "  a veth pair is no NIC: no line rate, and the sender pays for its peer's receive",
             );
         }
         self.set_link(link);

@@ -10,11 +10,14 @@ use super::compare_document::{cpu_clock, document};
 use super::compare_table;
 use super::text::{self, grouped, wrap};
 use super::verdict;
+use crate::bench::account::Taken;
 use crate::bench::compare::result::Comparison;
 use crate::bench::compare::run::Step;
 use crate::bench::contestant::Name;
 use crate::bench::testbed::Testbed;
 use crate::error::Result;
+use crate::stats::state::State;
+use crate::units::percent;
 
 /// What `linerate compare` says.
 #[derive(Debug)]
@@ -84,7 +87,8 @@ impl CompareReport {
             for sentence in verdict::sentences(comparison) {
                 self.base.say(wrap(&sentence));
             }
-            for oddity in compare_details::oddities(comparison) {
+            self.base.say(wrap(&format!("Machine: {}", machine(&comparison.taken()))));
+            for oddity in compare_details::oddities(comparison, self.details) {
                 self.base.say(wrap(&oddity));
             }
             self.base.say(verification(comparison));
@@ -97,6 +101,14 @@ impl CompareReport {
         }
         let document = document(self.cpu_clock, self.lab, comparison);
         self.base.write("linerate.compare/3", &document)
+    }
+}
+
+/// Whether the machine let us measure.
+fn machine(taken: &Taken) -> String {
+    match taken.state() {
+        State::Clear => format!("quiet, at most {} of a CPU was taken", percent(taken.share())),
+        _ => format!("DISTURBED: {taken}"),
     }
 }
 

@@ -85,17 +85,23 @@ fn with_modes(metric: Metric, found: &Finding) -> String {
 }
 
 /// What should not have been, seat by seat: frames lost where nothing was to overflow, a generator that was the
-/// limit without being asked to, rounds that do not count, frames that the engine dropped by name.
-pub fn oddities(comparison: &Comparison) -> Vec<String> {
+/// limit without being asked to, rounds that do not count, frames that the engine dropped by name. A few of them are
+/// told with `details` only.
+pub fn oddities(comparison: &Comparison, details: bool) -> Vec<String> {
     let of_seat = |seat: usize| {
-        let parts = of_seat(comparison, seat);
+        let parts = of_seat(comparison, seat, details);
         let contestant = comparison.seats[seat].contestant;
         (!parts.is_empty()).then(|| format!("{contestant}: {}", parts.join(", ")))
     };
     (0..comparison.contestants).filter_map(of_seat).collect()
 }
 
-fn of_seat(comparison: &Comparison, seat: usize) -> Vec<String> {
+/// One in this many rounds that do not count is nothing to speak of.
+const FEW: usize = 10;
+/// One in this many frames lost is nothing to speak of.
+const FEW_FRAMES: u64 = 1000;
+
+fn of_seat(comparison: &Comparison, seat: usize, details: bool) -> Vec<String> {
     let sum = |loads: &[LoadKind], count: fn(&Observation) -> u64| {
         let observations = comparison.observations(seat);
         observations.filter(|found| loads.contains(&found.load)).map(count).sum::<u64>()
@@ -105,7 +111,8 @@ fn of_seat(comparison: &Comparison, seat: usize) -> Vec<String> {
     let rounds: usize = comparison.series.iter().map(|series| series.rounds[seat].len()).sum();
     let reasons: Vec<&VoidReason> =
         comparison.series.iter().flat_map(|series| series.void(seat)).collect();
-    if let Some(first) = reasons.first() {
+    let few = |count: usize| !details && count * FEW < rounds;
+    if let Some(first) = reasons.first().filter(|_| !few(reasons.len())) {
         parts.push(format!("VOID in {} of {rounds} rounds ({first})", reasons.len()));
     }
     let limited = of(LoadKind::Flood).filter(|found| found.is_generator_limited()).count();
@@ -125,11 +132,11 @@ fn of_seat(comparison: &Comparison, seat: usize) -> Vec<String> {
     let quiet =
         [LoadKind::Drain, LoadKind::Ping, LoadKind::Window, LoadKind::Light, LoadKind::Scale];
     let lost = sum(&quiet, |found| found.lost);
-    if lost > 0 {
+    if lost > 0 && (details || lost * FEW_FRAMES > sum(&quiet, |found| found.sent)) {
         parts.push(format!("{} frames lost where none should be", grouped(lost)));
     }
     let own_drops = sum(&LoadKind::ALL, |found| found.generator_drops);
-    if own_drops > 0 {
+    if own_drops > 0 && details {
         parts.push(format!("{} lost for want of room in the generator's ring", grouped(own_drops)));
     }
     let foreign = sum(&LoadKind::ALL, |found| found.tally.foreign);

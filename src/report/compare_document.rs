@@ -31,6 +31,7 @@ pub fn document(cpu_clock: &str, lab: bool, comparison: &Comparison) -> Value {
             let sizes = comparison.sizes().into_iter();
             sizes.map(|size| contestant(comparison, size, seat)).collect::<Vec<_>>()
         }),
+        "disturbance": comparison.taken(),
         "answers": comparison.answers(),
         "verdict": verdict::sentences(comparison),
     })
@@ -92,10 +93,11 @@ fn load(comparison: &Comparison, series: &Series, seat: usize) -> Value {
     })
 }
 
-fn round(Round { observation, void }: &Round) -> Value {
+fn round(Round { observation, void, taken }: &Round) -> Value {
     let mut round = json!(observation);
     round["received"] = Observation::returned(observation).into();
     round["generator_limited"] = observation.is_generator_limited().into();
+    round["cpus"] = json!(taken.cpus);
     round["void"] = void.as_ref().map(ToString::to_string).into();
     round
 }

@@ -17,14 +17,13 @@ pub fn of_size(comparison: &Comparison, size: FrameSize) -> String {
             Some(Asked { comparison, series, load, metric })
         })
         .collect();
-    let base = comparison.baseline();
-    let times =
-        if comparison.contestants > 1 { format!("; x: in units of {base}") } else { "".into() };
-    let title = format!("\n{size} B frames: median (95 % interval){times}");
-    let mut lines = vec![title];
-    let heads: Vec<String> = questions.iter().flat_map(Asked::heads).collect();
-    let heads: Vec<&str> =
-        std::iter::once("path").chain(heads.iter().map(String::as_str)).collect();
+    let times = match comparison.contestants {
+        ..2 => "median".into(),
+        _ => format!("x: times {}'s, with its 95 % interval", comparison.baseline()),
+    };
+    let mut lines = vec![format!("\n{size} B frames; {times}")];
+    let heads = questions.iter().flat_map(Asked::heads);
+    let heads: Vec<&str> = std::iter::once("path").chain(heads).collect();
     let mut rows = table(&heads);
     for column in rows.column_iter_mut() {
         column.set_padding((1, 0));
@@ -50,18 +49,16 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn heads(&self) -> [String; 2] {
-        let head = match (self.metric, self.load) {
-            (Metric::Rate, _) => "k/s",
-            (Metric::Cpu, _) => "CPU ns",
-            (_, LoadKind::Ping) => "ping µs",
-            _ => "p50 µs",
-        };
-        let times = match (self.metric, self.load) {
-            (Metric::Rate | Metric::Cpu, load) => format!("{load} x"),
-            _ => "x".into(),
-        };
-        [times, head.into()]
+    fn heads(&self) -> [&'static str; 2] {
+        match (self.metric, self.load) {
+            (Metric::Rate, LoadKind::Drain) => ["drain x", "k/s"],
+            (Metric::Rate, LoadKind::Flood) => ["flood x", "k/s"],
+            (Metric::Rate, _) => ["window x", "k/s"],
+            (Metric::Cpu, _) => ["CPU x", "ns"],
+            (_, LoadKind::Ping) => ["ping x", "µs"],
+            (_, LoadKind::Light) => ["light x", "µs"],
+            _ => ["half x", "µs"],
+        }
     }
 
     fn cells(&self, seat: usize) -> [String; 2] {
@@ -79,21 +76,20 @@ impl Asked<'_> {
     }
 }
 
-/// `3.92 (3.81-4.05)`; `? (0.80-5.10)` where the number says nothing, and `~` before what was measured
-/// through a disturbance.
+/// `3.92 3.81-4.05`, the ratio and its interval; with `~` where it was measured through a disturbance, with `*`
+/// where it jumps between two values, and `?` in its place where it says nothing.
 pub fn ratio(found: &Finding) -> String {
     let Finding { ratio_to_baseline, state, modes, .. } = found;
-    match (ratio_to_baseline, state) {
-        (None, _) => "?".into(),
-        (Some(SignInterval { low, high, .. }), State::CannotTell { .. }) => {
-            format!("? ({}-{})", times(*low), times(*high))
-        }
-        (Some(SignInterval { estimate, low, high, .. }), state) => {
-            let mark = if matches!(state, State::Disturbed { .. }) { "~" } else { "" };
-            let modes = if modes.is_some() { "*" } else { "" };
-            format!("{mark}{}{modes} ({}-{})", times(*estimate), times(*low), times(*high))
-        }
-    }
+    let Some(SignInterval { estimate, low, high, .. }) = *ratio_to_baseline else {
+        return "?".into();
+    };
+    let (estimate, modes) = (times(estimate), if modes.is_some() { "*" } else { "" });
+    let estimate = match state {
+        State::Clear => format!("{estimate}{modes}"),
+        State::Disturbed { .. } => format!("~{estimate}{modes}"),
+        State::CannotTell { .. } => "?".into(),
+    };
+    format!("{estimate} {}-{}", times(low), times(high))
 }
 
 /// Three digits: `0.24`, `3.92`, `38.1`, `125`.

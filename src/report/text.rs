@@ -146,7 +146,8 @@ pub fn beyond(count: u64) -> Option<String> {
 
 /// Whom a command runs as that opens sockets again and again.
 pub fn runs_as() -> String {
-    format!("runs as {}; the threads that send, receive and serve have none", privilege::describe())
+    let (user, count) = (privilege::user_name(), privilege::capabilities());
+    format!("runs as {user}, {count} capabilities for set-up, none in the threads that work")
 }
 
 /// Digits in groups of three: `1 234 567`.

@@ -7,73 +7,100 @@ use crate::bench::compare::verdict::{Answer, Question, Standing};
 use crate::bench::contestant::Contestant;
 use crate::stats::sign::SignInterval;
 use crate::stats::state::State;
-use crate::units::{nanoseconds, rate};
+use crate::units::{nanoseconds, percent, rate};
 
-/// Size by size, the best for each question, those that lose to the baseline, and what a second worker
-/// adds.
+/// Size by size, who is the best and who loses to the baseline, and what a second worker adds.
 pub fn sentences(comparison: &Comparison) -> Vec<String> {
     let mut sentences = Vec::new();
     let base = comparison.baseline();
     let answers = comparison.answers();
     for size in comparison.sizes() {
-        let of_size = answers.iter().filter(|answer| answer.size == size);
+        let mut say = |sentence: String| sentences.push(format!("{size} B: {sentence}."));
+        let of_size: Vec<&Answer> = answers.iter().filter(|answer| answer.size == size).collect();
+        let cost = of_size.iter().find(|answer| answer.question == Question::Cpu);
+        let forwards = of_size.iter().any(|answer| answer.question == Question::Throughput);
+        for answer in &of_size {
+            match answer.question {
+                // What the best one costs is part of its praise.
+                Question::Cpu if forwards => {}
+                question => {
+                    let cost = cost.filter(|_| question == Question::Throughput);
+                    say(best(answer, cost.copied(), base));
+                }
+            }
+        }
         for answer in of_size {
-            sentences.extend(best(answer, base).map(|sentence| format!("{size} B: {sentence}.")));
-            sentences.extend(losers(answer, base).map(|sentence| format!("{size} B: {sentence}.")));
+            losers(answer, base).into_iter().for_each(&mut say);
         }
         let two = scaling(comparison, size);
         if !two.is_empty() {
-            sentences.push(format!("{size} B: two workers drain: {}.", two.join(", ")));
+            say(format!("two workers drain: {}", two.join(", ")));
         }
     }
     sentences
 }
 
-fn best(answer: &Answer, base: Contestant) -> Option<String> {
-    let (leader, others) = answer.best.split_first()?;
-    let Standing { contestant, value, state, ratio_to_baseline, .. } = *leader;
-    let (value, verb, what) = match answer.question {
-        Question::Throughput => (rate(value), "forwards", format!("as many frames as {base}")),
-        Question::Cpu => {
-            (nanoseconds(value as u64), "uses", format!("the CPU time of {base} for each echo"))
+fn best(answer: &Answer, cost: Option<&Answer>, base: Contestant) -> String {
+    let (question, verb, what) = match answer.question {
+        Question::Throughput => {
+            ("who forwards the most", "forwards", format!("as many frames as {base}"))
         }
+        Question::Cpu => ("who uses the least CPU", "uses", format!("the CPU of {base} per echo")),
         Question::Latency => {
-            let what = format!("the time of {base}");
-            (nanoseconds(value as u64), "answers a lone frame in", what)
+            ("who answers first", "answers a lone frame in", format!("the time of {base}"))
         }
     };
-    let praise = match ratio_to_baseline {
-        None => format!("{contestant} {verb} {value}"),
-        Some(SignInterval { low, high, .. }) if !state.tells() => {
-            format!("{contestant} {verb} {} to {} times {what}", times(low), times(high))
+    let Some((leader, rivals)) = answer.best.split_first() else {
+        return "nothing is known".into();
+    };
+    let Standing { contestant, state, ratio_to_baseline, .. } = *leader;
+    let praise = match (ratio_to_baseline, state) {
+        (_, State::CannotTell { reason }) if contestant != base || !rivals.is_empty() => {
+            return format!("{question} cannot be told: {reason}");
         }
-        Some(SignInterval { estimate, low, high, .. }) => {
+        (None, _) => format!("{contestant} {verb} {}", amount(answer, leader)),
+        (Some(SignInterval { estimate, low, high, .. }), _) => {
             let (estimate, low, high) = (times(estimate), times(low), times(high));
-            format!("{contestant} {verb} {estimate} times {what} (95 %: {low} to {high}), {value}")
+            format!("{contestant} {verb} {estimate} times {what} (95 %: {low} to {high})")
         }
     };
-    let doubt = match state {
-        State::Clear => String::new(),
-        state => format!("; {state}"),
+    let of_leader = |one: &&Standing| one.contestant == contestant && one.state.tells();
+    let cost = cost.and_then(|cost| cost.all.iter().find(of_leader)?.ratio_to_baseline);
+    let cost = cost.map(|cost| format!(" for {} times the CPU", times(cost.estimate)));
+    let disturbed = match state {
+        State::Disturbed { share } => format!(", though {} of a CPU was taken", percent(share)),
+        _ => String::new(),
     };
-    let others: Vec<String> = others.iter().map(|one| one.contestant.to_string()).collect();
-    Some(match others.len() {
-        0 => format!("{praise}{doubt}"),
-        _ => format!("{praise}{doubt}; not clearly behind it: {}", others.join(", ")),
-    })
+    let rivals: Vec<String> = rivals.iter().map(|one| one.contestant.to_string()).collect();
+    let rivals = match rivals.is_empty() {
+        true => String::new(),
+        false => format!("; not clearly behind: {}", rivals.join(", ")),
+    };
+    format!("{praise}{}{disturbed}{rivals}", cost.unwrap_or_default())
+}
+
+/// The median, with its unit.
+fn amount(answer: &Answer, standing: &Standing) -> String {
+    match answer.question {
+        Question::Throughput => rate(standing.value),
+        _ => nanoseconds(standing.value as u64),
+    }
 }
 
 fn losers(answer: &Answer, base: Contestant) -> Option<String> {
     let amounts = answer.losers.iter().filter_map(|one| {
-        Some(format!("{} {}", one.contestant, times(one.ratio_to_baseline?.estimate)))
+        let ratio = one.ratio_to_baseline.filter(|_| one.state.tells())?;
+        Some(format!("{} ({} times)", one.contestant, times(ratio.estimate)))
     });
     let amounts: Vec<String> = amounts.collect();
     let verb = if amounts.len() == 1 { "LOSES" } else { "LOSE" };
     let what = match answer.question {
         Question::Throughput => "in throughput",
-        Question::Cpu => "in CPU time per echo",
+        Question::Cpu => "in CPU per echo",
         Question::Latency => "in the time to answer a lone frame",
     };
-    let amounts_text = amounts.join(", ");
-    (!amounts.is_empty()).then(|| format!("{amounts_text} times: {verb} to {base} {what}"))
+    (!amounts.is_empty()).then(|| format!("{} {verb} to {base} {what}", amounts.join(", ")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@ use super::sign::{SignInterval, rounds_needed};
 
 /// A wider interval tells nothing.
 pub const WIDTH_MAX: f64 = 1.25;
-/// A machine that took a smaller share of the time did not disturb.
-pub const DISTURBED_SHARE: f64 = 0.02;
+/// A machine that took no larger share of a CPU's time did not disturb. On a quiet one timer ticks and
+/// wake-ups come to less than half of this.
+pub const DISTURBED_SHARE: f64 = 0.05;
 
 /// What was measured once, while a larger share of the time was taken, tells nothing.
 pub const SHARE_MAX: f64 = 0.5;
@@ -82,7 +83,7 @@ impl State {
             Some(ratio) if ratio.width() > WIDTH_MAX => {
                 Doubt::IntervalTooWide { width: ratio.width() }
             }
-            Some(_) if share >= DISTURBED_SHARE => return State::Disturbed { share },
+            Some(_) if share > DISTURBED_SHARE => return State::Disturbed { share },
             Some(_) => return State::Clear,
         };
         State::CannotTell { reason }
@@ -92,7 +93,7 @@ impl State {
     pub fn of_share(share: f64) -> State {
         match share {
             share if share > SHARE_MAX => State::CannotTell { reason: Doubt::TimeTaken { share } },
-            share if share >= DISTURBED_SHARE => State::Disturbed { share },
+            share if share > DISTURBED_SHARE => State::Disturbed { share },
             _ => State::Clear,
         }
     }
@@ -127,15 +128,18 @@ impl fmt::Display for State {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Doubt::IntervalTooWide { width } if width >= 10.0 => {
+                f.write_str("the ends of the interval are more than 10 times apart")
+            }
             Doubt::IntervalTooWide { width } => {
-                write!(f, "the interval is too wide (its ends are {width:.2} times apart)")
+                write!(f, "the ends of the interval are {width:.1} times apart")
             }
             Doubt::TooFewRounds { valid, needed } => {
                 write!(f, "{valid} rounds count, and an interval takes {needed}")
             }
             Doubt::BaselineDiffers { low, high } => write!(
                 f,
-                "the baseline differs from itself ({low:.2} to {high:.2} times, measured twice)"
+                "measured twice, the baseline differs from itself ({low:.2} to {high:.2} times)"
             ),
             Doubt::ModesDisagree { low, high } => {
                 write!(f, "there are two modes, {low:.2} and {high:.2} times the baseline")

@@ -137,6 +137,11 @@ pub fn user_name() -> String {
     format!("{name}{here}")
 }
 
+/// How many capabilities the calling thread has.
+pub fn capabilities() -> usize {
+    Capabilities::effective().map_or(0, |held| held.names().len())
+}
+
 /// [`user_name`] and what the calling thread may do: `nobody without capabilities`.
 pub fn describe() -> String {
     let kept = Capabilities::effective().map_or(Vec::new(), Capabilities::names);

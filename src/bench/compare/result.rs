@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::observation::{LoadKind, Metric, Observation};
+use crate::bench::account::Taken;
 use crate::bench::contestant::Contestant;
 use crate::bench::search::trial::VoidReason;
 use crate::engine::config::PathName;
@@ -16,7 +17,7 @@ use crate::stats::latency::Latency;
 use crate::stats::modes::{Mode, two_modes};
 use crate::stats::sign::SignInterval;
 use crate::stats::spread::Spread;
-use crate::stats::state::{Doubt, State};
+use crate::stats::state::{DISTURBED_SHARE, Doubt, State};
 use crate::units::FrameSize;
 
 /// A contestant's turn in a round.
@@ -26,6 +27,8 @@ pub struct Round {
     pub observation: Observation,
     /// Why that does not count, if it does not.
     pub void: Option<VoidReason>,
+    /// What was taken from the CPUs meanwhile.
+    pub taken: Taken,
 }
 
 /// Rounds of one size and load.
@@ -125,6 +128,13 @@ impl Series {
         SignInterval::of(ratios(&own, &base), self.alpha)
     }
 
+    /// What was taken from the CPUs in the turns of this seat.
+    pub fn taken(&self, seat: usize) -> Taken {
+        let mut sum = Taken::default();
+        self.rounds[seat].iter().for_each(|round| sum.merge(&round.taken));
+        sum
+    }
+
     /// The part of the frames that did not come back intact: the median over the rounds.
     pub fn loss_ratio(&self, seat: usize) -> f64 {
         Spread::of(self.of(seat).map(Observation::loss_ratio)).map_or(0.0, |spread| spread.median)
@@ -195,11 +205,12 @@ impl Comparison {
         ratio: Option<SignInterval>,
     ) -> State {
         let valid = series.values(seat, metric).iter().flatten().count();
+        let share = series.taken(seat).share().max(series.taken(self.baseline).share());
         // Alone, or the baseline itself: what its own interval says.
         if self.contestants == 1 || seat == self.baseline && self.baseline_again().is_none() {
             let own =
                 SignInterval::of(series.values(seat, metric).into_iter().flatten(), FAMILY_ALPHA);
-            return State::of_ratio(own, valid, FAMILY_ALPHA, 0.0);
+            return State::of_ratio(own, valid, FAMILY_ALPHA, share);
         }
         let base = series.values(self.baseline, metric);
         let base_has_modes = two_modes(base.iter().flatten().copied()).is_some();
@@ -213,19 +224,23 @@ impl Comparison {
             None => {}
         }
         if seat == self.baseline {
-            return State::of_ratio(again, valid, series.alpha, 0.0);
+            return State::of_ratio(again, valid, series.alpha, share);
         }
         let own = series.values(seat, metric);
-        if let Some([low, high]) = two_modes(ratios(&own, &base)) {
-            let one_side = low.value > 1.0 || high.value < 1.0;
-            return match (one_side, ratio) {
-                (true, Some(ratio)) if ratio.excludes(1.0) => State::Clear,
-                _ => State::CannotTell {
-                    reason: Doubt::ModesDisagree { low: low.value, high: high.value },
-                },
-            };
+        let state = State::of_ratio(ratio, valid, series.alpha, share);
+        // On a quiet machine two modes are the path's own: what they agree in can be told.
+        match two_modes(ratios(&own, &base)).filter(|_| share <= DISTURBED_SHARE) {
+            None => state,
+            Some([low, high]) => {
+                let is_one_sided = low.value > 1.0 || high.value < 1.0;
+                match ratio.filter(|ratio| is_one_sided && ratio.excludes(1.0)) {
+                    Some(_) => State::Clear,
+                    None => State::CannotTell {
+                        reason: Doubt::ModesDisagree { low: low.value, high: high.value },
+                    },
+                }
+            }
         }
-        State::of_ratio(ratio, valid, series.alpha, 0.0)
     }
 
     /// Frames verified over all rounds, void ones included.
@@ -244,6 +259,14 @@ impl Comparison {
             .iter()
             .flat_map(move |series| &series.rounds[seat])
             .map(|round| &round.observation)
+    }
+
+    /// What was taken from the CPUs in all turns.
+    pub fn taken(&self) -> Taken {
+        let mut sum = Taken::default();
+        let turns = self.series.iter().flat_map(|series| series.rounds.iter().flatten());
+        turns.for_each(|round| sum.merge(&round.taken));
+        sum
     }
 
     /// Whether something was measured and nothing of it counts.

@@ -6,6 +6,7 @@ use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
 use super::plan::{ComparePlan, SETTLE, batch_frames, drain_frames};
 use super::result::{Round, SeatSummary};
 use super::scale;
+use crate::bench::account::{Account, Taken};
 use crate::bench::contestant::Contestant;
 use crate::bench::own_engine::failure;
 use crate::bench::search::trial::VoidReason;
@@ -47,6 +48,7 @@ pub(super) struct Seat<'a> {
     engine: Option<Engine>,
     load: Option<Load>,
     watch: Watch,
+    account: Account,
     /// What the engine forwarded at flood, in frames per second.
     flood_pps: f64,
     counters: EngineCounters,
@@ -77,6 +79,7 @@ impl<'a> Seat<'a> {
             engine: None,
             load: None,
             watch: Watch::open([&testbed.generator, &testbed.engine])?,
+            account: Account::open(Vec::new()),
             flood_pps: 0.0,
             counters: EngineCounters::default(),
             latency: None,
@@ -110,24 +113,25 @@ impl<'a> Seat<'a> {
     /// A turn of a round. An error ends the comparison.
     pub fn turn(&mut self, plan: &ComparePlan, task: Task) -> Result<Round> {
         self.watch.begin()?;
-        let observation = match task.load {
+        let (observation, taken) = match task.load {
             LoadKind::Scale => {
                 let (observation, summary) =
                     scale::run(plan, self.contestant, self.testbed, task.size)?;
-                self.account(summary)?;
-                observation
+                self.add_up(summary)?;
+                // Its workers are on both CPUs, as is the generator: they take them from each other.
+                (observation, Taken::default())
             }
             _ => {
                 if !self.is_alone {
                     self.open_engine()?;
                     self.open_load(plan, task)?;
                 }
-                let observation = self.measure(plan, task)?;
+                let found = self.measure(plan, task)?;
                 if !self.is_alone || self.engine.as_ref().is_some_and(Engine::has_ended) {
                     self.load = None;
                     self.close_engine()?;
                 }
-                observation
+                found
             }
         };
         if task.load == LoadKind::Flood {
@@ -139,13 +143,14 @@ impl<'a> Seat<'a> {
             under_way: observation.lost,
         };
         let void = self.watch.void(own)?.or_else(|| observation.void(task.size));
-        Ok(Round { observation, void })
+        Ok(Round { observation, void, taken })
     }
 
     fn open_engine(&mut self) -> Result<()> {
         if self.engine.is_none() {
             let engine = Engine::start(&self.config)?;
             engine.pause();
+            self.account = Account::open(engine.threads());
             self.engine = Some(engine);
         }
         Ok(())
@@ -153,12 +158,12 @@ impl<'a> Seat<'a> {
 
     fn close_engine(&mut self) -> Result<()> {
         match self.engine.take() {
-            Some(engine) => self.account(engine.stop()),
+            Some(engine) => self.add_up(engine.stop()),
             None => Ok(()),
         }
     }
 
-    fn account(&mut self, summary: EngineSummary) -> Result<()> {
+    fn add_up(&mut self, summary: EngineSummary) -> Result<()> {
         self.counters += &summary.counters;
         match (&mut self.latency, &summary.latency) {
             (Some(sum), Some(more)) => sum.merge(more),
@@ -195,7 +200,7 @@ impl<'a> Seat<'a> {
         Ok(())
     }
 
-    fn measure(&mut self, plan: &ComparePlan, task: Task) -> Result<Observation> {
+    fn measure(&mut self, plan: &ComparePlan, task: Task) -> Result<(Observation, Taken)> {
         let (Some(engine), Some(load)) = (&self.engine, &mut self.load) else {
             unreachable!("a turn follows its preparation")
         };
@@ -204,18 +209,21 @@ impl<'a> Seat<'a> {
             LoadKind::Drain => {
                 let filled = load.fill(drain_frames(&self.config, task.size))?;
                 clock::sleep(SETTLE);
+                self.account.begin();
                 engine.resume();
                 filled.collect(QUIET)
             }
             kind => {
+                self.account.begin();
                 engine.resume();
                 load.measure(drive(kind, self.flood_pps), Limits::lasting(plan.duration))
             }
         };
+        let taken = self.account.read(outcome.as_ref().map_or(&[][..], |found| &found.threads));
         engine.pause();
         let cpu_ns = engine.cpu_ns().saturating_sub(cpu_before_ns);
         let batch = batch_frames(&self.config, task.size);
-        Ok(Observation::of_outcome(task.load, &outcome?, cpu_ns, batch))
+        Ok((Observation::of_outcome(task.load, &outcome?, cpu_ns, batch), taken))
     }
 
     /// Leaves the seat, with the engine's account.

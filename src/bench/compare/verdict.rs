@@ -39,6 +39,9 @@ pub struct Answer {
     pub best: Vec<Standing>,
     /// Those that the baseline is better than.
     pub losers: Vec<Standing>,
+    /// All, in the order of the tables.
+    #[serde(skip)]
+    pub all: Vec<Standing>,
 }
 
 /// Where a contestant stands.
@@ -126,7 +129,8 @@ impl Comparison {
         let base = &values[self.baseline];
         let loses = |seat: &usize| beats(base, &values[*seat], lower_is_better, series.alpha);
         let losers = (0..self.contestants).filter(loses).filter_map(standing).collect();
-        Some(Answer { size, question, load, metric, best, losers })
+        let all = (0..self.contestants).filter_map(standing).collect();
+        Some(Answer { size, question, load, metric, best, losers, all })
     }
 }
 
