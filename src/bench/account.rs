@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::disturbance::Disturbance;
 use crate::load::run::ThreadRecord;
 use crate::stats::gaps::GapSums;
 use crate::stats::state::{DISTURBED_SHARE, State};
@@ -17,14 +18,21 @@ use crate::sys::cpu_stat::{CpuTimes, cpu_times, frequency_khz, pressure_ns, thro
 use crate::sys::reading::{Reading, Unreadable};
 use crate::sys::thread_stat::{ThreadNumber, ThreadStat};
 
+/// Less than this, in seconds, no ring or buffer overflows for: it holds what comes meanwhile.
+const THEFT_S: f64 = 0.001;
+
+/// Frames that may be lost for each that came while a CPU was away.
+const CATCHING_UP: f64 = 2.0;
+
 /// Waking up on an idle CPU costs a thread about this much run delay, which nobody took from it.
 const WAKE_UP_NS: u64 = 10_000;
 
 /// Whose CPU it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// A thread of the load.
+    #[default]
     Generator,
     /// A worker of our own engine.
     Engine,
@@ -45,7 +53,7 @@ pub enum Evidence {
 }
 
 /// What was taken from one CPU of the generator or the engine.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct CpuTaken {
     /// Whose it is.
     pub role: Role,
@@ -120,6 +128,26 @@ impl Taken {
         self.span_ns = span_ns;
         self.throttled_ns = plus(self.throttled_ns, other.throttled_ns);
         self.pressure_ns = plus(self.pressure_ns, other.pressure_ns);
+    }
+
+    /// Whether it may be owed to the machine that `frames` of a load of `pps` frames per second did not
+    /// come back, or were not even sent: what came while a CPU was away may be lost, and as much while
+    /// the thread catches up with cold caches. Frames beyond that are lost for want of speed.
+    pub fn explains(&self, frames: u64, pps: f64) -> bool {
+        let taken_s = self.share() * self.span_ns as f64 / 1e9;
+        taken_s >= THEFT_S && frames as f64 <= CATCHING_UP * pps * taken_s
+    }
+
+    /// This as what disturbed a measurement.
+    pub fn disturbance(&self) -> Disturbance {
+        let share = self.share();
+        let account = match self.to_string() {
+            empty if empty.is_empty() => {
+                format!("{:.1} % of a CPU's time was taken", 100.0 * share)
+            }
+            account => account,
+        };
+        Disturbance::TimeTaken { share, account }
     }
 
     /// What a number is worth that was measured meanwhile.

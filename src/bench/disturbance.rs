@@ -51,6 +51,13 @@ pub enum Disturbance {
         /// Their number as a part of the measurement's own frames.
         share: f64,
     },
+    /// So much time of the CPUs was taken that what went wrong may be owed to it.
+    TimeTaken {
+        /// The part of the time, from 0 to 1.
+        share: f64,
+        /// From which CPUs, and what shows it.
+        account: String,
+    },
 }
 
 impl fmt::Display for Disturbance {
@@ -77,6 +84,7 @@ impl fmt::Display for Disturbance {
                 "{interface}: {frames} frames of other traffic ({} of the measurement's)",
                 percent(*share)
             ),
+            Disturbance::TimeTaken { account, .. } => f.write_str(account),
         }
     }
 }

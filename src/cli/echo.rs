@@ -10,6 +10,7 @@ use self::rings::RingArgs;
 use self::workers::WorkerArgs;
 use super::user::UserArgs;
 use super::waiting::WaitArgs;
+use crate::bench::account::Account;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::TxName;
@@ -316,6 +317,7 @@ impl EchoArgs {
         // Sockets, rings and files are open: nothing more is needed.
         drop_capabilities()?;
         report.start(&engine, &config)?;
+        let mut account = Account::open(engine.threads());
         let deadline =
             self.duration.and_then(|duration| std::time::Instant::now().checked_add(duration));
         let mut ended = false;
@@ -330,8 +332,9 @@ impl EchoArgs {
                 .any(|event| matches!(event, EngineEvent::Ended | EngineEvent::InterfaceGone));
             report.events(&mut engine, events, self.interval)?;
         }
+        let taken = account.read(&[]);
         let summary = engine.stop();
-        report.summary(&config, &summary)?;
+        report.summary(&config, &summary, &taken)?;
         let failed = !summary.failures.is_empty() || summary.interface_gone;
         Ok(if failed { exit::FAILED } else { exit::OK })
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::base::Base;
 use super::text::{self, grouped, lines_of, table};
+use crate::bench::account::Taken;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::RxName;
@@ -17,6 +18,7 @@ use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::{LADDER, Latency};
+use crate::stats::state::State;
 use crate::sys::packet::Fanout;
 use crate::sys::privilege;
 use crate::units::{nanoseconds, rate};
@@ -168,7 +170,12 @@ impl EchoReport {
     }
 
     /// The end of the run.
-    pub fn summary(&mut self, config: &EngineConfig, summary: &EngineSummary) -> Result<()> {
+    pub fn summary(
+        &mut self,
+        config: &EngineConfig,
+        summary: &EngineSummary,
+        taken: &Taken,
+    ) -> Result<()> {
         let EngineSummary { counters, latency, duration, .. } = summary;
         let seconds = duration.as_secs_f64().max(f64::MIN_POSITIVE);
         self.base.say(format!(
@@ -222,6 +229,9 @@ impl EchoReport {
             self.base.say(format!("latency, {}:", config.path.latency_definition()));
             self.base.say(ladder(latency));
         }
+        if taken.state() != State::Clear {
+            self.base.say(format!("DISTURBED: {taken}"));
+        }
         for failure in &summary.failures {
             self.base.say(format!("ERROR: {failure}"));
         }
@@ -230,10 +240,15 @@ impl EchoReport {
             self.base
                 .say(format!("ERROR: {unexplained} frames are unaccounted for: please report it"));
         }
-        self.write_json(config, summary)
+        self.write_json(config, summary, taken)
     }
 
-    fn write_json(&mut self, config: &EngineConfig, summary: &EngineSummary) -> Result<()> {
+    fn write_json(
+        &mut self,
+        config: &EngineConfig,
+        summary: &EngineSummary,
+        taken: &Taken,
+    ) -> Result<()> {
         let counters = &summary.counters;
         let latency = summary.latency.as_ref().map(|latency| {
             json!({
@@ -267,6 +282,8 @@ impl EchoReport {
             "link_downs": summary.link_downs,
             "interface_gone": summary.interface_gone,
             "failures": summary.failures,
+            "state": taken.state(),
+            "taken": taken,
         });
         self.base.write("linerate.echo/1", &document)
     }

@@ -20,6 +20,7 @@ use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::stats::spread::Spread;
+use crate::stats::state::State;
 use crate::units::{nanoseconds, percent, rate};
 
 /// What the searches say.
@@ -141,6 +142,7 @@ impl SearchReport {
         }
         self.base.say(lines_of(&mut rows));
         for goal in &run.result.goals {
+            self.say_state(&goal.goal.to_string(), goal.state);
             for why in &goal.irregular {
                 self.base.say(format!("  {}: {why}", goal.goal));
             }
@@ -156,8 +158,12 @@ impl SearchReport {
             void.count(),
             run.elapsed.as_secs_f64(),
         ));
-        for LatencyPoint { percent, load_pps, latency, void } in &run.latencies {
-            let void = void.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+        for LatencyPoint { percent, load_pps, latency, void, state } in &run.latencies {
+            let void = match (void, state) {
+                (Some(why), _) => format!(" ({why})"),
+                (None, State::Clear) => String::new(),
+                (None, state) => format!(" ({state})"),
+            };
             self.base.say(format!(
                 "  response time at {percent} % ({}): p50 {}, p99 {}, max {}{void}",
                 rate(*load_pps),
@@ -168,6 +174,13 @@ impl SearchReport {
             if let Some(line) = text::beyond(latency.beyond) {
                 self.base.say(line);
             }
+        }
+    }
+
+    /// What numbers are worth, unless nothing disturbed them.
+    fn say_state(&mut self, what: &str, state: State) {
+        if state != State::Clear {
+            self.base.say(format!("  {what}: {state}"));
         }
     }
 
@@ -225,6 +238,7 @@ impl SearchReport {
         self.base.say(lines_of(&mut rows));
         let most = percent(AGREEMENT);
         for Agreed { path, sizes, goal, agreement } in agreed {
+            self.say_state(&format!("{sizes} {path} {goal}"), agreement.state);
             let what = format!("  {sizes} {path} {goal}");
             match agreement.agrees {
                 true => self.base.say(format!("{what}: agree within {most}")),
@@ -256,7 +270,7 @@ impl SearchReport {
     /// A curve.
     pub fn curve(&mut self, run: &CurveRun) {
         self.base.end();
-        let header = ["load", "offered", "forwarded", "loss", "p50", "p99"];
+        let header = ["load", "offered", "forwarded", "loss", "p50", "p99", "state"];
         let mut rows = table(&header);
         let time = |spread: Option<Spread>| {
             spread.map_or("-".into(), |spread| nanoseconds(spread.median as u64))
@@ -269,6 +283,7 @@ impl SearchReport {
                 point.loss_ratio.map_or("-".into(), |spread| percent(spread.median)),
                 time(point.response_p50_ns),
                 time(point.response_p99_ns),
+                point.state.brief(),
             ]);
         }
         self.base.say(lines_of(&mut rows));
@@ -277,7 +292,10 @@ impl SearchReport {
             rate(run.subject.sink_pps)
         ));
         if run.curve.points.iter().any(LossPoint::is_void) {
-            self.base.say("  void: the generator could not offer the load, or lost echoes itself");
+            self.base.say(
+                "  void: the generator could not offer the load or lost echoes itself, or CPU time was \
+                 taken",
+            );
         }
         if let Some(halted) = &run.curve.halted {
             self.base.say(format!("  ended early: {halted}"));
@@ -318,6 +336,7 @@ impl SearchReport {
             or_dash(run.corrected_buffer_s.map(|time| format!("{burst}{}", seconds(time)))),
         ]);
         self.base.say(lines_of(&mut rows));
+        self.say_state("longest burst", found.state);
         self.base.say(format!(
             "  longest burst without loss: mean of {} repetitions, {} bursts",
             found.longest_frames.len(),

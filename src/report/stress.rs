@@ -21,6 +21,7 @@ use crate::bench::stress::{
 use crate::bench::testbed::End;
 use crate::error::Result;
 use crate::load::run::Progress;
+use crate::stats::state::State;
 use crate::units::{nanoseconds, rate};
 
 /// What `linerate stress` says.
@@ -160,12 +161,16 @@ fn word(conclusion: Conclusion) -> &'static str {
 /// What the phase found, in a sentence.
 fn sentence(found: &PhaseFinding) -> String {
     let verdict = &found.verdict;
-    let outcome = &found.finding.outcome;
-    let disturbances = found.finding.disturbances.iter().map(Disturbance::to_string);
+    let finding = &found.finding;
+    let outcome = &finding.outcome;
+    let disturbances = finding.disturbances.iter().map(Disturbance::to_string);
     let mut parts: Vec<String> =
         disturbances.chain(verdict.faults.iter().map(Fault::to_string)).collect();
     if parts.is_empty() && outcome.is_clean() {
         parts.push("all intact".into());
+    }
+    if finding.taken.state() != State::Clear && finding.disturbances.is_empty() {
+        parts.push(format!("disturbed: {}", finding.taken));
     }
     if let Some(limit) = verdict.limit {
         parts.push(format!("GENERATOR-LIMITED: {limit}; the device was not the limit"));
@@ -239,6 +244,8 @@ fn found_json(found: &PhaseFinding) -> Value {
     json!({
         "verdict": verdict.conclusion,
         "disturbances": finding.disturbances,
+        "numbers": finding.state(),
+        "taken": finding.taken,
         "faults": verdict.faults,
         "notes": verdict.notes,
         "generator_limited": verdict.limit.map(|limit| limit.to_string()),

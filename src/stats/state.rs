@@ -17,10 +17,11 @@ pub const SHARE_MAX: f64 = 0.5;
 
 /// What a number is worth. JSON: `{"state": "clear"}`, `{"state": "disturbed", "share": 0.4}`, or
 /// `{"state": "cannot_tell", "reason": "interval_too_wide", "width": 1.9}`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
     /// Nothing disturbed it.
+    #[default]
     Clear,
     /// It was measured through a disturbance, and holds.
     Disturbed {
@@ -44,6 +45,8 @@ pub enum Doubt {
         /// Its upper end in units of its lower.
         width: f64,
     },
+    /// Nothing was found on one side of what was looked for.
+    BoundMissing,
     /// Too few rounds count.
     TooFewRounds {
         /// How many do.
@@ -104,6 +107,17 @@ impl State {
     }
 }
 
+impl State {
+    /// In a table: "clear", "disturbed 34 %", "cannot tell".
+    pub fn brief(&self) -> String {
+        match self {
+            State::Clear => "clear".into(),
+            State::Disturbed { share } => format!("disturbed {:.0} %", 100.0 * share),
+            State::CannotTell { .. } => "cannot tell".into(),
+        }
+    }
+}
+
 impl Doubt {
     /// Why nothing can be told if the baseline's two seats in each round have this ratio; `None` if they
     /// agree.
@@ -134,6 +148,7 @@ impl fmt::Display for Doubt {
             Doubt::IntervalTooWide { width } => {
                 write!(f, "the ends of the interval are {width:.1} times apart")
             }
+            Doubt::BoundMissing => f.write_str("a bound is missing"),
             Doubt::TooFewRounds { valid, needed } => {
                 write!(f, "{valid} rounds count, and an interval takes {needed}")
             }
@@ -196,6 +211,7 @@ mod tests {
     fn every_doubt_has_a_sentence_and_a_name() {
         let all = [
             Doubt::IntervalTooWide { width: 2.0 },
+            Doubt::BoundMissing,
             Doubt::TooFewRounds { valid: 1, needed: 6 },
             Doubt::BaselineDiffers { low: 1.1, high: 1.2 },
             Doubt::ModesDisagree { low: 0.8, high: 1.6 },

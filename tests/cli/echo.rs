@@ -52,6 +52,8 @@ fn echo_document(document: &Value, path: &str, workers: usize) {
     assert_eq!(schema::count(document, "link_downs"), 0);
     assert_eq!(document["interface_gone"], false);
     assert!(schema::list(document, "failures").is_empty());
+    schema::state(document);
+    schema::taken(document);
     assert!(document["duration_s"].as_f64().is_some_and(|seconds| seconds > 0.0));
 }
 

@@ -12,7 +12,9 @@ use crate::program::{
     Scratch, Unprivileged, alone, linerate, namespaces_allowed, run, send, start, until_caught,
     wait,
 };
-use crate::schema::{count, document, field, host_and_link, list, number, text, yes_or_no};
+use crate::schema::{
+    count, document, field, host_and_link, list, number, state, taken, text, yes_or_no,
+};
 
 const SEARCH: &str = "search --sizes 64 --paths ring --loss 50%,90% --width 20% \
                       --trial-duration 50ms --initial-duration 20ms --duration-sum 100ms \
@@ -65,6 +67,7 @@ fn trial(outcome: &Value) {
     let (sent, lost) = (count(outcome, "sent"), count(outcome, "lost"));
     assert!(lost <= sent && number(outcome, "loss_ratio") <= 1.0, "{outcome:#}");
     text_or_null(outcome, "void");
+    taken(outcome);
     assert_eq!(ladder(outcome, "response_ns").0, sent - lost, "{outcome:#}");
 }
 
@@ -87,6 +90,7 @@ fn search(result: &Value) {
         assert!([10, 50, 90].contains(&count(latency, "percent")));
         number(latency, "load_pps");
         text_or_null(latency, "void");
+        state(latency);
         ladder(latency, "response_ns");
     }
 }
@@ -111,6 +115,7 @@ fn goal(goal: &Value) {
         number_or_null(goal, name);
     }
     yes_or_no(goal, "at_least");
+    state(goal);
     let confirmation = field(goal, "confirmation");
     let confirmed = field(goal, "confirmed");
     match confirmation.is_null() || yes_or_no(confirmation, "void") {
@@ -184,6 +189,8 @@ fn a_mix_and_a_size_are_searched_in_turn_and_the_repetitions_compared() {
         let agrees = found == 2 && difference.is_some_and(|difference| difference <= 0.1);
         assert_eq!(yes_or_no(agreement, "agrees"), agrees);
         assert_eq!(list(agreement, "reasons").is_empty(), agrees, "{agreement:#}");
+        state(agreement);
+        assert!(agrees || text(field(agreement, "state"), "state") == "cannot_tell");
     }
 }
 
@@ -253,6 +260,7 @@ fn a_curve_has_a_point_for_every_load() {
     assert_eq!(percents, [50.0, 100.0]);
     for point in points {
         assert!(number(point, "load_pps") > 0.0);
+        state(point);
         // All trials of a load may be void; then it says nothing.
         let is_void = field(point, "offered_pps").is_null();
         for name in ["forwarded_pps", "loss_ratio", "response_p50_ns", "response_p99_ns"] {
@@ -281,6 +289,7 @@ fn a_burst_is_found_within_what_was_tried() {
     assert!(longest.len() <= 2 && count(result, "bursts") >= longest.len() as u64);
     assert!(longest.iter().all(|frames| frames.as_u64().is_some_and(|frames| frames <= 200)));
     yes_or_no(result, "at_least");
+    state(result);
     if longest.len() == 2 {
         let [min, max] = ["min_frames", "max_frames"].map(|name| count(result, name));
         let mean = number(result, "mean_frames");

@@ -40,6 +40,7 @@ impl BurstMeasurer for Buffer {
             sent: frames.min(self.longest_sendable),
             lost,
             sent_pps: Some(1e6),
+            disturbed_share: 0.0,
             void: None,
         })
     }

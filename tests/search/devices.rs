@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use linerate::bench::account::{CpuTaken, Taken};
 use linerate::bench::search::goal::SearchConfig;
 use linerate::bench::search::result::SearchResult;
 use linerate::bench::search::search;
@@ -48,6 +49,11 @@ pub struct Bench {
     pub ceiling_pps: f64,
     /// How often a trial is void for no reason.
     pub void_chance: f64,
+    /// How often the machine takes so much of the time that the device loses more.
+    pub theft_chance: f64,
+    pub theft_share: f64,
+    /// What it takes of every other trial, which the device stands.
+    pub background_share: f64,
     /// What a trial takes beside its duration.
     pub overhead: Duration,
     /// Every load that was offered.
@@ -63,6 +69,9 @@ impl Bench {
             dice: Dice(seed),
             ceiling_pps: f64::INFINITY,
             void_chance: 0.0,
+            theft_chance: 0.0,
+            theft_share: 0.3,
+            background_share: 0.0,
             overhead: Duration::ZERO,
             offered: Vec::new(),
             stop_after: usize::MAX,
@@ -82,8 +91,13 @@ impl Measurer for Bench {
         // Frames are counted finely, so that rounding never hides a loss.
         let sent = 1_000_000_000u64;
         let ratio = (self.loss)(achieved_pps, duration.as_secs_f64(), number, &mut self.dice);
+        let robbed = self.dice.chance(self.theft_chance);
+        let taken = taken(if robbed { self.theft_share } else { self.background_share });
+        let ratio = if robbed { ratio.max(self.theft_share / 2.0) } else { ratio };
         let void = if achieved_pps < 0.999 * load_pps {
             Some(VoidReason::BehindSchedule)
+        } else if robbed {
+            Some(VoidReason::Disturbed(taken.disturbance()))
         } else if self.dice.chance(self.void_chance) {
             Some(VoidReason::OwnDrops { frames: sent / 1000 })
         } else {
@@ -98,12 +112,19 @@ impl Measurer for Bench {
             duration: duration + self.overhead,
             void,
             latency: Some(LatencySummary { count: 1, p50: 1_000, p99: 9_000, ..zero }),
+            taken,
         })
     }
 
     fn is_stopped(&self) -> bool {
         self.offered.len() >= self.stop_after
     }
+}
+
+/// What an account says of a second of which this share was taken.
+pub fn taken(disturbed_share: f64) -> Taken {
+    let cpus = vec![CpuTaken { disturbed_share, ..CpuTaken::default() }];
+    Taken { span_ns: 1_000_000_000, cpus, ..Taken::default() }
 }
 
 /// Forwards up to `capacity` and loses the rest.

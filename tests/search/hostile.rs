@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use linerate::bench::search::goal::{SearchConfig, SearchGoal};
-use linerate::bench::search::result::Halt;
+use linerate::bench::search::repeats::{Repetition, agreement};
+use linerate::bench::search::result::{GoalResult, Halt};
+use linerate::stats::state::{Doubt, State};
 
 use crate::devices::*;
 
@@ -125,6 +127,47 @@ fn now_and_then_a_void_trial_is_repeated() {
 }
 
 #[test]
+fn theft_makes_no_bound() {
+    for (chance, share) in [(0.1, 0.02), (0.3, 0.3), (0.5, 0.7)] {
+        for seed in 0..50 {
+            let mut bench = Bench::new(seed, constant_rate(CAPACITY));
+            (bench.theft_chance, bench.theft_share) = (chance, share);
+            let goal = &bench.search(&config()).goals[0];
+            let near = |pps: f64| (CAPACITY * 0.99..=CAPACITY).contains(&pps);
+            let is_right = goal.lower_bound_pps.is_some_and(near);
+            assert!(is_right || !goal.state.tells(), "{chance} {share} {seed}: {goal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_is_always_robbed_cannot_tell_and_says_why() {
+    let mut bench = Bench::new(0, constant_rate(CAPACITY));
+    (bench.theft_chance, bench.theft_share) = (1.0, 0.4);
+    let result = bench.search(&config());
+    assert!(matches!(result.halted, Some(Halt::Spoiled { .. })), "{:?}", result.halted);
+    let reason = Doubt::TimeTaken { share: 0.4 };
+    assert_eq!(result.goals[0].state, State::CannotTell { reason });
+    assert!(result.trials.len() > 3, "theft comes and goes, so more are tried than else");
+}
+
+#[test]
+fn bounds_found_in_spite_of_theft_are_disturbed_and_others_clear() {
+    let mut bench = Bench::new(0, constant_rate(CAPACITY));
+    assert_eq!(bench.search(&config()).goals[0].state, State::Clear);
+    bench.background_share = 0.2;
+    let goal = &bench.search(&config()).goals[0];
+    assert_eq!(goal.state, State::Disturbed { share: 0.2 });
+    let repetitions = [Repetition { goal, sink_pps: 1e6 }; 3];
+    assert_eq!(agreement(&repetitions).state, goal.state);
+    let half = GoalResult { lower_bound_pps: Some(CAPACITY / 2.0), ..goal.clone() };
+    let differ = [Repetition { goal, sink_pps: 1e6 }, Repetition { goal: &half, sink_pps: 1e6 }];
+    let found = agreement(&differ);
+    assert_eq!(found.state, State::CannotTell { reason: Doubt::TimeTaken { share: 0.2 } });
+    assert!(found.reasons.iter().any(|why| why.contains("CPU time")), "{:?}", found.reasons);
+}
+
+#[test]
 fn trials_that_stay_spoiled_end_the_search() {
     struct Spoiled;
     impl linerate::bench::search::trial::Measurer for Spoiled {
@@ -143,6 +186,7 @@ fn trials_that_stay_spoiled_end_the_search() {
                 duration,
                 void: Some(VoidReason::Disturbed(Disturbance::LinkDown { interface: "x".into() })),
                 latency: None,
+                taken: Default::default(),
             })
         }
     }

@@ -15,6 +15,8 @@ use super::trial::{Measurer, VoidReason};
 use crate::bench::testbed::{QUIET, Testbed};
 use crate::error::{Error, Result};
 use crate::load::run::Load;
+use crate::stats::spread::Spread;
+use crate::stats::state::{Doubt, State};
 use crate::sys::clock;
 
 /// Whoever sends bursts.
@@ -38,6 +40,8 @@ pub struct BurstOutcome {
     pub lost: u64,
     /// How fast they were sent, in frames per second; `None` where that was not measured.
     pub sent_pps: Option<f64>,
+    /// The part of the CPUs' time that was taken meanwhile, from 0 to 1.
+    pub disturbed_share: f64,
     /// Why the burst says nothing about the device: it was not back to back, or the generator's
     /// own ring dropped frames.
     pub void: Option<VoidReason>,
@@ -95,6 +99,8 @@ pub struct BurstResult {
     pub bursts: usize,
     /// Why it ended before all repetitions were done, if it did.
     pub halted: Option<Halt>,
+    /// What the numbers are worth.
+    pub state: State,
 }
 
 /// Searches for the longest burst without loss, to the frame, as often as `config` says;
@@ -109,7 +115,14 @@ pub fn longest_burst(
             "burst: there must be repetitions, and 1 to {FRAMES_MAX} frames"
         )));
     }
-    let mut search = BurstSearch { measurer, config, bursts: 0, lossless: (0, 0.0) };
+    let mut search = BurstSearch {
+        measurer,
+        config,
+        bursts: 0,
+        lossless: (0, 0.0),
+        shares: Vec::new(),
+        theft: None,
+    };
     let mut result = BurstResult::default();
     let mut start = FIRST_BURST_FRAMES.min(config.max_frames);
     let mut repeat = || {
@@ -128,6 +141,17 @@ pub fn longest_burst(
     let (frames, seconds) = search.lossless;
     result.sent_pps = (seconds > 0.0).then(|| frames as f64 / seconds);
     result.summarize();
+    let share = Spread::of(search.shares).map_or(0.0, |spread| spread.median);
+    result.state = match search.theft {
+        _ if result.at_least => State::CannotTell { reason: Doubt::GeneratorLimited },
+        Some(share) if result.longest_frames.is_empty() => {
+            State::CannotTell { reason: Doubt::TimeTaken { share } }
+        }
+        None if result.longest_frames.is_empty() => {
+            State::CannotTell { reason: Doubt::BoundMissing }
+        }
+        _ => State::of_share(share),
+    };
     Ok(result)
 }
 
@@ -157,6 +181,10 @@ struct BurstSearch<'a> {
     bursts: usize,
     /// Frames and seconds of the bursts without loss whose rate is known.
     lossless: (u64, f64),
+    /// The parts of the CPUs' time that were taken while each counting burst was sent.
+    shares: Vec<f64>,
+    /// As much of the last burst that was void for it.
+    theft: Option<f64>,
 }
 
 impl BurstSearch<'_> {
@@ -200,12 +228,14 @@ impl BurstSearch<'_> {
             let short = (outcome.sent < frames).then_some(VoidReason::BehindSchedule);
             if let Some(reason) = outcome.void.or(short) {
                 void += 1;
-                if void > self.config.void_repeats {
+                self.theft = reason.theft().or(self.theft);
+                if void > reason.repeats(self.config.void_repeats) {
                     let why = format!("a burst of {frames} frames: {reason}");
                     return Err(End::Halt(Halt::SpoiledBurst { why }));
                 }
                 continue;
             }
+            self.shares.push(outcome.disturbed_share);
             if outcome.lost == 0 {
                 if let Some(pps) = outcome.sent_pps.filter(|&pps| pps > 0.0) {
                     self.lossless.0 += frames;
@@ -345,12 +375,13 @@ struct Bursts<'a, 'b> {
 
 impl BurstMeasurer for Bursts<'_, '_> {
     fn send_burst(&mut self, frames: u64) -> Result<BurstOutcome> {
-        self.device.watch.begin()?;
+        self.device.begin()?;
         let outcome = self.load.fill(frames)?.collect(QUIET)?;
-        clock::sleep(self.pause);
         let (sent, sent_pps) = (outcome.sent, Some(outcome.achieved_pps()));
-        let void = self.device.void(&outcome, sent < frames)?;
-        Ok(BurstOutcome { sent, lost: sent - outcome.tally.intact, sent_pps, void })
+        let (taken, void) = self.device.judge(&outcome, sent < frames)?;
+        clock::sleep(self.pause);
+        let lost = sent - outcome.tally.intact;
+        Ok(BurstOutcome { sent, lost, sent_pps, disturbed_share: taken.share(), void })
     }
 
     fn is_stopped(&self) -> bool {

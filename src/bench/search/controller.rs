@@ -11,6 +11,8 @@ use super::result::{
 };
 use super::trial::{Measurer, Purpose, TrialRecord, VoidReason};
 use crate::error::Result;
+use crate::stats::spread::Spread;
+use crate::stats::state::{Doubt, State, WIDTH_MAX as WIDTH_MAX_TO_TELL};
 
 /// How many goal widths the first step of narrowing takes: the first guess is a rough one.
 const FIRST_STEP_WIDTHS: f64 = 4.0;
@@ -56,6 +58,7 @@ pub fn search(
         trials: Vec::new(),
         elapsed: Duration::ZERO,
         disturbed: 0,
+        theft: None,
         confirmations: Vec::new(),
         progress: config.goals.iter().map(fresh).collect(),
     };
@@ -99,6 +102,8 @@ struct Run<'a> {
     elapsed: Duration,
     /// Trials in a row that were void for a reason that has nothing to do with the load.
     disturbed: usize,
+    /// The part of the time that was taken in the last trial that was void for it.
+    theft: Option<f64>,
     /// The long trials, with the loads that they were run at; void ones too.
     confirmations: Vec<(f64, Confirmation)>,
     progress: Vec<GoalProgress>,
@@ -410,12 +415,13 @@ impl Run<'_> {
 
     /// Trials that are disturbed one after the other will be so again.
     fn note_disturbance(&mut self, load_pps: f64, spoiled: Option<VoidReason>) -> Progress<()> {
-        let Some(VoidReason::Disturbed(why)) = spoiled else {
+        let Some(why @ VoidReason::Disturbed(_)) = spoiled else {
             self.disturbed = 0;
             return Ok(());
         };
         self.disturbed += 1;
-        if self.disturbed > self.config.void_repeats {
+        self.theft = why.theft().or(self.theft);
+        if self.disturbed > why.repeats(self.config.void_repeats) {
             return Err(End::Halt(Halt::Spoiled { load_pps, why: why.to_string() }));
         }
         Ok(())
@@ -449,6 +455,25 @@ impl Run<'_> {
         let generator_ceiling_pps = ceilings.reduce(f64::min);
         let halted = halted.or(ended_early);
         SearchResult { goals, trials: self.trials, halted, generator_ceiling_pps }
+    }
+
+    /// What bounds are worth: the trials at them say through what disturbance they were found.
+    fn state(&self, bounds: Bounds, at_least: bool) -> State {
+        let fails_the_bottom = bounds.upper.is_some_and(|upper| upper <= self.range().bottom);
+        let reason = match (bounds.lower, bounds.upper) {
+            _ if at_least || bounds.beyond_generator => Some(Doubt::GeneratorLimited),
+            (None, Some(_)) if fails_the_bottom => None,
+            (Some(lower), Some(upper)) if upper <= WIDTH_MAX_TO_TELL * lower => None,
+            _ if self.theft.is_some() => self.theft.map(|share| Doubt::TimeTaken { share }),
+            (Some(lower), Some(upper)) => Some(Doubt::IntervalTooWide { width: upper / lower }),
+            _ => Some(Doubt::BoundMissing),
+        };
+        let is_at_a_bound =
+            |trial: &&TrialRecord| [bounds.lower, bounds.upper].contains(&Some(trial.load_pps));
+        let counting = self.trials.iter().filter(|trial| trial.outcome.spoiled().is_none());
+        let shares = counting.filter(is_at_a_bound).map(|trial| trial.outcome.taken.share());
+        let share = Spread::of(shares).map_or(0.0, |spread| spread.median);
+        reason.map_or_else(|| State::of_share(share), |reason| State::CannotTell { reason })
     }
 
     fn goal_result(&self, at: usize, halted: Option<&Halt>) -> GoalResult {
@@ -498,6 +523,7 @@ impl Run<'_> {
             confirmation,
             disagreement,
             at_least,
+            state: self.state(bounds, at_least),
             irregular,
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::goal::SearchConfig;
 use super::trial::{Measurer, TrialOutcome, VoidReason};
+use crate::bench::account::{Account, Taken};
 use crate::bench::contestant::Contestant;
 use crate::bench::own_engine::OwnEngine;
 use crate::bench::testbed::Testbed;
@@ -15,7 +16,7 @@ use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::load::plan::{Limits, LoadSpec};
-use crate::load::rate::Rate;
+use crate::load::rate::{FrameRate, Rate};
 use crate::load::run::{Load, LoadOutcome};
 use crate::load::sizes::Sizes;
 use crate::load::tx::TxChoice;
@@ -121,8 +122,8 @@ pub(super) struct Device<'a> {
     /// What it is made of.
     pub subject: &'a Subject,
     engine: OwnEngine,
-    /// What may disturb it.
-    pub watch: Watch,
+    watch: Watch,
+    account: Account,
 }
 
 impl<'a> Device<'a> {
@@ -146,19 +147,38 @@ impl<'a> Device<'a> {
         };
         let engine = OwnEngine::start(subject.path, &config)?;
         let watch = Watch::open([&testbed.generator, &testbed.engine])?;
-        Ok(Device { testbed, subject, engine, watch })
+        let account = Account::open(engine.threads());
+        Ok(Device { testbed, subject, engine, watch, account })
     }
 
-    /// Why a load says nothing about the device, `behind` saying whether its generator was; an error
-    /// if the engine failed.
-    pub fn void(&mut self, outcome: &LoadOutcome, behind: bool) -> Result<Option<VoidReason>> {
+    /// A load begins: what disturbed it before does not count.
+    pub fn begin(&mut self) -> Result<()> {
+        self.account.begin();
+        self.watch.begin()
+    }
+
+    /// What was taken of the CPUs since the load that came to `outcome` began, and why it says nothing
+    /// about the device, `behind` saying whether its generator was; an error if the engine failed.
+    pub fn judge(
+        &mut self,
+        outcome: &LoadOutcome,
+        behind: bool,
+    ) -> Result<(Taken, Option<VoidReason>)> {
+        let taken = self.account.read(&outcome.threads);
         self.engine.check()?;
         let disturbed = self.watch.void(OwnTraffic::of(outcome))?;
+        // What went well did so in spite of what was taken.
+        let shortfall = -outcome.rate_error().unwrap_or(0.0) * outcome.offered as f64;
+        let missing = (outcome.offered - outcome.tally.intact).max(shortfall as u64);
+        let went_wrong = outcome.tally.intact < outcome.sent || behind;
+        let pps = outcome.asked.map_or(outcome.achieved_pps(), FrameRate::as_f64);
+        let robbed = (went_wrong && taken.explains(missing, pps))
+            .then(|| VoidReason::Disturbed(taken.disturbance()));
         let (drops, other_loads) = (outcome.kernel.drops, outcome.tally.other_loads);
         let drops = (drops > 0).then_some(VoidReason::OwnDrops { frames: drops });
         let other = (other_loads > 0).then_some(VoidReason::OtherLoad { frames: other_loads });
         let behind = behind.then_some(VoidReason::BehindSchedule);
-        Ok(disturbed.or(drops).or(other).or(behind))
+        Ok((taken, disturbed.or(robbed).or(drops).or(other).or(behind)))
     }
 }
 
@@ -166,12 +186,12 @@ impl Measurer for Device<'_> {
     fn measure(&mut self, load_pps: f64, duration: Duration) -> Result<TrialOutcome> {
         let began = Instant::now();
         let asked = Rate::frames(load_pps.round().max(1.0) as u64);
-        self.watch.begin()?;
+        self.begin()?;
         let outcome = self.subject.offer(self.testbed, asked, duration)?;
         let unsent = outcome.unsent_late + outcome.unsent_refused;
         let behind = unsent as f64 > UNSENT_MAX * outcome.offered as f64
             || outcome.rate_error().is_some_and(|error| error < -SHORTFALL_MAX);
-        let void = self.void(&outcome, behind)?;
+        let (taken, void) = self.judge(&outcome, behind)?;
         Ok(TrialOutcome {
             intended_pps: load_pps,
             achieved_pps: outcome.achieved_pps(),
@@ -180,6 +200,7 @@ impl Measurer for Device<'_> {
             duration: began.elapsed(),
             void,
             latency: Some(outcome.latencies.response.summary()),
+            taken,
         })
     }
 

@@ -13,6 +13,7 @@ use super::trial::{Measurer, TrialOutcome};
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::stats::spread::Spread;
+use crate::stats::state::{Doubt, State};
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +119,8 @@ pub struct LossPoint {
     pub percent: f64,
     /// The load asked for, in frames per second.
     pub load_pps: f64,
+    /// What the numbers are worth.
+    pub state: State,
     /// Every trial, void ones included, in order.
     pub trials: Vec<TrialOutcome>,
     /// What the counting trials offered, in frames per second; `None` if all were void.
@@ -138,10 +141,16 @@ impl LossPoint {
             trials.iter().filter(|trial| trial.spoiled().is_none()).collect();
         let spread =
             |value: fn(&TrialOutcome) -> f64| Spread::of(counting.iter().map(|trial| value(trial)));
+        let shares = counting.iter().map(|trial| trial.taken.share());
+        let state = match Spread::of(shares) {
+            Some(share) => State::of_share(share.median),
+            None => State::CannotTell { reason: doubt(&trials) },
+        };
         let latencies = || counting.iter().filter_map(|trial| trial.latency);
         LossPoint {
             percent,
             load_pps,
+            state,
             offered_pps: spread(|trial| trial.achieved_pps),
             forwarded_pps: spread(TrialOutcome::forwarding_pps),
             loss_ratio: spread(TrialOutcome::loss_ratio),
@@ -155,6 +164,12 @@ impl LossPoint {
     pub fn is_void(&self) -> bool {
         self.loss_ratio.is_none()
     }
+}
+
+/// Why trials that are all void tell nothing.
+fn doubt(trials: &[TrialOutcome]) -> Doubt {
+    let theft = trials.iter().filter_map(|trial| trial.spoiled()?.theft()).reduce(f64::max);
+    theft.map_or(Doubt::GeneratorLimited, |share| Doubt::TimeTaken { share })
 }
 
 /// Measures a curve. A load whose trials stay void is kept as such, and the curve goes on.
@@ -187,8 +202,8 @@ fn measure_load(
     load_pps: f64,
 ) -> Progress<Vec<TrialOutcome>> {
     let mut trials: Vec<TrialOutcome> = Vec::new();
-    let (mut counting, mut void) = (0, 0);
-    while counting < config.trials && void <= config.void_repeats {
+    let (mut counting, mut void, mut void_max) = (0, 0, config.void_repeats);
+    while counting < config.trials && void <= void_max {
         if measurer.is_stopped() {
             return Err(End::Halt(Halt::Stopped));
         }
@@ -196,8 +211,9 @@ fn measure_load(
         if measurer.is_stopped() {
             return Err(End::Halt(Halt::Stopped));
         }
-        if outcome.spoiled().is_some() {
+        if let Some(reason) = outcome.spoiled() {
             void += 1;
+            void_max = reason.repeats(config.void_repeats);
         } else {
             counting += 1;
         }

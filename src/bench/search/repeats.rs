@@ -7,6 +7,7 @@ use super::throughput::SearchRun;
 use crate::bench::contestant::Contestant;
 use crate::load::sizes::Sizes;
 use crate::stats::spread::Spread;
+use crate::stats::state::{Doubt, State};
 use crate::units::percent;
 
 /// Repeated searches agree if their lower bounds differ by no more than this part of the median.
@@ -32,6 +33,8 @@ pub struct Agreement {
     pub difference: Option<f64>,
     /// Whether each found a lower bound, and all are within [`AGREEMENT`].
     pub agrees: bool,
+    /// What the lower bounds are worth together.
+    pub state: State,
     /// Where they do not agree: what was seen that may be the cause. Never empty then.
     pub reasons: Vec<String>,
 }
@@ -89,7 +92,30 @@ pub fn agreement(repetitions: &[Repetition]) -> Agreement {
     if !agrees {
         why.extend(reasons(repetitions));
     }
-    Agreement { lower_bounds_pps, spread_pps, difference, agrees, reasons: why }
+    let state = state(repetitions, spread_pps.as_ref(), agrees);
+    Agreement { lower_bounds_pps, spread_pps, difference, agrees, state, reasons: why }
+}
+
+/// None is worth more than the worst of them, and if they do not agree, nobody can tell.
+fn state(repetitions: &[Repetition], spread: Option<&Spread>, agrees: bool) -> State {
+    let mut share_max = 0.0f64;
+    for Repetition { goal, .. } in repetitions {
+        match goal.state {
+            State::Clear => {}
+            State::Disturbed { share } => share_max = share_max.max(share),
+            cannot_tell => return cannot_tell,
+        }
+    }
+    match (agrees, spread) {
+        (true, _) => State::of_share(share_max),
+        (false, _) if share_max > 0.0 => {
+            State::CannotTell { reason: Doubt::TimeTaken { share: share_max } }
+        }
+        (false, Some(spread)) if spread.min > 0.0 => {
+            State::CannotTell { reason: Doubt::IntervalTooWide { width: spread.max / spread.min } }
+        }
+        _ => State::CannotTell { reason: Doubt::BoundMissing },
+    }
 }
 
 fn relative(spread: &Spread) -> f64 {
@@ -115,6 +141,11 @@ fn reasons(repetitions: &[Repetition]) -> Vec<String> {
     let any =
         |goal: &GoalResult, is_it: fn(&Irregularity) -> bool| goal.irregular.iter().any(is_it);
     count("the generator was the limit, not the path", &|goal| goal.at_least);
+    count("the machine took CPU time from the measurement", &|goal| match goal.state {
+        State::Clear => false,
+        State::CannotTell { reason } => matches!(reason, Doubt::TimeTaken { .. }),
+        State::Disturbed { .. } => true,
+    });
     count("trials at one load disagreed", &|goal| goal.disagreement.is_some());
     count("the time was over before the bounds were decided", &|goal| {
         any(goal, |why| matches!(why, Irregularity::Halted(Halt::TimeExhausted)))

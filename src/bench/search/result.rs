@@ -10,6 +10,7 @@ pub use super::evidence::Disagreement;
 use super::goal::SearchGoal;
 use super::trial::TrialRecord;
 use crate::error::Error;
+use crate::stats::state::State;
 use crate::units::{self, serialize_as_text};
 
 /// A whole search.
@@ -52,6 +53,8 @@ pub struct GoalResult {
     pub disagreement: Option<Disagreement>,
     /// Whether the device may well do more: the highest load that could be offered passed.
     pub at_least: bool,
+    /// What the bounds are worth.
+    pub state: State,
     /// Why the result is irregular; empty for a Regular Goal Result.
     pub irregular: Vec<Irregularity>,
 }

@@ -12,6 +12,7 @@ use super::trial::{Measurer, TrialOutcome, TrialRecord, VoidReason};
 use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
+use crate::stats::state::State;
 use crate::units::as_seconds;
 
 /// A finished search over one path with one size.
@@ -45,6 +46,8 @@ pub struct LatencyPoint {
     pub latency: LatencySummary,
     /// How the generator spoiled the trial, if it did.
     pub void: Option<VoidReason>,
+    /// What the times are worth.
+    pub state: State,
 }
 
 /// The lowest load that a search tries, in frames per second.
@@ -96,9 +99,10 @@ fn response_times(
             break;
         }
         let load_pps = found_pps * f64::from(percent) / 100.0;
-        let TrialOutcome { latency, void, .. } = device.measure(load_pps, duration)?;
+        let TrialOutcome { latency, void, taken, .. } = device.measure(load_pps, duration)?;
         if let Some(latency) = latency.filter(|_| !device.is_stopped()) {
-            latencies.push(LatencyPoint { percent, load_pps, latency, void });
+            let state = taken.state();
+            latencies.push(LatencyPoint { percent, load_pps, latency, void, state });
         }
     }
     Ok(latencies)

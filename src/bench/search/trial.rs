@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
+use crate::bench::account::Taken;
 use crate::bench::disturbance::Disturbance;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
@@ -40,6 +41,8 @@ pub struct TrialOutcome {
     pub void: Option<VoidReason>,
     /// Latencies, where they were measured.
     pub latency: Option<LatencySummary>,
+    /// What was taken of the CPUs meanwhile.
+    pub taken: Taken,
 }
 
 /// How the tester spoiled a trial.
@@ -70,6 +73,28 @@ pub enum VoidReason {
     NoRate,
     /// Something outside disturbed it.
     Disturbed(Disturbance),
+}
+
+/// Theft comes and goes, so that a trial may be spoiled by it this many times as often as by anything
+/// else before no more are tried.
+const THEFT_PATIENCE: usize = 4;
+
+impl VoidReason {
+    /// How often a trial is repeated that this spoiled, where others are repeated `void_repeats` times.
+    pub(super) fn repeats(&self, void_repeats: usize) -> usize {
+        match self {
+            VoidReason::Disturbed(Disturbance::TimeTaken { .. }) => THEFT_PATIENCE * void_repeats,
+            _ => void_repeats,
+        }
+    }
+
+    /// The part of the time that was taken, where that is the reason.
+    pub(super) fn theft(&self) -> Option<f64> {
+        match self {
+            VoidReason::Disturbed(Disturbance::TimeTaken { share, .. }) => Some(*share),
+            _ => None,
+        }
+    }
 }
 
 impl TrialOutcome {
@@ -103,6 +128,7 @@ impl Serialize for TrialOutcome {
             "loss_ratio": self.loss_ratio(),
             "void": self.spoiled(),
             "response_ns": self.latency,
+            "taken": self.taken,
         });
         outcome.serialize(serializer)
     }

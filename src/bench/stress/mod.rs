@@ -19,7 +19,7 @@ pub mod phases;
 pub mod verdict;
 
 use phases::{Phase, PhaseName, PhaseSettings};
-use verdict::{Circumstances, Conclusion, Tolerance, Verdict};
+use verdict::{Circumstances, Conclusion, Fault, Tolerance, Verdict};
 
 /// A stress test as asked for.
 #[derive(Clone, Debug)]
@@ -187,24 +187,34 @@ fn load(
     observer: &mut dyn StressObserver,
 ) -> Result<(PhaseFinding, Option<Error>)> {
     let phase_request = phase.request(&request.base, duration);
-    let mut finding = site.load(&phase_request, observer)?;
-    for _ in 0..VOID_REPEATS {
-        let is_over =
-            finding.outcome.broken.is_some() || request.base.spec.stop.load(Ordering::Relaxed);
-        if finding.disturbances.is_empty() || is_over {
-            break;
-        }
-        finding = site.load(&phase_request, observer)?;
-    }
-    let broken = finding.outcome.broken.clone().map(Error::Run);
-    let broken = finding.engine_failure.take().or(broken);
     let given = Circumstances {
         phase,
         expectation: request.base.spec.expectation,
         own_engine: request.base.reach.own_engine().is_some(),
         tolerance: request.tolerance,
     };
-    let mut verdict = Verdict::of(&given, &finding.outcome, &finding.counters);
+    let mut repeats = 0;
+    let (mut finding, mut verdict) = loop {
+        let mut finding = site.load(&phase_request, observer)?;
+        let outcome = &finding.outcome;
+        let verdict = Verdict::of(&given, outcome, &finding.counters);
+        // A machine that takes a CPU away has frames lost, but neither damaged nor doubled.
+        let only_lost = verdict.faults.iter().all(|fault| matches!(fault, Fault::Lost { .. }));
+        if verdict.conclusion == Conclusion::Fail
+            && only_lost
+            && finding.taken.explains(outcome.lost, outcome.achieved_pps())
+        {
+            finding.disturbances.push(finding.taken.disturbance());
+        }
+        let is_over =
+            finding.outcome.broken.is_some() || request.base.spec.stop.load(Ordering::Relaxed);
+        if finding.disturbances.is_empty() || is_over || repeats == VOID_REPEATS {
+            break (finding, verdict);
+        }
+        repeats += 1;
+    };
+    let broken = finding.outcome.broken.clone().map(Error::Run);
+    let broken = finding.engine_failure.take().or(broken);
     if !finding.disturbances.is_empty() || broken.is_some() {
         verdict.conclusion = Conclusion::Void;
     }
