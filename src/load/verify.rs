@@ -116,7 +116,8 @@ impl Verifier {
     #[inline]
     pub fn take_if_sent(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
         let Some(probe) = self.template.probe_of(frame) else {
-            return self.take_foreign(meta, frame);
+            self.tally.foreign += 1;
+            return self.beside(Fault::Foreign, None, meta, frame);
         };
         let Some(number) = self.id.number_of(probe) else {
             return self.take_of_other_load(meta, frame);
@@ -131,16 +132,14 @@ impl Verifier {
             Return::First => {}
             Return::Again => {
                 tally.duplicated += 1;
-                self.keep(Fault::Duplicated, Some(number), meta, frame);
-                return Taken::Beside;
+                return self.beside(Fault::Duplicated, Some(number), meta, frame);
             }
             Return::Forgotten if ledger.handed_out() - own > AGE_MAX => {
                 return self.take_of_other_load(meta, frame);
             }
             Return::Forgotten => {
                 tally.forgotten += 1;
-                self.keep(Fault::Forgotten, Some(number), meta, frame);
-                return Taken::Beside;
+                return self.beside(Fault::Forgotten, Some(number), meta, frame);
             }
             Return::NeverSent => return Taken::NeverSent,
         }
@@ -176,14 +175,18 @@ impl Verifier {
     #[cold]
     fn take_of_other_load(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
         self.tally.other_loads += 1;
-        self.keep(Fault::OtherLoad, None, meta, frame);
-        Taken::Beside
+        self.beside(Fault::OtherLoad, None, meta, frame)
     }
 
     #[cold]
-    fn take_foreign(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
-        self.tally.foreign += 1;
-        self.keep(Fault::Foreign, None, meta, frame);
+    fn beside(
+        &mut self,
+        fault: Fault,
+        number: Option<u64>,
+        meta: &FrameMeta,
+        frame: &[u8],
+    ) -> Taken {
+        self.keep(fault, number, meta, frame);
         Taken::Beside
     }
 

@@ -149,18 +149,6 @@ impl Waterfall {
     pub fn returned_intact(&self) -> u64 {
         self.returned_intact
     }
-
-    /// Frames that the stage called `name` at `layer` took; 0 if there is none.
-    pub fn lost_at(&self, layer: Layer, name: &str) -> i128 {
-        let stages = self.stages.iter().filter(|stage| stage.layer == layer && stage.name == name);
-        stages.map(|stage| stage.frames).sum()
-    }
-
-    /// What offered, minus all stages, minus returned intact leaves: zero, or this file is wrong.
-    pub fn imbalance(&self) -> i128 {
-        let lost: i128 = self.stages.iter().map(|stage| stage.frames).sum();
-        i128::from(self.offered) - lost - i128::from(self.returned_intact)
-    }
 }
 
 fn leave_the_generator(hops: &mut Hops, generator: &GeneratorCounts) {

@@ -5,15 +5,14 @@
 //! for people and are never summed.
 
 use std::collections::BTreeSet;
-use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use nix::sys::mman::{ProtFlags, mprotect};
 
 use super::failure::failed;
-use super::mapping::page_bytes;
+use super::mapping::{Mapping, page_bytes};
 use super::offload::Ethtool;
 use crate::error::Result;
 
@@ -67,11 +66,6 @@ impl DriverStatistics {
     pub fn nonzero(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().filter(|(_, value)| *value != 0).map(|(name, value)| (name.as_str(), *value))
     }
-
-    /// The first one of that name.
-    pub fn value(&self, name: &str) -> Option<u64> {
-        self.0.iter().find(|(entry, _)| entry == name).map(|(_, value)| *value)
-    }
 }
 
 impl Ethtool {
@@ -102,10 +96,8 @@ impl Ethtool {
             return Ok(DriverStatistics::default());
         }
         let count = names.len() as u32;
-        let values = FencedBuffer::new(STATISTICS_HEADER_BYTES + names.len() * size_of::<u64>())?;
-        values.write_words(&[GET_STATISTICS, count]);
-        self.request_fenced(name, &values)?;
-        let values = values.bytes();
+        let bytes = STATISTICS_HEADER_BYTES + names.len() * size_of::<u64>();
+        let values = self.request_fenced(name, bytes, &[GET_STATISTICS, count])?;
         if word(&values, 4) != count {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
@@ -120,10 +112,8 @@ impl Ethtool {
         let names = self.names(name, FEATURES_SET)?;
         let blocks = names.len().div_ceil(32);
         // `struct ethtool_gfeatures`: command, blocks, and for each block of 32 features four words.
-        let answer = FencedBuffer::new(4 * (2 + 4 * blocks))?;
-        answer.write_words(&[GET_FEATURES, blocks as u32]);
-        self.request_fenced(name, &answer)?;
-        let answer = answer.bytes();
+        let request = [GET_FEATURES, blocks as u32];
+        let answer = self.request_fenced(name, 4 * (2 + 4 * blocks), &request)?;
         let is_on =
             |at: usize| word(&answer, 4 * (2 + 4 * (at / 32) + ACTIVE)) & 1 << (at % 32) != 0;
         Ok(names
@@ -143,10 +133,8 @@ impl Ethtool {
         if count > STRINGS_MAX {
             return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
         }
-        let strings = FencedBuffer::new(STRINGS_HEADER_BYTES + count as usize * NAME_BYTES)?;
-        strings.write_words(&[GET_STRINGS, set, count]);
-        self.request_fenced(name, &strings)?;
-        let strings = strings.bytes();
+        let bytes = STRINGS_HEADER_BYTES + count as usize * NAME_BYTES;
+        let strings = self.request_fenced(name, bytes, &[GET_STRINGS, set, count])?;
         if word(&strings, 8) != count {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
@@ -156,21 +144,22 @@ impl Ethtool {
     /// `struct ethtool_sset_info`: command, reserved, a 64-bit mask of sets, and the length of each
     /// set that the mask of the answer names.
     fn string_count(&self, name: &str, set: u32) -> io::Result<u32> {
-        let buffer = FencedBuffer::new(5 * size_of::<u32>())?;
         let mask = (1u64 << set).to_ne_bytes();
-        let mask = [word(&mask, 0), word(&mask, 4)];
-        buffer.write_words(&[GET_STRING_SET_INFO, 0, mask[0], mask[1], 0]);
-        self.request_fenced(name, &buffer)?;
-        let answer = buffer.bytes();
+        let request = [GET_STRING_SET_INFO, 0, word(&mask, 0), word(&mask, 4), 0];
+        let answer = self.request_fenced(name, size_of_val(&request), &request)?;
         let unanswered = word(&answer, 8) == 0 && word(&answer, 12) == 0;
         Ok(if unanswered { 0 } else { word(&answer, 16) })
     }
 
-    fn request_fenced(&self, name: &str, buffer: &FencedBuffer) -> io::Result<()> {
+    /// The answer of `length` bytes to a request that begins with `words`.
+    fn request_fenced(&self, name: &str, length: usize, words: &[u32]) -> io::Result<Vec<u8>> {
+        let buffer = FencedBuffer::new(length)?;
+        buffer.write_words(words);
         // SAFETY: the buffer begins with a command of this file and holds that command's structure.
         // How much the kernel writes for it is decided by the driver at that moment, not by us; what
         // goes beyond the buffer meets its fence and is EFAULT.
-        unsafe { self.request_at(name, buffer.start.cast()) }
+        unsafe { self.request_at(name, buffer.start.cast()) }?;
+        Ok(buffer.bytes())
     }
 }
 
@@ -187,8 +176,8 @@ fn name_of(bytes: &[u8]) -> String {
 /// so that a longer answer than expected is an error (EFAULT) and overwrites nothing.
 #[derive(Debug)]
 struct FencedBuffer {
-    base: NonNull<c_void>,
-    mapped_bytes: usize,
+    /// It and the fence.
+    _mapping: Mapping,
     /// Where the buffer begins, aligned to 4 bytes, so that it ends at the fence.
     start: NonNull<u8>,
     length: usize,
@@ -200,19 +189,15 @@ impl FencedBuffer {
         let page = page_bytes();
         let length = length.next_multiple_of(4);
         let usable_bytes = length.next_multiple_of(page);
-        let mapped_bytes = usable_bytes + page;
-        let size = NonZeroUsize::new(mapped_bytes).expect("at least the fence");
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
-        let base = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) }?;
+        let size = NonZeroUsize::new(usable_bytes + page).expect("at least the fence");
+        let mapping = Mapping::anonymous(size)?;
         // SAFETY: the usable bytes are a part of the mapping, so the fence begins inside it.
-        let fence = unsafe { base.byte_add(usable_bytes) };
+        let fence = unsafe { mapping.base().byte_add(usable_bytes) };
         // SAFETY: as above; the buffer ends where the fence begins.
-        let start = unsafe { fence.byte_sub(length) }.cast();
-        let buffer = FencedBuffer { base, mapped_bytes, start, length };
+        let start = unsafe { fence.byte_sub(length) };
         // SAFETY: the fence is the last page of the mapping just made, and nothing refers to it.
-        unsafe { mprotect(fence, page, ProtFlags::PROT_NONE) }?;
-        Ok(buffer)
+        unsafe { mprotect(fence.cast(), page, ProtFlags::PROT_NONE) }?;
+        Ok(FencedBuffer { _mapping: mapping, start, length })
     }
 
     /// Writes the first words.
@@ -231,14 +216,6 @@ impl FencedBuffer {
         // SAFETY: the buffer is mapped, was zeroed by the kernel, and nobody writes it meanwhile: no
         // request is under way while `self` is not in one.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }.to_vec()
-    }
-}
-
-impl Drop for FencedBuffer {
-    fn drop(&mut self) {
-        // SAFETY: base and length are the mapping's, and no reference to it is left.
-        let result = unsafe { munmap(self.base, self.mapped_bytes) };
-        debug_assert!(result.is_ok(), "munmap of our own mapping: {result:?}");
     }
 }
 
@@ -278,7 +255,6 @@ mod tests {
         let expected = [("new", 3), ("a", 3), ("twice", 1), ("twice", 3), ("back", 0)];
         assert_eq!(passed, statistics(&expected));
         assert_eq!(passed.nonzero().count(), 4);
-        assert_eq!((passed.value("a"), passed.value("none")), (Some(3), None));
     }
 
     #[test]

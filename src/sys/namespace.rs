@@ -42,8 +42,11 @@ impl Namespace {
                 format!("{OWN_NAMESPACE} must be readable: is /proc mounted?"),
             )
         };
-        let file = File::open(OWN_NAMESPACE).map_err(reading)?;
-        let metadata = file.metadata().map_err(reading)?;
+        File::open(OWN_NAMESPACE).and_then(Namespace::held_by).map_err(reading)
+    }
+
+    fn held_by(file: File) -> std::io::Result<Namespace> {
+        let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         Ok(Namespace { file: Arc::new(file), identity })
     }
@@ -124,11 +127,8 @@ impl TryFrom<OwnedFd> for Namespace {
     type Error = crate::error::Error;
 
     fn try_from(descriptor: OwnedFd) -> Result<Namespace> {
-        let file = File::from(descriptor);
-        let metadata =
-            file.metadata().map_err(|error| failed("look at a network namespace", &error, ""))?;
-        let identity = (metadata.dev(), metadata.ino());
-        Ok(Namespace { file: Arc::new(file), identity })
+        Namespace::held_by(File::from(descriptor))
+            .map_err(|error| failed("look at a network namespace", &error, ""))
     }
 }
 

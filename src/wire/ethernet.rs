@@ -99,23 +99,21 @@ impl EtherType {
         self == EtherType::IPV4 || self == EtherType::IPV6
     }
 
-    fn name(self) -> Option<&'static str> {
-        Some(match self {
-            EtherType::IPV4 => "ipv4",
-            EtherType::ARP => "arp",
-            EtherType::VLAN => "vlan",
-            EtherType::IPV6 => "ipv6",
-            EtherType::PAE => "pae",
-            EtherType::QINQ => "qinq",
-            _ => return None,
-        })
-    }
+    /// Those with a name.
+    const NAMED: [(&str, EtherType); 6] = [
+        ("ipv4", EtherType::IPV4),
+        ("arp", EtherType::ARP),
+        ("vlan", EtherType::VLAN),
+        ("ipv6", EtherType::IPV6),
+        ("pae", EtherType::PAE),
+        ("qinq", EtherType::QINQ),
+    ];
 }
 
 impl fmt::Display for EtherType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
+        match EtherType::NAMED.iter().find(|(_, one)| one == self) {
+            Some((name, _)) => f.pad(name),
             None => f.pad(&format!("0x{:04x}", self.0)),
         }
     }
@@ -127,20 +125,13 @@ impl FromStr for EtherType {
     /// A name (`ip`, `ipv4`, `ipv6`, `arp`, `pae`, `vlan`, `qinq`) or a number (`0x88b5`, `34997`).
     fn from_str(text: &str) -> Result<EtherType, String> {
         let word = text.trim().to_ascii_lowercase();
-        let number = match word.as_str() {
-            "ip" | "ipv4" => return Ok(EtherType::IPV4),
-            "ipv6" => return Ok(EtherType::IPV6),
-            "arp" => return Ok(EtherType::ARP),
-            "pae" => return Ok(EtherType::PAE),
-            "vlan" => return Ok(EtherType::VLAN),
-            "qinq" => return Ok(EtherType::QINQ),
-            word => match word.strip_prefix("0x") {
-                Some(digits) if digits.starts_with('+') => None,
-                Some(digits) => u16::from_str_radix(digits, 16).ok(),
-                None if word.starts_with('+') => None,
-                None => word.parse().ok(),
-            },
-        };
+        let name = if word == "ip" { "ipv4" } else { &word };
+        if let Some((_, named)) = EtherType::NAMED.iter().find(|(one, _)| *one == name) {
+            return Ok(*named);
+        }
+        let (digits, radix) = word.strip_prefix("0x").map_or((&*word, 10), |digits| (digits, 16));
+        let number = Some(digits).filter(|digits| !digits.starts_with('+'));
+        let number = number.and_then(|digits| u16::from_str_radix(digits, radix).ok());
         match number {
             Some(number) if number >= ETHER_TYPE_MIN => Ok(EtherType(number)),
             Some(number) => Err(format!(

@@ -1,7 +1,6 @@
 //! The receiver: verifies what comes back and times it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::latencies::Latencies;
@@ -128,9 +127,9 @@ impl<C: Clock> Analyzer<C> {
     fn read_shared(&mut self) {
         for (sender, shared) in self.shared.senders.iter().enumerate() {
             // In this order: the first number that is measured is said before it is handed out.
-            let handed_out = shared.handed_out();
+            let handed_out = shared.handed_out.get();
             let ledger = self.verifier.ledger_of(sender);
-            ledger.set_measured_from(shared.measured_from());
+            ledger.set_measured_from(shared.measured_from.get());
             ledger.hand_out_until(handed_out);
         }
     }
@@ -197,7 +196,7 @@ impl<'r, I: RxHalf, C: Clock> Receiver<'r, I, C> {
     #[inline]
     fn publish(&self) {
         let returned = self.analyzer.verifier.returned();
-        self.analyzer.shared.receiver.returned.store(returned, Ordering::Release);
+        self.analyzer.shared.receiver.returned.set(returned);
     }
 
     /// Frames that the kernel took and that are not back, those of the warm-up included.
@@ -224,7 +223,7 @@ impl<'r, I: RxHalf, C: Clock> Receiver<'r, I, C> {
         self.analyzer.read_shared();
         for sender in 0..self.analyzer.shared.senders.len() {
             let shared = &self.analyzer.shared.senders[sender];
-            let never_sent = shared.handed_out() - shared.taken();
+            let never_sent = shared.handed_out.get() - shared.taken.get();
             self.analyzer.verifier.ledger_of(sender).take_back(never_sent);
         }
         let begin_ns = self.analyzer.clock.monotonic_ns();

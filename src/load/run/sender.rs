@@ -236,7 +236,7 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
             return false;
         }
         // Before the departure, which displaces an older one: see SenderState::departure_of.
-        self.shared().hand_out_until(own + 1);
+        self.shared().handed_out.set(own + 1);
         self.shared().note_intended(own, intended_ns);
         if let Trigger::Schedule(schedule) = &mut self.plan.trigger {
             schedule.advance();
@@ -277,7 +277,7 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
         self.taken += frames;
         self.report.all_bytes += bytes;
         let shared = &self.shared.senders[self.number];
-        shared.take_until(self.taken);
+        shared.taken.set(self.taken);
         if measured.is_empty() {
             return;
         }
@@ -297,7 +297,7 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
     #[inline]
     fn window_room(&mut self, now_ns: u64) -> u64 {
         let Trigger::Window { frames, give_up_ns } = self.plan.trigger else { return u64::MAX };
-        let returned = self.shared.receiver.returned.load(Ordering::Acquire);
+        let returned = self.shared.receiver.returned.get();
         if returned > self.returned {
             self.returned = returned;
             self.last_answer_ns = now_ns;
@@ -323,7 +323,7 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
             self.plan.start_ns = self.plan.measure_ns;
         }
         self.measured_from = self.handed_out;
-        self.shared().measure_from(self.handed_out);
+        self.shared().measured_from.set(self.handed_out);
     }
 
     fn count_reached(&self) -> bool {

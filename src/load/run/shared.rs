@@ -24,21 +24,39 @@ pub struct SharedState {
 #[repr(align(128))]
 pub struct ReceiverState {
     /// Numbers that came back so far.
-    pub returned: AtomicU64,
+    pub returned: Published,
     /// The receiver or a sender has failed: nobody needs to send any more.
     pub failed: AtomicBool,
+}
+
+/// A number that one thread writes for others; they see all that it did before.
+#[derive(Debug, Default)]
+pub struct Published(AtomicU64);
+
+impl Published {
+    #[inline]
+    pub fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Release);
+    }
+
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Written by one sender. Its frames have numbers of their own, 0, 1, 2 and so on.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct SenderState {
-    /// Numbers handed out: the kernel may have those frames, and nobody has seen later ones.
-    handed_out: AtomicU64,
+    /// Numbers handed out, announced before their frames can reach the kernel; nobody has seen later ones.
+    /// Whoever sees a frame of these numbers, or a departure of theirs, sees this as well: the departure's
+    /// store is behind it and releases it, and the frame passed through the kernel's locks.
+    pub handed_out: Published,
     /// Frames that the kernel has taken.
-    taken: AtomicU64,
-    /// The first number that is not of the warm-up; `u64::MAX` until it is known.
-    measured_from: AtomicU64,
+    pub taken: Published,
+    /// The first number that is not of the warm-up, said before it is handed out; `u64::MAX` until then.
+    pub measured_from: Published,
     /// The sender is done: what is handed out and not taken never will be.
     done: AtomicBool,
     /// When the newest numbers left, by number modulo the length, which is a power of two.
@@ -48,8 +66,8 @@ pub struct SenderState {
 /// When a frame was to leave and when it left, in nanoseconds on `CLOCK_MONOTONIC`.
 #[derive(Debug, Default)]
 struct Departure {
-    intended_ns: AtomicU64,
-    sent_ns: AtomicU64,
+    intended_ns: Published,
+    sent_ns: Published,
 }
 
 impl SharedState {
@@ -58,9 +76,9 @@ impl SharedState {
     pub fn new(senders: usize, departures: usize) -> SharedState {
         let departures = departures.next_power_of_two();
         let sender = |_| SenderState {
-            handed_out: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
-            measured_from: AtomicU64::new(u64::MAX),
+            handed_out: Published::default(),
+            taken: Published::default(),
+            measured_from: Published(AtomicU64::new(u64::MAX)),
             done: AtomicBool::new(false),
             departures: (0..departures).map(|_| Departure::default()).collect(),
         };
@@ -91,7 +109,7 @@ impl SharedState {
 
     /// Frames of all senders that the kernel has taken so far.
     pub fn taken(&self) -> u64 {
-        self.senders.iter().map(SenderState::taken).sum()
+        self.senders.iter().map(|sender| sender.taken.get()).sum()
     }
 
     /// Whether all senders are done.
@@ -101,44 +119,6 @@ impl SharedState {
 }
 
 impl SenderState {
-    /// Announces numbers up to `handed_out`, before their frames can reach the kernel.
-    #[inline]
-    pub fn hand_out_until(&self, handed_out: u64) {
-        // Paired with the receiver's load: whoever sees a frame of these numbers, or a departure of
-        // theirs, sees this as well (the departure's store is behind it and releases it; the frame
-        // passed through the kernel's locks).
-        self.handed_out.store(handed_out, Ordering::Release);
-    }
-
-    /// Numbers handed out.
-    #[inline]
-    pub fn handed_out(&self) -> u64 {
-        self.handed_out.load(Ordering::Acquire)
-    }
-
-    /// The first number of the measurement, to be said before it is handed out.
-    pub fn measure_from(&self, number: u64) {
-        self.measured_from.store(number, Ordering::Release);
-    }
-
-    /// The first number of the measurement; `u64::MAX` while the warm-up lasts.
-    #[inline]
-    pub fn measured_from(&self) -> u64 {
-        self.measured_from.load(Ordering::Acquire)
-    }
-
-    /// Notes that the kernel has taken `taken` frames in all.
-    #[inline]
-    pub fn take_until(&self, taken: u64) {
-        self.taken.store(taken, Ordering::Release);
-    }
-
-    /// Frames that the kernel has taken.
-    #[inline]
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Acquire)
-    }
-
     /// Nothing more will be sent.
     pub fn finish(&self) {
         self.done.store(true, Ordering::Release);
@@ -147,28 +127,28 @@ impl SenderState {
     /// Notes when frame `number` was to leave.
     #[inline]
     pub fn note_intended(&self, number: u64, intended_ns: u64) {
-        self.departure(number).intended_ns.store(intended_ns, Ordering::Release);
+        self.departure(number).intended_ns.set(intended_ns);
     }
 
     /// Notes when the kernel is about to be given frame `number`.
     #[inline]
     pub fn note_sent(&self, number: u64, sent_ns: u64) {
-        self.departure(number).sent_ns.store(sent_ns, Ordering::Release);
+        self.departure(number).sent_ns.set(sent_ns);
     }
 
     /// For the sender itself: when frame `number` was to leave.
     #[inline]
     pub fn intended_ns(&self, number: u64) -> u64 {
-        self.departure(number).intended_ns.load(Ordering::Relaxed)
+        self.departure(number).intended_ns.get()
     }
 
     /// When frame `number` was to leave and when it left; `None` once that is forgotten.
     #[inline]
     pub fn departure_of(&self, number: u64) -> Option<(u64, u64)> {
         let Departure { intended_ns, sent_ns } = self.departure(number);
-        let times = (intended_ns.load(Ordering::Acquire), sent_ns.load(Ordering::Acquire));
+        let times = (intended_ns.get(), sent_ns.get());
         // Looked at behind the times: if a later frame's were read, its number is seen as well.
-        let is_remembered = self.handed_out() - number <= self.departures.len() as u64;
+        let is_remembered = self.handed_out.get() - number <= self.departures.len() as u64;
         is_remembered.then_some(times)
     }
 
@@ -187,7 +167,7 @@ mod tests {
         let shared = SharedState::new(1, 3);
         let sender = &shared.senders[0];
         for number in 0..5 {
-            sender.hand_out_until(number + 1);
+            sender.handed_out.set(number + 1);
             sender.note_intended(number, 10 * number);
             sender.note_sent(number, 10 * number + 1);
         }

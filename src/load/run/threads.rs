@@ -74,7 +74,7 @@ impl Due {
     fn is_missed(&self, shared: &SharedState, now_ns: u64) -> bool {
         let elapsed_ns = now_ns.min(self.end_ns).saturating_sub(self.measure_ns);
         let due = (elapsed_ns as f64 / 1e9 * self.rate.as_f64()).min(self.count as f64);
-        let measured = |one: &SenderState| one.taken().saturating_sub(one.measured_from());
+        let measured = |one: &SenderState| one.taken.get().saturating_sub(one.measured_from.get());
         let missing = due - shared.senders.iter().map(measured).sum::<u64>() as f64;
         let missing_ns = missing / self.rate.as_f64() * 1e9;
         missing > due * SHORTFALL_MAX && missing_ns > TAIL_MAX_NS as f64
@@ -143,7 +143,7 @@ impl Reporter {
         let Ok(empty) = self.empty.try_recv() else { return };
         let progress = Progress {
             elapsed: Duration::from_nanos(now_ns.saturating_sub(self.start_ns)),
-            warming_up: shared.senders.iter().all(|sender| sender.measured_from() == u64::MAX),
+            warming_up: shared.senders.iter().all(|sender| sender.measured_from.get() == u64::MAX),
             sent: shared.taken(),
             returned: analyzer.verifier.returned(),
             tally: *analyzer.verifier.tally(),

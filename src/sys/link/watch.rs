@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::socket::{MsgFlags, SockProtocol};
 
 use super::{Link, Links};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::failure::failed;
 use crate::sys::netlink::{Message, messages, open_socket, receive};
 
@@ -58,29 +58,20 @@ impl LinkWatch {
     /// asked for: each that exists is reported as changed, each that has gone as deleted.
     pub fn drain(&mut self) -> Result<Vec<LinkEvent>> {
         let mut events = Vec::new();
+        let mut lost = false;
         loop {
             match receive(&self.socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+                // What waits there after an overrun is older than what was lost, and the kernel goes on
+                // dropping until the socket is empty (`netlink_overrun` and `netlink_rcv_wake` in
+                // net/netlink/af_netlink.c): only after that a list of all links misses nothing.
+                Ok(_) if lost => {}
                 Ok(length) => self.read(length, &mut events),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
-                Err(error) if lost_some(&error) => {
-                    self.discard()?;
-                    self.resynchronise(&mut events)?;
+                Err(error) if lost_some(&error) => lost = true,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(failed("read changes of links", &error, ""));
                 }
-                Err(error) => return Err(reading_failed(&error)),
-            }
-        }
-    }
-
-    /// Empties the socket. What waits there after an overrun is older than what was lost, and the
-    /// kernel goes on dropping until the socket is empty (`netlink_overrun` and `netlink_rcv_wake`
-    /// in net/netlink/af_netlink.c): only after that a list of all links misses nothing.
-    fn discard(&mut self) -> Result<()> {
-        loop {
-            match receive(&self.socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if lost_some(&error) => {}
-                Err(error) => return Err(reading_failed(&error)),
+                Err(_) if !std::mem::take(&mut lost) => return Ok(events),
+                Err(_) => self.resynchronise(&mut events)?,
             }
         }
     }
@@ -120,10 +111,6 @@ impl AsFd for LinkWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn reading_failed(error: &io::Error) -> Error {
-    failed("read changes of links", error, "")
 }
 
 /// ENOBUFS: the socket's buffer overran. EMSGSIZE: a notification longer than ours.

@@ -133,23 +133,16 @@ impl Settings {
 
     /// The settings that forbid it, each as a clause; empty when none is known to.
     fn culprits(&self) -> Vec<String> {
-        let mut culprits = Vec::new();
-        if self.apparmor.as_deref() == Some("1") {
-            culprits.push("kernel.apparmor_restrict_unprivileged_userns is 1".to_owned());
-        }
-        if self.clone.as_deref() == Some("0") {
-            culprits.push("kernel.unprivileged_userns_clone is 0".to_owned());
-        }
-        if self.most.as_deref() == Some("0") {
-            culprits.push("user.max_user_namespaces is 0".to_owned());
-        }
-        if self.seccomp.as_deref() == Some("2") {
-            culprits.push(
-                "the process runs under a seccomp filter, as in most containers, which may forbid it"
-                    .to_owned(),
-            );
-        }
-        culprits
+        const FILTER: &str = "the process runs under a seccomp filter, as in most containers, which may \
+             forbid it";
+        let forbidding = [
+            (&self.apparmor, "1", "kernel.apparmor_restrict_unprivileged_userns is 1"),
+            (&self.clone, "0", "kernel.unprivileged_userns_clone is 0"),
+            (&self.most, "0", "user.max_user_namespaces is 0"),
+            (&self.seccomp, "2", FILTER),
+        ];
+        let found = forbidding.into_iter().filter(|(now, bad, _)| now.as_deref() == Some(*bad));
+        found.map(|(.., clause)| clause.to_owned()).collect()
     }
 }
 
