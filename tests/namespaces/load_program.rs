@@ -252,6 +252,11 @@ fn nobody() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Whether a line of progress tells of frames.
+pub fn is_sending(line: &str) -> bool {
+    line.split_once(" s  sent ").is_some_and(|(_, sent)| !sent.trim_start().starts_with("0 "))
+}
+
 /// Every TX half and both divisions into threads, as each meets the end of the interface in its own way.
 fn deleted() -> Result<(), Failed> {
     for how in ["--tx xsk", "--tx ring", "--tx mmsg --rx recv", "--tx send --senders 1"] {
@@ -263,8 +268,7 @@ fn deleted() -> Result<(), Failed> {
         command.args(how.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = lab.generator.namespace.run(|| command.spawn())??;
         let mut lines = BufReader::new(child.stderr.take().ok_or("a pipe")?).lines();
-        // Whatever is said after it has begun: frames are being sent.
-        lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains(" s  sent ")));
+        lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| is_sending(line)));
         lab.generator.delete()?;
         lines.for_each(drop);
         let out = std::io::read_to_string(child.stdout.take().ok_or("a pipe")?)?;
