@@ -1,9 +1,10 @@
 //! A pool of pinned workers on one interface: started together, watched, merged, stopped.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::config::{EngineConfig, PathName};
 use super::control::Control;
@@ -136,7 +137,7 @@ impl Engine {
             _ => None,
         };
         let control = Arc::new(Control::new(link.mtu as usize, link.mac, config.frame_limit));
-        let (snapshot_sender, snapshots) = sync_channel(SNAPSHOTS_WAITING);
+        let (snapshot_sender, snapshots) = bounded(SNAPSHOTS_WAITING);
         let starter = Starter {
             config,
             link: &link,

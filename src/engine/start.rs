@@ -2,8 +2,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
 
 use super::config::EngineConfig;
 use super::control::Control;
@@ -39,7 +40,7 @@ pub(super) struct Worker {
     pub cpu_clock: ThreadCpuClock,
     pub waker: Waker,
     /// Emptied histograms go back to the worker through it.
-    pub empty: SyncSender<Box<Latency>>,
+    pub empty: Sender<Box<Latency>>,
 }
 
 /// What a worker's thread reports once it is ready to serve.
@@ -59,7 +60,7 @@ pub(super) struct Starter<'a> {
     pub config: &'a EngineConfig,
     pub link: &'a Link,
     pub control: Arc<Control>,
-    pub snapshots: SyncSender<Snapshot>,
+    pub snapshots: Sender<Snapshot>,
 }
 
 /// The XDP program of a path that begins at one, attached before its workers start (XDP-8).
@@ -165,8 +166,8 @@ impl Starter<'_> {
         group: Option<u16>,
         redirect: Option<Arc<Redirect>>,
     ) -> Result<(Worker, Ready)> {
-        let (ready_sender, ready) = sync_channel(1);
-        let (empty, empty_receiver) = sync_channel(SPARE_HISTOGRAMS);
+        let (ready_sender, ready) = bounded(1);
+        let (empty, empty_receiver) = bounded(SPARE_HISTOGRAMS);
         if self.config.latency != LatencyMode::Off {
             (0..SPARE_HISTOGRAMS).for_each(|_| drop(empty.try_send(Box::default())));
         }

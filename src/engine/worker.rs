@@ -2,8 +2,9 @@
 
 use std::hint::spin_loop;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
 
 use super::control::Control;
 use super::half::{RxHalf, TxHalf};
@@ -35,7 +36,7 @@ pub struct Reporter {
     /// Time between snapshots.
     pub interval: Duration,
     /// Snapshots go out here.
-    pub snapshots: SyncSender<Snapshot>,
+    pub snapshots: Sender<Snapshot>,
     /// Emptied histograms come back here.
     pub empty: Receiver<Box<Latency>>,
     /// The empty histogram that takes over at the next snapshot.
@@ -220,9 +221,8 @@ fn tick(state: &mut TurnState, reporter: &mut Reporter) {
         _ => None,
     };
     let snapshot = Snapshot { worker: *worker, counters: state.counters, latency };
-    if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
-        snapshots.try_send(snapshot)
-        && let Some(unsent) = refused.latency
+    if let Err(refused) = snapshots.try_send(snapshot)
+        && let Some(unsent) = refused.into_inner().latency
     {
         *spare = state.latency.replace(unsent);
     }

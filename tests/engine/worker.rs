@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, bounded};
 use linerate::engine::control::Control;
 use linerate::engine::storm::StormGuard;
 use linerate::engine::turn::{LatencyMode, TurnState, WhenFull};
@@ -88,8 +88,8 @@ fn state(when_full: WhenFull) -> TurnState {
 
 /// A reporter, and where its snapshots arrive.
 fn reporter(interval: Duration) -> (Reporter, Receiver<Snapshot>) {
-    let (snapshots, received) = sync_channel(64);
-    let (_, empty) = sync_channel(1);
+    let (snapshots, received) = bounded(64);
+    let (_, empty) = bounded(1);
     (Reporter { worker: 0, interval, snapshots, empty, spare: None }, received)
 }
 

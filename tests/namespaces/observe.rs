@@ -86,13 +86,13 @@ fn load_config(lab: &Lab) -> LoadSpec {
 fn observe(
     lab: &Lab,
     engine: &EngineConfig,
-    work: impl FnOnce(&Arc<MemoryBudget>, &mut Engine) -> linerate::error::Result<LoadOutcome> + Send,
+    work: impl FnOnce(&Arc<MemoryBudget>, &Engine) -> linerate::error::Result<LoadOutcome> + Send,
 ) -> Result<Observation, Failed> {
     let ends = both_ends(lab)?;
-    let mut engine = Engine::start(engine)?;
+    let engine = Engine::start(engine)?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let before = CounterSnapshot::read(&ends)?;
-    let load = lab.generator.namespace.run(|| work(&budget, &mut engine))??;
+    let load = lab.generator.namespace.run(|| work(&budget, &engine))??;
     let engine = engine.stop();
     let counters = CounterSnapshot::read(&ends)?.since(&before);
     assert_eq!(engine.failures, Vec::<String>::new());

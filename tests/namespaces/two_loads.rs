@@ -116,16 +116,15 @@ fn absent() -> Result<(), Failed> {
 fn beside_a_drain() -> Result<(), Failed> {
     const DRAINED: u64 = 1000;
     let lab = Lab::create(&LabConfig::default())?;
-    let mut engine = engine(&lab)?;
+    let engine = engine(&lab)?;
     let bursts = config(&lab).bursts(20 * DRAINED);
-    let served = &mut engine;
-    let drain = move |budget: &MemoryBudgetRef| {
+    let drain = |budget: &MemoryBudgetRef| {
         let mut load = Load::open(&bursts, budget)?;
         let mut reports = Vec::new();
         for _ in 0..5 {
-            served.pause();
+            engine.pause();
             let filled = load.fill(DRAINED)?;
-            served.resume();
+            engine.resume();
             reports.push(filled.collect(Duration::from_secs(1))?);
         }
         Ok(reports)

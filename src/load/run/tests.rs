@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::sync_channel;
+
+use crossbeam_channel::bounded;
 
 use super::job::ns;
 use super::sender::SenderPlan;
@@ -246,8 +247,8 @@ impl Bench {
         // As after the preparations of a real run.
         let start_ns = self.now_ns() + MS / 10;
         // Nobody listens: there are no histograms to send.
-        let (reports, _heard) = sync_channel(1);
-        let (_give_back, empty) = sync_channel(1);
+        let (reports, _heard) = bounded(1);
+        let (_give_back, empty) = bounded(1);
         let reporter = threads::Reporter::new(&job, start_ns, reports, empty);
         let (tx, analyzer) = (&mut self.tx, job.analyzer());
         let received = match &mut self.rx {

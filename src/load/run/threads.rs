@@ -1,9 +1,10 @@
 //! Who does what in which thread, and what the caller hears of it.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver as ChannelReceiver, SyncSender as ChannelSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bounded};
 
 use super::job::{Job, Received, Worked, ns};
 use super::latencies::Latencies;
@@ -165,8 +166,8 @@ pub(super) fn work(
     analyzer: Analyzer<SystemClock>,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Worked<SystemClock>> {
-    let (reports, heard) = sync_channel(REPORTS_WAITING);
-    let (give_back, empty) = sync_channel(REPORTS_WAITING);
+    let (reports, heard) = bounded(REPORTS_WAITING);
+    let (give_back, empty) = bounded(REPORTS_WAITING);
     (0..REPORTS_WAITING).for_each(|_| drop(give_back.try_send(Box::default())));
     let start_ns = SystemClock.monotonic_ns() + LEAD_NS * tx.len() as u64;
     let reporter = Reporter::new(job, start_ns, reports, empty);
@@ -238,7 +239,7 @@ pub(super) fn work_here(
     tx: &mut AnyTx,
     rx: &mut AnyRx,
 ) -> Result<Worked<SystemClock>> {
-    let ((reports, _), (_, empty)) = (sync_channel(0), sync_channel(0));
+    let ((reports, _), (_, empty)) = (bounded(0), bounded(0));
     let start_ns = SystemClock.monotonic_ns();
     let reporter = Reporter::new(job, start_ns, reports, empty);
     let Received { analyzer, kernel, drained, sender } =
