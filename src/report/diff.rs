@@ -29,19 +29,26 @@ pub enum Form {
 
 /// Writes it to standard output. What people must know beside another form goes to standard error.
 pub fn print(form: Form, diff: &Diff, old: (&str, &Results), new: (&str, &Results)) {
-    let mut text = Text::new(form != Form::Table);
-    let mut stdout = Text::new(false);
-    notes(diff, old.0, new.0).iter().for_each(|note| text.say(wrap(note)));
+    let for_people = matches!(form, Form::Table | Form::Markdown);
+    let (mut stdout, mut beside) = (Text::new(false), Text::new(!for_people));
+    let notes = notes(diff, old.0, new.0);
+    match form {
+        Form::Markdown => beside.say(notes.join("\n\n") + "\n"),
+        _ => notes.iter().for_each(|note| beside.say(wrap(note))),
+    }
     match form {
         Form::Table => table_of(diff, &mut stdout),
         Form::GoBench => stdout.say(gobench(old.1, new.1).trim_end()),
         Form::GithubBigger => stdout.say(github(diff, new.1, false)),
         Form::GithubSmaller => stdout.say(github(diff, new.1, true)),
         Form::Bmf => stdout.say(bmf(diff, new.1)),
-        Form::Markdown => stdout.say(markdown(diff).trim_end()),
+        Form::Markdown => stdout.say(markdown(diff)),
         Form::Csv => stdout.say(csv_of(diff).trim_end()),
     }
-    text.say(wrap(&summary(diff)));
+    match form {
+        Form::Markdown => beside.say(summary(diff)),
+        _ => beside.say(wrap(&summary(diff))),
+    }
 }
 
 /// What is compared, and what to bear in mind.
@@ -56,6 +63,14 @@ fn notes(diff: &Diff, old: &str, new: &str) -> Vec<String> {
     if !diff.other_machine.is_empty() {
         let differences = diff.other_machine.join("; ");
         notes.push(format!("WARNING: the machines differ: {differences}"));
+    }
+    let measured: [fn(&Change) -> Measured; 2] = [|change| change.old, |change| change.new];
+    for (which, measured) in ["old", "new"].into_iter().zip(measured) {
+        let taken = diff.changes.iter().map(|change| measured(change).taken).fold(0.0, f64::max);
+        if taken > 0.0 {
+            let share = percent(taken);
+            notes.push(format!("WARNING: {which}: DISTURBED: up to {share} of a CPU was taken"));
+        }
     }
     for (which, keys) in [("old", &diff.only_old), ("new", &diff.only_new)] {
         let mut names: Vec<String> = keys.iter().map(Key::to_string).collect();
@@ -142,7 +157,7 @@ fn markdown(diff: &Diff) -> String {
 
 fn csv_of(diff: &Diff) -> String {
     let header = "load,frame_bytes,path,metric,baseline,old,old_low,old_high,new,new_low,new_high,ratio,\
-                  ratio_low,ratio_high,verdict,reason\n";
+                  ratio_low,ratio_high,verdict,reason,old_taken,new_taken\n";
     let ends = |interval: Option<SignInterval>| match interval {
         Some(SignInterval { low, high, .. }) => [low.to_string(), high.to_string()],
         None => [String::new(), String::new()],
@@ -163,20 +178,21 @@ fn csv_of(diff: &Diff) -> String {
             .chain([ratio.map_or(new.median / old.median, |ratio| ratio.estimate).to_string()])
             .chain(ends(*ratio))
             .chain([verdict_name(verdict).to_string(), reason.to_string()])
+            .chain([old, new].map(|measured| measured.taken.to_string()))
             .collect();
         csv::row(&fields.iter().map(|field| field as _).collect::<Vec<_>>())
     };
     header.to_string() + &diff.changes.iter().map(row).collect::<String>()
 }
 
-/// `3.58 ±3 %`; `3.58 ±?` without an interval.
+/// `3.58 ±3 %`; `3.58 ±?` where an interval says nothing.
 fn measured_cell(diff: &Diff, key: &Key, measured: Measured) -> String {
     let value = match (&diff.baseline, key.metric.contains("_ns")) {
         (Some(_), _) => digits(measured.median),
         (None, true) => nanoseconds(measured.median.round() as u64),
         (None, false) => rate(measured.median),
     };
-    match measured.interval {
+    match measured.interval.filter(|interval| interval.resolution() < 1.0) {
         Some(interval) => format!("{value} ±{:.0} %", 100.0 * interval.resolution()),
         None => format!("{value} ±?"),
     }

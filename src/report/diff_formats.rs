@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::diff::change::{Change, Diff, Measured, Verdict};
 use crate::bench::diff::document::{Key, Results, Series};
+use crate::units::percent;
 
 /// Both files in the Go benchmark data format, a line for each round, so that benchstat reads it:
 /// `benchstat -col run FILE`. Metrics that end in `-ratio` are in units of the baseline's, in the same round.
@@ -83,7 +84,7 @@ pub fn github(diff: &Diff, new: &Results, costs: bool) -> String {
             entry["range"] =
                 format!("{} to {}", digits(interval.low), digits(interval.high)).into();
         }
-        entry["extra"] = verdict_of(diff, &series.key).into();
+        entry["extra"] = format!("{}{}", verdict_of(diff, &series.key), disturbed(measured)).into();
         all.push(entry);
     }
     format!("{:#}", Value::from(all))
@@ -97,7 +98,7 @@ pub fn bmf(diff: &Diff, new: &Results) -> String {
         let absolute = Some((series.rounds.as_slice(), ""));
         let ratio = series.ratios.as_deref().map(|ratios| (ratios, "-ratio"));
         for (values, end) in absolute.into_iter().chain(ratio) {
-            let Some(measured) = Measured::of(values, diff.limits.alpha) else { continue };
+            let Some(measured) = Measured::of(series, values, diff.limits.alpha) else { continue };
             let mut metric = json!({"value": measured.median});
             if let Some(interval) = measured.interval {
                 metric["lower_value"] = interval.low.into();
@@ -113,7 +114,7 @@ pub fn bmf(diff: &Diff, new: &Results) -> String {
 /// A value of the new file, in units of the baseline if there is one, and its unit. The baseline itself has
 /// none then.
 fn of_new(diff: &Diff, series: &Series) -> Option<(Measured, String)> {
-    let measured = Measured::of(series.compared(), diff.limits.alpha)?;
+    let measured = Measured::of(series, series.compared(), diff.limits.alpha)?;
     match &diff.baseline {
         Some(baseline) => series.ratios.is_some().then(|| (measured, format!("x {baseline}"))),
         None => Some((measured, series.key.metric.clone())),
@@ -131,6 +132,13 @@ fn verdict_of(diff: &Diff, key: &Key) -> String {
         Some(Change { verdict: Verdict::Worse, .. }) => "worse than in the old file".into(),
         Some(Change { verdict: Verdict::Better, .. }) => "better than in the old file".into(),
         Some(Change { verdict: Verdict::Fine, .. }) => "no worse than in the old file".into(),
+    }
+}
+
+fn disturbed(measured: Measured) -> String {
+    match measured.taken > 0.0 {
+        true => format!(", disturbed: {} of a CPU was taken", percent(measured.taken)),
+        false => String::new(),
     }
 }
 

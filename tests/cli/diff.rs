@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{Ended, Scratch, linerate, run};
+use crate::program::{Ended, Scratch, alone, linerate, namespaces_allowed, run};
 
 /// Rounds around `value`, up to 2 % off, which look random and differ by `run`.
 fn rounds(value: f64, run: u64) -> Vec<f64> {
@@ -187,6 +187,44 @@ fn absolute_values_are_those_of_one_machine() {
 }
 
 #[test]
+fn a_robbed_round_is_named_and_spoils_no_other() {
+    let mut runs: Vec<Value> = (0..6).map(|_| loaded(1e6, "one")).collect();
+    let old = runs.iter().map(Value::to_string).collect::<String>();
+    runs[3]["state"] = json!({"state": "disturbed", "share": 0.25});
+    runs[4] = loaded(0.1e6, "one");
+    runs[4]["state"] = json!({"state": "cannot_tell", "reason": "time_taken", "share": 0.9});
+    let new = runs.iter().map(Value::to_string).collect::<String>();
+    let ended = diff(&old, &new, &["--strict", "--format", "csv"]);
+    ended.expect(0).says(&["DISTURBED", "25 %"]);
+    for row in ended.out.lines().skip(1) {
+        assert!(row.ends_with(",0,0.25"), "{row}");
+    }
+}
+
+#[test]
+fn what_the_program_writes_it_compares() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _turn = alone();
+    for line in [
+        "compare --rounds 2 --trial-duration 50ms --sizes 64 --paths ring,syscall --json -",
+        "load --lab -r 1k -d 300ms --json -",
+        "search --sizes 64 --paths ring --loss 50% --width 20% --trial-duration 50ms \
+         --initial-duration 20ms --duration-sum 100ms --confirm 0s --max-duration 3s --json -",
+    ] {
+        // On a busy machine there may be nothing at first that could be compared.
+        let differs = |_| {
+            let ended = run(&mut linerate(&line.split_whitespace().collect::<Vec<_>>()));
+            diff(&ended.out, &ended.out, &["--format", "csv"])
+        };
+        let ended = (0..5).map(differs).find(|ended| ended.code == Some(0));
+        let ended = ended.unwrap_or_else(|| panic!("never compared: {line}"));
+        assert!(ended.out.lines().count() > 1, "{ended:?}");
+    }
+}
+
+#[test]
 fn searches_are_compared_by_their_repetitions() {
     let searched = |pps: f64| {
         let result = |repetition: u32| {
@@ -318,8 +356,10 @@ fn tables_have_a_row_for_each_quantity() {
 
     let markdown = diff_of(&old, &new, &["--format", "markdown"]);
     let rows: Vec<&str> = markdown.expect(3).out.lines().collect();
+    let rows: Vec<&&str> = rows.iter().filter(|row| row.starts_with('|')).collect();
     assert_eq!(rows.len(), 2 + 4);
     assert!(rows.iter().all(|row| row.matches('|').count() == 7), "{rows:?}");
+    assert!(markdown.out.contains("only in the new file"), "what to bear in mind is said");
     let table = diff_of(&old, &new, &[]);
     assert!(table.expect(3).out.lines().all(|line| line.chars().count() <= 100), "{}", table.out);
     assert_eq!(table.err, "");

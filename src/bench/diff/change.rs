@@ -54,6 +54,8 @@ pub struct Measured {
     pub median: f64,
     /// The median with its interval; `None` of too few rounds.
     pub interval: Option<SignInterval>,
+    /// The share of a CPU that the machine took meanwhile, from 0 to 1, where it disturbed.
+    pub taken: f64,
 }
 
 /// What a change means.
@@ -70,11 +72,12 @@ pub enum Verdict {
 }
 
 impl Measured {
-    /// The median of `values` and its interval at `alpha`; `None` without any value.
-    pub fn of(values: &[Option<f64>], alpha: f64) -> Option<Measured> {
+    /// The median of `values`, which are of `series`, and its interval at `alpha`; `None` without any value.
+    pub fn of(series: &Series, values: &[Option<f64>], alpha: f64) -> Option<Measured> {
         let present = || values.iter().flatten().copied();
         let median = Spread::of(present())?.median;
-        Some(Measured { median, interval: SignInterval::of(present(), alpha) })
+        let interval = SignInterval::of(present(), alpha);
+        Some(Measured { median, interval, taken: series.taken })
     }
 }
 
@@ -152,7 +155,7 @@ impl Series {
 
 /// `None` for what one of them measured in no round.
 fn change(old: &Series, new: &Series, limits: Limits) -> Option<Change> {
-    let measured = |series: &Series| Measured::of(series.compared(), limits.alpha);
+    let measured = |series: &Series| Measured::of(series, series.compared(), limits.alpha);
     // Rounds of two runs do not belong together in pairs.
     let values = |series: &Series| series.compared().iter().flatten().copied().collect::<Vec<_>>();
     let ratio = unpaired_ratio(&values(old), &values(new), limits.alpha);

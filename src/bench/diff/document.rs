@@ -68,6 +68,8 @@ pub struct Series {
     pub ratios: Option<Vec<Option<f64>>>,
     /// Why the document itself says that this number tells nothing.
     pub doubt: Option<String>,
+    /// The share of a CPU that the machine took meanwhile, from 0 to 1, where it disturbed.
+    pub taken: f64,
 }
 
 /// What a quantity is of.
@@ -148,13 +150,18 @@ impl Results {
     fn add(&mut self, more: Series) {
         match self.series.iter_mut().find(|series| series.key == more.key) {
             None => self.series.push(more),
-            Some(series) => {
-                series.rounds.extend(more.rounds);
-                if let (Some(ratios), Some(more)) = (&mut series.ratios, more.ratios) {
-                    ratios.extend(more);
+            // What tells nothing does not spoil what does.
+            Some(series) => match (&series.doubt, &more.doubt) {
+                (None, Some(_)) => {}
+                (Some(_), None) => *series = more,
+                _ => {
+                    series.rounds.extend(more.rounds);
+                    if let (Some(ratios), Some(more)) = (&mut series.ratios, more.ratios) {
+                        ratios.extend(more);
+                    }
+                    series.taken = series.taken.max(more.taken);
                 }
-                series.doubt = series.doubt.take().or(more.doubt);
-            }
+            },
         }
     }
 }
@@ -220,6 +227,7 @@ fn of_compare(document: &Value) -> Vec<Series> {
                     ratios: (!is_base && !baseline.is_null())
                         .then(|| base.map_or(Vec::new(), ratio)),
                     doubt: doubt.or_else(|| stated_doubt(&finding["state"])),
+                    taken: taken(&finding["state"]),
                     rounds,
                 });
             }
@@ -244,6 +252,7 @@ fn of_load(document: &Value) -> Vec<Series> {
         rounds: vec![value.as_f64()],
         ratios: None,
         doubt: limit.clone().or_else(|| stated_doubt(&document["state"])),
+        taken: taken(&document["state"]),
     };
     values.into_iter().map(series).collect()
 }
@@ -261,6 +270,7 @@ fn of_search(document: &Value) -> Vec<Series> {
                 rounds: vec![goal[metric].as_f64()],
                 ratios: None,
                 doubt: limited.or_else(|| stated_doubt(&goal["state"])),
+                taken: taken(&goal["state"]),
             });
         }
     }
@@ -273,6 +283,10 @@ fn stated_doubt(state: &Value) -> Option<String> {
     let reason = state["reason"].as_str().filter(|_| state["state"] == "cannot_tell")?;
     let own = ["interval_too_wide", "too_few_rounds"];
     (!own.contains(&reason)).then(|| reason.replace('_', " "))
+}
+
+fn taken(state: &Value) -> f64 {
+    state["share"].as_f64().unwrap_or(0.0)
 }
 
 fn key(load: &str, size: &Value, path: &Value, metric: &str) -> Key {
