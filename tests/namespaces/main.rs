@@ -41,6 +41,7 @@ mod pressure;
 mod privileges;
 mod process;
 mod profiles;
+mod robbed;
 mod running;
 mod served;
 mod silence;
@@ -105,6 +106,7 @@ fn all() -> Vec<Test> {
         udp::tests(),
         chargen::tests(),
         alone(accounting::tests()),
+        alone(robbed::tests()),
         running::tests(),
         alone(waits::tests()),
         alone(cases::tests()),
