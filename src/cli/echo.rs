@@ -1,7 +1,7 @@
 //! Options of `linerate echo`.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -308,7 +308,7 @@ impl EchoArgs {
         let started = self.start(&mut config);
         let mut engine = match started {
             Err(error @ Error::Ring(_)) if self.fallback => {
-                report.fallback(config.path, &error)?;
+                report.fallback(config.path, &error);
                 config.path = PathName::SYSCALL;
                 Engine::start(&config)?
             }
@@ -316,13 +316,12 @@ impl EchoArgs {
         };
         // Sockets, rings and files are open: nothing more is needed.
         drop_capabilities()?;
-        report.start(&engine, &config)?;
+        report.start(&engine, &config);
         let mut account = Account::open(engine.threads());
-        let deadline =
-            self.duration.and_then(|duration| std::time::Instant::now().checked_add(duration));
+        let deadline = self.duration.and_then(|duration| Instant::now().checked_add(duration));
         let mut ended = false;
         while !ended && !interrupt.caught() && !report.reader_gone() {
-            let left = deadline.map(|end| end.saturating_duration_since(std::time::Instant::now()));
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 break;
             }
@@ -330,7 +329,7 @@ impl EchoArgs {
             ended = events
                 .iter()
                 .any(|event| matches!(event, EngineEvent::Ended | EngineEvent::InterfaceGone));
-            report.events(&mut engine, events, self.interval)?;
+            report.events(&mut engine, events, self.interval);
         }
         let taken = account.read(&[]);
         let summary = engine.stop();

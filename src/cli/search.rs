@@ -202,8 +202,7 @@ impl SearchArgs {
             let turn = (self.repeat > 1).then_some((repetition, self.repeat));
             let (found, ended) =
                 bench.each(&self.subject, &sizes, |testbed, subject, report| {
-                    report.heading(&subject.sizes, subject.path, turn);
-                    report.search_begins(config.max_duration);
+                    report.search_begins(subject, turn, config.max_duration);
                     let after_trial = &mut |record: &_| report.trial(record);
                     let run = run_search(testbed, subject, config.clone(), after_trial)?;
                     report.found(&run);
@@ -253,13 +252,8 @@ impl LossCurveArgs {
         let mut bench = Bench::open(&self.subject, &sizes, "loss-curve")?;
         let (runs, code) = bench.each(&self.subject, &sizes, |testbed, subject, report| {
             let config = self.config(subject.sink_pps);
-            report.heading(&subject.sizes, subject.path, None);
-            report.curve_begins(config.loads());
-            let mut done = 0;
-            let run = run_curve(testbed, subject, &config, &mut |point| {
-                done += 1;
-                report.point(done, point);
-            })?;
+            report.steps_begin(subject, config.loads());
+            let run = run_curve(testbed, subject, &config, &mut |point| report.point(point))?;
             report.curve(&run);
             Ok(run)
         })?;
@@ -286,13 +280,9 @@ impl BurstArgs {
         let sizes = distinct(&self.sizes);
         let mut bench = Bench::open(&self.subject, &sizes, "burst")?;
         let (runs, code) = bench.each(&self.subject, &sizes, |testbed, subject, report| {
-            report.heading(&subject.sizes, subject.path, None);
-            report.bursts_begin(config.repetitions);
-            let (line_rate, mut done) = (report.line_rate(), 0);
-            let after = &mut |frames| {
-                done += 1;
-                report.repetition(done, config.repetitions, frames);
-            };
+            report.steps_begin(subject, config.repetitions);
+            let line_rate = report.line_rate();
+            let after = &mut |frames| report.repetition(frames);
             let run = run_burst(testbed, subject, &config, self.pause, line_rate, after)?;
             report.burst(&run);
             Ok(run)

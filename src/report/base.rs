@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::bar::Bar;
 use super::json::{self, JsonFile};
-use super::text::{Text, wrap};
+use super::text::{self, Text, wrap};
+use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::sys::host::Host;
 use crate::sys::link::Link;
@@ -83,10 +84,31 @@ impl Base {
         self.set_link(link);
     }
 
+    /// [`Base::header`] of an experiment over a testbed, whose generator and engine have a CPU each.
+    pub fn testbed_header(&mut self, command: &str, testbed: &Testbed, cpus: (usize, usize)) {
+        let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
+        let headline = format!(
+            "linerate {command}: generator on {} (CPU {}), engine on {} (CPU {})",
+            generator.name, cpus.0, engine.name, cpus.1
+        );
+        self.header(headline, engine, cpus.0 == cpus.1, text::runs_as());
+    }
+
     /// Says whole lines, above the bar if there is one.
     pub fn say(&mut self, lines: impl AsRef<str>) {
         self.bar.iter_mut().for_each(Bar::clear);
         self.text.say(lines);
+    }
+
+    /// Says a table.
+    pub fn table<const N: usize>(
+        &mut self,
+        header: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) {
+        let mut table = text::table(&header);
+        table.add_rows(rows);
+        self.say(text::lines_of(&mut table));
     }
 
     /// Whether nobody reads the text any more.

@@ -8,7 +8,7 @@ use super::base::Base;
 use super::compare_details;
 use super::compare_document::{cpu_clock, document};
 use super::compare_table;
-use super::text::{self, grouped, wrap};
+use super::text::{grouped, wrap};
 use super::verdict;
 use crate::bench::account::Taken;
 use crate::bench::compare::result::Comparison;
@@ -39,12 +39,7 @@ impl CompareReport {
 
     /// What is about to be measured, and where.
     pub fn start(&mut self, testbed: &Testbed, cpus: (usize, usize), at_most: Option<Duration>) {
-        let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
-        let headline = format!(
-            "linerate compare: generator on {} (CPU {}), engine on {} (CPU {})",
-            generator.name, cpus.0, engine.name, cpus.1
-        );
-        self.base.header(headline, engine, cpus.0 == cpus.1, text::runs_as());
+        self.base.testbed_header("compare", testbed, cpus);
         self.lab = testbed.is_lab();
         self.cpu_clock = cpu_clock(&self.base.host, testbed.is_veth());
         let at_most = at_most.map(|time| format!("at most {} s; ", time.as_secs_f64().ceil()));

@@ -145,7 +145,7 @@ fn of_seat(comparison: &Comparison, seat: usize, details: bool) -> Vec<String> {
     }
     let drops = comparison.seats[seat].counters.drops;
     if drops.total() > 0 {
-        parts.push(format!("engine dropped {}", text::drops(&drops)));
+        parts.push(format!("engine dropped {}", text::drops(&drops).join(", ")));
     }
     parts
 }

@@ -1,12 +1,12 @@
 //! What `linerate echo` says: what it serves, a line an interval, and the summary.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::base::Base;
-use super::text::{self, grouped, lines_of, table};
+use super::text::{self, grouped};
 use crate::bench::account::Taken;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
@@ -31,7 +31,7 @@ pub struct EchoReport {
     quiet: bool,
     /// Counters at the last live line.
     shown: EngineCounters,
-    shown_at: std::time::Instant,
+    shown_at: Instant,
     /// Workers that have reported since the last live line.
     reported: usize,
     /// The path that was asked for, where another one serves in its place.
@@ -45,7 +45,7 @@ impl EchoReport {
             base: Base::open(json)?,
             quiet,
             shown: EngineCounters::default(),
-            shown_at: std::time::Instant::now(),
+            shown_at: Instant::now(),
             reported: 0,
             instead_of: None,
         })
@@ -57,16 +57,15 @@ impl EchoReport {
     }
 
     /// The ring failed and the plain path takes over.
-    pub fn fallback(&mut self, path: PathName, error: &Error) -> Result<()> {
+    pub fn fallback(&mut self, path: PathName, error: &Error) {
         self.instead_of = Some(path);
         self.base.say(format!(
             "WARNING: --path {path} is not possible here; using --path syscall: {error}"
         ));
-        Ok(())
     }
 
     /// The engine serves.
-    pub fn start(&mut self, engine: &Engine, config: &EngineConfig) -> Result<()> {
+    pub fn start(&mut self, engine: &Engine, config: &EngineConfig) {
         let link = engine.link();
         let kind = link.kind.as_deref().map_or(String::new(), |kind| format!(" ({kind})"));
         self.base.say(format!(
@@ -104,17 +103,11 @@ impl EchoReport {
             self.base.say("  the link is down; service begins when it is up");
         }
         self.base.set_link(link);
-        self.shown_at = std::time::Instant::now();
-        Ok(())
+        self.shown_at = Instant::now();
     }
 
     /// What happened since the last look.
-    pub fn events(
-        &mut self,
-        engine: &mut Engine,
-        events: Vec<EngineEvent>,
-        interval: Duration,
-    ) -> Result<()> {
+    pub fn events(&mut self, engine: &mut Engine, events: Vec<EngineEvent>, interval: Duration) {
         for event in events {
             match event {
                 EngineEvent::Snapshot { .. } => self.reported += 1,
@@ -135,7 +128,6 @@ impl EchoReport {
         if !self.quiet && self.shown_at.elapsed() >= interval && self.reported > 0 {
             self.live_line(engine);
         }
-        Ok(())
     }
 
     fn live_line(&mut self, engine: &mut Engine) {
@@ -155,17 +147,15 @@ impl EchoReport {
                 nanoseconds(latency.max()),
             );
         }
-        let mut losses = text::drops(&step.drops);
-        if step.kernel.drops > 0 {
-            let separator = if losses.is_empty() { "" } else { ", " };
-            losses += &format!("{separator}no room in the receive ring {}", step.kernel.drops);
-        }
+        let ring = Some(step.kernel.drops).filter(|drops| *drops > 0);
+        let ring = ring.map(|drops| format!("no room in the receive ring {drops}"));
+        let losses: Vec<String> = text::drops(&step.drops).into_iter().chain(ring).collect();
         if !losses.is_empty() {
-            line += &format!("  dropped: {losses}");
+            line += &format!("  dropped: {}", losses.join(", "));
         }
         self.base.say(line);
         self.shown = now;
-        self.shown_at = std::time::Instant::now();
+        self.shown_at = Instant::now();
         self.reported = 0;
     }
 
@@ -192,21 +182,17 @@ impl EchoReport {
         }
         let kernel = &counters.kernel;
         let unread = kernel.packets.saturating_sub(kernel.drops + counters.received);
-        self.base.say(format!(
-            "kernel: {} for this socket, {} dropped for want of room{}{}",
-            grouped(kernel.packets),
-            grouped(kernel.drops),
-            if kernel.freezes > 0 {
-                format!(", ring frozen {} times", kernel.freezes)
-            } else {
-                String::new()
-            },
-            if unread > 0 {
-                format!(", {} unread at the end", grouped(unread))
-            } else {
-                String::new()
-            },
-        ));
+        let mut parts = vec![
+            format!("kernel: {} for this socket", grouped(kernel.packets)),
+            format!("{} dropped for want of room", grouped(kernel.drops)),
+        ];
+        if kernel.freezes > 0 {
+            parts.push(format!("ring frozen {} times", kernel.freezes));
+        }
+        if unread > 0 {
+            parts.push(format!("{} unread at the end", grouped(unread)));
+        }
+        self.base.say(parts.join(", "));
         if counters.send_refusals > 0 {
             self.base.say(format!("TX refused for the moment {} times", counters.send_refusals));
         }
@@ -223,7 +209,19 @@ impl EchoReport {
             ));
         }
         if summary.workers.len() > 1 {
-            self.base.say(worker_table(summary));
+            let header = ["worker", "CPU", "received", "forwarded", "dropped", "kernel drops"];
+            let workers = summary.cpus.iter().zip(&summary.workers).enumerate();
+            let rows = workers.map(|(number, (cpu, worker))| {
+                [
+                    number.to_string(),
+                    cpu.to_string(),
+                    grouped(worker.received),
+                    grouped(worker.forwarded),
+                    grouped(worker.drops.total()),
+                    grouped(worker.kernel.drops),
+                ]
+            });
+            self.base.table(header, rows);
         }
         if let Some(latency) = latency.as_ref().filter(|latency| latency.count() > 0) {
             self.base.say(format!("latency, {}:", config.path.latency_definition()));
@@ -303,23 +301,6 @@ fn fanout(config: &EngineConfig) -> Option<serde_json::Value> {
 
 fn rolls_over(config: &EngineConfig) -> bool {
     config.shared_by().is_some_and(Fanout::rolls_over)
-}
-
-/// What each worker did.
-fn worker_table(summary: &EngineSummary) -> String {
-    let header = ["worker", "CPU", "received", "forwarded", "dropped", "kernel drops"];
-    let mut rows = table(&header);
-    for (number, (cpu, worker)) in summary.cpus.iter().zip(&summary.workers).enumerate() {
-        rows.add_row([
-            number.to_string(),
-            cpu.to_string(),
-            grouped(worker.received),
-            grouped(worker.forwarded),
-            grouped(worker.drops.total()),
-            grouped(worker.kernel.drops),
-        ]);
-    }
-    lines_of(&mut rows)
 }
 
 fn wait(wait: Wait) -> serde_json::Value {

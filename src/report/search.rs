@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::base::Base;
 use super::json;
-use super::text::{self, grouped, lines_of, table};
-use crate::bench::contestant::Contestant;
+use super::text::{self, grouped};
 use crate::bench::search::burst::BurstRun;
+use crate::bench::search::device::Subject;
 use crate::bench::search::line_rate::LineRate;
 use crate::bench::search::loss_curve::{CurveRun, LossPoint};
 use crate::bench::search::repeats::{AGREEMENT, Agreed};
-use crate::bench::search::result::{Confirmation, GoalResult};
+use crate::bench::search::result::{Confirmation, GoalResult, Halt};
 use crate::bench::search::throughput::{LatencyPoint, SearchRun};
 use crate::bench::search::trial::TrialRecord;
 use crate::bench::testbed::Testbed;
@@ -29,6 +29,9 @@ pub struct SearchReport {
     base: Base,
     line_rate: Option<LineRate>,
     began: Instant,
+    /// Steps of what is under way, those done first.
+    done: usize,
+    steps: usize,
     /// Why one of the searches could not be carried out.
     failure: Option<String>,
 }
@@ -40,7 +43,7 @@ impl SearchReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>) -> Result<SearchReport> {
         let (base, began) = (Base::open(json)?, Instant::now());
-        Ok(SearchReport { base, line_rate: None, began, failure: None })
+        Ok(SearchReport { base, line_rate: None, began, done: 0, steps: 0, failure: None })
     }
 
     /// What is about to be measured, and where.
@@ -51,12 +54,7 @@ impl SearchReport {
         cpus: (usize, usize),
         line_rate: Option<LineRate>,
     ) {
-        let (generator, engine) = (&testbed.generator.link, &testbed.engine.link);
-        let headline = format!(
-            "linerate {what}: generator on {} (CPU {}), engine on {} (CPU {})",
-            generator.name, cpus.0, engine.name, cpus.1
-        );
-        self.base.header(headline, engine, cpus.0 == cpus.1, text::runs_as());
+        self.base.testbed_header(what, testbed, cpus);
         match line_rate {
             Some(LineRate { bits_per_second }) => {
                 self.base.say(format!("  link speed {} Gb/s", bits_per_second / 1e9));
@@ -93,9 +91,8 @@ impl SearchReport {
         self.failure.get_or_insert(error.to_string());
     }
 
-    /// What comes next.
-    pub fn heading(&mut self, sizes: &Sizes, path: Contestant, repetition: Option<(usize, usize)>) {
-        let what = match sizes {
+    fn heading(&mut self, subject: &Subject, repetition: Option<(usize, usize)>) {
+        let what = match &subject.sizes {
             Sizes::Fixed(size) => format!("{size} B"),
             Sizes::Imix => {
                 let mix: Vec<String> =
@@ -106,11 +103,17 @@ impl SearchReport {
         };
         let turn = repetition
             .map_or(String::new(), |(number, all)| format!(", repetition {number} of {all}"));
-        self.base.say(format!("\n{what}, path {path}{turn}"));
+        self.base.say(format!("\n{what}, path {}{turn}", subject.path));
     }
 
-    /// A search begins that ends within `time`.
-    pub fn search_begins(&mut self, time: Duration) {
+    /// A search begins that ends within `time`; of a repeated one it is the first of the second.
+    pub fn search_begins(
+        &mut self,
+        subject: &Subject,
+        repetition: Option<(usize, usize)>,
+        time: Duration,
+    ) {
+        self.heading(subject, repetition);
         self.base.begin(time.as_millis() as u64, LINE_EVERY);
         self.began = Instant::now();
     }
@@ -136,20 +139,15 @@ impl SearchReport {
     pub fn found(&mut self, run: &SearchRun) {
         self.base.end();
         let header = ["goal", "at most lost", "throughput", "bounds", "width", "confirmed"];
-        let mut rows = table(&header);
-        for goal in &run.result.goals {
-            rows.add_row(self.goal_row(run, goal));
-        }
-        self.base.say(lines_of(&mut rows));
+        let rows: Vec<_> = run.result.goals.iter().map(|goal| self.goal_row(run, goal)).collect();
+        self.base.table(header, rows);
         for goal in &run.result.goals {
             self.say_state(&goal.goal.to_string(), goal.state);
             for why in &goal.irregular {
                 self.base.say(format!("  {}: {why}", goal.goal));
             }
         }
-        if let Some(halted) = &run.result.halted {
-            self.base.say(format!("  ended early: {halted}"));
-        }
+        self.halted(run.result.halted.as_ref());
         let void = run.result.trials.iter().filter(|trial| trial.outcome.spoiled().is_some());
         self.base.say(format!(
             "  the generator alone, into a sink: {}; {} trials, {} of them void, {:.0} s",
@@ -184,7 +182,13 @@ impl SearchReport {
         }
     }
 
-    fn goal_row(&self, run: &SearchRun, goal: &GoalResult) -> Vec<String> {
+    fn halted(&mut self, halted: Option<&Halt>) {
+        if let Some(halted) = halted {
+            self.base.say(format!("  ended early: {halted}"));
+        }
+    }
+
+    fn goal_row(&self, run: &SearchRun, goal: &GoalResult) -> [String; 6] {
         let bounds = match (goal.lower_bound_pps, goal.upper_bound_pps) {
             (Some(lower), Some(upper)) => format!("{} to {}", rate(lower), rate(upper)),
             (Some(lower), None) => format!("from {}", rate(lower)),
@@ -192,12 +196,11 @@ impl SearchReport {
             (None, None) => "-".into(),
         };
         let mean_bytes = run.subject.sizes.mean().map_or(0.0, |mean| mean.as_f64());
-        let found = goal.lower_bound_pps.map_or("-".into(), |lower| {
-            let at_least = if goal.at_least { "at least " } else { "" };
+        let found = or_dash(goal.lower_bound_pps, |lower| {
             let of_line = self.line_rate.map_or(String::new(), |line| {
                 format!(" ({:.2} % of line rate)", line.percent(lower, mean_bytes))
             });
-            format!("{at_least}{}{of_line}", rate(lower))
+            format!("{}{}{of_line}", at_least(goal.at_least), rate(lower))
         });
         let confirmed = match goal.confirmation {
             None => "-".into(),
@@ -205,37 +208,28 @@ impl SearchReport {
             Some(Confirmation::Run(_)) if goal.confirmed == Some(true) => "yes".into(),
             Some(Confirmation::Run(sample)) => format!("no, lost {}", percent(sample.loss_ratio)),
         };
-        vec![
-            goal.goal.to_string(),
-            percent(goal.goal.loss_ratio),
-            found,
-            bounds,
-            goal.width.map_or("-".into(), percent),
-            confirmed,
-        ]
+        let width = or_dash(goal.width, percent);
+        [goal.goal.to_string(), percent(goal.goal.loss_ratio), found, bounds, width, confirmed]
     }
 
     /// How far repetitions agree.
     pub fn agreed(&mut self, agreed: &[Agreed]) {
         self.base.say("\nRepetitions: the lower bounds");
         let header = ["sizes", "path", "goal", "runs", "median", "from", "to", "difference"];
-        let mut rows = table(&header);
-        for Agreed { path, sizes, goal, agreement } in agreed {
-            let cell = |part: fn(&Spread) -> f64| {
-                agreement.spread_pps.map_or("-".into(), |spread| rate(part(&spread)))
-            };
-            rows.add_row([
+        let rows = agreed.iter().map(|Agreed { path, sizes, goal, agreement }| {
+            let spread = agreement.spread_pps;
+            [
                 sizes.to_string(),
                 path.to_string(),
                 goal.clone(),
                 agreement.lower_bounds_pps.len().to_string(),
-                cell(|spread| spread.median),
-                cell(|spread| spread.min),
-                cell(|spread| spread.max),
-                agreement.difference.map_or("-".into(), percent),
-            ]);
-        }
-        self.base.say(lines_of(&mut rows));
+                or_dash(spread, |spread| rate(spread.median)),
+                or_dash(spread, |spread| rate(spread.min)),
+                or_dash(spread, |spread| rate(spread.max)),
+                or_dash(agreement.difference, percent),
+            ]
+        });
+        self.base.table(header, rows);
         let most = percent(AGREEMENT);
         for Agreed { path, sizes, goal, agreement } in agreed {
             self.say_state(&format!("{sizes} {path} {goal}"), agreement.state);
@@ -250,13 +244,20 @@ impl SearchReport {
         }
     }
 
-    /// A curve of `loads` loads begins.
-    pub fn curve_begins(&mut self, loads: usize) {
-        self.base.begin(loads as u64, Duration::ZERO);
+    /// A curve begins that has `steps` loads, or a search for bursts that has as many repetitions.
+    pub fn steps_begin(&mut self, subject: &Subject, steps: usize) {
+        self.heading(subject, None);
+        self.base.begin(steps as u64, Duration::ZERO);
+        (self.done, self.steps) = (0, steps);
     }
 
-    /// A load of a curve was measured; `done` counts the measured ones.
-    pub fn point(&mut self, done: usize, point: &LossPoint) {
+    fn step(&mut self, line: String) {
+        self.done += 1;
+        self.base.progress(self.done as u64, line);
+    }
+
+    /// The next load of a curve was measured.
+    pub fn point(&mut self, point: &LossPoint) {
         let found = match (point.forwarded_pps, point.loss_ratio) {
             (Some(forwarded), Some(lost)) => {
                 format!("forwarded {}, lost {}", rate(forwarded.median), percent(lost.median))
@@ -264,29 +265,26 @@ impl SearchReport {
             _ => "void".into(),
         };
         let line = format!("{:>5} %  {:>10}: {found}", tidy(point.percent), rate(point.load_pps));
-        self.base.progress(done as u64, line);
+        self.step(line);
     }
 
     /// A curve.
     pub fn curve(&mut self, run: &CurveRun) {
         self.base.end();
         let header = ["load", "offered", "forwarded", "loss", "p50", "p99", "state"];
-        let mut rows = table(&header);
-        let time = |spread: Option<Spread>| {
-            spread.map_or("-".into(), |spread| nanoseconds(spread.median as u64))
-        };
-        for point in &run.curve.points {
-            rows.add_row([
+        let time = |spread: Spread| nanoseconds(spread.median as u64);
+        let rows = run.curve.points.iter().map(|point| {
+            [
                 format!("{} %", tidy(point.percent)),
                 point.offered_pps.map_or("void".into(), |spread| rate(spread.median)),
-                point.forwarded_pps.map_or("-".into(), |spread| rate(spread.median)),
-                point.loss_ratio.map_or("-".into(), |spread| percent(spread.median)),
-                time(point.response_p50_ns),
-                time(point.response_p99_ns),
+                or_dash(point.forwarded_pps, |spread| rate(spread.median)),
+                or_dash(point.loss_ratio, |spread| percent(spread.median)),
+                or_dash(point.response_p50_ns, time),
+                or_dash(point.response_p99_ns, time),
                 point.state.brief(),
-            ]);
-        }
-        self.base.say(lines_of(&mut rows));
+            ]
+        });
+        self.base.table(header, rows);
         self.base.say(format!(
             "  100 %, the generator alone, into a sink: {}",
             rate(run.subject.sink_pps)
@@ -297,20 +295,13 @@ impl SearchReport {
                  taken",
             );
         }
-        if let Some(halted) = &run.curve.halted {
-            self.base.say(format!("  ended early: {halted}"));
-        }
+        self.halted(run.curve.halted.as_ref());
     }
 
-    /// A search for bursts begins that is repeated so often.
-    pub fn bursts_begin(&mut self, repetitions: usize) {
-        self.base.begin(repetitions as u64, Duration::ZERO);
-    }
-
-    /// A repetition found its longest burst; `done` counts the finished ones.
-    pub fn repetition(&mut self, done: usize, all: usize, frames: u64) {
-        let line = format!("repetition {done} of {all}: {} frames", grouped(frames));
-        self.base.progress(done as u64, line);
+    /// The next repetition found its longest burst.
+    pub fn repetition(&mut self, frames: u64) {
+        let (number, all) = (self.done + 1, self.steps);
+        self.step(format!("repetition {number} of {all}: {} frames", grouped(frames)));
     }
 
     /// Bursts.
@@ -319,23 +310,20 @@ impl SearchReport {
         let found = &run.result;
         let header =
             ["longest burst", "from", "to", "deviation", "sent at", "throughput", "buffer"];
-        let mut rows = table(&header);
-        let or_dash = |value: Option<String>| value.unwrap_or("-".into());
-        let at_least = |is_so| if is_so { "at least " } else { "" };
-        let frames = |value: Option<f64>| value.map(|frames| grouped(frames.round() as u64));
+        let frames = |frames: f64| grouped(frames.round() as u64);
         let seconds = |value: f64| nanoseconds((1e9 * value) as u64);
         let burst = at_least(found.at_least);
         let throughput = at_least(run.throughput_at_least == Some(true));
-        rows.add_row([
-            or_dash(frames(found.mean_frames).map(|mean| format!("{burst}{mean} frames"))),
-            or_dash(found.min_frames.map(grouped)),
-            or_dash(found.max_frames.map(grouped)),
-            or_dash(frames(found.stdev_frames)),
-            or_dash(run.burst_pps.map(rate)),
-            or_dash(run.throughput_pps.map(|pps| format!("{throughput}{}", rate(pps)))),
-            or_dash(run.corrected_buffer_s.map(|time| format!("{burst}{}", seconds(time)))),
-        ]);
-        self.base.say(lines_of(&mut rows));
+        let row = [
+            or_dash(found.mean_frames, |mean| format!("{burst}{} frames", frames(mean))),
+            or_dash(found.min_frames, grouped),
+            or_dash(found.max_frames, grouped),
+            or_dash(found.stdev_frames, frames),
+            or_dash(run.burst_pps, rate),
+            or_dash(run.throughput_pps, |pps| format!("{throughput}{}", rate(pps))),
+            or_dash(run.corrected_buffer_s, |time| format!("{burst}{}", seconds(time))),
+        ];
+        self.base.table(header, [row]);
         self.say_state("longest burst", found.state);
         self.base.say(format!(
             "  longest burst without loss: mean of {} repetitions, {} bursts",
@@ -357,9 +345,7 @@ impl SearchReport {
             }
             _ => "  no buffer time: the short search before found no throughput".into(),
         });
-        if let Some(halted) = &run.result.halted {
-            self.base.say(format!("  ended early: {halted}"));
-        }
+        self.halted(run.result.halted.as_ref());
     }
 
     /// Writes the document of what was found over each path with each size, and how far repetitions
@@ -398,6 +384,14 @@ struct Document<'a, T> {
     results: &'a [T],
     #[serde(skip_serializing_if = "Option::is_none")]
     agreement: Option<&'a [Agreed]>,
+}
+
+fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
+    value.map_or("-".into(), shown)
+}
+
+fn at_least(is_so: bool) -> &'static str {
+    if is_so { "at least " } else { "" }
 }
 
 /// A number without the digits that only binary fractions have.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::base::Base;
 use super::json;
-use super::text::{self, grouped, lines_of, table};
+use super::text::{self, grouped};
 use crate::bench::account::Taken;
 use crate::bench::disturbance::Disturbance;
 use crate::bench::loading::LoadObserver;
@@ -43,9 +43,7 @@ impl StressReport {
     pub fn finish(&mut self, request: &StressRequest, run: &StressRun) -> Result<()> {
         self.base.end();
         let header = ["phase", "sent", "intact", "lost", "wrong", "p99", "max", "verdict"];
-        let mut rows = table(&header);
-        rows.add_rows(run.results.iter().map(row));
-        self.base.say(lines_of(&mut rows));
+        self.base.table(header, run.results.iter().map(row));
         let skipped = |one: &&PhaseResult| matches!(one.state, PhaseState::Skipped(_));
         let not_reached = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
         let counts = [
@@ -186,11 +184,11 @@ fn sentence(found: &PhaseFinding) -> String {
     parts.join("; ")
 }
 
-fn row(result: &PhaseResult) -> Vec<String> {
+fn row(result: &PhaseResult) -> [String; 8] {
     let name = result.phase.name.to_string();
     let blank = |verdict: &str| {
-        let dashes = std::iter::repeat_n("-".to_string(), 6);
-        std::iter::once(name.clone()).chain(dashes).chain([verdict.to_string()]).collect()
+        let dash = || String::from("-");
+        [name.clone(), dash(), dash(), dash(), dash(), dash(), dash(), verdict.to_string()]
     };
     let found = match &result.state {
         PhaseState::Run(found) => found,
@@ -199,7 +197,7 @@ fn row(result: &PhaseResult) -> Vec<String> {
     };
     let outcome = &found.finding.outcome;
     let response = outcome.latencies.response.summary();
-    vec![
+    [
         name,
         grouped(outcome.sent),
         grouped(outcome.tally.intact),

@@ -130,11 +130,9 @@ pub fn wrap(sentence: &str) -> String {
     lines.join("\n")
 }
 
-/// Dropped frames by name, or nothing: `unchanged 3, runt 1`.
-pub fn drops(drops: &Drops) -> String {
-    let named: Vec<String> =
-        drops.named().map(|(reason, count)| format!("{} {count}", reason.name())).collect();
-    named.join(", ")
+/// Dropped frames by name: `unchanged 3`, `runt 1`.
+pub fn drops(drops: &Drops) -> Vec<String> {
+    drops.named().map(|(reason, count)| format!("{} {count}", reason.name())).collect()
 }
 
 /// Says how many latencies were longer than a histogram records; `None` if none was.
