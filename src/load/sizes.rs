@@ -55,6 +55,7 @@ pub struct MeanSize {
 
 impl MeanSize {
     /// `frames` frames (at least one) have `bytes` bytes together.
+    #[cfg(test)]
     pub const fn of(bytes: u64, frames: u64) -> MeanSize {
         MeanSize { bytes, frames }
     }

@@ -94,18 +94,13 @@ impl Template {
         })
     }
 
-    /// The longest frame, in bytes without FCS.
-    pub fn longest(&self) -> usize {
-        self.shapes.last().map_or(0, |shape| shape.sent_bytes)
-    }
-
     /// The flows that the frames belong to.
     pub fn flows(&self) -> &Flows {
         &self.flows
     }
 
     /// Writes frame `number` of the load `id` to the front of `room`, which must hold the
-    /// [longest](Template::longest), and returns its length.
+    /// longest, and returns its length.
     #[inline]
     pub fn write(&self, room: &mut [u8], id: RunId, number: u64) -> usize {
         let shape = self.shape(number);
@@ -144,50 +139,36 @@ impl Template {
         if frame.len() < expected_bytes || frame.len() < meta.wire_bytes as usize {
             return Judgement::Truncated;
         }
+        let corrupted = |first_offset| Judgement::Corrupted { first_offset };
         let (header, payload) = frame.split_at(self.echo_header_bytes);
-        if self.expectation == Expectation::Any {
-            // Foreign reflectors may do as they like with everything but the payload.
-            let payload = &payload[..expected_bytes - header.len()];
-            return match self.verdict(payload, probe, number) {
-                Verdict::Corrupted { first_offset } => {
-                    Judgement::Corrupted { first_offset: header.len() + first_offset }
-                }
-                _ if frame.len() > expected_bytes => {
-                    Judgement::Corrupted { first_offset: expected_bytes }
-                }
-                _ => Judgement::Intact,
-            };
-        }
-        if meta.tag != self.outer_tag {
-            return Judgement::Corrupted { first_offset: ADDRESSES_BYTES };
-        }
         let checksum_bytes = if shape.udp.is_some() { 2 } else { 0 };
         let compared = self.echo_header_bytes - checksum_bytes;
-        let mut marked;
-        let mut echo = &shape.echo;
-        if self.flows.count() > 1 {
-            marked = shape.echo;
-            self.flows.mark_echo(&mut marked, self.flows.of(number), taken_off);
-            echo = &marked;
-        }
-        if header[..compared] != echo[..compared] {
-            let first_offset = header.iter().zip(echo).position(|(found, wanted)| found != wanted);
-            return Judgement::Corrupted { first_offset: first_offset.unwrap_or(compared) };
+        // Foreign reflectors may do as they like with everything but the payload.
+        let is_ours = self.expectation != Expectation::Any;
+        if is_ours {
+            if meta.tag != self.outer_tag {
+                return corrupted(ADDRESSES_BYTES);
+            }
+            let mut marked;
+            let mut echo = &shape.echo;
+            if self.flows.count() > 1 {
+                marked = shape.echo;
+                self.flows.mark_echo(&mut marked, self.flows.of(number), taken_off);
+                echo = &marked;
+            }
+            if header[..compared] != echo[..compared] {
+                let first = header.iter().zip(echo).position(|(found, wanted)| found != wanted);
+                return corrupted(first.unwrap_or(compared));
+            }
         }
         let verdict = self.verdict(&payload[..expected_bytes - header.len()], probe, number);
-        if let Verdict::Corrupted { first_offset } = verdict {
-            return Judgement::Corrupted { first_offset: header.len() + first_offset };
-        }
-        if let Some(view) = &shape.udp
-            && !self.has_right_checksum(meta, frame, view)
-        {
-            return Judgement::Corrupted { first_offset: compared };
-        }
-        if frame.len() > expected_bytes {
-            return Judgement::Corrupted { first_offset: expected_bytes };
-        }
-        match verdict {
-            Verdict::NotTransformed => Judgement::NotTransformed,
+        match (verdict, &shape.udp) {
+            (Verdict::Corrupted { first_offset }, _) => corrupted(header.len() + first_offset),
+            (_, Some(view)) if is_ours && !self.has_right_checksum(meta, frame, view) => {
+                corrupted(compared)
+            }
+            _ if frame.len() > expected_bytes => corrupted(expected_bytes),
+            (Verdict::NotTransformed, _) => Judgement::NotTransformed,
             _ => Judgement::Intact,
         }
     }

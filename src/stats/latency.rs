@@ -149,11 +149,6 @@ impl Latency {
         self.histogram.stdev()
     }
 
-    /// The smallest value, in nanoseconds; 0 if nothing was recorded.
-    pub fn min(&self) -> u64 {
-        if self.count() == 0 { 0 } else { self.histogram.min() }
-    }
-
     /// The numbers that a report shows.
     pub fn summary(&self) -> LatencySummary {
         if self.count() == 0 {

@@ -48,7 +48,7 @@ impl Bench {
     }
 
     fn send(&mut self) -> Vec<u8> {
-        let mut frame = vec![0; self.template.longest()];
+        let mut frame = vec![0; 1 << 14];
         let sequence = self.verifier.ledger_of(0).hand_out();
         let length = self.template.write(&mut frame, ID, sequence);
         frame.truncate(length);
