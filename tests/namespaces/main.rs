@@ -15,6 +15,7 @@ mod cases;
 mod chargen;
 mod check;
 mod client;
+mod compare;
 mod covering;
 mod disturbed;
 mod drain;
@@ -93,6 +94,7 @@ fn all() -> Vec<Test> {
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
+        alone(compare::tests()),
         alone(disturbed::tests()),
         alone(load::tests()),
         alone(load_program::tests()),
