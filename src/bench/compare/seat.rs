@@ -179,7 +179,12 @@ impl<'a> Seat<'a> {
         self.load = Some(testbed.at_generator(|| {
             let frames = plan.frames(testbed, task.size);
             let mut spec = match task.load {
-                LoadKind::Drain => frames.bursts(drain_frames(config, task.size)),
+                LoadKind::Drain => {
+                    // An engine with one worker for one queue misses what a hash sends by another: with
+                    // `scale`, a testbed has two. An AF_XDP socket sends by the first.
+                    let tx = config.path.needs_xdp_program().then_some(TxChoice::Xsk);
+                    LoadSpec { tx, ..frames.bursts(drain_frames(config, task.size)) }
+                }
                 load => {
                     let best = || TxChoice::best_on(&testbed.generator.link, 1);
                     let tx = Some(plan.tx.unwrap_or_else(best));
