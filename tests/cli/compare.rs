@@ -108,6 +108,18 @@ fn every_load_is_verified_and_told_in_80_columns() {
     assert_eq!(ended.err.lines().find(too_long), None, "{}", ended.err);
 }
 
+/// `scale` needs two queues. An ordinary user is told that `xdp` is left out.
+#[test]
+fn who_has_a_queue_for_each_worker_gets_all_that_is_sent_to_it() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = "compare --rounds 2 --sizes 64 --paths syscall,xdp --loads drain,scale --json -";
+    let ended = compared(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
+    ended.expect(0).says(&["xdp"]);
+}
+
 /// The last one needs more than an ordinary user has, whatever the kernel.
 #[test]
 fn who_cannot_run_here_is_named_and_stops_nobody() {
