@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use linerate::cli::Cli;
-
 fn main() -> ExitCode {
-    Cli::parse().run()
+    linerate::cli::run()
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::error::Result;
-use crate::report::text::{complain, lost};
+use crate::report::text::{Text, complain, help, lost};
 
 mod choices;
 pub mod compare;
@@ -49,9 +50,21 @@ pub enum Cli {
     Tutorial(tutorial::TutorialArgs),
 }
 
+/// Does what was typed, or explains it: help and mistakes.
+pub fn run() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Text::new(false).say(help(&error.to_string()));
+            exit_code(Ok(0))
+        }
+        Err(error) => error.exit(),
+    }
+}
+
 impl Cli {
     /// Does what was asked for and says how it ended, on stderr where it went wrong.
-    pub fn run(self) -> ExitCode {
+    fn run(self) -> ExitCode {
         let result = match self {
             Cli::Compare(arguments) => arguments.run(),
             Cli::Diff(arguments) => arguments.run(),

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::error::escaped;
+use crate::sys::terminal::columns;
 
 const CELLS: u64 = 30;
 /// The bar is not drawn more often.
@@ -35,8 +36,7 @@ impl Bar {
         self.message = message.unwrap_or_else(|| std::mem::take(&mut self.message));
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW_EVERY) {
             self.drawn = Some(Instant::now());
-            let columns = terminal_size::terminal_size_of(io::stderr());
-            let columns = columns.map_or(80, |(terminal_size::Width(columns), _)| columns);
+            let columns = columns(io::stderr()).unwrap_or(80);
             put(&format!("{CLEAR}{}", self.line(columns.into())));
         }
     }

@@ -11,6 +11,7 @@ use crate::stats::drops::Drops;
 use crate::stats::latency::LATENCY_NS_MAX;
 use crate::sys::failure::failed;
 use crate::sys::privilege;
+use crate::sys::terminal::columns;
 use crate::units;
 
 /// Lines for people on stdout, or on stderr where stdout carries a document.
@@ -75,8 +76,7 @@ fn printable(lines: &str) -> String {
 
 /// Columns that tables and sentences may take: those of the terminal, and 100 where there is none.
 pub fn width() -> u16 {
-    let size = terminal_size::terminal_size_of(io::stdout());
-    size.map_or(100, |(terminal_size::Width(columns), _)| columns.clamp(40, 160))
+    columns(io::stdout()).map_or(100, |columns| columns.clamp(40, 160))
 }
 
 /// A table without lines; numbers, which are all columns but the first, to the right.
@@ -130,6 +130,39 @@ pub fn wrap(sentence: &str) -> String {
     lines.join("\n")
 }
 
+/// Help is not wider, however wide the terminal.
+const HELP_COLUMNS_MAX: u16 = 100;
+
+/// The help of a command with its long lines broken. A line goes on below where its text begins, behind the option
+/// that it explains.
+pub fn help(text: &str) -> String {
+    let width = usize::from(width().min(HELP_COLUMNS_MAX));
+    let mut help = String::new();
+    for line in text.lines() {
+        let text_from = |at: usize| line.len() - line[at..].trim_start().len();
+        let begin = text_from(0);
+        let begin = line[begin..].find("  ").map_or(begin, |gap| text_from(begin + gap));
+        let indent = line[..begin].chars().count();
+        help.push_str(&line[..begin]);
+        let mut column = indent;
+        for word in line[begin..].split(' ') {
+            let columns = word.chars().count();
+            if column > indent && column + 1 + columns > width {
+                help.push_str(&format!("\n{}", " ".repeat(indent)));
+                column = indent;
+            } else if column > indent {
+                help.push(' ');
+                column += 1;
+            }
+            help.push_str(word);
+            column += columns;
+        }
+        help.push('\n');
+    }
+    help.truncate(help.trim_end().len());
+    help
+}
+
 /// Dropped frames by name: `unchanged 3`, `runt 1`.
 pub fn drops(drops: &Drops) -> Vec<String> {
     drops.named().map(|(reason, count)| format!("{} {count}", reason.name())).collect()
@@ -164,6 +197,22 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_of_help_goes_on_below_its_text() {
+        let words = ["x".repeat(35), "y".repeat(35), "z".repeat(35)].join(" ");
+        for (begin, indent) in [("  -a, --all  ", 13), ("    ", 4), ("", 0)] {
+            let broken = help(&format!("{begin}{words}"));
+            let lines: Vec<&str> = broken.lines().collect();
+            assert_eq!(lines.len(), 2, "{broken}");
+            assert!(lines.iter().all(|line| line.len() <= 100), "{broken}");
+            assert_eq!(lines[1].len() - lines[1].trim_start().len(), indent, "{broken}");
+            assert_eq!(
+                lines.join(" ").split_whitespace().count(),
+                words.split(' ').count() + begin.split_whitespace().count()
+            );
+        }
+    }
 
     #[test]
     fn a_narrow_table_is_broken_between_words_only() {

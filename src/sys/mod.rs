@@ -34,6 +34,7 @@ pub mod signal;
 pub mod silent_port;
 mod socket;
 pub mod softnet;
+pub mod terminal;
 pub mod thread_stat;
 pub mod topology;
 pub mod xdp;
