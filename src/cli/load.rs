@@ -18,7 +18,6 @@ use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
 use crate::report::load::{LoadFiles, LoadReport};
-use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
 use crate::wire::ethernet::VlanTag;
@@ -204,11 +203,7 @@ impl LoadArgs {
             hdr_log: self.hdr_log.as_deref(),
             pcap: self.pcap.as_deref(),
         })?;
-        if request.reach.is_lab() {
-            // Before any thread exists: a user namespace is entered by the whole process.
-            ensure_namespaces_allowed()?;
-        }
-        self.target.user.become_plain()?;
+        self.target.user.prepare(request.reach.is_lab())?;
         let finding = site::run(&request, &mut report)?;
         report.finish(&request, &finding)?;
         if let Some(reason) = finding.outcome.broken {

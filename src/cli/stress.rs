@@ -15,7 +15,6 @@ use crate::error::{Error, Result, exit};
 use crate::load::rate::Rate;
 use crate::load::run::Threads;
 use crate::report::stress::StressReport;
-use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
 use crate::wire::ethernet::VlanTag;
@@ -98,14 +97,7 @@ impl StressArgs {
         let request = self.request()?;
         let interrupt = Interrupt::catch_with(Arc::clone(&request.base.spec.stop))?;
         let mut report = StressReport::open(self.json.as_deref())?;
-        if request.base.reach.is_lab() {
-            // Before any thread exists: a user namespace is entered by the whole process.
-            ensure_namespaces_allowed()?;
-        }
-        self.target.user.become_plain()?;
-        if !request.base.reach.is_lab() {
-            drop_namespaces()?;
-        }
+        self.target.user.prepare(request.base.reach.is_lab())?;
         let run = stress::run(&request, &mut report)?;
         report.finish(&request, &run)?;
         let (failed, void) = (run.has_failed(), run.count(Conclusion::Void) > 0);

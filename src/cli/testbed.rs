@@ -8,7 +8,6 @@ use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::lab::LabConfig;
 use crate::sys::cpus::choose_cpus;
-use crate::sys::privilege::{drop_namespaces, ensure_namespaces_allowed};
 use crate::units::FrameSize;
 
 /// The two ends of an experiment and their CPUs.
@@ -59,14 +58,11 @@ impl TestbedArgs {
     ) -> Result<Vec<Testbed>> {
         match (&self.interface, &self.dut_interface) {
             (Some(generator), Some(engine)) => {
-                self.user.become_plain()?;
-                drop_namespaces()?;
+                self.user.prepare(false)?;
                 Ok(vec![Testbed::interfaces(generator, engine, self.force)?])
             }
             _ => {
-                // Before any thread exists: a user namespace is entered by the whole process.
-                ensure_namespaces_allowed()?;
-                self.user.become_plain()?;
+                self.user.prepare(true)?;
                 let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
                 let lab = LabConfig { queues, ..LabConfig::default() };
                 (0..count).map(|_| Testbed::lab_with(largest, lab.clone())).collect()

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::error::Result;
-use crate::sys::privilege::become_plain_user;
+use crate::sys::privilege::{become_plain_user, drop_namespaces, ensure_namespaces_allowed};
 
 /// The user that the program runs as.
 #[derive(Args, Debug, Default)]
@@ -15,6 +15,18 @@ pub struct UserArgs {
 }
 
 impl UserArgs {
+    /// Prepares for an experiment: in a lab, or on the interfaces of this namespace, for which no other
+    /// is ever entered. Call it before any thread exists: a user namespace is entered by the whole
+    /// process.
+    pub fn prepare(&self, is_lab: bool) -> Result<()> {
+        if is_lab {
+            ensure_namespaces_allowed()?;
+            return self.become_plain();
+        }
+        self.become_plain()?;
+        drop_namespaces()
+    }
+
     /// Becomes that user ([`become_plain_user`]).
     pub fn become_plain(&self) -> Result<()> {
         become_plain_user(self.user.as_deref())

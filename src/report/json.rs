@@ -73,6 +73,15 @@ pub fn interruption(interrupted: bool, broken: Option<impl Display>) -> Option<S
     broken.or_else(|| interrupted.then(|| "signal".into()))
 }
 
+/// Objects that are one in the document.
+pub fn joined<const N: usize>(parts: [Value; N]) -> Value {
+    let fields = parts.into_iter().filter_map(|part| match part {
+        Value::Object(fields) => Some(fields),
+        _ => None,
+    });
+    Value::Object(fields.flatten().collect())
+}
+
 /// What our own engine did beside a load.
 pub fn engine(counters: &EngineCounters) -> Value {
     json!({

@@ -65,6 +65,12 @@ struct Seen {
     returned: u64,
 }
 
+impl Seen {
+    fn of(&Progress { elapsed, sent, returned, .. }: &Progress) -> Seen {
+        Seen { elapsed, sent, returned }
+    }
+}
+
 const CSV_HEADER: [&str; 11] = [
     "elapsed_s",
     "sent",
@@ -99,8 +105,7 @@ impl LoadReport {
         let Latencies { response, service, .. } = &*progress.interval;
         self.logged.0.merge(response);
         self.logged.1.merge(service);
-        let now =
-            Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
+        let now = Seen::of(progress);
         self.intervals.push(json!({
             "elapsed_s": now.elapsed.as_secs_f64(),
             "sent": now.sent,
@@ -496,8 +501,7 @@ impl LoadObserver for LoadReport {
         }
         self.base.say(line);
         self.base.advance(progress.elapsed.as_millis() as u64);
-        self.last =
-            Seen { elapsed: progress.elapsed, sent: progress.sent, returned: progress.returned };
+        self.last = Seen::of(progress);
     }
 }
 

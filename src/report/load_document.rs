@@ -16,7 +16,7 @@ pub fn document(
     intervals: &[Value],
 ) -> Value {
     let Finding { outcome, waterfall, counters, engine, .. } = finding;
-    let mut document = json!({
+    let asked = json!({
         "harness": floor,
         "to": request.reach.to_string(),
         "expect": request.spec.expectation.to_string(),
@@ -53,12 +53,8 @@ pub fn document(
         "taken": finding.taken,
         "intervals": intervals,
     });
-    for part in [rates_json(outcome), frames_json(outcome), times_json(request, outcome), around] {
-        if let (Value::Object(all), Value::Object(part)) = (&mut document, part) {
-            all.extend(part);
-        }
-    }
-    document
+    let (rates, frames) = (rates_json(outcome), frames_json(outcome));
+    json::joined([asked, rates, frames, times_json(request, outcome), around])
 }
 
 fn rates_json(outcome: &LoadOutcome) -> Value {

@@ -211,7 +211,7 @@ fn row(result: &PhaseResult) -> [String; 8] {
 
 fn phase_json(result: &PhaseResult) -> Value {
     let phase = &result.phase;
-    let mut document = json!({
+    let phase = json!({
         "name": phase.name,
         "frame_bytes": phase.sizes.to_string(),
         "payload": phase.payload.name(),
@@ -228,10 +228,7 @@ fn phase_json(result: &PhaseResult) -> Value {
         PhaseState::Skipped(reason) => json!({ "reason": reason }),
         PhaseState::NotReached => Value::Null,
     };
-    if let (Value::Object(all), Value::Object(more)) = (&mut document, more) {
-        all.extend(more);
-    }
-    document
+    json::joined([phase, more])
 }
 
 fn found_json(found: &PhaseFinding) -> Value {
