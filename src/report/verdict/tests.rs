@@ -192,16 +192,11 @@ fn what_was_measured_through_a_disturbance_is_marked() {
     let cpu = CpuTaken {
         role: Role::Engine,
         cpu: Some(1),
-        gap_ns: None,
-        longest_gap_ns: None,
         run_delay_ns: Some(300_000),
         involuntary_switches: Some(3),
-        steal_ns: Some(0),
-        irq_ns: None,
-        softirq_ns: None,
-        frequency_khz: None,
         disturbed_share: 0.3,
         evidence: vec![Evidence::RunQueue],
+        ..CpuTaken::default()
     };
     let taken = Taken { span_ns: 1_000_000, cpus: vec![cpu], ..Taken::default() };
     for round in found.series[0].rounds.iter_mut().flatten() {
