@@ -22,6 +22,7 @@ pub struct Base {
     /// The machine.
     pub host: Host,
     link: Option<Value>,
+    shares_cpu: Option<bool>,
     bar: Option<Bar>,
     line_every: Duration,
     last_line: Option<Instant>,
@@ -34,6 +35,9 @@ struct Document<'a, T> {
     version: &'static str,
     host: &'a Host,
     link: Option<&'a Value>,
+    /// Whether generator and engine had one CPU between them; of measurements only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shares_cpu: Option<bool>,
     #[serde(flatten)]
     result: &'a T,
 }
@@ -47,6 +51,7 @@ impl Base {
             json,
             host: Host::detect(),
             link: None,
+            shares_cpu: None,
             bar: None,
             line_every: Duration::MAX,
             last_line: None,
@@ -72,6 +77,7 @@ impl Base {
         self.text.say(headline);
         self.text.say(machine);
         self.text.say(wrap(runs_as.as_ref()));
+        self.shares_cpu = Some(shares_cpu);
         if shares_cpu {
             self.text
                 .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
@@ -151,6 +157,7 @@ impl Base {
             version: env!("CARGO_PKG_VERSION"),
             host: &self.host,
             link: self.link.as_ref(),
+            shares_cpu: self.shares_cpu,
             result,
         })
     }

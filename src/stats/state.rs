@@ -70,6 +70,8 @@ pub enum Doubt {
     },
     /// The generator could not send enough to find out.
     GeneratorLimited,
+    /// Generator and engine had one CPU between them, so that it is the pair's number.
+    OneCpu,
     /// The machine took too much of the time.
     TimeTaken {
         /// The share that it took, from 0 to 1.
@@ -160,6 +162,7 @@ impl fmt::Display for Doubt {
                 write!(f, "there are two modes, {low:.2} and {high:.2} times the baseline")
             }
             Doubt::GeneratorLimited => f.write_str("the generator was the limit"),
+            Doubt::OneCpu => f.write_str("generator and engine share one CPU"),
             Doubt::TimeTaken { share } => {
                 write!(f, "the machine took {:.0} % of the time away", 100.0 * share)
             }
@@ -216,6 +219,7 @@ mod tests {
             Doubt::BaselineDiffers { low: 1.1, high: 1.2 },
             Doubt::ModesDisagree { low: 0.8, high: 1.6 },
             Doubt::GeneratorLimited,
+            Doubt::OneCpu,
             Doubt::TimeTaken { share: 0.9 },
         ];
         for reason in all {

@@ -174,7 +174,21 @@ fn hypervisor_by_cpuid() -> Option<String> {
         [named.ebx, named.ecx, named.edx].iter().flat_map(|word| word.to_le_bytes()).collect();
     let name = String::from_utf8_lossy(&bytes);
     let name = name.trim_matches(|letter: char| letter == '\0' || !letter.is_ascii_graphic());
-    Some(if name.is_empty() { "unknown".into() } else { name.to_owned() })
+    let known = [
+        ("KVMKVMKVM", "KVM"),
+        ("Microsoft Hv", "Hyper-V"),
+        ("VMwareVMware", "VMware"),
+        ("XenVMMXenVMM", "Xen"),
+        ("TCGTCGTCGTCG", "QEMU without KVM"),
+        ("", "unknown"),
+    ];
+    Some(
+        known
+            .iter()
+            .find(|(signature, _)| *signature == name)
+            .map_or(name, |(_, name)| name)
+            .into(),
+    )
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -25,25 +25,6 @@ pub fn governor(cpu: usize) -> Reading<Option<String>> {
     setting(&format!("{CPUS}/cpu{cpu}"), "cpufreq/scaling_governor")
 }
 
-/// Nanoseconds for which the hypervisor says that it gave `cpu` to others, since the machine began. Zero proves
-/// nothing: not every hypervisor says.
-pub fn steal_ns(cpu: usize) -> Reading<u64> {
-    let line = format!("cpu{cpu} ");
-    let text = text_of(STAT)?;
-    let times = text.lines().find_map(|other| other.strip_prefix(&line)).unwrap_or_default();
-    let times: Vec<u64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
-    match times.get(STEAL) {
-        // A container that hides the times shows zeros.
-        Some(ticks) if times.iter().any(|time| *time > 0) => Ok(ticks * TICK_NS),
-        _ => Err(Unreadable::because(format!("{STAT}: no times of CPU {cpu}"))),
-    }
-}
-
-const STAT: &str = "/proc/stat";
-/// The place of the stolen time in a CPU's line, and the unit of all (`USER_HZ`).
-const STEAL: usize = 7;
-const TICK_NS: u64 = 10_000_000;
-
 fn listed(text: &str) -> Reading<Vec<usize>> {
     match text {
         "" | "(null)" => Ok(Vec::new()),
@@ -62,6 +43,6 @@ mod tests {
         assert_eq!(listed("(null)"), Ok(vec![]));
         assert_eq!(listed("1-2,5"), Ok(vec![1, 2, 5]));
         assert!(listed("x").is_err());
-        assert!(siblings(usize::MAX).is_err() && steal_ns(usize::MAX).is_err());
+        assert!(siblings(usize::MAX).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::program::{
-    Ended, Scratch, Unprivileged, alone, linerate, namespaces_allowed, run, send, wait,
+    Ended, Scratch, Unprivileged, alone, linerate, namespaces_allowed, on_one_cpu, run, send, wait,
 };
 use crate::schema;
 
@@ -49,6 +49,28 @@ fn is_a_whole_comparison(ended: &Ended) {
     ended.expect(0).says(&["Verdict"]);
     let document = schema::document(&ended.out);
     schema::comparison(&document, &["ring", "syscall"], &DEFAULT_LOADS, &[64], 1);
+}
+
+/// With the generator on its CPU an engine's rate is that of the pair: the ring seemed to lose.
+#[test]
+fn on_one_cpu_rates_and_times_say_nothing() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let ended = compared(on_one_cpu(&mut linerate(&tiny())));
+    ended.expect(0);
+    let document = schema::document(&ended.out);
+    assert!(schema::yes_or_no(&document, "shares_cpu"));
+    for answer in schema::list(&document, "answers") {
+        let of_cpu = schema::text(answer, "question") == "cpu";
+        for standing in schema::list(answer, "best") {
+            let state = schema::field(standing, "state");
+            let doubted = state.get("reason").is_some_and(|reason| reason == "one_cpu");
+            assert_eq!(doubted, !of_cpu, "{standing}");
+        }
+        assert_eq!(schema::list(answer, "losers").len(), 0, "{answer}");
+    }
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::ffi::CStr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
-use nix::unistd::{Pid, geteuid};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
 use serde_json::Value;
 
-use crate::program::{Ended, Unprivileged, linerate, run};
+use crate::program::{Ended, Unprivileged, linerate, on_one_cpu, run};
 use crate::schema::{count, document, field, list, text, yes_or_no};
 
 /// The findings of a strictly read document, by subject.
@@ -87,15 +87,7 @@ fn without_privilege_what_is_closed_is_tried_and_said() {
 
 #[test]
 fn one_cpu_is_unfit() {
-    let mut command = linerate(&["doctor", "--json", "-"]);
-    let now = sched_getaffinity(Pid::from_raw(0)).expect("a CPU mask");
-    let first = (0..CpuSet::count()).find(|cpu| now.is_set(*cpu).unwrap_or(false));
-    let mut only = CpuSet::new();
-    only.set(first.expect("a CPU")).expect("a CPU of the mask");
-    let pin = move || Ok(sched_setaffinity(Pid::from_raw(0), &only)?);
-    // SAFETY: one system call over memory that was there before the fork.
-    unsafe { command.pre_exec(pin) };
-    let ended = run(&mut command);
+    let ended = run(on_one_cpu(&mut linerate(&["doctor", "--json", "-"])));
     ended.expect(4);
     is(findings(&ended).get("CPUs"), "spoils", "read");
 }

@@ -17,6 +17,7 @@ const FIELDS: &[&str] = &[
     "host",
     "harness",
     "link",
+    "shares_cpu",
     "frame_bytes",
     "flows",
     "seed",

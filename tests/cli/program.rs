@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -134,6 +134,16 @@ pub fn in_own_namespace(command: &mut Command) -> &mut Command {
     // SAFETY: after the fork the child makes plain system calls only, over memory that was there
     // before it; nothing allocates or takes a lock.
     unsafe { command.pre_exec(enter) }
+}
+
+/// Lets the child have one CPU.
+pub fn on_one_cpu(command: &mut Command) -> &mut Command {
+    let now = sched_getaffinity(Pid::from_raw(0)).expect("a CPU mask");
+    let first = (0..CpuSet::count()).find(|cpu| now.is_set(*cpu).unwrap_or(false));
+    let mut only = CpuSet::new();
+    only.set(first.expect("a CPU")).expect("a CPU of the mask");
+    // SAFETY: one system call over memory that was there before the fork.
+    unsafe { command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &only)?)) }
 }
 
 /// Lets the child have only so much address space, which a large ring does not fit into.

@@ -81,6 +81,8 @@ pub struct Comparison {
     pub series: Vec<Series>,
     /// Those that were asked for and cannot run here, or not to the end.
     pub excluded: Vec<Excluded>,
+    /// Whether generator and engines had one CPU between them.
+    pub shares_cpu: bool,
     /// Whether it was ended before it had found out what it could.
     pub interrupted: bool,
     /// The error that ended it (its interface was deleted, for example); what was found before stands.
@@ -204,6 +206,10 @@ impl Comparison {
         metric: Metric,
         ratio: Option<SignInterval>,
     ) -> State {
+        // The engine's own CPU time is counted apart from the generator's.
+        if self.shares_cpu && metric != Metric::Cpu {
+            return State::CannotTell { reason: Doubt::OneCpu };
+        }
         let valid = series.values(seat, metric).iter().flatten().count();
         let share = series.taken(seat).share().max(series.taken(self.baseline).share());
         // Alone, or the baseline itself: what its own interval says.

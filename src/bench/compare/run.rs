@@ -98,6 +98,7 @@ fn compare(
         baseline,
         series,
         excluded,
+        shares_cpu: plan.cpus.0 == plan.cpus.1,
         interrupted,
         broken,
         took: began.elapsed(),

@@ -128,7 +128,9 @@ impl Comparison {
         });
         let base = &values[self.baseline];
         let loses = |seat: &usize| beats(base, &values[*seat], lower_is_better, series.alpha);
-        let losers = (0..self.contestants).filter(loses).filter_map(standing).collect();
+        let losers = (0..self.contestants).filter(loses).filter_map(standing);
+        // What says nothing condemns nobody.
+        let losers = losers.filter(|standing| standing.state.tells()).collect();
         let all = (0..self.contestants).filter_map(standing).collect();
         Some(Answer { size, question, load, metric, best, losers, all })
     }

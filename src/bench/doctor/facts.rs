@@ -17,7 +17,7 @@ use crate::sys::netdev::XdpAbilities;
 use crate::sys::numa::NumaNode;
 use crate::sys::offload::{Driver, Ethtool, Queues};
 use crate::sys::packet_sockets::ListedSocket;
-use crate::sys::reading::{Reading, Unreadable, setting};
+use crate::sys::reading::{Reading, Unreadable, text_of};
 use crate::sys::rights::Rights;
 use crate::sys::topology;
 
@@ -42,8 +42,9 @@ pub struct Facts {
     pub isolated: Reading<Vec<usize>>,
     /// CPUs without a tick.
     pub tickless: Reading<Vec<usize>>,
-    /// `net.core.busy_poll` and `net.core.busy_read`, in microseconds; `None` where sockets cannot poll.
-    pub busy_poll_us: [Reading<Option<String>>; 2],
+    /// `net.core.busy_poll` and `net.core.busy_read`, in microseconds. They are the machine's, and not shown
+    /// in other network namespaces.
+    pub busy_poll_us: [Reading<String>; 2],
     /// The interface that was named.
     pub interface: Option<InterfaceFacts>,
 }
@@ -125,7 +126,7 @@ impl Facts {
             governor: topology::governor(cpu),
             look,
         };
-        let poll = |name| setting("/proc/sys/net/core", name);
+        let poll = |name| text_of(&format!("/proc/sys/net/core/{name}"));
         let interface = match (named, frames) {
             (Some((links, link)), Some(frames)) => {
                 Some(InterfaceFacts::gather(links, link, frames)?)

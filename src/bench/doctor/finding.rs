@@ -116,6 +116,20 @@ impl Findings {
         reading.as_ref().map_err(|why| self.unknown(subject, why)).ok()
     }
 
+    /// As [`Findings::known`]; where there is nothing, that is fine and said as `absent`.
+    pub(super) fn known_or<'a, T>(
+        &mut self,
+        subject: &'static str,
+        reading: &'a Reading<Option<T>>,
+        absent: &str,
+    ) -> Option<&'a T> {
+        let known = self.known(subject, reading)?.as_ref();
+        if known.is_none() {
+            self.fine(subject, absent);
+        }
+        known
+    }
+
     pub(super) fn unknown(&mut self, subject: &'static str, why: &Unreadable) {
         let verified = Verified::NotReadable;
         self.add(subject, Severity::Note, format!("not readable: {why}"), None);

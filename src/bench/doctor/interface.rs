@@ -1,7 +1,6 @@
 //! What follows from the facts of an interface.
 
-use super::facts::LOOK;
-use super::facts::{Facts, InterfaceFacts};
+use super::facts::{Facts, InterfaceFacts, LOOK};
 use super::finding::{Finding, Findings, Section};
 use crate::sys::interface_files::{Interrupt, Reception};
 use crate::units::rate;
@@ -34,9 +33,13 @@ fn link(found: &mut Findings, interface: &InterfaceFacts) {
     let text = format!("{speed}MTU {}", link.mtu);
     match link.running {
         true => found.fine("link", text),
+        false if link.up => {
+            let fix = "put the cable in, switch the other end on";
+            found.spoils("link", format!("no carrier, {text}"), fix);
+        }
         false => {
-            let fix = format!("sudo ip link set {name} up; is the cable in?");
-            found.spoils("link", format!("down, {text}"), fix);
+            let fix = format!("sudo ip link set {name} up");
+            found.spoils("link", format!("switched off, {text}"), fix);
         }
     }
     if let Some(why) = &interface.refused {
@@ -68,14 +71,11 @@ fn traffic(found: &mut Findings, interface: &InterfaceFacts) {
             found.note("sockets", text, "sudo ss -0p names the programs; stop them");
         }
     }
-    match found.known("program", &interface.program) {
-        None => {}
-        Some(None) => found.fine("program", "no XDP program is attached"),
-        Some(Some(program)) => {
-            let text = format!("XDP program {} ({}) sees all first", program.id, program.mode);
-            let fix = format!("sudo ip link set {name} xdp off, or end who attached it");
-            found.note("program", format!("{text}; the path xdp is closed"), fix);
-        }
+    let program = found.known_or("program", &interface.program, "no XDP program is attached");
+    if let Some(program) = program {
+        let text = format!("XDP program {} ({}) sees all first", program.id, program.mode);
+        let fix = format!("sudo ip link set {name} xdp off, or end who attached it");
+        found.note("program", format!("{text}; the path xdp is closed"), fix);
     }
 }
 
@@ -134,7 +134,11 @@ fn frames(found: &mut Findings, interface: &InterfaceFacts) {
         }
         (_, true) => {
             let fix = format!("sudo ethtool -K {name} rxvlan off");
-            found.note("VLAN", "the device takes tags off before the path xdp sees them", fix);
+            found.note(
+                "VLAN",
+                "tags may come beside the frame, where the path xdp misses them",
+                fix,
+            );
         }
         _ => found.fine("VLAN", "tags reach sockets and programs"),
     }
@@ -161,48 +165,43 @@ fn device(found: &mut Findings, interface: &InterfaceFacts) {
     if let Some(queues) = found.known("queues", &interface.queues) {
         found.fine("queues", format!("{} receive, {} transmit", queues.receive, queues.transmit));
     }
-    match found.known("device rings", &interface.rings) {
-        None => {}
-        Some(None) => found.fine("device rings", "none"),
-        Some(Some(rings)) => {
-            let text = format!(
-                "receive {} of {}, transmit {} of {}",
-                rings.receive, rings.receive_max, rings.transmit, rings.transmit_max
-            );
-            match rings.receive < rings.receive_max {
-                true => {
-                    let fix = format!("sudo ethtool -G {name} rx {}", rings.receive_max);
-                    found.note("device rings", format!("{text}: bursts may not fit"), fix);
-                }
-                false => found.fine("device rings", text),
+    if let Some(rings) = found.known_or("device rings", &interface.rings, "none") {
+        let (now, most) = (rings.receive, rings.receive_max);
+        let text = format!(
+            "receive {now} of {most}, transmit {} of {}",
+            rings.transmit, rings.transmit_max
+        );
+        match now < most {
+            true => {
+                let fix = format!("sudo ethtool -G {name} rx {most}");
+                found.note("device rings", format!("{text}: bursts may not fit"), fix);
             }
+            false => found.fine("device rings", text),
         }
     }
-    match found.known("coalescing", &interface.coalescing) {
+    match found.known_or("coalescing", &interface.coalescing, "none") {
         None => {}
-        Some(None) => found.fine("coalescing", "none"),
-        Some(Some(times)) if times.receive_us == 0 && !times.adaptive_receive => {
+        Some(times) if times.receive_us == 0 && !times.adaptive_receive => {
             found.fine("coalescing", "interrupts do not wait for a time");
         }
-        Some(Some(times)) => {
+        Some(times) => {
             let adaptive = if times.adaptive_receive { ", changing with the load" } else { "" };
             let text = format!("interrupts wait {} µs{adaptive}", times.receive_us);
             let fix = format!("sudo ethtool -C {name} adaptive-rx off rx-usecs 0 (for latency)");
             found.note("coalescing", text, fix);
         }
     }
-    match found.known("pause frames", &interface.pause) {
-        None => {}
-        Some(Some(pause)) if pause.receive || pause.transmit => {
+    match found.known_or("pause frames", &interface.pause, "none") {
+        Some(pause) if pause.receive || pause.transmit => {
             let fix = format!("sudo ethtool -A {name} autoneg off rx off tx off");
             found.note("pause frames", "a full receiver slows the sender instead of losing", fix);
         }
-        Some(_) => found.fine("pause frames", "none"),
-    }
-    match found.known("PTP clock", &interface.hardware_clock) {
+        Some(_) => found.fine("pause frames", "off"),
         None => {}
-        Some(Some(number)) => found.fine("PTP clock", format!("/dev/ptp{number}; not used")),
-        Some(None) => found.fine("PTP clock", "none; stamps are the kernel's"),
+    }
+    let clock = &interface.hardware_clock;
+    if let Some(number) = found.known_or("PTP clock", clock, "none; stamps are the kernel's") {
+        found.fine("PTP clock", format!("/dev/ptp{number}; not used"));
     }
 }
 
@@ -210,11 +209,10 @@ fn device(found: &mut Findings, interface: &InterfaceFacts) {
 fn steering(found: &mut Findings, facts: &Facts, interface: &InterfaceFacts) {
     let measuring = |cpu: &usize| facts.cpus.iter().any(|one| one.cpu == *cpu);
     let near_all = |near: &[usize]| facts.cpus.iter().all(|one| near.contains(&one.cpu));
-    match found.known("NUMA", &interface.near_cpus) {
+    match found.known_or("NUMA", &interface.near_cpus, "the device names no node") {
         None => {}
-        Some(None) => found.fine("NUMA", "the device names no node"),
-        Some(Some(near)) if near_all(near) => found.fine("NUMA", "the device is near the CPUs"),
-        Some(Some(near)) => {
+        Some(near) if near_all(near) => found.fine("NUMA", "the device is near the CPUs"),
+        Some(near) => {
             let near: Vec<String> = near.iter().take(2).map(usize::to_string).collect();
             let fix = format!("--cpus {}", near.join(","));
             found.note("NUMA", "the device is at another node than the CPUs", fix);

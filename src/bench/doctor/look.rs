@@ -4,14 +4,12 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::stats::gaps::{GapSums, Gaps};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::cpu_stat::cpu_times;
 use crate::sys::cpus::pin;
 use crate::sys::link::{Link, Links};
 use crate::sys::reading::{Reading, Unreadable};
-use crate::sys::topology::steal_ns;
-
-/// A loop that does nothing takes less than this between two looks at the clock, interrupts included.
-const GAP_NS: u64 = 20_000;
 
 /// What was seen on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -71,20 +69,21 @@ fn spin(cpu: usize, lasting: Duration) -> Reading<CpuLook> {
     let steal = steal_ns(cpu);
     let begin = monotonic_ns();
     let end = begin + lasting.as_nanos() as u64;
-    let mut look = CpuLook { cpu, ..CpuLook::default() };
-    let mut last = begin;
-    while last < end {
-        let now = monotonic_ns();
-        let gap = now - last;
-        if gap >= GAP_NS {
-            look.gap_ns += gap;
-            look.longest_gap_ns = look.longest_gap_ns.max(gap);
-        }
-        last = now;
+    let (mut gaps, mut now) = (Gaps::with_room(), begin);
+    while now < end {
+        gaps.was_idle(now);
+        now = monotonic_ns();
+        gaps.looked(now);
     }
-    let steal = steal.ok().zip(steal_ns(cpu).ok());
-    look.steal_ns = steal.map(|(before, now)| now.saturating_sub(before));
-    Ok(CpuLook { span_ns: last - begin, ..look })
+    let steal = steal.zip(steal_ns(cpu)).map(|(before, now)| now.saturating_sub(before));
+    let GapSums { total_ns, longest_ns, .. } = gaps.sums();
+    let (gap_ns, longest_gap_ns) = (total_ns, longest_ns);
+    Ok(CpuLook { cpu, span_ns: now - begin, gap_ns, longest_gap_ns, steal_ns: steal })
+}
+
+fn steal_ns(cpu: usize) -> Option<u64> {
+    let times = cpu_times("").ok()?;
+    times.into_iter().find(|(other, _)| *other == cpu).map(|(_, times)| times.steal_ns)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::facts::{CpuFacts, Facts};
 use super::finding::{Finding, Findings, Section};
 use super::kernel::{FINE_BLOCK_TIMER, OLDEST, faults, version};
 use super::look::CpuLook;
+use crate::stats::state::DISTURBED_SHARE;
 use crate::sys::host::Host;
 use crate::sys::reading::Unreadable;
 use crate::units::{memory, nanoseconds, percent};
@@ -73,8 +74,7 @@ pub(super) fn of_machine(facts: &Facts) -> Vec<Finding> {
         }
     }
     let polls: Vec<&str> = (facts.busy_poll_us.iter())
-        .filter_map(|poll| poll.as_ref().ok()?.as_deref())
-        .filter(|us| *us != "0")
+        .filter_map(|poll| poll.as_deref().ok().filter(|us| *us != "0"))
         .collect();
     match (&facts.busy_poll_us, polls.first()) {
         ([Err(why), _], _) => found.unknown("busy poll", why),
@@ -133,13 +133,12 @@ pub(super) fn of_rights(facts: &Facts) -> Vec<Finding> {
     }
     found.tried();
     let exempt = rights.capabilities.contains(&"CAP_IPC_LOCK");
-    match found.known("memlock", &rights.memlock_bytes) {
+    match found.known_or("memlock", &rights.memlock_bytes, "no limit") {
         None => {}
-        Some(None) => found.fine("memlock", "no limit"),
-        Some(Some(bytes)) if exempt || *bytes >= 8 << 20 => {
+        Some(bytes) if exempt || *bytes >= 8 << 20 => {
             found.fine("memlock", format!("{} for AF_XDP; rings are not charged", memory(*bytes)));
         }
-        Some(Some(bytes)) => {
+        Some(bytes) => {
             let text = format!("{} for all AF_XDP sockets together", memory(*bytes));
             found.note("memlock", text, "ulimit -l 65536, or LimitMEMLOCK= of the service");
         }
@@ -182,11 +181,13 @@ pub(super) fn of_cpus(facts: &Facts) -> Vec<Finding> {
         }
     }
     if let Some(CpuFacts { cpu, governor, .. }) = facts.cpus.first() {
-        match found.known("frequency", governor).map(Option::as_deref) {
+        match found
+            .known_or("frequency", governor, "not this kernel's to choose")
+            .map(String::as_str)
+        {
             None => {}
-            Some(None) => found.fine("frequency", "not this kernel's to choose"),
-            Some(Some("performance")) => found.fine("frequency", "governor performance"),
-            Some(Some(other)) => {
+            Some("performance") => found.fine("frequency", "governor performance"),
+            Some(other) => {
                 let text = format!("governor {other} on CPU {cpu}: rates follow the clock");
                 found.note("frequency", text, "sudo cpupower frequency-set -g performance");
             }
@@ -210,10 +211,8 @@ fn siblings(found: &mut Findings, facts: &Facts, first: &CpuFacts, second: &CpuF
     found.note("cores", "both are threads of one core, and slow each other", fix);
 }
 
-/// From this part of a CPU's time on, numbers are not worth having, and from this one on it is worth
-/// knowing.
-const TAKEN_SPOILS: f64 = 0.05;
-const TAKEN_NOTE: f64 = 0.005;
+/// From this part of a CPU's time on it is worth knowing that it is taken.
+const NOTABLE_SHARE: f64 = 0.005;
 
 fn taken(found: &mut Findings, facts: &Facts) {
     let looks: Vec<&CpuLook> =
@@ -233,8 +232,8 @@ fn taken(found: &mut Findings, facts: &Facts) {
     let text = looks.iter().map(one).collect::<Vec<_>>().join("; ");
     let fix = "stop what runs beside (top); in a cloud, take dedicated CPUs";
     match looks.iter().map(|look| look.share()).fold(0.0, f64::max) {
-        TAKEN_SPOILS.. => found.spoils("taken time", text, fix),
-        TAKEN_NOTE.. => found.note("taken time", text, fix),
+        DISTURBED_SHARE.. => found.spoils("taken time", text, fix),
+        NOTABLE_SHARE.. => found.note("taken time", text, fix),
         _ => found.fine("taken time", text),
     }
     found.tried();

@@ -78,7 +78,7 @@ fn fit() -> Facts {
         cpus: vec![cpu(2), cpu(3)],
         isolated: Ok(vec![2, 3]),
         tickless: Ok(vec![2, 3]),
-        busy_poll_us: [Ok(Some("0".into())), Ok(None)],
+        busy_poll_us: ["0", "0"].map(|us| Ok(us.into())),
         interface: Some(interface()),
     }
 }
@@ -166,7 +166,7 @@ fn what_shapes_numbers_is_a_note() {
     note(one("hardware", |facts| facts.host.hypervisor = Some("KVMKVMKVM".into())), "");
     note(one("idle CPUs", |facts| facts.host.cpu_idle_states.push("C6".into())), "idle-set");
     note(one("CPU time", |facts| facts.host.irq_time_accounting = Some(false)), "");
-    note(one("busy poll", |facts| facts.busy_poll_us[1] = Ok(Some("50".into()))), "busy_read=0");
+    note(one("busy poll", |facts| facts.busy_poll_us[1] = Ok("50".into())), "busy_read=0");
     let closed = |facts: &mut Facts| facts.rights.packet_socket_refused = Some("EPERM".into());
     note(one("interfaces", closed), "setcap");
     note(one("XDP", |facts| facts.rights.xdp_program_refused = Some("EPERM".into())), "ring-xsk");

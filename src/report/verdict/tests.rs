@@ -77,6 +77,7 @@ fn comparison(seats: &[Sat<'_>]) -> Comparison {
             series(LoadKind::Ping, &|(.., times)| times.iter().map(|&one| pinged(one)).collect()),
         ],
         excluded: Vec::<Excluded>::new(),
+        shares_cpu: false,
         interrupted: false,
         broken: None,
         took: Duration::from_secs(60),
