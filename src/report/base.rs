@@ -84,7 +84,7 @@ impl Base {
         }
         if link.is_veth() {
             self.text.say(
-                "  a veth pair is no NIC: no line rate, and the sender pays for its peer's receive",
+                "  a veth pair is no NIC: no line rate, and a sender pays for its peer's receive",
             );
         }
         self.set_link(link);
