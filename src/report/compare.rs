@@ -25,6 +25,7 @@ pub struct CompareReport {
     base: Base,
     details: bool,
     lab: bool,
+    shares_cpu: bool,
     cpu_clock: &'static str,
 }
 
@@ -34,13 +35,20 @@ const STEPS: f64 = 1000.0;
 impl CompareReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>, details: bool) -> Result<CompareReport> {
-        Ok(CompareReport { base: Base::open(json)?, details, lab: false, cpu_clock: "" })
+        Ok(CompareReport {
+            base: Base::open(json)?,
+            details,
+            lab: false,
+            shares_cpu: false,
+            cpu_clock: "",
+        })
     }
 
     /// What is about to be measured, and where.
     pub fn start(&mut self, testbed: &Testbed, cpus: (usize, usize), at_most: Option<Duration>) {
         self.base.testbed_header("compare", testbed, cpus);
         self.lab = testbed.is_lab();
+        self.shares_cpu = cpus.0 == cpus.1;
         self.cpu_clock = cpu_clock(&self.base.host, testbed.is_veth());
         let at_most = at_most.map(|time| format!("at most {} s; ", time.as_secs_f64().ceil()));
         self.base.say(format!("  {}Ctrl-C ends with what there is", at_most.unwrap_or_default()));
@@ -82,7 +90,7 @@ impl CompareReport {
             for sentence in verdict::sentences(comparison) {
                 self.base.say(wrap(&sentence));
             }
-            self.base.say(wrap(&format!("Machine: {}", machine(&comparison.taken()))));
+            self.base.say(wrap(&format!("Machine: {}", self.machine(&comparison.taken()))));
             for oddity in compare_details::oddities(comparison, self.details) {
                 self.base.say(wrap(&oddity));
             }
@@ -97,13 +105,18 @@ impl CompareReport {
         let document = document(self.cpu_clock, self.lab, comparison);
         self.base.write("linerate.compare/3", &document)
     }
-}
 
-/// Whether the machine let us measure.
-fn machine(taken: &Taken) -> String {
-    match taken.state() {
-        State::Clear => format!("quiet, at most {} of a CPU was taken", percent(taken.share())),
-        _ => format!("DISTURBED: {taken}"),
+    /// Whether the machine let us measure.
+    fn machine(&self, taken: &Taken) -> String {
+        match taken.state() {
+            _ if self.shares_cpu => {
+                "cannot tell: generator and engine take their one CPU from each other".into()
+            }
+            State::Clear => {
+                format!("quiet, at most {} of a CPU was taken", percent(taken.share()))
+            }
+            _ => format!("DISTURBED: {taken}"),
+        }
     }
 }
 

@@ -18,11 +18,13 @@ pub fn of_size(comparison: &Comparison, size: FrameSize) -> String {
         })
         .collect();
     let times = match comparison.contestants {
-        ..2 => "median".into(),
+        ..2 => "median of the rounds".into(),
         _ => format!("x: times {}'s, with its 95 % interval", comparison.baseline()),
     };
     let mut lines = vec![format!("\n{size} B frames; {times}")];
-    let heads = questions.iter().flat_map(Asked::heads);
+    // One alone has no ratios.
+    let first = usize::from(comparison.contestants == 1);
+    let heads = questions.iter().flat_map(|asked| asked.heads().into_iter().skip(first));
     let heads: Vec<&str> = std::iter::once("path").chain(heads).collect();
     let mut rows = table(&heads);
     for column in rows.column_iter_mut() {
@@ -31,7 +33,7 @@ pub fn of_size(comparison: &Comparison, size: FrameSize) -> String {
     for seat in 0..comparison.seats.len() {
         let again = if seat < comparison.contestants { "" } else { " again" };
         let name = format!("{}{again}", comparison.seats[seat].contestant);
-        let cells = questions.iter().flat_map(|asked| asked.cells(seat));
+        let cells = questions.iter().flat_map(|asked| asked.cells(seat).into_iter().skip(first));
         rows.add_row(std::iter::once(name).chain(cells));
     }
     if !questions.is_empty() {
@@ -54,7 +56,7 @@ impl Asked<'_> {
             (Metric::Rate, LoadKind::Drain) => ["drain x", "k/s"],
             (Metric::Rate, LoadKind::Flood) => ["flood x", "k/s"],
             (Metric::Rate, _) => ["window x", "k/s"],
-            (Metric::Cpu, _) => ["CPU x", "ns"],
+            (Metric::Cpu, _) => ["CPU x", "CPU ns"],
             (_, LoadKind::Ping) => ["ping x", "µs"],
             (_, LoadKind::Light) => ["light x", "µs"],
             _ => ["half x", "µs"],

@@ -152,7 +152,7 @@ impl fmt::Display for Doubt {
             }
             Doubt::BoundMissing => f.write_str("a bound is missing"),
             Doubt::TooFewRounds { valid, needed } => {
-                write!(f, "{valid} rounds count, and an interval takes {needed}")
+                write!(f, "valid rounds: {valid}, and an interval takes {needed}")
             }
             Doubt::BaselineDiffers { low, high } => write!(
                 f,
