@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// CPU time of all workers so far, user and kernel, in nanoseconds; see
-    /// [`ThreadCpuClock`](crate::sys::clock::ThreadCpuClock) for what the kernel counts as theirs.
+    /// [`ThreadCpuClock`] for what the kernel counts as theirs.
     pub fn cpu_ns(&self) -> u64 {
         self.cpu_clocks().into_iter().filter_map(ThreadCpuClock::read_ns).sum()
     }

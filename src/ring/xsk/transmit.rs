@@ -115,7 +115,7 @@ impl Slots for XskTransmit {
     }
 
     /// Has the kernel send what was committed; `wake` is the system call that kicks the socket
-    /// ([`XdpSocket::kick`](crate::sys::xdp::XdpSocket::kick)). Ok when the kernel has consumed all.
+    /// ([`Kick`](crate::sys::kick::Kick)). Ok when the kernel has consumed all.
     /// EAGAIN: a queue is full and the rest stays. A frame that the driver drops is counted
     /// ([`Settled::dropped`]) and no error.
     #[inline]
