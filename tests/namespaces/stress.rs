@@ -18,6 +18,7 @@ use linerate::engine::config::PathName;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::load::rate::Rate;
 use linerate::load::run::Progress;
+use linerate::stats::state::State;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
 use linerate::wire::ethernet::{MacAddress, VlanTag};
 
@@ -197,7 +198,12 @@ fn wrong() -> Result<(), Failed> {
     assert!(zeros.iter().any(is_damage), "{zeros:?}");
     let ones = faults(PhaseName::Ones)?;
     assert!(ones.iter().any(|fault| matches!(fault, Fault::Duplicated { frames: 1000.. })));
-    assert_eq!(run.count(Conclusion::Fail), if imix.verdict.limit.is_none() { 4 } else { 3 });
+    // The machine may have taken so much time that it may have made the loss of one in twelve.
+    let imix_fails = imix.verdict.conclusion == Conclusion::Fail;
+    assert!(
+        imix_fails || imix.verdict.limit.is_some() || imix.finding.taken.state() != State::Clear
+    );
+    assert_eq!(run.count(Conclusion::Fail), if imix_fails { 4 } else { 3 });
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub mod phases;
 pub mod verdict;
 
 use phases::{Phase, PhaseName, PhaseSettings};
-use verdict::{Circumstances, Conclusion, Fault, Tolerance, Verdict};
+use verdict::{Circumstances, Conclusion, Fault, NEARLY_ALL, Tolerance, Verdict};
 
 /// A stress test as asked for.
 #[derive(Clone, Debug)]
@@ -198,10 +198,11 @@ fn load(
         let mut finding = site.load(&phase_request, observer)?;
         let outcome = &finding.outcome;
         let verdict = Verdict::of(&given, outcome, &finding.counters);
-        // A machine that takes a CPU away has frames lost, but neither damaged nor doubled.
-        let only_lost = verdict.faults.iter().all(|fault| matches!(fault, Fault::Lost { .. }));
+        // A machine that takes a CPU away has frames lost, but neither nearly all nor damaged ones.
+        let may_be_theft =
+            |fault: &Fault| matches!(fault, Fault::Lost { ratio, .. } if *ratio < NEARLY_ALL);
         if verdict.conclusion == Conclusion::Fail
-            && only_lost
+            && verdict.faults.iter().all(may_be_theft)
             && finding.taken.explains(outcome.lost, outcome.achieved_pps())
         {
             finding.disturbances.push(finding.taken.disturbance());

@@ -8,7 +8,7 @@ use crate::load::run::{GeneratorLimit, LoadOutcome};
 use crate::wire::probe::{Expectation, PayloadPattern};
 
 /// The part of a phase's frames from which on nearly all are lost.
-const NEARLY_ALL: f64 = 0.9;
+pub(super) const NEARLY_ALL: f64 = 0.9;
 
 /// More than this part of random payloads is hardly ever without a lower-case letter.
 const UNCHANGED_RANDOM_MAX: f64 = 0.001;
