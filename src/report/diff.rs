@@ -31,11 +31,12 @@ pub enum Form {
 pub fn print(form: Form, diff: &Diff, old: (&str, &Results), new: (&str, &Results)) {
     let for_people = matches!(form, Form::Table | Form::Markdown);
     let (mut stdout, mut beside) = (Text::new(false), Text::new(!for_people));
-    let notes = notes(diff, old.0, new.0);
-    match form {
-        Form::Markdown => beside.say(notes.join("\n\n") + "\n"),
-        _ => notes.iter().for_each(|note| beside.say(wrap(note))),
-    }
+    let mut say = |line: &str| match form {
+        // Paragraphs, which are broken where they are shown.
+        Form::Markdown => beside.say(format!("{line}\n")),
+        _ => beside.say(wrap(line)),
+    };
+    notes(diff, old.0, new.0).iter().for_each(|note| say(note));
     match form {
         Form::Table => table_of(diff, &mut stdout),
         Form::GoBench => stdout.say(gobench(old.1, new.1).trim_end()),
@@ -45,10 +46,7 @@ pub fn print(form: Form, diff: &Diff, old: (&str, &Results), new: (&str, &Result
         Form::Markdown => stdout.say(markdown(diff)),
         Form::Csv => stdout.say(csv_of(diff).trim_end()),
     }
-    match form {
-        Form::Markdown => beside.say(summary(diff)),
-        _ => beside.say(wrap(&summary(diff))),
-    }
+    say(&summary(diff));
 }
 
 /// What is compared, and what to bear in mind.
@@ -58,8 +56,7 @@ fn notes(diff: &Diff, old: &str, new: &str) -> Vec<String> {
         None => "absolute values".into(),
     };
     let certainty = percent(1.0 - diff.limits.alpha);
-    let mut notes =
-        vec![format!("old: {old}, new: {new}; {unit}; intervals hold with {certainty}")];
+    let mut notes = vec![format!("old: {old}, new: {new}; {unit}; {certainty} intervals")];
     if !diff.other_machine.is_empty() {
         let differences = diff.other_machine.join("; ");
         notes.push(format!("WARNING: the machines differ: {differences}"));
