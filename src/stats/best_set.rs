@@ -9,6 +9,10 @@ pub const LOOKS: [usize; 4] = [11, 22, 44, 88];
 /// An interval no wider than this is narrow enough: it resolves 5 %.
 pub const NARROW: f64 = 1.10;
 
+/// A smaller ratio is no difference: two engines of the same path truly differ by up to 1 %, by where their
+/// memory lies and who goes before them, and narrow intervals see that.
+pub const EQUAL: f64 = 1.02;
+
 /// The `alpha` of one pair when `contestants` are compared at up to `looks` looks, so that the best one is
 /// lost in at most [`FAMILY_ALPHA`] of all comparisons (Bonferroni).
 pub fn alpha_for(contestants: usize, looks: usize) -> f64 {
@@ -23,7 +27,8 @@ pub fn ratios<'a>(
     one.iter().zip(other).filter_map(|(one, other)| Some((*one)? / (*other)?))
 }
 
-/// Whether `one` is better than `other` at `alpha`: the whole interval of their ratio lies on its side.
+/// Whether `one` is better than `other` at `alpha`: the whole interval of their ratio lies on its side, and
+/// beyond [`EQUAL`].
 pub fn beats(
     one: &[Option<f64>],
     other: &[Option<f64>],
@@ -31,8 +36,8 @@ pub fn beats(
     alpha: f64,
 ) -> bool {
     SignInterval::of(ratios(one, other), alpha).is_some_and(|ratio| match lower_is_better {
-        true => ratio.high < 1.0,
-        false => ratio.low > 1.0,
+        true => ratio.high < 1.0 / EQUAL,
+        false => ratio.low > EQUAL,
     })
 }
 
@@ -86,6 +91,10 @@ mod tests {
         assert_eq!(best_set(&all, true, 0.05), [0], "costs");
         assert!(beats(&all[1], &all[0], false, 0.05) && !beats(&all[0], &all[1], false, 0.05));
         assert!(!beats(&all[1], &all[1], false, 0.05), "its equal");
+        let nearly = rounds(&[&[19.8; 8]]);
+        assert!(
+            !beats(&all[1], &nearly[0], false, 0.05) && !beats(&nearly[0], &all[1], true, 0.05)
+        );
         assert_eq!(best_set(&all, false, 0.001), [0, 1, 2], "eight rounds cannot tell so surely");
         assert_eq!(best_set(&[], false, 0.05), [0usize; 0]);
     }

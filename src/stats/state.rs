@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::best_set::EQUAL;
 use super::sign::{SignInterval, rounds_needed};
 
 /// A wider interval tells nothing.
@@ -122,9 +123,10 @@ impl State {
 
 impl Doubt {
     /// Why nothing can be told if the baseline's two seats in each round have this ratio; `None` if they
-    /// agree.
+    /// agree, or differ by no more than [`EQUAL`].
     pub fn of_baseline(ratio: SignInterval) -> Option<Doubt> {
-        let differs = ratio.excludes(1.0) || ratio.width() > WIDTH_MAX;
+        let is_beside = ratio.low > EQUAL || ratio.high < 1.0 / EQUAL;
+        let differs = is_beside || ratio.width() > WIDTH_MAX;
         differs.then_some(Doubt::BaselineDiffers { low: ratio.low, high: ratio.high })
     }
 }
@@ -206,7 +208,9 @@ mod tests {
     #[test]
     fn a_baseline_that_differs_from_itself_judges_nobody() {
         assert_eq!(Doubt::of_baseline(ratio(0.97, 1.04)), None);
-        assert!(Doubt::of_baseline(ratio(1.01, 1.04)).is_some());
+        assert_eq!(Doubt::of_baseline(ratio(1.003, 1.014)), None, "by where its memory lies");
+        assert!(Doubt::of_baseline(ratio(1.03, 1.04)).is_some());
+        assert!(Doubt::of_baseline(ratio(0.95, 0.97)).is_some());
         assert!(Doubt::of_baseline(ratio(0.8, 1.2)).is_some());
     }
 
