@@ -111,6 +111,12 @@ impl Taken {
         self.cpus.iter().map(|cpu| cpu.disturbed_share).fold(0.0, f64::max)
     }
 
+    /// Whether our own engine was on a CPU of the generator's: then they take it from one another.
+    pub fn shares_cpu(&self) -> bool {
+        let of = |role| self.cpus.iter().filter(move |one| one.role == role && one.cpu.is_some());
+        of(Role::Engine).any(|engine| of(Role::Generator).any(|other| other.cpu == engine.cpu))
+    }
+
     /// Adds what was taken in another time, from the same CPUs.
     pub fn merge(&mut self, other: &Taken) {
         if self.cpus.is_empty() {

@@ -193,6 +193,7 @@ impl Finding {
     /// What the numbers are worth.
     pub fn state(&self) -> State {
         match self.outcome.generator_limit() {
+            _ if self.taken.shares_cpu() => State::CannotTell { reason: Doubt::OneCpu },
             Some(_) => State::CannotTell { reason: Doubt::GeneratorLimited },
             None => self.taken.state(),
         }

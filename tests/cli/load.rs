@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::load_schema::{self, ladder};
-use crate::program::{Ended, Unprivileged, alone, linerate, namespaces_allowed, run};
+use crate::program::{Ended, Unprivileged, alone, linerate, namespaces_allowed, on_one_cpu, run};
 use crate::schema::{count, document, field, number, text};
 
 const SHORT: &str = "load --lab -d 200ms --warmup 50ms --drain 5s --json -";
@@ -36,6 +36,19 @@ fn is_a_whole_load(ended: &Ended) -> Value {
         assert_eq!(count(frames, wrong), 0, "{wrong}: {document:#}");
     }
     document
+}
+
+/// What is timed then is the pair: each waits for the other.
+#[test]
+fn on_one_cpu_a_load_cannot_tell_of_the_engine() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = [words(SHORT), words(SLOW)].concat();
+    let document = is_a_whole_load(&run(on_one_cpu(&mut linerate(&line))));
+    assert_eq!(document["shares_cpu"], true);
+    assert_eq!(document["state"]["reason"], "one_cpu", "{document:#}");
 }
 
 #[test]
