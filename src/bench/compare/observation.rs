@@ -1,9 +1,6 @@
 //! What one load of a trial found: counts, rates, CPU time and round trips of verified frames.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::load::run::LoadOutcome;
 use crate::load::tally::Tally;
@@ -11,24 +8,28 @@ use crate::load::trace::Trace;
 use crate::stats::latency::LatencySummary;
 use crate::stats::slices::{SLICE_AIM_NS, SLICES_MIN, Slices, frames_per_slice};
 use crate::stats::spread::Spread;
+use crate::units::names;
 
-/// How an engine is loaded, in the order in which a trial does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LoadKind {
-    /// As fast as the generator can.
-    Flood,
-    /// What socket and rings held while the engine was paused, echoed with the generator silent.
-    Drain,
-    /// One frame in flight.
-    Ping,
-    /// [`WINDOW_FRAMES`] frames in flight.
-    Window,
-    /// [`LIGHT_PPS`] on a schedule, the same for all.
-    Light,
-    /// Half of the engine's own forwarding rate, on a schedule.
-    Half,
-    /// A drain by two workers together, and by each of them alone.
-    Scale,
+names! {
+    "load",
+    /// How an engine is loaded, in the order of the series.
+    #[derive(PartialOrd, Ord)]
+    pub enum LoadKind {
+        /// As fast as the generator can.
+        Flood = "flood",
+        /// What socket and rings held while the engine was paused, echoed with the generator silent.
+        Drain = "drain",
+        /// One frame in flight.
+        Ping = "ping",
+        /// [`WINDOW_FRAMES`] frames in flight.
+        Window = "window",
+        /// [`LIGHT_PPS`] on a schedule, the same for all.
+        Light = "light",
+        /// Half of the engine's own forwarding rate, on a schedule.
+        Half = "half",
+        /// A drain by two workers together, and by each of them alone.
+        Scale = "scale",
+    }
 }
 
 /// Frames in flight of the load `window`.
@@ -38,17 +39,6 @@ pub const WINDOW_FRAMES: u64 = 64;
 pub const LIGHT_PPS: u64 = 1000;
 
 impl LoadKind {
-    /// All of them.
-    pub const ALL: [LoadKind; 7] = [
-        LoadKind::Flood,
-        LoadKind::Drain,
-        LoadKind::Ping,
-        LoadKind::Window,
-        LoadKind::Light,
-        LoadKind::Half,
-        LoadKind::Scale,
-    ];
-
     /// What it is measured for.
     pub const fn metrics(self) -> &'static [Metric] {
         match self {
@@ -58,83 +48,29 @@ impl LoadKind {
             LoadKind::Scale => &[Metric::Scaling],
         }
     }
-
-    /// The name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            LoadKind::Flood => "flood",
-            LoadKind::Drain => "drain",
-            LoadKind::Ping => "ping",
-            LoadKind::Window => "window",
-            LoadKind::Light => "light",
-            LoadKind::Half => "half",
-            LoadKind::Scale => "scale",
-        }
-    }
 }
 
-impl fmt::Display for LoadKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+names! {
+    "metric",
+    /// What can be compared of two observations of the same load; the unit is in its name.
+    pub enum Metric {
+        /// Verified echoes per second, by the kernel's stamps on them.
+        Rate = "echoed_pps",
+        /// CPU time of the engine for each echo, in nanoseconds.
+        Cpu = "cpu_ns_per_echo",
+        /// Median round trip, in nanoseconds.
+        P50 = "rtt_p50_ns",
+        /// 99th percentile of the round trips, in nanoseconds.
+        P99 = "rtt_p99_ns",
+        /// Two workers' rate in units of one's.
+        Scaling = "scaling",
     }
-}
-
-impl Serialize for LoadKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl FromStr for LoadKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<LoadKind, String> {
-        let known = LoadKind::ALL.into_iter().find(|load| load.name() == text.trim());
-        let names = LoadKind::ALL.map(LoadKind::name).join(", ");
-        known.ok_or_else(|| format!("unknown load '{text}': {names}"))
-    }
-}
-
-/// What can be compared of two observations of the same load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Verified echoes per second, by the kernel's stamps on them.
-    Rate,
-    /// CPU time of the engine for each echo, in nanoseconds.
-    Cpu,
-    /// Median round trip, in nanoseconds.
-    P50,
-    /// 99th percentile of the round trips, in nanoseconds.
-    P99,
-    /// Two workers' rate in units of one's.
-    Scaling,
 }
 
 impl Metric {
-    /// All of them.
-    pub const ALL: [Metric; 5] =
-        [Metric::Rate, Metric::Cpu, Metric::P50, Metric::P99, Metric::Scaling];
-
-    /// The name in JSON, with its unit.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Metric::Rate => "echoed_pps",
-            Metric::Cpu => "cpu_ns_per_echo",
-            Metric::P50 => "rtt_p50_ns",
-            Metric::P99 => "rtt_p99_ns",
-            Metric::Scaling => "scaling",
-        }
-    }
-
     /// Whether less is better.
     pub const fn is_cost(self) -> bool {
         matches!(self, Metric::Cpu | Metric::P50 | Metric::P99)
-    }
-}
-
-impl Serialize for Metric {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
     }
 }
 
