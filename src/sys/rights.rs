@@ -55,10 +55,12 @@ impl Rights {
     }
 }
 
-/// The errno with its meaning, or the reason that we have ourselves.
+/// What failed with which errno, or the reason that we have ourselves.
 fn refusal(result: Result<()>) -> Option<String> {
     result.err().map(|error| match error {
-        Error::System(error) | Error::Ring(error) => error.errno.to_string(),
+        Error::System(error) | Error::Ring(error) => {
+            format!("could not {}: {}", error.attempted, error.errno.name)
+        }
         Error::Usage(why) | Error::Run(why) => why,
     })
 }

@@ -100,7 +100,7 @@ pub(super) fn of_rights(facts: &Facts) -> Vec<Finding> {
     match &rights.packet_socket_refused {
         None => found.fine("interfaces", format!("{} may open packet sockets", rights.user)),
         Some(why) => {
-            let text = format!("{}: no packet sockets, so no -i: {why}", rights.user);
+            let text = format!("no -i for {}: {why}", rights.user);
             found.note("interfaces", text, setcap);
         }
     }
