@@ -354,7 +354,7 @@ impl LoadReport {
             self.base.say(format!("DISTURBED: {}", finding.taken));
         }
         if let state @ State::CannotTell { .. } = finding.state() {
-            self.base.say(format!("{state}").to_uppercase());
+            self.base.say(format!("state of these numbers: {state}"));
         }
     }
 

@@ -168,7 +168,7 @@ fn sentence(found: &PhaseFinding) -> String {
         parts.push("all intact".into());
     }
     if finding.taken.state() != State::Clear && finding.disturbances.is_empty() {
-        parts.push(format!("disturbed: {}", finding.taken));
+        parts.push(format!("{:.0} % of a CPU was taken", 100.0 * finding.taken.share()));
     }
     if let Some(limit) = verdict.limit {
         parts.push(format!("GENERATOR-LIMITED: {limit}; the device was not the limit"));

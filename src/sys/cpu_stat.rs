@@ -77,7 +77,7 @@ pub fn throttled_ns(root: &str) -> Reading<u64> {
         first.or_else(|| Some((group("")?, "throttled_usec ", 1000)))
     })?;
     let throttled = |folder: &Path| {
-        let file = format!("{root}/sys/fs/cgroup/{}/cpu.stat", folder.display());
+        let file = format!("{root}/sys/fs/cgroup/{}", folder.join("cpu.stat").display());
         found_in(&file, |text| {
             let number = text.lines().find_map(|line| line.strip_prefix(key))?;
             Some(number.trim().parse::<u64>().ok()? * unit_ns)
