@@ -161,11 +161,16 @@ impl Observation {
             Metric::Rate if self.slices.is_some_and(|slices| !slices.counts()) => None,
             Metric::Rate => Some(self.echoed_pps),
             Metric::Cpu => self.cpu_ns_per_echo,
-            Metric::P50 => self.rtt.map(|rtt| rtt.p50 as f64),
-            Metric::P99 => self.rtt.map(|rtt| rtt.p99 as f64),
+            Metric::P50 => self.round_trips().map(|rtt| rtt.p50 as f64),
+            Metric::P99 => self.round_trips().map(|rtt| rtt.p99 as f64),
             Metric::Scaling => self.alone_pps.map(|[a, b]| 2.0 * self.echoed_pps / (a + b)),
         };
         value.filter(|value| value.is_finite() && *value > 0.0)
+    }
+
+    /// Round trips, unless they are so few that the machine can have made most of them long.
+    fn round_trips(&self) -> Option<LatencySummary> {
+        self.rtt.filter(|rtt| rtt.count >= SLICES_MIN as u64)
     }
 
     /// Whether echoes came back and yet have no rate by their stamps, as when the clock was set. (Two
@@ -303,5 +308,16 @@ mod tests {
         assert!((found.value(Metric::Rate).unwrap() - 1e5).abs() < 1.0, "{found:?}");
         assert!((found.value(Metric::Cpu).unwrap() - 4000.0).abs() < 40.0, "{found:?}");
         assert!(found.span_echoed_pps < 0.75e5);
+    }
+
+    #[test]
+    fn a_few_long_round_trips_are_no_percentile() {
+        let rtt =
+            |count| Some(LatencySummary { count, p50: 9_000_000, ..LatencySummary::default() });
+        let of = |count| {
+            let found = Observation::of_outcome(LoadKind::Ping, &LoadOutcome::default(), 0, 1);
+            Observation { rtt: rtt(count), ..found }.value(Metric::P50)
+        };
+        assert_eq!((of(3), of(8)), (None, Some(9e6)));
     }
 }

@@ -35,7 +35,7 @@ fn drained(pps: f64) -> Observation {
 }
 
 fn pinged(p50: f64) -> Observation {
-    let rtt = Some(LatencySummary { p50: p50 as u64, ..LatencySummary::default() });
+    let rtt = Some(LatencySummary { count: 99, p50: p50 as u64, ..LatencySummary::default() });
     Observation { rtt, load: LoadKind::Ping, ..drained(1e5) }
 }
 
