@@ -52,7 +52,7 @@ pub struct DiffArgs {
     #[arg(long, value_name = "PART", default_value = "5%", value_parser = parse_alpha, allow_hyphen_values = true)]
     alpha: f64,
 
-    /// End with code 4 if something cannot be told
+    /// End with code 4 if something cannot be told, or is only in OLD
     #[arg(long)]
     strict: bool,
 
@@ -73,10 +73,10 @@ impl DiffArgs {
         let limits = Limits { alpha: self.alpha, threshold: self.threshold };
         let diff = Diff::of(old, new, limits, self.other_host)?;
         print(self.format, &diff, old, new);
-        Ok(match (diff.regressions(), diff.undecided()) {
-            (1.., _) => exit::THRESHOLD,
-            (0, 1..) if self.strict => exit::CANNOT_TELL,
-            _ => exit::OK,
+        Ok(match diff.regressions() {
+            1.. => exit::THRESHOLD,
+            0 if self.strict && !diff.is_complete() => exit::CANNOT_TELL,
+            0 => exit::OK,
         })
     }
 }

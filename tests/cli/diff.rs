@@ -120,6 +120,15 @@ fn what_the_document_doubts_is_doubted() {
     diff_of(&old, &new, &[]).expect(0);
     let ended = diff_of(&old, &new, &["--strict"]);
     assert!(ended.expect(4).out.contains("baseline differs"), "{}", ended.out);
+    // Nothing came back any more: there is no number, and that is not fine.
+    let mut silent = compared(1.0, 6);
+    for metric in ["echoed_pps", "cpu_ns_per_echo"] {
+        let rounds = json!([null, 0, null, 0, 0, 0]);
+        silent["results"][1]["loads"]["drain"]["metrics"][metric]["rounds"] = rounds;
+    }
+    diff_of(&old, &silent, &[]).expect(0);
+    let ended = diff_of(&old, &silent, &["--strict"]);
+    assert!(ended.expect(4).out.contains("only in the old file: drain, 64 B, ring"), "{ended:?}");
     let mut few = compared(1.3, 6);
     for result in few["results"].as_array_mut().expect("results") {
         for metric in ["echoed_pps", "cpu_ns_per_echo"] {

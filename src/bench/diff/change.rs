@@ -138,11 +138,18 @@ impl Diff {
     pub fn undecided(&self) -> usize {
         self.count(|verdict| matches!(verdict, Verdict::CannotTell(_)))
     }
+
+    /// Whether the new result has all that the old one has, and all of it could be told.
+    pub fn is_complete(&self) -> bool {
+        self.undecided() == 0 && self.only_old.is_empty()
+    }
 }
 
 impl Results {
+    /// What was measured in one round at least.
     fn with(&self, key: &Key) -> Option<&Series> {
-        self.series.iter().find(|series| series.key == *key)
+        let measured = |series: &&Series| series.compared().iter().any(Option::is_some);
+        self.series.iter().filter(measured).find(|series| series.key == *key)
     }
 }
 
@@ -190,5 +197,5 @@ fn verdict(old: &Series, new: &Series, ratio: Option<SignInterval>, limits: Limi
 /// What `one` has and `other` does not.
 fn missing(one: &Results, other: &Results) -> Vec<Key> {
     let keys = one.series.iter().map(|series| &series.key);
-    keys.filter(|key| other.with(key).is_none()).cloned().collect()
+    keys.filter(|key| one.with(key).is_some() && other.with(key).is_none()).cloned().collect()
 }

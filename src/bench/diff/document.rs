@@ -249,7 +249,7 @@ fn of_load(document: &Value) -> Vec<Series> {
     ];
     let series = |(metric, value): (&str, &Value)| Series {
         key: key("load", &document["frame_bytes"], &document["to"], metric),
-        rounds: vec![value.as_f64()],
+        rounds: vec![number(value)],
         ratios: None,
         doubt: limit.clone().or_else(|| stated_doubt(&document["state"])),
         taken: taken(&document["state"]),
@@ -267,7 +267,7 @@ fn of_search(document: &Value) -> Vec<Series> {
             let limited = (goal["at_least"] == true).then(|| limit.to_string());
             all.push(Series {
                 key: key(&text(&goal["goal"]), &result["sizes"], &result["path"], metric),
-                rounds: vec![goal[metric].as_f64()],
+                rounds: vec![number(&goal[metric])],
                 ratios: None,
                 doubt: limited.or_else(|| stated_doubt(&goal["state"])),
                 taken: taken(&goal["state"]),
@@ -302,7 +302,12 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 fn numbers(value: &Value) -> Vec<Option<f64>> {
-    items(value).map(Value::as_f64).collect()
+    items(value).map(number).collect()
+}
+
+/// A rate or a time that can be compared. Nothing is a multiple of 0.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| *number > 0.0)
 }
 
 /// A value as people read it: text without quotes.
@@ -319,4 +324,53 @@ fn differences(old: &[(&'static str, Value)], new: &[(&'static str, Value)]) -> 
     differ
         .map(|((name, old), (_, new))| format!("{name}: {} and {}", text(old), text(new)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::bench::compare::observation::Metric;
+    use crate::bench::diff::change::{Diff, Limits};
+
+    #[test]
+    fn names_say_what_is_better() {
+        for metric in Metric::ALL {
+            let key = key("drain", &json!(64), &json!("ring"), metric.name());
+            assert_eq!(key.is_cost(), metric.is_cost(), "{metric:?}");
+        }
+    }
+
+    fn text() -> String {
+        let metrics =
+            json!({"echoed_pps": {"state": {"state": "clear"}, "rounds": [1.5, null, 2e6]}});
+        let result = |contestant: &str| {
+            let loads = json!({"drain": {"metrics": metrics}});
+            json!({"contestant": contestant, "frame_bytes": 64, "loads": loads})
+        };
+        let results = [result("syscall"), result("ring")];
+        json!({"schema": "linerate.compare/3", "baseline": "syscall", "results": results})
+            .to_string()
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_refused_or_compared_and_never_panics(
+            at in 0usize..1000,
+            byte in 32u8..127,
+            end in 0usize..1000,
+        ) {
+            let whole = Results::read("old", &text()).unwrap();
+            let mut bytes = text().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len() - end % 3 / 2);
+            let limits = Limits { alpha: 0.05, threshold: 0.05 };
+            if let Ok(results) = Results::read("new", std::str::from_utf8(&bytes).unwrap()) {
+                let _ = Diff::of(("old", &whole), ("new", &results), limits, false);
+            }
+        }
+    }
 }
