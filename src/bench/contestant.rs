@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::ab::ARMS;
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::profile::{Asked, Profile, tune};
@@ -30,6 +31,8 @@ pub enum Name {
     Path(PathName),
     /// A profile, which also chooses the path.
     Profile(Profile),
+    /// An arm of an A/B test, by its place in [`ARMS`].
+    Arm(usize),
 }
 
 impl Contestant {
@@ -41,11 +44,24 @@ impl Contestant {
         Contestant { name: Name::Path(path), profile: None, wait: None }
     }
 
+    /// An arm of an A/B test.
+    pub const fn arm(number: usize) -> Contestant {
+        Contestant { name: Name::Arm(number), profile: None, wait: None }
+    }
+
+    /// Its place in [`ARMS`], if it is an arm.
+    pub const fn as_arm(&self) -> Option<usize> {
+        match self.name {
+            Name::Arm(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Whether it can send tagged frames back. (No profile chooses a path that cannot.)
     pub fn sees_tags(&self) -> bool {
         match self.name {
             Name::Path(path) => path.sees_tags(),
-            Name::Profile(_) => true,
+            Name::Profile(_) | Name::Arm(_) => true,
         }
     }
 
@@ -62,6 +78,7 @@ impl Contestant {
             (Name::Profile(profile), _) => tune(&mut config, profile, Asked::default(), None)?,
             (Name::Path(path), Some(profile)) => tune(&mut config, profile, path.into(), None)?,
             (Name::Path(path), None) => config.path = path,
+            (Name::Arm(_), _) => {}
         }
         config.wait = self.wait.unwrap_or(config.wait);
         Ok(config)
@@ -73,6 +90,7 @@ impl fmt::Display for Contestant {
         let mut label = match self.name {
             Name::Path(path) => path.to_string(),
             Name::Profile(profile) => profile.name().to_string(),
+            Name::Arm(number) => ARMS[number].to_string(),
         };
         if let Some(profile) = self.profile {
             label += &format!("@{}", profile.name());

@@ -8,6 +8,7 @@
 //! [`disturbance`] of a trial; [`own_engine`], the engine under test and what went wrong with it; [`site`], where loads start from, which may have to ask for its
 //! [`neighbour`]; [`floor`], what the harness itself costs.
 
+pub mod ab;
 pub mod account;
 pub mod compare;
 pub mod contestant;

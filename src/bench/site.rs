@@ -39,7 +39,6 @@ pub fn run(request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Fin
 }
 
 /// Where loads run: opened once, for one load or for several in turn.
-#[expect(clippy::large_enum_variant, reason = "a program has one")]
 pub enum Site {
     /// Our own engine is at the other end.
     Own {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabConfig};
 use crate::load::plan::{LoadSpec, Sizes};
+use crate::sys::clock;
 use crate::sys::link::{Link, Links};
 use crate::sys::namespace::Namespace;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
@@ -46,8 +47,8 @@ impl End {
     }
 }
 
-/// Two ends between which frames go.
-#[derive(Debug)]
+/// Two ends between which frames go. Clones share a lab.
+#[derive(Clone, Debug)]
 pub struct Testbed {
     /// Where the generator sends from.
     pub generator: End,
@@ -55,7 +56,7 @@ pub struct Testbed {
     pub engine: End,
     /// Interfaces of the user's choice may be served although they look unsafe.
     pub force: bool,
-    lab: Option<Lab>,
+    lab: Option<Arc<Lab>>,
 }
 
 impl Testbed {
@@ -77,7 +78,7 @@ impl Testbed {
             namespace: side.namespace.clone(),
         };
         let (generator, engine) = (end(&lab.generator), end(&lab.engine));
-        Ok(Testbed { generator, engine, force: false, lab: Some(lab) })
+        Ok(Testbed { generator, engine, force: false, lab: Some(Arc::new(lab)) })
     }
 
     /// Two interfaces of this machine that are cabled together.
@@ -92,6 +93,27 @@ impl Testbed {
         let (generator, engine) =
             (End::open(&links, generator, force)?, End::open(&links, engine, force)?);
         Ok(Testbed { generator, engine, force, lab: None })
+    }
+
+    /// Looks at both links again, after somebody changed what they are. Some drivers take theirs down
+    /// meanwhile: waits until both are back.
+    pub fn look_again(&mut self) -> Result<()> {
+        let deadline = Instant::now() + LINK_PATIENCE;
+        for end in [&mut self.generator, &mut self.engine] {
+            let links = end.inside(Links::open)?;
+            end.link = links.by_index(end.link.index)?;
+            while !end.link.running {
+                if Instant::now() >= deadline {
+                    let name = &end.link.name;
+                    return Err(Error::Run(format!(
+                        "{name} has had no link for {LINK_PATIENCE:?}"
+                    )));
+                }
+                clock::sleep(Duration::from_millis(2));
+                end.link = links.by_index(end.link.index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Does `work` in the generator's network namespace.
@@ -123,6 +145,9 @@ impl Testbed {
 
 /// After this time without an echo, what is not back from a burst is lost.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
+
+/// Longer than a NIC takes to come back after a change of its rings or channels.
+const LINK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The largest MTU of a veth pair (`ETH_MAX_MTU` less what a header takes).
 const MTU_MAX: u32 = 65_535;

@@ -148,6 +148,7 @@ impl CompareArgs {
         };
         let plan = ComparePlan {
             contestants,
+            ab: None,
             sizes,
             loads,
             rounds: self.rounds,
@@ -179,9 +180,9 @@ impl CompareArgs {
 }
 
 /// Long enough for small differences, short enough to wait for.
-const MAX_TIME: Duration = Duration::from_secs(60);
+pub(super) const MAX_TIME: Duration = Duration::from_secs(60);
 
-fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
+pub(super) fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
     // Names the valid sizes if the text is not a number; a size that is too small says so itself.
     let whole = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     if whole { text.parse() } else { Err("whole bytes from 64, FCS included".into()) }

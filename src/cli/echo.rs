@@ -11,6 +11,7 @@ use self::workers::WorkerArgs;
 use super::user::UserArgs;
 use super::waiting::WaitArgs;
 use crate::bench::account::Account;
+use crate::bench::testbed::End;
 use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::edit::Transform;
 use crate::engine::names::TxName;
@@ -277,6 +278,13 @@ impl EchoArgs {
         config.wait = self.wait.wait(config.wait)?;
         config.batch = self.batching.batch.unwrap_or(config.batch);
         Ok(())
+    }
+
+    /// The engine that these options ask for at this end.
+    pub(super) fn engine_at(&self, end: &End) -> Result<EngineConfig> {
+        let mut config = EngineConfig { namespace: Some(end.namespace.clone()), ..self.config()? };
+        self.tune(&mut config)?;
+        Ok(config)
     }
 
     /// Starts the engine. If another program holds the queue of an automatically chosen AF_XDP

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use crate::error::Result;
 use crate::report::text::{Text, complain, help, lost};
 
+pub mod ab;
 mod choices;
 pub mod compare;
 pub mod diff;
@@ -29,6 +30,8 @@ pub mod waiting;
 pub enum Cli {
     /// Compare packet paths: the same verified echo over each of them, in turn
     Compare(compare::CompareArgs),
+    /// Compare two settings, engine options or builds, with proof of what was changed
+    Ab(Box<ab::AbArgs>),
     /// Send frames at a rate, verify every echoed byte, account for every frame
     Load(Box<load::LoadArgs>),
     /// Find the highest load within a loss ratio: NDR and PDR, or RFC 2544 throughput
@@ -67,6 +70,7 @@ impl Cli {
     fn run(self) -> ExitCode {
         let result = match self {
             Cli::Compare(arguments) => arguments.run(),
+            Cli::Ab(arguments) => arguments.run(),
             Cli::Diff(arguments) => arguments.run(),
             Cli::Echo(arguments) => arguments.run(),
             Cli::Load(arguments) => arguments.run(),

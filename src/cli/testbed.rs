@@ -8,6 +8,7 @@ use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::lab::LabConfig;
 use crate::sys::cpus::choose_cpus;
+use crate::sys::privilege::ensure_namespaces_allowed;
 use crate::units::FrameSize;
 
 /// The two ends of an experiment and their CPUs.
@@ -56,17 +57,34 @@ impl TestbedArgs {
         queues: u32,
         count: usize,
     ) -> Result<Vec<Testbed>> {
-        match (&self.interface, &self.dut_interface) {
-            (Some(generator), Some(engine)) => {
-                self.user.prepare(false)?;
-                Ok(vec![Testbed::interfaces(generator, engine, self.force)?])
-            }
-            _ => {
-                self.user.prepare(true)?;
-                let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
-                let lab = LabConfig { queues, ..LabConfig::default() };
-                (0..count).map(|_| Testbed::lab_with(largest, lab.clone())).collect()
-            }
+        self.user.prepare(self.interface.is_none())?;
+        self.make(sizes, queues, count)
+    }
+
+    /// [`TestbedArgs::open_several`] with one queue; `privileged` is done with the rights of who started
+    /// the program, while it has one thread.
+    pub fn open_and<T>(
+        &self,
+        sizes: &[FrameSize],
+        count: usize,
+        privileged: impl FnOnce(&[Testbed]) -> Result<T>,
+    ) -> Result<(Vec<Testbed>, T)> {
+        let is_lab = self.interface.is_none();
+        if is_lab {
+            ensure_namespaces_allowed()?;
         }
+        let testbeds = self.make(sizes, 1, count)?;
+        let done = privileged(&testbeds)?;
+        self.user.prepare(is_lab)?;
+        Ok((testbeds, done))
+    }
+
+    fn make(&self, sizes: &[FrameSize], queues: u32, count: usize) -> Result<Vec<Testbed>> {
+        if let (Some(generator), Some(engine)) = (&self.interface, &self.dut_interface) {
+            return Ok(vec![Testbed::interfaces(generator, engine, self.force)?]);
+        }
+        let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
+        let lab = LabConfig { queues, ..LabConfig::default() };
+        (0..count).map(|_| Testbed::lab_with(largest, lab.clone())).collect()
     }
 }

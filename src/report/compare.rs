@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::base::Base;
 use super::compare_details;
 use super::compare_document::{cpu_clock, document};
@@ -22,7 +24,8 @@ use crate::units::percent;
 /// What `linerate compare` says.
 #[derive(Debug)]
 pub struct CompareReport {
-    base: Base,
+    pub(super) base: Base,
+    command: &'static str,
     details: bool,
     lab: bool,
     shares_cpu: bool,
@@ -35,8 +38,18 @@ const STEPS: f64 = 1000.0;
 impl CompareReport {
     /// Opens the outputs.
     pub fn open(json: Option<&Path>, details: bool) -> Result<CompareReport> {
+        CompareReport::of("compare", json, details)
+    }
+
+    /// That of a command which compares.
+    pub(super) fn of(
+        command: &'static str,
+        json: Option<&Path>,
+        details: bool,
+    ) -> Result<CompareReport> {
         Ok(CompareReport {
             base: Base::open(json)?,
+            command,
             details,
             lab: false,
             shares_cpu: false,
@@ -46,7 +59,7 @@ impl CompareReport {
 
     /// What is about to be measured, and where.
     pub fn start(&mut self, testbed: &Testbed, cpus: (usize, usize), at_most: Option<Duration>) {
-        self.base.testbed_header("compare", testbed, cpus);
+        self.base.testbed_header(self.command, testbed, cpus);
         self.lab = testbed.is_lab();
         self.shares_cpu = cpus.0 == cpus.1;
         self.cpu_clock = cpu_clock(&self.base.host, testbed.is_veth());
@@ -66,6 +79,17 @@ impl CompareReport {
 
     /// Tables, verdict, JSON.
     pub fn finish(&mut self, comparison: &Comparison) -> Result<()> {
+        self.tell(comparison, &verdict::sentences(comparison));
+        self.base.write("linerate.compare/3", &self.document(comparison))
+    }
+
+    /// The document, without what all have.
+    pub(super) fn document(&self, comparison: &Comparison) -> Value {
+        document(self.cpu_clock, self.lab, comparison)
+    }
+
+    /// Tables and verdict.
+    pub(super) fn tell(&mut self, comparison: &Comparison, verdict: &[String]) {
         self.base.end();
         for excluded in &comparison.excluded {
             let reason = excluded.reason.replace('\n', ";");
@@ -87,8 +111,8 @@ impl CompareReport {
             self.base.say("\ninterrupted: no round was finished");
         } else {
             self.base.say("\nVerdict");
-            for sentence in verdict::sentences(comparison) {
-                self.base.say(wrap(&sentence));
+            for sentence in verdict {
+                self.base.say(wrap(sentence));
             }
             self.base.say(wrap(&format!("Machine: {}", self.machine(&comparison.taken()))));
             for oddity in compare_details::oddities(comparison, self.details) {
@@ -102,8 +126,6 @@ impl CompareReport {
         if comparison.interrupted && !comparison.series.is_empty() {
             self.base.say("interrupted: the numbers are of the rounds that were finished");
         }
-        let document = document(self.cpu_clock, self.lab, comparison);
-        self.base.write("linerate.compare/3", &document)
     }
 
     /// Whether the machine let us measure.

@@ -1,5 +1,6 @@
 //! The only room that prints: text for people, JSON and other files for programs.
 
+pub mod ab;
 mod bar;
 pub mod base;
 pub mod compare;

@@ -41,15 +41,7 @@ pub fn sentences(comparison: &Comparison) -> Vec<String> {
 }
 
 fn best(answer: &Answer, cost: Option<&Answer>, base: Contestant) -> String {
-    let (question, verb, what) = match answer.question {
-        Question::Throughput => {
-            ("who forwards the most", "forwards", format!("as many frames as {base}"))
-        }
-        Question::Cpu => ("who uses the least CPU", "uses", format!("the CPU of {base} per echo")),
-        Question::Latency => {
-            ("who answers first", "answers a lone frame in", format!("the time of {base}"))
-        }
-    };
+    let (question, verb, what) = words(answer.question, base);
     let Some((leader, rivals)) = answer.best.split_first() else {
         return "nothing is known".into();
     };
@@ -77,6 +69,54 @@ fn best(answer: &Answer, cost: Option<&Answer>, base: Contestant) -> String {
         false => format!("; not clearly behind: {}", rivals.join(", ")),
     };
     format!("{praise}{}{disturbed}{rivals}", cost.unwrap_or_default())
+}
+
+/// What is asked, the verb of an answer, and what it is compared with.
+fn words(question: Question, base: Contestant) -> (&'static str, &'static str, String) {
+    match question {
+        Question::Throughput => {
+            ("who forwards the most", "forwards", format!("as many frames as {base}"))
+        }
+        Question::Cpu => ("who uses the least CPU", "uses", format!("the CPU of {base} per echo")),
+        Question::Latency => {
+            ("who answers first", "answers a lone frame in", format!("the time of {base}"))
+        }
+    }
+}
+
+/// What an A/B test says about its second arm, size by size and question by question.
+pub fn of_arms(comparison: &Comparison) -> Vec<String> {
+    let base = comparison.baseline();
+    let of_answer = |answer: &Answer| {
+        let Answer { size, question, .. } = answer;
+        let other = answer.all.iter().find(|one| one.contestant != base)?;
+        let (question, verb, what) = words(*question, base);
+        let name = other.contestant;
+        let SignInterval { estimate, low, high, .. } = match (other.ratio_to_baseline, other.state)
+        {
+            (_, State::CannotTell { reason }) => {
+                return Some(format!("{size} B: {question} cannot be told: {reason}."));
+            }
+            (ratio, _) => ratio?,
+        };
+        let (estimate, between) = (times(estimate), format!("{} to {}", times(low), times(high)));
+        let disturbed = match other.state {
+            State::Disturbed { share } => format!(", though {} of a CPU was taken", percent(share)),
+            _ => String::new(),
+        };
+        Some(match low > 1.0 || high < 1.0 {
+            true => {
+                format!(
+                    "{size} B: {name} {verb} {estimate} times {what} (95 %: {between}){disturbed}."
+                )
+            }
+            false => format!(
+                "{size} B: no difference was found: {name} {verb} {between} times {what} (95 \
+                 %){disturbed}."
+            ),
+        })
+    };
+    comparison.answers().iter().filter_map(of_answer).collect()
 }
 
 /// The median, with its unit.

@@ -172,7 +172,7 @@ pub fn realtime_offset_of(clock: &impl Clock) -> i64 {
     (0..ATTEMPTS).map(attempt).min_by_key(|(width, _)| *width).map_or(0, |(_, offset)| offset)
 }
 
-/// The CPU time clock of one thread, readable from any thread of the process.
+/// The CPU time clock of one thread, readable from any thread of the process, or of another process.
 ///
 /// It counts time in user space and in the kernel. Where the kernel was built without
 /// `CONFIG_IRQ_TIME_ACCOUNTING` it also counts soft-interrupt work done in the thread's context,
@@ -189,6 +189,15 @@ impl ThreadCpuClock {
         let code = unsafe { libc::pthread_getcpuclockid(pthread_self(), &mut clock) };
         assert_eq!(code, 0, "pthread_getcpuclockid fails only for a thread that has ended");
         ThreadCpuClock(ClockId::from_raw(clock))
+    }
+
+    /// The clock of all threads of another process; `None` if there is none of that number. Needs no
+    /// privilege.
+    pub fn of_process(process: i32) -> Option<ThreadCpuClock> {
+        let mut clock: libc::clockid_t = 0;
+        // SAFETY: clock_getcpuclockid(3) takes a number and writes one clockid_t to a live local.
+        let code = unsafe { libc::clock_getcpuclockid(process, &mut clock) };
+        (code == 0).then_some(ThreadCpuClock(ClockId::from_raw(clock)))
     }
 
     /// Nanoseconds of CPU time so far, or `None` once the thread has ended.

@@ -5,11 +5,59 @@ use std::io;
 
 use super::offload::Ethtool;
 
-/// Commands of uapi/linux/ethtool.h, each with the 32-bit words of its structure.
-const COALESCING: (u32, usize) = (0x0e, 23);
-const RINGS: (u32, usize) = (0x10, 9);
-const PAUSE: (u32, usize) = (0x12, 4);
-const TIME_STAMPING: (u32, usize) = (0x41, 11);
+/// A structure of settings in uapi/linux/ethtool.h: a command, then 32-bit words.
+pub(super) struct Structure {
+    ask: u32,
+    set: u32,
+    /// How many words it has, the command included.
+    pub words: usize,
+    /// What the words behind the command are called; empty where they are no settings.
+    pub names: &'static [&'static str],
+}
+
+impl Structure {
+    /// The words that are settings, and their names.
+    pub fn named(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let numbered = self.names.iter().enumerate().map(|(at, name)| (at + 1, *name));
+        numbered.filter(|(_, name)| !name.is_empty())
+    }
+}
+
+const COALESCING: Structure = Structure {
+    ask: 0x0e,
+    set: 0x0f,
+    words: 23,
+    #[rustfmt::skip]
+    names: &[
+        "rx-usecs", "rx-frames", "rx-usecs-irq", "rx-frames-irq",
+        "tx-usecs", "tx-frames", "tx-usecs-irq", "tx-frames-irq",
+        "stats-block-usecs", "adaptive-rx", "adaptive-tx", "pkt-rate-low",
+        "rx-usecs-low", "rx-frames-low", "tx-usecs-low", "tx-frames-low", "pkt-rate-high",
+        "rx-usecs-high", "rx-frames-high", "tx-usecs-high", "tx-frames-high", "sample-interval",
+    ],
+};
+const RINGS: Structure = Structure {
+    ask: 0x10,
+    set: 0x11,
+    words: 9,
+    names: &["", "", "", "", "rx ring", "rx-mini ring", "rx-jumbo ring", "tx ring"],
+};
+const PAUSE: Structure = Structure {
+    ask: 0x12,
+    set: 0x13,
+    words: 4,
+    names: &["pause autonegotiation", "rx pause", "tx pause"],
+};
+const CHANNELS: Structure = Structure {
+    ask: 0x3c,
+    set: 0x3d,
+    words: 9,
+    names: &["", "", "", "", "rx channels", "tx channels", "other channels", "combined channels"],
+};
+const TIME_STAMPING: Structure = Structure { ask: 0x41, set: 0, words: 11, names: &[] };
+
+/// Those that can be changed.
+pub(super) const STRUCTURES: [Structure; 4] = [RINGS, CHANNELS, COALESCING, PAUSE];
 
 /// Descriptors of the device's rings (`struct ethtool_ringparam`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -51,7 +99,7 @@ pub struct Pause {
 impl Ethtool {
     /// The device's rings.
     pub fn rings(&self, name: &str) -> io::Result<Option<DeviceRings>> {
-        Ok(self.settings(name, RINGS)?.map(|words| DeviceRings {
+        Ok(self.settings(name, &RINGS)?.map(|words| DeviceRings {
             receive_max: words[1],
             transmit_max: words[4],
             receive: words[5],
@@ -61,7 +109,7 @@ impl Ethtool {
 
     /// When the device interrupts.
     pub fn coalescing(&self, name: &str) -> io::Result<Option<Coalescing>> {
-        Ok(self.settings(name, COALESCING)?.map(|words| Coalescing {
+        Ok(self.settings(name, &COALESCING)?.map(|words| Coalescing {
             receive_us: words[1],
             receive_frames: words[2],
             transmit_us: words[5],
@@ -71,7 +119,7 @@ impl Ethtool {
 
     /// Flow control.
     pub fn pause(&self, name: &str) -> io::Result<Option<Pause>> {
-        Ok(self.settings(name, PAUSE)?.map(|words| Pause {
+        Ok(self.settings(name, &PAUSE)?.map(|words| Pause {
             negotiated: words[1] != 0,
             receive: words[2] != 0,
             transmit: words[3] != 0,
@@ -80,20 +128,33 @@ impl Ethtool {
 
     /// The number of the interface's clock, as in `/dev/ptp0`.
     pub fn hardware_clock(&self, name: &str) -> io::Result<Option<u32>> {
-        let words = self.settings(name, TIME_STAMPING)?;
+        let words = self.settings(name, &TIME_STAMPING)?;
         // Without one the number is -1.
         Ok(words.and_then(|words| u32::try_from(words[2] as i32).ok()))
     }
 
     /// The words of a structure; `None` where the driver has no such thing.
-    fn settings(&self, name: &str, (command, words): (u32, usize)) -> io::Result<Option<Vec<u32>>> {
-        let mut answer = vec![0; words];
-        answer[0] = command;
+    pub(super) fn settings(&self, name: &str, of: &Structure) -> io::Result<Option<Vec<u32>>> {
+        let mut answer = vec![0; of.words];
+        answer[0] = of.ask;
         match self.request(name, &mut answer) {
             Ok(()) => Ok(Some(answer)),
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Sets one word of a structure; the others stay as they are.
+    pub(super) fn set_word(
+        &self,
+        name: &str,
+        of: &Structure,
+        word: usize,
+        value: u32,
+    ) -> io::Result<()> {
+        let Some(mut words) = self.settings(name, of)? else { return Ok(()) };
+        (words[0], words[word]) = (of.set, value);
+        self.request(name, &mut words)
     }
 }
 

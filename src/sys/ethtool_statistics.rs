@@ -37,6 +37,7 @@ const STRINGS_MAX: u32 = 1 << 16;
 /// The command and string set of features (`ETH_SS_FEATURES`), and which of the four words of a block says
 /// what is on.
 const GET_FEATURES: u32 = 0x3a;
+const SET_FEATURES: u32 = 0x3b;
 const FEATURES_SET: u32 = 4;
 const ACTIVE: usize = 2;
 
@@ -122,6 +123,20 @@ impl Ethtool {
             .filter(|(at, _)| is_on(*at))
             .map(|(_, name)| name)
             .collect())
+    }
+
+    /// Switches a feature on or off. What the kernel cannot do it leaves as it is.
+    pub fn set_feature(&self, name: &str, feature: &str, on: bool) -> io::Result<()> {
+        let names = self.names(name, FEATURES_SET)?;
+        let Some(at) = names.iter().position(|known| known == feature) else { return Ok(()) };
+        // `struct ethtool_sfeatures`: command, blocks, and for each block which features are meant and
+        // which of them shall be on.
+        let blocks = names.len().div_ceil(32);
+        let mut words = vec![0; 2 + 2 * blocks];
+        (words[0], words[1]) = (SET_FEATURES, blocks as u32);
+        let (block, bit) = (2 + 2 * (at / 32), 1 << (at % 32));
+        (words[block], words[block + 1]) = (bit, if on { bit } else { 0 });
+        self.request(name, &mut words)
     }
 
     /// The names of a set of strings, in the driver's order.

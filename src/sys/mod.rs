@@ -30,6 +30,8 @@ pub mod privilege;
 pub mod reading;
 pub mod replace;
 pub mod rights;
+pub mod runner;
+pub mod settings;
 pub mod signal;
 pub mod silent_port;
 mod socket;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::error::Result;
 
 mod user;
 
+pub(super) use user::thread_count;
 pub use user::{enter_user_namespace, forbidding_settings, try_user_namespace};
 
 /// The calling thread's network namespace (proc(5)); `/proc/self` would be the first thread's.
@@ -98,6 +99,11 @@ impl Namespace {
     /// The descriptor of the namespace, as netlink wants it in IFLA_NET_NS_FD.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// How a process that inherits the descriptor reaches it, as by `nsenter --net=`.
+    pub fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 
     /// The inode number, by which `lsns` and `ls -l /proc/PID/ns/net` name the namespace.

@@ -210,9 +210,11 @@ impl Ethtool {
         let start = NonNull::from(words).cast();
         // SAFETY: the commands of this file use `struct ethtool_value` (two words), `struct
         // ethtool_channels` (nine), `struct ethtool_drvinfo` (49 words: 196 bytes in
-        // uapi/linux/ethtool.h), those of `ethtool_settings` (their sizes are there) or `struct ethtool_link_settings` with three masks of at most 127
-        // words, and every caller passes an array of at least that length, which lives and is not
-        // otherwise borrowed until return.
+        // uapi/linux/ethtool.h), those of `ethtool_settings` (their sizes are there), `struct
+        // ethtool_sfeatures` (of which the kernel reads as many blocks as it says itself, or nothing)
+        // or `struct ethtool_link_settings` with three masks of at most 127 words, and every caller
+        // passes an array of at least that length, which lives and is not otherwise borrowed until
+        // return.
         unsafe { self.request_at(name, start) }
     }
 

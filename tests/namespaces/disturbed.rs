@@ -127,6 +127,7 @@ fn compare_is_void() -> Result<(), Failed> {
     let testbed = Testbed::lab(FrameSize::smallest())?;
     let plan = ComparePlan {
         contestants: vec!["ring".parse()?],
+        ab: None,
         sizes: vec![FrameSize::smallest()],
         loads: vec![LoadKind::Flood, LoadKind::Drain],
         rounds: Some(3),

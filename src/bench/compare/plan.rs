@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::device::Device;
 use super::observation::LoadKind;
+use crate::bench::ab::Ab;
 use crate::bench::contestant::Contestant;
 use crate::bench::testbed::Testbed;
 use crate::engine::config::EngineConfig;
 use crate::engine::names::RxName;
+use crate::engine::pool::Engine;
 use crate::engine::turn::LatencyMode;
 use crate::error::Result;
 use crate::load::choice::TxChoice;
 use crate::load::plan::{LoadSpec, Sizes};
 use crate::ring::budget::MemoryBudget;
 use crate::ring::geometry::GeometryChoice;
+use crate::stats::slices::SLICES_MIN;
 use crate::units::FrameSize;
 
 /// What is compared.
@@ -22,6 +26,8 @@ use crate::units::FrameSize;
 pub struct ComparePlan {
     /// Who takes part, in the order of the tables.
     pub contestants: Vec<Contestant>,
+    /// The arms, where these are what takes part.
+    pub ab: Option<Arc<Ab>>,
     /// The frame sizes.
     pub sizes: Vec<FrameSize>,
     /// The loads.
@@ -56,8 +62,28 @@ impl ComparePlan {
         Ok(EngineConfig {
             latency: self.latency,
             ring_memory: Arc::clone(&self.ring_memory),
-            ..contestant.engine_config(testbed, cpus)?
+            ..match (&self.ab, contestant.as_arm()) {
+                (Some(ab), Some(arm)) => ab.engine(arm, testbed, cpus),
+                _ => contestant.engine_config(testbed, cpus)?,
+            }
         })
+    }
+
+    /// What answers in the seat of `contestant`.
+    pub(super) fn device(
+        &self,
+        contestant: Contestant,
+        testbed: &Testbed,
+        config: &EngineConfig,
+    ) -> Result<Device> {
+        let program = match (&self.ab, contestant.as_arm()) {
+            (Some(ab), Some(arm)) => ab.start_program(arm, testbed, self.cpus.1)?,
+            _ => None,
+        };
+        match program {
+            Some(program) => Device::program(program),
+            None => Ok(Device::Own(Box::new(Engine::start(config)?))),
+        }
     }
 
     /// Frames of this size from the generator to the engine.
@@ -92,7 +118,9 @@ pub fn drain_frames(config: &EngineConfig, size: FrameSize) -> u64 {
         // A UMEM of 2048 frames or more.
         (RxName::Xsk, _) => (3 << 20, 2048),
     };
-    ((room / each) as u64).clamp(64, DRAIN_FRAMES_MAX)
+    // With large blocks it takes more of them, for enough slices of whole blocks.
+    let most = DRAIN_FRAMES_MAX.max((SLICES_MIN + 2) * batch_frames(config, size));
+    (room / each).clamp(64, most) as u64
 }
 
 /// Frames that the engine takes at once when many wait: a slice of work is a multiple of them.
@@ -111,4 +139,4 @@ pub(super) fn batch_frames(config: &EngineConfig, size: FrameSize) -> usize {
 const V3_HEADERS_BYTES: usize = 96;
 
 /// Enough for a rate to settle.
-const DRAIN_FRAMES_MAX: u64 = 8000;
+const DRAIN_FRAMES_MAX: usize = 8000;

@@ -54,7 +54,7 @@ fn compare(
 ) -> Result<Comparison> {
     let began = Instant::now();
     let (seats, contestants, excluded) = take_seats(testbeds, plan)?;
-    let is_baseline = |seat: &Seat<'_>| seat.contestant == Contestant::BASELINE;
+    let is_baseline = |seat: &Seat| seat.contestant == Contestant::BASELINE;
     let baseline = seats.iter().position(is_baseline).unwrap_or(0);
     let mut rounds = Rounds {
         plan,
@@ -116,10 +116,10 @@ fn compare(
 }
 
 /// Opens a seat for each contestant, and one more for the baseline.
-fn take_seats<'a>(
-    testbeds: &'a [Testbed],
+fn take_seats(
+    testbeds: &[Testbed],
     plan: &ComparePlan,
-) -> Result<(Vec<Seat<'a>>, usize, Vec<Excluded>)> {
+) -> Result<(Vec<Seat>, usize, Vec<Excluded>)> {
     let is_alone = testbeds.len() >= plan.seats();
     let mut free = testbeds.iter().cycle();
     let (mut seats, mut excluded, mut first) = (Vec::new(), Vec::new(), None);
@@ -127,6 +127,8 @@ fn take_seats<'a>(
         let Some(testbed) = free.next() else { break };
         match Seat::take(plan, contestant, testbed, is_alone) {
             Ok(seat) => seats.push(seat),
+            // An arm is worth nothing without the other.
+            Err(error) if plan.ab.is_some() => return Err(error),
             Err(error) => {
                 excluded.push(Excluded { contestant, reason: error.to_string() });
                 first.get_or_insert(error);
@@ -149,7 +151,7 @@ fn take_seats<'a>(
 /// Everybody in a seat, and when the time is over.
 struct Rounds<'a> {
     plan: &'a ComparePlan,
-    seats: Vec<Seat<'a>>,
+    seats: Vec<Seat>,
     /// Why a seat takes no more turns.
     out: Vec<Option<Error>>,
     contestants: usize,
@@ -213,14 +215,14 @@ impl Rounds<'_> {
     fn attempt<T>(
         &mut self,
         seat: usize,
-        work: impl FnOnce(&mut Seat<'_>, &ComparePlan) -> Result<T>,
+        work: impl FnOnce(&mut Seat, &ComparePlan) -> Result<T>,
     ) -> Result<Option<T>> {
         if self.out[seat].is_some() {
             return Ok(None);
         }
         match work(&mut self.seats[seat], self.plan) {
             Ok(done) => Ok(Some(done)),
-            Err(error) if self.is_first => Err(error),
+            Err(error) if self.is_first || self.plan.ab.is_some() => Err(error),
             Err(error) => {
                 let others =
                     self.out.iter().enumerate().any(|(at, out)| at != seat && out.is_none());

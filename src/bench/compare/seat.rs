@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::device::Device;
 use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
 use super::plan::{ComparePlan, SETTLE, batch_frames, drain_frames};
 use super::result::{Round, SeatSummary};
@@ -13,7 +14,7 @@ use crate::bench::search::trial::VoidReason;
 use crate::bench::testbed::{QUIET, Testbed};
 use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
-use crate::engine::pool::{Engine, EngineSummary};
+use crate::engine::pool::EngineSummary;
 use crate::error::Result;
 use crate::load::choice::TxChoice;
 use crate::load::pace::Pattern;
@@ -39,13 +40,13 @@ const WINDOW_BLOCKS: usize = 4;
 const ARRIVALS_MAX: usize = 1 << 19;
 
 /// A contestant's seat.
-pub(super) struct Seat<'a> {
+pub(super) struct Seat {
     pub contestant: Contestant,
     pub config: EngineConfig,
-    testbed: &'a Testbed,
-    /// Alone on its testbed, a seat keeps its engine, parked between its turns.
+    testbed: Testbed,
+    /// Alone on a testbed that nobody changes, a seat keeps its engine, parked between its turns.
     is_alone: bool,
-    engine: Option<Engine>,
+    engine: Option<Device>,
     load: Option<Load>,
     watch: Watch,
     account: Account,
@@ -62,20 +63,20 @@ pub(super) struct Task {
     pub load: LoadKind,
 }
 
-impl<'a> Seat<'a> {
+impl Seat {
     /// Takes the seat: starts the engine and parks it. What fails here would fail in every round.
     pub fn take(
         plan: &ComparePlan,
         contestant: Contestant,
-        testbed: &'a Testbed,
+        testbed: &Testbed,
         is_alone: bool,
-    ) -> Result<Seat<'a>> {
+    ) -> Result<Seat> {
         let config = plan.engine(contestant, testbed, &[plan.cpus.1])?;
         let mut seat = Seat {
             contestant,
             config,
-            testbed,
-            is_alone,
+            testbed: testbed.clone(),
+            is_alone: is_alone && plan.ab.is_none(),
             engine: None,
             load: None,
             watch: Watch::open([&testbed.generator, &testbed.engine])?,
@@ -84,8 +85,8 @@ impl<'a> Seat<'a> {
             counters: EngineCounters::default(),
             latency: None,
         };
-        seat.open_engine()?;
-        if !is_alone {
+        seat.open_engine(plan)?;
+        if !seat.is_alone {
             seat.close_engine()?;
         }
         Ok(seat)
@@ -98,7 +99,7 @@ impl<'a> Seat<'a> {
             // It has an engine of its own, with two workers.
             LoadKind::Scale => self.close_engine()?,
             _ if self.is_alone => {
-                self.open_engine()?;
+                self.open_engine(plan)?;
                 self.open_load(plan, task)?;
             }
             _ => {}
@@ -112,22 +113,25 @@ impl<'a> Seat<'a> {
 
     /// A turn of a round. An error ends the comparison.
     pub fn turn(&mut self, plan: &ComparePlan, task: Task) -> Result<Round> {
+        if let (Some(ab), Some(arm)) = (&plan.ab, self.contestant.as_arm()) {
+            ab.set(arm, &mut self.testbed)?;
+        }
         self.watch.begin()?;
         let (observation, taken) = match task.load {
             LoadKind::Scale => {
                 let (observation, summary) =
-                    scale::run(plan, self.contestant, self.testbed, task.size)?;
+                    scale::run(plan, self.contestant, &self.testbed, task.size)?;
                 self.add_up(summary)?;
                 // Its workers are on both CPUs, as is the generator: they take them from each other.
                 (observation, Taken::default())
             }
             _ => {
                 if !self.is_alone {
-                    self.open_engine()?;
+                    self.open_engine(plan)?;
                     self.open_load(plan, task)?;
                 }
                 let found = self.measure(plan, task)?;
-                if !self.is_alone || self.engine.as_ref().is_some_and(Engine::has_ended) {
+                if !self.is_alone || self.engine.as_ref().is_some_and(Device::has_ended) {
                     self.load = None;
                     self.close_engine()?;
                 }
@@ -146,10 +150,10 @@ impl<'a> Seat<'a> {
         Ok(Round { observation, void, taken })
     }
 
-    fn open_engine(&mut self) -> Result<()> {
+    fn open_engine(&mut self, plan: &ComparePlan) -> Result<()> {
         if self.engine.is_none() {
-            let engine = Engine::start(&self.config)?;
-            engine.pause();
+            let engine = plan.device(self.contestant, &self.testbed, &self.config)?;
+            engine.pause()?;
             self.account = Account::open(engine.threads());
             self.engine = Some(engine);
         }
@@ -158,7 +162,10 @@ impl<'a> Seat<'a> {
 
     fn close_engine(&mut self) -> Result<()> {
         match self.engine.take() {
-            Some(engine) => self.add_up(engine.stop()),
+            Some(engine) => match engine.stop()? {
+                Some(summary) => self.add_up(summary),
+                None => Ok(()),
+            },
             None => Ok(()),
         }
     }
@@ -173,8 +180,8 @@ impl<'a> Seat<'a> {
     }
 
     fn open_load(&mut self, plan: &ComparePlan, task: Task) -> Result<()> {
-        let testbed = self.testbed;
-        let cpu_clocks = self.engine.as_ref().map(Engine::cpu_clocks).unwrap_or_default();
+        let testbed = &self.testbed;
+        let cpu_clocks = self.engine.as_ref().map(Device::cpu_clocks).unwrap_or_default();
         let config = &self.config;
         self.load = Some(testbed.at_generator(|| {
             let frames = plan.frames(testbed, task.size);
@@ -215,17 +222,17 @@ impl<'a> Seat<'a> {
                 let filled = load.fill(drain_frames(&self.config, task.size))?;
                 clock::sleep(SETTLE);
                 self.account.begin();
-                engine.resume();
+                engine.resume()?;
                 filled.collect(QUIET)
             }
             kind => {
                 self.account.begin();
-                engine.resume();
+                engine.resume()?;
                 load.measure(drive(kind, self.flood_pps), Limits::lasting(plan.duration))
             }
         };
         let taken = self.account.read(outcome.as_ref().map_or(&[][..], |found| &found.threads));
-        engine.pause();
+        engine.pause()?;
         let cpu_ns = engine.cpu_ns().saturating_sub(cpu_before_ns);
         let batch = batch_frames(&self.config, task.size);
         Ok((Observation::of_outcome(task.load, &outcome?, cpu_ns, batch), taken))

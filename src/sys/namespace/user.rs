@@ -81,7 +81,7 @@ pub fn forbidding_settings() -> Vec<String> {
 }
 
 /// Threads of this process.
-fn thread_count() -> Result<usize> {
+pub fn thread_count() -> Result<usize> {
     let tasks = fs::read_dir("/proc/self/task").map_err(|error| {
         failed("count the threads of this process", &error, "is /proc mounted?")
     })?;

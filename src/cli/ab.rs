@@ -1,0 +1,271 @@
+//! Options of `linerate ab`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+
+use super::compare::{MAX_TIME, parse_size};
+use super::echo::EchoArgs;
+use super::testbed::TestbedArgs;
+use super::values::{distinct, parse_between, parse_trial_duration};
+use crate::bench::ab::{ARMS, Ab, Arm, parse_hook};
+use crate::bench::compare::observation::LoadKind;
+use crate::bench::compare::plan::ComparePlan;
+use crate::bench::compare::run;
+use crate::bench::contestant::Contestant;
+use crate::bench::testbed::Testbed;
+use crate::engine::turn::LatencyMode;
+use crate::error::{Error, Result, exit};
+use crate::report::ab::AbReport;
+use crate::ring::budget::MemoryBudget;
+use crate::sys::runner::{Runner, RunnerPlan};
+use crate::sys::signal::Interrupt;
+use crate::units::{FrameSize, parse_positive_duration};
+
+const EXAMPLES: &str = "\
+The arms a and b take short turns, as contestants of `linerate compare` do; a
+takes part twice in each round, to show what no difference looks like. Before
+each turn of an arm its hook runs, by /bin/sh, in the network namespace of the
+engine's interface, with the rights of who started linerate. In a hook
+  {if}     is the engine's interface
+  {peer}   is the generator's interface
+  {netns}  is a path of the generator's network namespace:
+           nsenter --net={netns} ip link set {peer} mtu 9000
+A hook must exit with 0 within --hook-timeout. On a pair of interfaces each hook
+must set what the other one changes; in the lab each arm has a testbed of its
+own. What each arm changed is printed; two arms that differ in nothing that
+linerate looks at are an error.
+
+However linerate ends (also by Ctrl-C or SIGKILL), a process of its own then
+runs --restore, or puts back by itself what differs in features, MTU, rings,
+channels, coalescing, pause frames, sysctls and governors. The lab is gone with
+the program. What could not be put back is printed.
+
+Examples:
+  linerate ab --a 'ethtool -K {if} gro on' --b 'ethtool -K {if} gro off'
+  linerate ab --a true --b 'echo 1 >/proc/sys/net/ipv4/conf/{if}/forwarding'
+  linerate ab --path ring --args-a '--block-size 64KiB' \\
+              --args-b '--block-size 256KiB'
+  linerate ab --engine-a ./linerate-old --engine-b ./linerate-new
+  sudo linerate ab -i eth1 --dut-interface eth2 --a 'ethtool -G {if} rx 256' \\
+              --b 'ethtool -G {if} rx 4096' --json result.json
+
+Exit codes: 0 done, 1 could not run, a hook failed, something could not be put
+back, output was lost, an echo was wrong, or all rounds of an arm were void, 2
+usage (also two arms that do not differ), 77 missing privilege, 130 interrupted
+(after the summary).";
+
+/// Compare two settings, engine options or builds: what is changed, and by how much that matters
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+pub struct AbArgs {
+    /// Command that sets arm a
+    #[arg(long, value_name = "COMMAND", value_parser = parse_hook)]
+    a: Option<String>,
+
+    /// Command that sets arm b
+    #[arg(long, value_name = "COMMAND", value_parser = parse_hook)]
+    b: Option<String>,
+
+    /// Command that puts everything back at the end [default: linerate does]
+    #[arg(long, value_name = "COMMAND", value_parser = parse_hook)]
+    restore: Option<String>,
+
+    /// Longest time that a hook may take
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    hook_timeout: Duration,
+
+    /// Packet path of both arms, as for `linerate echo` [default: ring-v2, unless --args-… choose]
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+
+    /// Engine options of arm a, as for `linerate echo`
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    args_a: String,
+
+    /// Engine options of arm b, as for `linerate echo`
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    args_b: String,
+
+    /// Another build of linerate that is the engine of arm a [default: this one]
+    #[arg(long, value_name = "PROGRAM")]
+    engine_a: Option<String>,
+
+    /// Another build of linerate that is the engine of arm b [default: this one]
+    #[arg(long, value_name = "PROGRAM")]
+    engine_b: Option<String>,
+
+    /// Loads, comma-separated: flood, drain, ping, window, light, half
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "drain,ping")]
+    loads: Vec<LoadKind>,
+
+    /// Frame sizes with FCS, comma-separated
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
+    sizes: Vec<FrameSize>,
+
+    /// Rounds of each size and load; fewer than 6 give no interval [default: until more would add
+    /// nothing, or the time is over]
+    #[arg(long, value_name = "N", value_parser = parse_between::<6, 1000>, allow_hyphen_values = true)]
+    rounds: Option<usize>,
+
+    /// End after this time with what there is [default: 60s, or none with --rounds]
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    max_time: Option<Duration>,
+
+    /// Duration of each load in a round (a drain ends by itself)
+    #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
+    trial_duration: Duration,
+
+    /// Show a table for each load, with every metric
+    #[arg(long)]
+    details: bool,
+
+    #[command(flatten)]
+    testbed: TestbedArgs,
+
+    /// Write the result as JSON to FILE; `-` writes it to stdout, and the text to stderr
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+}
+
+const DEFAULT_PATH: &str = "ring-v2";
+/// Options of an engine that choose its path.
+const CHOICES: [&str; 4] = ["--path", "--rx", "--tx", "--profile"];
+
+/// An engine's options by themselves.
+#[derive(Parser, Debug)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+struct EngineWords {
+    #[command(flatten)]
+    echo: EchoArgs,
+}
+
+impl AbArgs {
+    /// Compares, reports, and says how it ended.
+    pub fn run(self) -> Result<u8> {
+        let mut loads = distinct(&self.loads);
+        loads.sort();
+        self.check(&loads)?;
+        let cpus = self.testbed.cpus()?;
+        let sizes = distinct(&self.sizes);
+        let stop = Arc::new(AtomicBool::new(false));
+        let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
+        let contestants = vec![Contestant::arm(0), Contestant::arm(1)];
+        let seats = contestants.len() + 1;
+        let (testbeds, (runner, mut report)) =
+            self.testbed.open_and(&sizes, seats, |testbeds| {
+                // The runner first: the report's own process shall not outlive the program by its socket.
+                let runner = Runner::start(&self.runner(testbeds, &stop))?;
+                Ok((runner, AbReport::open(self.json.as_deref(), self.details)?))
+            })?;
+        let ab = Arc::new(Ab::new(self.arms(&testbeds[0])?, runner, &testbeds));
+        let max_time = match (self.max_time, self.rounds) {
+            (None, None) => Some(MAX_TIME),
+            (asked, _) => asked,
+        };
+        report.start(&testbeds[0], cpus, max_time);
+        let differences = match ab.survey(&testbeds) {
+            Err(_) if interrupt.caught() => return Ok(exit::INTERRUPTED),
+            found => found?,
+        };
+        report.arms(&ab, &differences);
+        let plan = ComparePlan {
+            contestants,
+            ab: Some(Arc::clone(&ab)),
+            sizes,
+            loads,
+            rounds: self.rounds,
+            max_time: max_time.unwrap_or(Duration::from_secs(1 << 32)),
+            duration: self.trial_duration,
+            tx: None,
+            cpus,
+            latency: LatencyMode::On,
+            ring_memory: MemoryBudget::new(2 * MemoryBudget::DEFAULT_BYTES),
+            stop,
+        };
+        let comparison = match run::run(&testbeds, &plan, &mut |step| report.step(step)) {
+            Err(_) if interrupt.caught() => return Ok(exit::INTERRUPTED),
+            found => found?,
+        };
+        let restored = ab.finish();
+        report.finish(&comparison, &ab, &differences, &restored)?;
+        let mut seats = 0..comparison.seats.len();
+        let failed = seats.any(|seat| comparison.wrong(seat) > 0 || comparison.is_void(seat));
+        let (failure, left) = restored;
+        let unrestored = failure.is_some() || self.restore.is_none() && !left.is_empty();
+        match comparison.broken {
+            Some(error) => Err(error),
+            None if interrupt.caught() => Ok(exit::INTERRUPTED),
+            None if failed || unrestored => Ok(exit::FAILED),
+            None => Ok(exit::OK),
+        }
+    }
+
+    fn check(&self, loads: &[LoadKind]) -> Result<()> {
+        let hooks = self.a.is_some() || self.b.is_some();
+        let programs = self.engine_a.is_some() || self.engine_b.is_some();
+        let engines = programs || self.args_a != self.args_b;
+        if !hooks && !engines {
+            return Err(Error::Usage(
+                "the arms do not differ: give them hooks (--a, --b), engine options (--args-a, \
+                 --args-b) or engines (--engine-a, --engine-b)"
+                    .into(),
+            ));
+        }
+        if loads.contains(&LoadKind::Scale) {
+            return Err(Error::Usage("--loads scale is for `linerate compare` only".into()));
+        }
+        Ok(())
+    }
+
+    fn runner(&self, testbeds: &[Testbed], stop: &Arc<AtomicBool>) -> RunnerPlan {
+        let ends = |testbed: &Testbed| {
+            let Testbed { generator, engine, .. } = testbed;
+            (engine.namespace.clone(), generator.namespace.clone())
+        };
+        let first = &testbeds[0];
+        let interfaces = [&first.engine, &first.generator].map(|end| end.link.name.clone());
+        RunnerPlan {
+            places: testbeds.iter().map(ends).collect(),
+            // A lab is gone with the program.
+            interfaces: if first.is_lab() { Vec::new() } else { interfaces.into() },
+            restore: self.restore.as_ref().map(|restore| crate::bench::ab::fill(restore, first)),
+            limit: self.hook_timeout,
+            stop: Arc::clone(stop),
+        }
+    }
+
+    fn arms(&self, testbed: &Testbed) -> Result<[Arm; 2]> {
+        let programs = self.engine_a.is_some() || self.engine_b.is_some();
+        let itself = || "/proc/self/exe".to_owned();
+        // A path that bears every MTU and every setting: what hooks change shall not choose it.
+        let chooses = |word: &str| CHOICES.iter().any(|choice| word.starts_with(choice));
+        let mut words = self.args_a.split_whitespace().chain(self.args_b.split_whitespace());
+        let path = self.path.as_deref().or((!words.any(chooses)).then_some(DEFAULT_PATH));
+        let arm = |arm: usize| -> Result<Arm> {
+            let (hook, args, program) = match arm {
+                0 => (&self.a, &self.args_a, &self.engine_a),
+                _ => (&self.b, &self.args_b, &self.engine_b),
+            };
+            let path = path.iter().flat_map(|path| ["--path", path]);
+            let options: Vec<String> =
+                path.chain(args.split_whitespace()).map(str::to_owned).collect();
+            let interface = testbed.engine.link.name.as_str();
+            let words = ["-i", interface].into_iter().chain(options.iter().map(String::as_str));
+            let words = EngineWords::try_parse_from(words).map_err(|error| {
+                let error = error.to_string();
+                let first = error.lines().next().unwrap_or_default();
+                let what = first.trim_start_matches("error: ");
+                Error::Usage(format!("--args-{}: {what}: see `linerate echo --help`", ARMS[arm]))
+            })?;
+            let engine = words.echo.engine_at(&testbed.engine)?;
+            // Both arms are processes of their own, or neither is.
+            let program = programs.then(|| program.clone().unwrap_or_else(itself));
+            Ok(Arm { hook: hook.clone(), options, engine, program })
+        };
+        Ok([arm(0)?, arm(1)?])
+    }
+}

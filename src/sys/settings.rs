@@ -1,0 +1,233 @@
+//! The settings of an interface and of the machine that decide what a frame costs: read, compared, and put
+//! back as they were. Reading takes no privilege; what may not be read is left out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, read_dir};
+
+use super::ethtool_settings::STRUCTURES;
+use super::interface_files::Reception;
+use super::link::Links;
+use super::offload::Ethtool;
+use super::reading::text_of;
+use crate::error::Result;
+
+/// Where a setting is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// A feature, by the name of `ethtool -k`.
+    Feature(String),
+    Mtu,
+    /// A word of one of [`STRUCTURES`].
+    Word(usize, usize),
+    /// A file that can be read and written.
+    File(String),
+}
+
+/// Settings at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whose, beside the machine's.
+    interface: Option<String>,
+    values: BTreeMap<Place, String>,
+}
+
+/// One that differs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Change {
+    /// The interface, unless it is the machine's.
+    pub interface: Option<String>,
+    /// What: `rx-gro`, `MTU`, `rx-usecs`, a file.
+    pub setting: String,
+    /// Its value before; `none` where it was not there.
+    pub before: String,
+    /// Its value afterwards.
+    pub after: String,
+}
+
+/// What is looked at, for people.
+pub const LOOKED_AT: &str = "features, MTU, rings, channels, coalescing and pause frames of both \
+     interfaces, their files in /proc/sys/net/ipv4/conf, /proc/sys/net/ipv6/conf and /sys/class/net, \
+     /proc/sys/net/core, CPU frequency governors";
+
+impl Settings {
+    /// Those of `interface`, in the network namespace of the calling thread.
+    pub fn of(interface: &str) -> Result<Settings> {
+        let (links, ethtool) = (Links::open()?, Ethtool::open()?);
+        let link = links.by_name(interface)?;
+        let mut values = BTreeMap::from([(Place::Mtu, link.mtu.to_string())]);
+        for name in ethtool.features(interface).unwrap_or_default() {
+            values.insert(Place::Feature(name), "on".into());
+        }
+        for (at, structure) in STRUCTURES.iter().enumerate() {
+            let Ok(Some(words)) = ethtool.settings(interface, structure) else { continue };
+            for (word, _) in structure.named() {
+                values.insert(Place::Word(at, word), words[word].to_string());
+            }
+        }
+        let mut settings = Settings { interface: Some(interface.into()), values };
+        for family in ["ipv4", "ipv6"] {
+            settings.read_folder(&format!("/proc/sys/net/{family}/conf/{interface}"), |_| true);
+        }
+        if Reception::of(&link).is_ok() {
+            let folder = format!("/sys/class/net/{interface}");
+            let names = ["gro_flush_timeout", "napi_defer_hard_irqs", "threaded"];
+            settings.read_folder(&folder, |name| names.contains(&name));
+            for queue in read_dir(format!("{folder}/queues")).into_iter().flatten().flatten() {
+                let is_mask = |name: &str| name.ends_with("ps_cpus") || name == "rps_flow_cnt";
+                settings.read_folder(&queue.path().to_string_lossy(), is_mask);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The machine's, and its network namespace's of the calling thread.
+    pub fn of_machine() -> Settings {
+        let mut settings = Settings { interface: None, values: BTreeMap::new() };
+        settings.read_folder("/proc/sys/net/core", |_| true);
+        settings.read_folder("/proc/sys/net/ipv4/conf/all", |_| true);
+        for cpu in read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten() {
+            let folder = format!("{}/cpufreq", cpu.path().display());
+            settings.read_folder(&folder, |name| name == "scaling_governor");
+        }
+        settings
+    }
+
+    fn read_folder(&mut self, folder: &str, is_wanted: impl Fn(&str) -> bool) {
+        for file in read_dir(folder).into_iter().flatten().flatten() {
+            let path = file.path().to_string_lossy().into_owned();
+            if is_wanted(&file.file_name().to_string_lossy())
+                && let Ok(value) = text_of(&path)
+            {
+                self.values.insert(Place::File(path), value);
+            }
+        }
+    }
+
+    /// Whose, unless the machine's.
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    /// What is other than it was in `before`.
+    pub fn since(&self, before: &Settings) -> Vec<Change> {
+        let places = self
+            .values
+            .keys()
+            .chain(before.values.keys().filter(|place| !self.values.contains_key(place)));
+        let value = |settings: &Settings, place: &Place| match (settings.values.get(place), place) {
+            (Some(value), _) => value.clone(),
+            (None, Place::Feature(_)) => "off".into(),
+            (None, _) => "none".into(),
+        };
+        let differs = |place: &&Place| self.values.get(place) != before.values.get(place);
+        let change = |place: &Place| Change {
+            interface: self.interface.clone(),
+            setting: place.to_string(),
+            before: value(before, place),
+            after: value(self, place),
+        };
+        places.filter(differs).map(change).collect()
+    }
+
+    /// Puts back what is otherwise now. Needs the privilege that changing it took; what cannot be put back
+    /// stays, for [`Settings::since`] to tell.
+    pub fn put_back(&self) {
+        // Twice, because some may be changed only after others: TSO needs transmit checksums.
+        for _ in 0..2 {
+            let now = match &self.interface {
+                None => Settings::of_machine(),
+                Some(name) => match Settings::of(name) {
+                    Ok(now) => now,
+                    Err(_) => return,
+                },
+            };
+            let places = self.values.keys().chain(now.values.keys());
+            for place in places.filter(|at| self.values.get(at) != now.values.get(at)) {
+                let _ = self.put_back_one(place);
+            }
+        }
+    }
+
+    fn put_back_one(&self, place: &Place) -> Result<()> {
+        let value = self.values.get(place);
+        let number = || value.and_then(|value| value.parse().ok());
+        let interface = self.interface.as_deref().unwrap_or_default();
+        match (place, number()) {
+            (Place::File(path), _) => {
+                // A refusal shows in what is left.
+                let _ = fs::write(path, value.map_or("", String::as_str));
+            }
+            (Place::Mtu, Some(mtu)) => {
+                let links = Links::open()?;
+                links.set_mtu(links.by_name(interface)?.index, mtu)?;
+            }
+            (Place::Word(structure, word), Some(value)) => {
+                let structure = &STRUCTURES[*structure];
+                let _ = Ethtool::open()?.set_word(interface, structure, *word, value);
+            }
+            (Place::Feature(name), _) => {
+                let _ = Ethtool::open()?.set_feature(interface, name, value.is_some());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Feature(name) | Place::File(name) => f.write_str(name),
+            Place::Mtu => f.write_str("MTU"),
+            Place::Word(structure, word) => f.write_str(STRUCTURES[*structure].names[*word - 1]),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { interface, setting, before, after } = self;
+        let blank = if interface.is_some() { " " } else { "" };
+        write!(f, "{}{blank}{setting} {before} → {after}", interface.as_deref().unwrap_or(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(values: &[(Place, &str)]) -> Settings {
+        let values = values.iter().map(|(place, value)| (place.clone(), (*value).to_owned()));
+        Settings { interface: Some("eth7".into()), values: values.collect() }
+    }
+
+    #[test]
+    fn what_differs_is_named_with_both_values() {
+        let gro = Place::Feature("rx-gro".into());
+        let ring = Place::Word(0, 5);
+        let before = settings(&[(gro, "on"), (Place::Mtu, "1500"), (ring.clone(), "512")]);
+        let after = settings(&[(Place::Mtu, "9000"), (ring, "512")]);
+        let words: Vec<String> = after.since(&before).iter().map(Change::to_string).collect();
+        assert_eq!(words, ["eth7 MTU 1500 → 9000", "eth7 rx-gro on → off"]);
+        assert_eq!(before.since(&before), []);
+    }
+
+    #[test]
+    fn a_loopback_and_a_machine_can_be_read() {
+        let loopback = Settings::of("lo").unwrap();
+        assert!(loopback.values.contains_key(&Place::Mtu));
+        assert_eq!(loopback.values.get(&Place::Feature("loopback".into())).unwrap(), "on");
+        assert!(!Settings::of_machine().values.is_empty());
+        assert!(Settings::of("no-such-link").is_err());
+        assert_eq!(Settings::of("lo").unwrap().since(&loopback), []);
+    }
+
+    #[test]
+    fn every_word_that_is_compared_has_a_name() {
+        for structure in STRUCTURES {
+            assert!(structure.named().all(|(word, name)| word < structure.words && name != ""));
+            assert!(structure.named().count() > 2);
+        }
+    }
+}
