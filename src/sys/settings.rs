@@ -226,7 +226,9 @@ mod tests {
     #[test]
     fn every_word_that_is_compared_has_a_name() {
         for structure in STRUCTURES {
-            assert!(structure.named().all(|(word, name)| word < structure.words && name != ""));
+            assert!(
+                structure.named().all(|(word, name)| word < structure.words && !name.is_empty())
+            );
             assert!(structure.named().count() > 2);
         }
     }

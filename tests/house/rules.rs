@@ -77,7 +77,10 @@ pub fn of_rooms(source: &Source) -> Vec<String> {
         }
         let is_macro = text(&tokens, at + 1) == "!";
         let prints = PRINTING.contains(&word) && is_macro
-            || ["stdout", "stderr"].contains(&word) && text(&tokens, at + 1) == "(";
+            // A method of that name says where a child's output goes.
+            || ["stdout", "stderr"].contains(&word)
+                && text(&tokens, at + 1) == "("
+                && (at == 0 || text(&tokens, at - 1) != ".");
         if prints && (word == "dbg" || !ROOMS_THAT_PRINT.contains(room)) {
             report(tokens[at], format!("{word} prints, and only report and cli may"));
         }

@@ -37,6 +37,7 @@ fn compare(
     let cpus = choose_cpus(&[])?;
     let plan = ComparePlan {
         contestants,
+        ab: None,
         sizes: vec![FrameSize::smallest()],
         loads: vec![LoadKind::Drain],
         rounds: Some(rounds),
