@@ -110,16 +110,17 @@ fn a_slower_machine_is_no_regression_and_is_named() {
 fn what_the_document_doubts_is_doubted() {
     let old = compared(1.0, 0);
     let mut new = compared(1.3, 6);
-    let doubt =
-        json!({"state": "cannot_tell", "reason": "baseline_differs", "low": 1.1, "high": 1.2});
-    for result in new["results"].as_array_mut().expect("results") {
-        for metric in ["echoed_pps", "cpu_ns_per_echo"] {
-            result["loads"]["drain"]["metrics"][metric]["state"] = doubt.clone();
+    for reason in ["baseline_differs", "interval_too_wide", "modes_disagree"] {
+        for result in new["results"].as_array_mut().expect("results") {
+            for metric in ["echoed_pps", "cpu_ns_per_echo"] {
+                result["loads"]["drain"]["metrics"][metric]["state"] =
+                    json!({"state": "cannot_tell", "reason": reason});
+            }
         }
+        diff_of(&old, &new, &[]).expect(0);
+        let ended = diff_of(&old, &new, &["--strict"]);
+        assert!(ended.expect(4).out.contains(&reason.replace('_', " ")), "{}", ended.out);
     }
-    diff_of(&old, &new, &[]).expect(0);
-    let ended = diff_of(&old, &new, &["--strict"]);
-    assert!(ended.expect(4).out.contains("baseline differs"), "{}", ended.out);
     // Nothing came back any more: there is no number, and that is not fine.
     let mut silent = compared(1.0, 6);
     for metric in ["echoed_pps", "cpu_ns_per_echo"] {

@@ -277,12 +277,10 @@ fn of_search(document: &Value) -> Vec<Series> {
     all
 }
 
-/// Why a number tells nothing, by its own state. How wide its interval is and how many rounds it has, diff
-/// sees for itself.
+/// Why a number tells nothing, by its own state. How many rounds there are, diff sees for itself.
 fn stated_doubt(state: &Value) -> Option<String> {
     let reason = state["reason"].as_str().filter(|_| state["state"] == "cannot_tell")?;
-    let own = ["interval_too_wide", "too_few_rounds"];
-    (!own.contains(&reason)).then(|| reason.replace('_', " "))
+    (reason != "too_few_rounds").then(|| reason.replace('_', " "))
 }
 
 fn taken(state: &Value) -> f64 {
