@@ -325,6 +325,7 @@ impl SearchReport {
         ];
         self.base.table(header, [row]);
         self.say_state("longest burst", found.state);
+        self.say_state("throughput", run.throughput_state.unwrap_or_default());
         self.base.say(format!(
             "  longest burst without loss: mean of {} repetitions, {} bursts",
             found.longest_frames.len(),

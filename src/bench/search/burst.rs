@@ -297,6 +297,8 @@ pub struct BurstRun {
     pub throughput_pps: Option<f64>,
     /// Whether it may well be more.
     pub throughput_at_least: Option<bool>,
+    /// What it is worth, and with it the buffer times.
+    pub throughput_state: Option<State>,
     /// The rate of the bursts, in frames per second: the wire's where it is known, else that at
     /// which the generator sent them.
     pub burst_pps: Option<f64>,
@@ -342,6 +344,7 @@ pub fn run_burst(
         result,
         throughput_pps,
         throughput_at_least: throughput.map(|goal| goal.at_least),
+        throughput_state: throughput.map(|goal| goal.state),
         burst_pps,
         implied_buffer_s: buffer.map(|buffer| buffer.implied_s),
         corrected_buffer_s: buffer.map(|buffer| buffer.corrected_s),
