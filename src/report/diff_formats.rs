@@ -23,16 +23,16 @@ pub fn gobench(old: &Results, new: &Results) -> String {
             text += &format!("Unit {}{end} better={better}\n", unbroken(&key.metric));
         }
     }
+    // What differs would make benchstat put the runs into tables of their own.
+    let baseline = old.baseline.clone().map(|baseline| ("baseline", Value::from(baseline)));
+    let machine = old.machine.iter().filter(|field| new.machine.contains(field)).cloned();
+    for (field, value) in machine.chain(baseline) {
+        if let Some(value) = value.as_str().filter(|value| !value.contains('\n')) {
+            text += &format!("{}: {value}\n", field.replace('_', "-"));
+        }
+    }
     for (run, results) in [("old", old), ("new", new)] {
         text += &format!("\nrun: {run}\n");
-        if let Some(baseline) = &results.baseline {
-            text += &format!("baseline: {}\n", unbroken(baseline));
-        }
-        for (field, value) in &results.machine {
-            if let Some(value) = value.as_str().filter(|value| !value.contains('\n')) {
-                text += &format!("{}: {value}\n", field.replace('_', "-"));
-            }
-        }
         for (at, first) in results.series.iter().enumerate() {
             let same = |series: &&Series| is_beside(&series.key, &first.key);
             if !results.series[..at].iter().any(|series| same(&series)) {

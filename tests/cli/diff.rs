@@ -288,11 +288,15 @@ fn read_gobench(text: &str) -> GoBenchmarks {
 fn gobench_is_the_go_benchmark_data_format() {
     let mut old = compared(1.0, 0);
     old["results"][1]["loads"]["drain"]["metrics"]["echoed_pps"]["rounds"][3] = Value::Null;
-    let ended = diff_of(&old, &compared(1.12, 6), &["--format", "gobench"]);
+    let mut new = compared(1.12, 6);
+    new["host"]["kernel"] = "6.19".into();
+    let ended = diff_of(&old, &new, &["--format", "gobench"]);
     let (configuration, results) = read_gobench(&ended.expect(3).out);
     let has = |key: &str, value: &str| configuration.contains(&(key.into(), value.into()));
     assert!(has("run", "old") && has("run", "new") && has("cpu", "A CPU @ 3 GHz"));
     assert!(has("baseline", "syscall"));
+    let differs = configuration.iter().any(|(key, _)| key == "kernel");
+    assert!(!differs, "the runs would not be compared");
     assert_eq!(results.len(), 2 * 5 * 22, "a line for each round of each contestant");
     let named = |name: &str| results.iter().filter(|result| result.0 == name).collect::<Vec<_>>();
     let ring = named("Drain/size=64/path=ring");
