@@ -32,6 +32,8 @@ struct Recorded {
 /// A running thread.
 #[derive(Clone, Debug)]
 struct Begun {
+    /// Its place among the load's threads.
+    number: usize,
     thread: ThreadNumber,
     cpu: Option<usize>,
     shares_cpu: bool,
@@ -52,6 +54,7 @@ impl ThreadRecords {
         let thread = ThreadNumber::current();
         let cpu = cpus.get(number).copied();
         let begun = Begun {
+            number,
             thread,
             cpu,
             shares_cpu: cpus.iter().filter(|other| Some(**other) == cpu).count() > 1,
@@ -61,15 +64,16 @@ impl ThreadRecords {
         Recording { records: self, begun, gaps: Gaps::with_room() }
     }
 
-    /// What the running threads noticed since the last call, `gaps` being those of the first one.
-    pub fn recent(&self, gaps: GapSums) -> Vec<ThreadRecord> {
-        let recent = |(at, begun): (usize, &mut Begun)| {
+    /// What the running threads noticed since the last call, `gaps` being those of thread `number`.
+    pub fn recent(&self, number: usize, gaps: GapSums) -> Vec<ThreadRecord> {
+        let recent = |begun: &mut Begun| {
             let now = ThreadStat::read("", begun.thread);
-            let record = begun.record(&now, if at == 0 { gaps } else { GapSums::default() });
+            let its_gaps = if begun.number == number { gaps } else { GapSums::default() };
+            let record = begun.record(&now, its_gaps);
             begun.since = now;
             record
         };
-        self.locked(|all| all.running.iter_mut().enumerate().map(recent).collect())
+        self.locked(|all| all.running.iter_mut().map(recent).collect())
     }
 
     /// What all threads noticed that have ended, and their gaps in detail.
@@ -98,5 +102,32 @@ impl Drop for Recording<'_> {
             all.ended.push(record);
             all.gaps.merge(&self.gaps);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_go_to_the_thread_that_had_them_and_each_time_counts_once() {
+        let records = ThreadRecords::default();
+        let gaps = GapSums { total_ns: 50, longest_ns: 30, count: 2 };
+        {
+            let mut other = records.begin(&[4, 5, 5], 1);
+            let _reports = records.begin(&[4, 5, 5], 0);
+            let recent = records.recent(0, gaps);
+            assert_eq!((recent[0].cpu, recent[0].gaps), (Some(5), GapSums::default()));
+            assert_eq!((recent[1].cpu, recent[1].gaps), (Some(4), gaps));
+            assert!(recent[0].shares_cpu && !recent[1].shares_cpu);
+            other.gaps.was_idle(1);
+            other.gaps.looked(100_001);
+        }
+        let (ended, all) = records.take();
+        assert_eq!(ended.len(), 2);
+        let found = ended.iter().find(|one| one.cpu == Some(5)).unwrap();
+        assert_eq!((found.gaps, all.sums()), (all.sums(), found.gaps));
+        assert_eq!(found.gaps.total_ns, 100_000);
+        assert!(records.take().0.is_empty());
     }
 }

@@ -207,7 +207,9 @@ pub(super) fn work(
         };
         // Ends when the receiving thread does, which has the only sender.
         for mut report in heard {
-            report.threads = job.shared.threads.recent(report.gaps);
+            // The last of the threads reports.
+            let reporting = job.plan.spec.threads.count() - 1;
+            report.threads = job.shared.threads.recent(reporting, report.gaps);
             progress(&report);
             latencies.merge(&report.interval);
             let mut interval = report.interval;
