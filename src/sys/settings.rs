@@ -67,7 +67,9 @@ impl Settings {
         }
         let mut settings = Settings { interface: Some(interface.into()), values };
         for family in ["ipv4", "ipv6"] {
-            settings.read_folder(&format!("/proc/sys/net/{family}/conf/{interface}"), |_| true);
+            // The MTU there is the interface's own.
+            let folder = format!("/proc/sys/net/{family}/conf/{interface}");
+            settings.read_folder(&folder, |name| name != "mtu");
         }
         if Reception::of(&link).is_ok() {
             let folder = format!("/sys/class/net/{interface}");

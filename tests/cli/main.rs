@@ -4,6 +4,7 @@
 //! What needs a network namespace makes one for the child alone, with root or without. Where the
 //! system forbids that, those tests say so and pass; with `CI=true` they fail instead.
 
+mod ab;
 mod compare;
 mod diff;
 mod doctor;
