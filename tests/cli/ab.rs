@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -218,7 +218,7 @@ fn nothing_is_left_changed(namespace: &Namespace, before: &[Settings]) {
 }
 
 /// `linerate ab` over the pair; its hooks change one setting of each end and say so in `turns`.
-fn over(namespace: &Namespace, turns: &PathBuf, more: &[&str]) -> Command {
+fn over(namespace: &Namespace, turns: &Path, more: &[&str]) -> Command {
     // Either arm leaves something changed, so that a test for it cannot pass by luck.
     let set = |peers| {
         let set = |at, value| format!("echo {value} >/proc/sys/net/ipv4/conf/{at}/forwarding");
@@ -239,7 +239,7 @@ fn over(namespace: &Namespace, turns: &PathBuf, more: &[&str]) -> Command {
     command
 }
 
-fn until_there(turns: &PathBuf) {
+fn until_there(turns: &Path) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !turns.exists() {
         assert!(Instant::now() < deadline, "no hook has run");
