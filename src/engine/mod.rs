@@ -13,6 +13,8 @@ pub mod half;
 pub mod names;
 pub mod path;
 pub mod placement;
+#[cfg(feature = "planted-slowdown")]
+mod planted;
 pub mod pool;
 pub mod profile;
 pub mod reply;

@@ -58,6 +58,8 @@ impl<'rx, S: Slots, K: Kick> TxBatch<'rx> for CopyBatch<'_, 'rx, S, K> {
 
     #[inline]
     fn put(&mut self, frame: RxFrame<'rx>, edit: &Edit) {
+        #[cfg(feature = "planted-slowdown")]
+        super::planted::slow_down();
         self.outlet.put(|slot| edit.copy(frame.bytes(), slot));
     }
 
