@@ -58,7 +58,6 @@ pub fn search(
         trials: Vec::new(),
         elapsed: Duration::ZERO,
         disturbed: 0,
-        theft: None,
         confirmations: Vec::new(),
         progress: config.goals.iter().map(fresh).collect(),
     };
@@ -102,8 +101,6 @@ struct Run<'a> {
     elapsed: Duration,
     /// Trials in a row that were void for a reason that has nothing to do with the load.
     disturbed: usize,
-    /// The part of the time that was taken in the last trial that was void for it.
-    theft: Option<f64>,
     /// The long trials, with the loads that they were run at; void ones too.
     confirmations: Vec<(f64, Confirmation)>,
     progress: Vec<GoalProgress>,
@@ -420,7 +417,6 @@ impl Run<'_> {
             return Ok(());
         };
         self.disturbed += 1;
-        self.theft = why.theft().or(self.theft);
         if self.disturbed > why.repeats(self.config.void_repeats) {
             return Err(End::Halt(Halt::Spoiled { load_pps, why: why.to_string() }));
         }
@@ -460,11 +456,13 @@ impl Run<'_> {
     /// What bounds are worth: the trials at them say through what disturbance they were found.
     fn state(&self, bounds: Bounds, at_least: bool) -> State {
         let fails_the_bottom = bounds.upper.is_some_and(|upper| upper <= self.range().bottom);
+        let thefts = self.trials.iter().filter_map(|trial| trial.outcome.spoiled()?.theft());
+        let theft = Spread::of(thefts);
         let reason = match (bounds.lower, bounds.upper) {
             _ if at_least || bounds.beyond_generator => Some(Doubt::GeneratorLimited),
             (None, Some(_)) if fails_the_bottom => None,
             (Some(lower), Some(upper)) if upper <= WIDTH_MAX_TO_TELL * lower => None,
-            _ if self.theft.is_some() => self.theft.map(|share| Doubt::TimeTaken { share }),
+            _ if theft.is_some() => theft.map(|share| Doubt::TimeTaken { share: share.median }),
             (Some(lower), Some(upper)) => Some(Doubt::IntervalTooWide { width: upper / lower }),
             _ => Some(Doubt::BoundMissing),
         };
