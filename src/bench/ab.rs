@@ -5,10 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::testbed::{End, Testbed};
 use crate::engine::config::EngineConfig;
+use crate::engine::names::RxName;
 use crate::error::{Error, Result};
+use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
 use crate::sys::runner::Runner;
 use crate::sys::settings::{Change, LOOKED_AT, Settings};
+
+/// Slots of an arm's V2 ring, unless its options say otherwise.
+const SLOTS: usize = 2048;
+/// Bytes of an arm's V3 ring whose options say the size of its blocks only.
+const RING_BYTES: usize = 16 << 20;
 
 /// What the two arms are called.
 pub const ARMS: [&str; 2] = ["a", "b"];
@@ -85,6 +92,9 @@ impl Ab {
 
     /// Makes ready for a turn of an arm: runs its hook and looks at the links again.
     pub fn set(&self, arm: usize, testbed: &mut Testbed) -> Result<()> {
+        if self.arms.iter().all(|arm| arm.hook.is_none()) {
+            return Ok(());
+        }
         let name = ARMS[arm];
         if let Some(hook) = &self.arms[arm].hook {
             let done = self.runner().run(self.place(testbed), &fill(hook, testbed));
@@ -105,14 +115,33 @@ impl Ab {
 
     /// The engine of an arm at the testbed's far end, with a worker on each of `cpus`.
     pub(super) fn engine(&self, arm: usize, testbed: &Testbed, cpus: &[usize]) -> EngineConfig {
+        let engine = &self.arms[arm].engine;
+        let mut receive_ring = engine.receive_ring;
+        match (engine.path.rx, &mut receive_ring) {
+            // A drain takes enough frames for slices, whatever the MTU makes of their slots ...
+            (RxName::V2, GeometryChoice { block_bytes: None, blocks: None, slots, .. }) => {
+                *slots = Some(SLOTS);
+            }
+            // ... and however large the blocks are that it fills.
+            (RxName::V3, GeometryChoice { block_bytes: Some(bytes), blocks, .. }) => {
+                blocks.get_or_insert((RING_BYTES / *bytes).max(2));
+            }
+            _ => {}
+        }
         EngineConfig {
             interface: testbed.engine.link.name.clone(),
             namespace: Some(testbed.engine.namespace.clone()),
             workers: cpus.len(),
             cpus: cpus.to_vec(),
             force: testbed.force,
-            ..self.arms[arm].engine.clone()
+            receive_ring,
+            ..engine.clone()
         }
+    }
+
+    /// Whether engines may stay open between turns: nothing of their interfaces changes.
+    pub(super) fn keeps_engines(&self) -> bool {
+        self.arms.iter().all(|arm| arm.hook.is_none() && arm.program.is_none())
     }
 
     /// Starts the arm's own build as its engine, paused; `None` if it has none. Gives its process, and

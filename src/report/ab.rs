@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compare::CompareReport;
 use super::text::wrap;
@@ -23,6 +23,9 @@ pub struct AbReport {
     /// Whose rights the hooks have.
     hooks_as: String,
 }
+
+/// Fields of a seat that only an engine of our own fills.
+const UNKNOWN: [&str; 3] = ["drops", "kernel", "engine_latency_ns"];
 
 /// As many changes as fit the screen; all are in the document.
 const CHANGES_SHOWN: usize = 6;
@@ -93,6 +96,11 @@ impl AbReport {
         let mut document = self.report.document(comparison);
         document["verdict"] = verdict.into();
         document["arms"] = arms.collect();
+        if ab.arms.iter().any(|arm| arm.program.is_some()) {
+            // What a process of its own counted, it has kept to itself.
+            let seats = document["results"].as_array_mut().into_iter().flatten();
+            seats.for_each(|seat| UNKNOWN.iter().for_each(|name| seat[name] = Value::Null));
+        }
         document["differences"] = json!(differences.settings);
         document["not_restored"] = json!(failure);
         document["left_changed"] = json!(left);

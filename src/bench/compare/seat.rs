@@ -76,7 +76,7 @@ impl Seat {
             contestant,
             config,
             testbed: testbed.clone(),
-            is_alone: is_alone && plan.ab.is_none(),
+            is_alone: is_alone && plan.ab.as_ref().is_none_or(|ab| ab.keeps_engines()),
             engine: None,
             load: None,
             watch: Watch::open([&testbed.generator, &testbed.engine])?,

@@ -8,8 +8,9 @@ use serde_json::{Deserializer, Map, Value};
 use crate::error::{Error, Result};
 
 /// The documents that can be compared, by schema.
-const SCHEMAS: [(&str, Reader); 3] = [
+const SCHEMAS: [(&str, Reader); 4] = [
     ("linerate.compare/3", Reader { series: of_compare, settings: &["lab", "baseline"] }),
+    ("linerate.ab/1", Reader { series: of_compare, settings: &["lab", "baseline"] }),
     (
         "linerate.load/1",
         Reader {
