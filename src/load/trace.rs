@@ -2,17 +2,19 @@
 //! cost can then be formed slice by slice, so that a CPU that is taken away for a while spoils some
 //! slices and not the whole.
 
+use std::time::Duration;
+
 use crate::sys::clock::ThreadCpuClock;
 
 /// Time between two readings of the CPU clocks.
-const CPU_EVERY_NS: u64 = 250_000;
+pub const CPU_EVERY: Duration = Duration::from_micros(500);
 
 /// What a run is to keep.
 #[derive(Clone, Debug, Default)]
 pub struct TraceSpec {
     /// Kernel stamps of this many echoes at most.
     pub arrivals_max: usize,
-    /// The sum of these is read every 250 µs.
+    /// The sum of these is read every 500 µs.
     pub cpu_clocks: Vec<ThreadCpuClock>,
 }
 
@@ -38,6 +40,11 @@ impl Trace {
         }
     }
 
+    /// Whether anything is kept.
+    pub fn is_on(&self) -> bool {
+        self.arrivals_ns.capacity() > 0
+    }
+
     /// An intact echo; 0 without a stamp.
     #[inline]
     pub fn arrived(&mut self, stamp_ns: u64) {
@@ -56,7 +63,7 @@ impl Trace {
 
     #[cold]
     fn read_cpu(&mut self, now_ns: u64) {
-        self.next_ns = now_ns + CPU_EVERY_NS;
+        self.next_ns = now_ns + CPU_EVERY.as_nanos() as u64;
         // Clocks of threads that have ended say nothing.
         let cpu_ns = self.cpu_clocks.iter().filter_map(|clock| clock.read_ns()).sum();
         self.cpu.push((now_ns, cpu_ns));

@@ -119,7 +119,7 @@ pub fn drain_frames(config: &EngineConfig, size: FrameSize) -> u64 {
         (RxName::Xsk, _) => (3 << 20, 2048),
     };
     // With large blocks it takes more of them, for enough slices of whole blocks.
-    let most = DRAIN_FRAMES_MAX.max((SLICES_MIN + 2) * batch_frames(config, size));
+    let most = DRAIN_FRAMES.max((SLICES_MIN + 2) * batch_frames(config, size));
     (room / each).clamp(64, most) as u64
 }
 
@@ -138,5 +138,5 @@ pub(super) fn batch_frames(config: &EngineConfig, size: FrameSize) -> usize {
 /// What a frame takes in a V3 block beside its bytes.
 const V3_HEADERS_BYTES: usize = 96;
 
-/// Enough for a rate to settle.
-const DRAIN_FRAMES_MAX: usize = 8000;
+/// Enough for a rate to settle, by slices of some batches, and no more than takes some 10 ms.
+const DRAIN_FRAMES: usize = 3000;

@@ -14,6 +14,7 @@ use crate::bench::search::trial::VoidReason;
 use crate::bench::testbed::{QUIET, Testbed};
 use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
+use crate::engine::names::RxName;
 use crate::engine::pool::EngineSummary;
 use crate::error::Result;
 use crate::load::choice::TxChoice;
@@ -200,6 +201,10 @@ impl Seat {
                         .driven(drive(load, self.flood_pps), limits)
                 }
             };
+            if task.load == LoadKind::Drain {
+                // Its echoes are looked at while they come, so their blocks need not wait for long.
+                spec.rx_ring.retire_ms = Some(2);
+            }
             spec.rx_ring.blocks = match task.load {
                 LoadKind::Drain => spec.rx_ring.blocks,
                 LoadKind::Flood | LoadKind::Half => Some(FLOOD_BLOCKS),
@@ -220,7 +225,9 @@ impl Seat {
         let outcome = match task.load {
             LoadKind::Drain => {
                 let filled = load.fill(drain_frames(&self.config, task.size))?;
-                clock::sleep(SETTLE);
+                if self.config.path.rx == RxName::V3 {
+                    clock::sleep(SETTLE);
+                }
                 self.account.begin();
                 engine.resume()?;
                 filled.collect(QUIET)

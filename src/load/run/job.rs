@@ -17,11 +17,15 @@ use crate::load::plan::{Drive, LoadPlan, LoadSpec};
 use crate::load::run_id::{FRAMES_MAX, RunId};
 use crate::load::rx::{RxChoice, RxHalf};
 use crate::load::template::Template;
+use crate::load::trace::{CPU_EVERY, Trace};
 use crate::load::tx::TxHalf;
 use crate::load::verify::Verifier;
 use crate::stats::counters::KernelCounters;
 use crate::stats::jitter::Jitter;
 use crate::sys::clock::Clock;
+
+/// How long a measured device works before its echoes are looked at.
+const STAND_BY_NS: u64 = 10_000_000;
 
 /// What all threads of a run know.
 pub(super) struct Job<'a, C> {
@@ -66,11 +70,29 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         let _recording = self.recording(0);
         let mut receiver = Receiver::new(rx, self.analyzer());
         let drained = self.drain(&mut receiver, quiet, |receiver, now_ns| {
-            receiver.analyzer.trace.look(now_ns);
+            let trace = &mut receiver.analyzer.trace;
+            trace.look(now_ns);
+            if trace.is_on() && receiver.unanswered() > 0 {
+                self.stand_by(&mut receiver.analyzer.trace);
+            }
             Ok(true)
         });
         let Receiver { analyzer, kernel, .. } = receiver;
         Received { analyzer, kernel, drained, sender: None }
+    }
+
+    /// Leaves the device alone for a while: who verifies echoes on a sibling of its CPU slows it down, and
+    /// so it is better done in few slices than in all.
+    fn stand_by(&self, trace: &mut Trace) {
+        let until_ns = self.clock.monotonic_ns() + STAND_BY_NS;
+        loop {
+            self.clock.sleep(CPU_EVERY);
+            let now_ns = self.clock.monotonic_ns();
+            trace.look(now_ns);
+            if now_ns >= until_ns {
+                return;
+            }
+        }
     }
 
     /// Takes the last echoes.
