@@ -9,7 +9,7 @@ use crate::engine::names::RxName;
 use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
 use crate::sys::namespace::Namespace;
-use crate::sys::runner::Runner;
+use crate::sys::runner::{Restored, Runner};
 use crate::sys::settings::{Change, LOOKED_AT, Settings};
 
 /// Slots of an arm's V2 ring, unless its options say otherwise.
@@ -164,8 +164,8 @@ impl Ab {
         Ok(Some((process, Arc::clone(&self.runner))))
     }
 
-    /// Has everything put back. Why that failed, and what is left.
-    pub fn finish(&self) -> (Option<String>, Vec<Change>) {
+    /// Has everything put back.
+    pub fn finish(&self) -> Restored {
         self.runner().finish()
     }
 

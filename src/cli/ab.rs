@@ -167,9 +167,13 @@ impl AbArgs {
             (asked, _) => asked,
         };
         report.start(&testbeds[0], cpus, max_time);
+        let give_up = |report: &mut AbReport, error| {
+            report.restored(&ab.finish());
+            if interrupt.caught() { Ok(exit::INTERRUPTED) } else { Err(error) }
+        };
         let differences = match ab.survey(&testbeds) {
-            Err(_) if interrupt.caught() => return Ok(exit::INTERRUPTED),
-            found => found?,
+            Err(error) => return give_up(&mut report, error),
+            Ok(found) => found,
         };
         report.arms(&ab, &differences);
         let plan = ComparePlan {
@@ -187,8 +191,8 @@ impl AbArgs {
             stop,
         };
         let comparison = match run::run(&testbeds, &plan, &mut |step| report.step(step)) {
-            Err(_) if interrupt.caught() => return Ok(exit::INTERRUPTED),
-            found => found?,
+            Err(error) => return give_up(&mut report, error),
+            Ok(found) => found,
         };
         let restored = ab.finish();
         report.finish(&comparison, &ab, &differences, &restored)?;

@@ -14,6 +14,7 @@ use crate::bench::compare::run::Step;
 use crate::bench::testbed::Testbed;
 use crate::error::{Result, escaped};
 use crate::sys::privilege::user_name;
+use crate::sys::runner::Restored;
 use crate::sys::settings::Change;
 
 /// What `linerate ab` says.
@@ -65,24 +66,30 @@ impl AbReport {
         self.report.step(step);
     }
 
+    /// What could not be put back, and why.
+    pub fn restored(&mut self, (failure, left): &Restored) {
+        if let Some(failure) = failure {
+            self.report.base.say(wrap(&format!("NOT RESTORED: {failure}")));
+        }
+        match (failure, left.is_empty()) {
+            (None, true) => self.report.base.say("  Settings: as they were before"),
+            (_, true) => {}
+            _ => self.report.base.say(wrap(&format!("Settings LEFT CHANGED: {}", listed(left)))),
+        }
+    }
+
     /// Tables, verdict, what is left changed, JSON.
     pub fn finish(
         &mut self,
         comparison: &Comparison,
         ab: &Ab,
         differences: &Differences,
-        (failure, left): &(Option<String>, Vec<Change>),
+        restored: &Restored,
     ) -> Result<()> {
         let verdict = verdict::of_arms(comparison);
         self.report.tell(comparison, &verdict);
-        if let Some(failure) = failure {
-            self.report.base.say(wrap(&format!("NOT RESTORED: {failure}")));
-        }
-        let left_words = match left.is_empty() {
-            true => "Settings: as they were before".into(),
-            false => format!("Settings LEFT CHANGED: {}", listed(left)),
-        };
-        self.report.base.say(wrap(&left_words));
+        self.restored(restored);
+        let (failure, left) = restored;
         let arms =
             ARMS.iter().zip(&ab.arms).zip(&differences.changes).map(|((name, arm), changes)| {
                 json!({

@@ -39,6 +39,9 @@ pub struct RunnerPlan {
     pub stop: Arc<AtomicBool>,
 }
 
+/// Why putting back failed, if it did, and what is left changed.
+pub type Restored = (Option<String>, Vec<Change>);
+
 /// The process.
 #[derive(Debug)]
 pub struct Runner {
@@ -65,8 +68,8 @@ struct Reply {
     failure: Option<String>,
     /// The process that was started.
     process: i32,
-    /// What could not be put back, in the last one.
-    left: Vec<Change>,
+    /// In the last one: what could not be put back.
+    left: Option<Vec<Change>>,
 }
 
 impl Runner {
@@ -153,16 +156,19 @@ impl Runner {
     }
 
     /// Has everything put back, and says why that failed, and what is left.
-    pub fn finish(&mut self) -> (Option<String>, Vec<Change>) {
+    pub fn finish(&mut self) -> Restored {
         if self.end.is_none() {
             let _ = self.socket.get_mut().shutdown(std::net::Shutdown::Write);
             // Those before the last one answer what was interrupted.
-            let last = std::iter::from_fn(|| self.answer(false)).last();
+            let last = std::iter::from_fn(|| self.answer(false)).find(|reply| reply.left.is_some());
             let _ = waitpid(self.process, None);
-            self.end = Some(last.unwrap_or_default());
+            self.end = Some(last.unwrap_or_else(|| Reply {
+                failure: Some("the process that puts settings back has gone".into()),
+                ..Reply::default()
+            }));
         }
         let Reply { failure, left, .. } = self.end.clone().unwrap_or_default();
-        (failure, left)
+        (failure, left.unwrap_or_default())
     }
 }
 
@@ -231,7 +237,8 @@ fn serve(plan: &RunnerPlan, socket: UnixStream) {
         Some(name) => Settings::of(name).map(|now| now.since(before)).unwrap_or_default(),
         None => Settings::of_machine().since(before),
     };
-    say(&Reply { failure: restored, left: before.iter().flat_map(now).collect(), process: 0 });
+    let left = Some(before.iter().flat_map(now).collect());
+    say(&Reply { failure: restored, left, process: 0 });
 }
 
 type Done<T> = std::result::Result<T, String>;
@@ -294,6 +301,7 @@ impl Running {
         let here = Namespace::current().is_ok_and(|here| here == engine);
         let prepare = move || {
             SIGNALS.into_iter().for_each(|signal| set_signal(signal, libc::SIG_DFL));
+            end_with_parent();
             // The command can enter the generator's namespace by this descriptor.
             keep_open(generator.descriptor())?;
             if !here {
@@ -404,6 +412,12 @@ const SIGNALS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQ
 fn set_signal(signal: i32, action: libc::sighandler_t) {
     // SAFETY: no handler is set that could run.
     unsafe { libc::signal(signal, action) };
+}
+
+/// Has the kernel end this process when the one that started it dies, unless it becomes another user.
+fn end_with_parent() {
+    // SAFETY: prctl(2) takes numbers here and touches no memory of ours.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }
 
 /// Lets programs that are started have the descriptor.
