@@ -191,8 +191,6 @@ const PAUSE_EVERY: Duration = Duration::from_micros(20);
 /// The most that is shown of what a command said.
 const WORDS_MAX: usize = 600;
 
-const CLOSED_EARLY: &str = "interrupted";
-
 /// The life of the process.
 fn serve(plan: &RunnerPlan, socket: UnixStream) {
     // What a terminal sends to the whole group is for the program, whose end is this one's.
@@ -226,7 +224,7 @@ fn serve(plan: &RunnerPlan, socket: UnixStream) {
     }
     let restored = match &plan.restore {
         Some(command) => Running::shell(plan, 0, command)
-            .and_then(|running| running.finish(plan.limit, None))
+            .and_then(|mut running| running.wait_until(false, plan.limit, None))
             .err(),
         None => {
             before.iter().for_each(Settings::put_back);
@@ -251,14 +249,14 @@ fn act(
 ) -> Done<i32> {
     match request {
         Request::Run { place, command } => {
-            Running::shell(plan, place, &command)?.finish(plan.limit, Some(socket))?;
+            Running::shell(plan, place, &command)?.wait_until(false, plan.limit, Some(socket))?;
         }
         Request::Start { place, program: words } => {
             let (first, rest) = words.split_first().ok_or("no program is named")?;
             let mut command = Command::new(first);
             command.args(rest);
             let mut started = Running::start(plan, place, command, first)?;
-            started.wait_until_ready(plan.limit, socket)?;
+            started.wait_until(true, plan.limit, Some(socket))?;
             started.pause();
             let process = started.child.id() as i32;
             *program = Some(started);
@@ -270,7 +268,7 @@ fn act(
             let mut program = program.take().ok_or("nothing runs")?;
             program.send(libc::SIGINT);
             program.resume();
-            program.finish(plan.limit, Some(socket))?;
+            program.wait_until(false, plan.limit, Some(socket))?;
         }
     }
     Ok(0)
@@ -316,40 +314,27 @@ impl Running {
         Ok(Running { child, called: called.into(), out, err, paused: false })
     }
 
-    /// Waits for the end, at most for `limit`, or until somebody hangs up on `socket`.
-    fn finish(mut self, limit: Duration, socket: Option<i32>) -> Done<()> {
+    /// Waits for a good end, or until it has `spoken` first; at most for `limit`, and until somebody says
+    /// something on `socket` or hangs up there.
+    fn wait_until(&mut self, spoken: bool, limit: Duration, socket: Option<i32>) -> Done<()> {
         let deadline = Instant::now() + limit;
         let failure = loop {
             match self.child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) if status.success() && !spoken => return Ok(()),
                 Ok(Some(status)) => break ended_as(status),
                 Err(error) => break error.to_string(),
+                Ok(None) if spoken && self.out.metadata().is_ok_and(|file| file.len() > 0) => {
+                    return Ok(());
+                }
                 Ok(None) if Instant::now() >= deadline => {
                     break format!("it took longer than {limit:?} and was ended");
                 }
-                Ok(None) if has_word(socket, CHILD_EVERY_MS) => break CLOSED_EARLY.into(),
+                Ok(None) if has_word(socket, CHILD_EVERY_MS) => break "interrupted".into(),
                 Ok(None) => {}
             }
         };
-        self.kill();
-        Err(self.failure(&failure))
-    }
-
-    /// Waits until it has said something.
-    fn wait_until_ready(&mut self, limit: Duration, socket: i32) -> Done<()> {
-        let deadline = Instant::now() + limit;
-        let failure = loop {
-            if self.out.metadata().is_ok_and(|file| file.len() > 0) {
-                return Ok(());
-            }
-            match self.child.try_wait() {
-                Ok(Some(status)) => break ended_as(status),
-                _ if Instant::now() >= deadline => break format!("it said nothing for {limit:?}"),
-                _ if has_word(Some(socket), CHILD_EVERY_MS) => break CLOSED_EARLY.into(),
-                _ => {}
-            }
-        };
-        self.kill();
+        self.send(libc::SIGKILL);
+        let _ = self.child.wait();
         Err(self.failure(&failure))
     }
 
@@ -380,11 +365,6 @@ impl Running {
         // SAFETY: kill(2) takes two numbers. The group is that of a child which has not been waited for,
         // or has just ended: its number is not used again while a process of the group lives.
         unsafe { libc::kill(-self.number().as_raw(), signal) };
-    }
-
-    fn kill(&mut self) {
-        self.send(libc::SIGKILL);
-        let _ = self.child.wait();
     }
 
     /// `'ip link …' failed: it ended with 1: RTNETLINK answers: …`.
