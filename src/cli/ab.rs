@@ -155,13 +155,14 @@ impl AbArgs {
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
         let contestants = vec![Contestant::arm(0), Contestant::arm(1)];
         let seats = contestants.len() + 1;
-        let (testbeds, (runner, mut report)) =
+        let (testbeds, (arms, runner, mut report)) =
             self.testbed.open_and(&sizes, seats, |testbeds| {
+                let arms = self.arms(&testbeds[0])?;
                 // The runner first: the report's own process shall not outlive the program by its socket.
                 let runner = Runner::start(&self.runner(testbeds, &stop))?;
-                Ok((runner, AbReport::open(self.json.as_deref(), self.details)?))
+                Ok((arms, runner, AbReport::open(self.json.as_deref(), self.details)?))
             })?;
-        let ab = Arc::new(Ab::new(self.arms(&testbeds[0])?, runner, &testbeds));
+        let ab = Arc::new(Ab::new(arms, runner, &testbeds));
         let max_time = match (self.max_time, self.rounds) {
             (None, None) => Some(MAX_TIME),
             (asked, _) => asked,

@@ -77,9 +77,10 @@ impl Runner {
     pub fn start(plan: &RunnerPlan) -> Result<Runner> {
         let failed = |error: io::Error| failed("start the process that runs commands", &error, "");
         // A process is copied with one of its threads; those that were joined may take a moment to go.
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while thread_count()? > 1 {
             assert!(Instant::now() < deadline, "a runner is started before other threads");
+            clock::sleep(Duration::from_micros(100));
         }
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         socket.set_read_timeout(Some(LOOK_EVERY)).map_err(failed)?;
