@@ -19,7 +19,6 @@ use crate::bench::contestant::Name;
 use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::stats::state::State;
-use crate::units::percent;
 
 /// What `linerate compare` says.
 #[derive(Debug)]
@@ -135,7 +134,7 @@ impl CompareReport {
                 "cannot tell: generator and engine take their one CPU from each other".into()
             }
             State::Clear => {
-                format!("quiet, at most {} of a CPU was taken", percent(taken.share()))
+                format!("quiet, at most {:.1} % of a CPU was taken", 100.0 * taken.share())
             }
             _ => format!("DISTURBED: {taken}"),
         }

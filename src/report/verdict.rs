@@ -60,7 +60,7 @@ fn best(answer: &Answer, cost: Option<&Answer>, base: Contestant) -> String {
     let cost = cost.and_then(|cost| cost.all.iter().find(of_leader)?.ratio_to_baseline);
     let cost = cost.map(|cost| format!(" for {} times the CPU", times(cost.estimate)));
     let disturbed = match state {
-        State::Disturbed { share } => format!(", though {} of a CPU was taken", percent(share)),
+        State::Disturbed { share } => format!(", though {:.0} % of a CPU was taken", 100.0 * share),
         _ => String::new(),
     };
     let rivals: Vec<String> = rivals.iter().map(|one| one.contestant.to_string()).collect();

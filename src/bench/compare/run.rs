@@ -14,6 +14,8 @@ use crate::bench::search::trial::VoidReason;
 use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::stats::best_set::{LOOKS, alpha_for, best_set, is_enough};
+use crate::stats::sign::SignInterval;
+use crate::stats::state::WIDTH_MAX;
 use crate::units::FrameSize;
 
 /// What is about to happen, for a progress bar.
@@ -251,15 +253,20 @@ impl Rounds<'_> {
     fn knows_enough(&self, series: &Series) -> bool {
         let metrics = series.load.metrics();
         let contestants = 0..self.contestants;
-        let ratios = metrics.iter().flat_map(|&metric| {
-            let others = contestants.clone().filter(|&seat| seat != self.baseline);
-            others.map(move |seat| series.ratio(seat, self.baseline, metric))
-        });
+        let others = contestants.clone().filter(|&seat| seat != self.baseline);
+        let of_seat = |seat| metrics.iter().map(move |&metric| (seat, metric));
+        let ratios: Vec<Option<SignInterval>> = others
+            .flat_map(of_seat)
+            .map(|(seat, metric)| series.ratio(seat, self.baseline, metric))
+            .collect();
+        // A winner whose ratio says nothing is worth more rounds.
+        let tells = |ratio: &Option<SignInterval>| ratio.is_some_and(|it| it.width() <= WIDTH_MAX);
+        let all_tell = ratios.iter().all(tells);
         let best_sets = metrics.iter().map(|&metric| {
             let values: Vec<_> =
                 contestants.clone().map(|seat| series.values(seat, metric)).collect();
             best_set(&values, metric.is_cost(), series.alpha).len()
         });
-        self.contestants > 1 && is_enough(ratios, best_sets)
+        self.contestants > 1 && all_tell && is_enough(ratios, best_sets)
     }
 }
