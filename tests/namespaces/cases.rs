@@ -78,7 +78,8 @@ fn full_queue(path: PathName) -> Result<Completion, Failed> {
     let transmitted = served.lab.engine.counters()?.transmitted_frames;
     assert!(transmitted < 100, "the queue was not full");
     let load = used as f64 / elapsed.as_nanos() as f64;
-    assert!(load < 0.2, "{:.1} % of a CPU", load * 100.0);
+    // A worker that asks again and again takes all of it, on however slow a machine.
+    assert!(load < 0.5, "{:.1} % of a CPU", load * 100.0);
     answers.extend(served.collect_rest(100)?);
     assert_eq!(answers.len(), 100);
     let summary = served.engine.stop();
