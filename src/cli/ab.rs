@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use super::compare::{MAX_TIME, parse_size};
+use super::compare::{FOR_EVER, TurnArgs, parse_size};
 use super::echo::EchoArgs;
 use super::testbed::TestbedArgs;
-use super::values::{distinct, parse_between, parse_trial_duration};
+use super::values::{distinct, parse_between};
 use crate::bench::ab::{ARMS, Ab, Arm, parse_hook};
 use crate::bench::compare::observation::LoadKind;
 use crate::bench::compare::plan::ComparePlan;
@@ -111,17 +111,8 @@ pub struct AbArgs {
     #[arg(long, value_name = "N", value_parser = parse_between::<6, 1000>, allow_hyphen_values = true)]
     rounds: Option<usize>,
 
-    /// End after this time with what there is [default: 60s, or none with --rounds]
-    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
-    max_time: Option<Duration>,
-
-    /// Duration of each load in a round (a drain ends by itself)
-    #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
-    trial_duration: Duration,
-
-    /// Show a table for each load, with every metric
-    #[arg(long)]
-    details: bool,
+    #[command(flatten)]
+    turns: TurnArgs,
 
     #[command(flatten)]
     testbed: TestbedArgs,
@@ -160,13 +151,10 @@ impl AbArgs {
                 let arms = self.arms(&testbeds[0])?;
                 // The runner first: the report's own process shall not outlive the program by its socket.
                 let runner = Runner::start(&self.runner(testbeds, &stop))?;
-                Ok((arms, runner, AbReport::open(self.json.as_deref(), self.details)?))
+                Ok((arms, runner, AbReport::open(self.json.as_deref(), self.turns.details)?))
             })?;
         let ab = Arc::new(Ab::new(arms, runner, &testbeds));
-        let max_time = match (self.max_time, self.rounds) {
-            (None, None) => Some(MAX_TIME),
-            (asked, _) => asked,
-        };
+        let max_time = self.turns.max_time(self.rounds);
         report.start(&testbeds[0], cpus, max_time);
         let give_up = |report: &mut AbReport, error| {
             report.restored(&ab.finish());
@@ -183,8 +171,8 @@ impl AbArgs {
             sizes,
             loads,
             rounds: self.rounds,
-            max_time: max_time.unwrap_or(Duration::from_secs(1 << 32)),
-            duration: self.trial_duration,
+            max_time: max_time.unwrap_or(FOR_EVER),
+            duration: self.turns.trial_duration,
             tx: None,
             cpus,
             latency: LatencyMode::On,
@@ -197,8 +185,7 @@ impl AbArgs {
         };
         let restored = ab.finish();
         report.finish(&comparison, &ab, &differences, &restored)?;
-        let mut seats = 0..comparison.seats.len();
-        let failed = seats.any(|seat| comparison.wrong(seat) > 0 || comparison.is_void(seat));
+        let failed = comparison.has_failed();
         let (failure, left) = restored;
         let unrestored = failure.is_some() || self.restore.is_none() && !left.is_empty();
         match comparison.broken {

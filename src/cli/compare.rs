@@ -107,17 +107,8 @@ pub struct CompareArgs {
     #[arg(long, alias = "trials", value_name = "N", value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
     rounds: Option<usize>,
 
-    /// End after this time with what there is [default: 60s, or none with --rounds]
-    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
-    max_time: Option<Duration>,
-
-    /// Duration of each load in a round (a drain ends by itself)
-    #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
-    trial_duration: Duration,
-
-    /// Show a table for each load, with every metric
-    #[arg(long)]
-    details: bool,
+    #[command(flatten)]
+    turns: TurnArgs,
 
     /// The generator's TX half: xsk, ring, mmsg or send [default: xsk over veth, else ring]
     #[arg(long, value_name = "HALF")]
@@ -141,19 +132,16 @@ impl CompareArgs {
         loads.sort();
         let stop = Arc::new(AtomicBool::new(false));
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
-        let mut report = CompareReport::open(self.json.as_deref(), self.details)?;
-        let max_time = match (self.max_time, self.rounds) {
-            (None, None) => Some(MAX_TIME),
-            (asked, _) => asked,
-        };
+        let mut report = CompareReport::open(self.json.as_deref(), self.turns.details)?;
+        let max_time = self.turns.max_time(self.rounds);
         let plan = ComparePlan {
             contestants,
             ab: None,
             sizes,
             loads,
             rounds: self.rounds,
-            max_time: max_time.unwrap_or(Duration::from_secs(1 << 32)),
-            duration: self.trial_duration,
+            max_time: max_time.unwrap_or(FOR_EVER),
+            duration: self.turns.trial_duration,
             tx: self.tx,
             cpus,
             latency: LatencyMode::On,
@@ -166,8 +154,7 @@ impl CompareArgs {
         report.start(&testbeds[0], cpus, max_time);
         let comparison = run::run(&testbeds, &plan, &mut |step| report.step(step))?;
         report.finish(&comparison)?;
-        let mut seats = 0..comparison.seats.len();
-        let failed = seats.any(|seat| comparison.wrong(seat) > 0 || comparison.is_void(seat));
+        let failed = comparison.has_failed();
         if let Some(error) = comparison.broken {
             return Err(error);
         }
@@ -179,8 +166,34 @@ impl CompareArgs {
     }
 }
 
+/// How long turns and rounds take, of all commands that compare.
+#[derive(Args, Debug)]
+pub struct TurnArgs {
+    /// End after this time with what there is [default: 60s, or none with --rounds]
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    max_time: Option<Duration>,
+
+    /// Duration of each load in a round (a drain ends by itself)
+    #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
+    pub trial_duration: Duration,
+
+    /// Show a table for each load, with every metric
+    #[arg(long)]
+    pub details: bool,
+}
+
+impl TurnArgs {
+    /// When `rounds` rounds end at the latest; `None` for no limit.
+    pub fn max_time(&self, rounds: Option<usize>) -> Option<Duration> {
+        self.max_time.or(rounds.is_none().then_some(MAX_TIME))
+    }
+}
+
 /// Long enough for small differences, short enough to wait for.
-pub(super) const MAX_TIME: Duration = Duration::from_secs(60);
+const MAX_TIME: Duration = Duration::from_secs(60);
+
+/// No limit.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
 pub(super) fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
     // Names the valid sizes if the text is not a number; a size that is too small says so itself.

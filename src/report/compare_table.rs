@@ -13,8 +13,8 @@ pub fn of_size(comparison: &Comparison, size: FrameSize) -> String {
     let questions: Vec<Asked<'_>> = Question::ALL
         .into_iter()
         .filter_map(|question| {
-            let (series, load, metric) = comparison.answered_by(size, question)?;
-            Some(Asked { comparison, series, load, metric })
+            let (series, metric) = comparison.answered_by(size, question)?;
+            Some(Asked { comparison, series, metric })
         })
         .collect();
     let times = match comparison.contestants {
@@ -46,13 +46,12 @@ pub fn of_size(comparison: &Comparison, size: FrameSize) -> String {
 struct Asked<'a> {
     comparison: &'a Comparison,
     series: &'a Series,
-    load: LoadKind,
     metric: Metric,
 }
 
 impl Asked<'_> {
     fn heads(&self) -> [&'static str; 2] {
-        match (self.metric, self.load) {
+        match (self.metric, self.series.load) {
             (Metric::Rate, LoadKind::Drain) => ["drain x", "k/s"],
             (Metric::Rate, LoadKind::Flood) => ["flood x", "k/s"],
             (Metric::Rate, _) => ["window x", "k/s"],
@@ -69,7 +68,7 @@ impl Asked<'_> {
             return ["-".into(), "-".into()];
         };
         let limited = metric == Metric::Rate
-            && self.load == LoadKind::Flood
+            && self.series.load == LoadKind::Flood
             && series.is_generator_limited(seat);
         let mark = if limited { ">=" } else { "" };
         let is_base = seat == comparison.baseline;

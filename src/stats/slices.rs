@@ -1,7 +1,7 @@
 //! Rates by slices of work, which hold on a machine that takes its CPUs away.
 //!
 //! Theft falls into few of many short slices, however much time it takes: the median slice does not see
-//! it. No slice is dropped for being slow, since timers and wake-ups belong to a path.
+//! it. No slice of whole batches is dropped for being slow, since timers and wake-ups belong to a path.
 
 /// Fewer slices than this do not count.
 pub const SLICES_MIN: usize = 8;
@@ -42,13 +42,13 @@ impl Slices {
         Some(Slices { count, frames: frames.max(1), time_ns, slow_share })
     }
 
-    /// Cuts the stamps of an engine that takes `batch` frames at once.
+    /// Cuts the stamps of an engine that works on full batches, `frames` being some whole ones
+    /// ([`frames_per_slice`]).
     ///
     /// A slice has whole batches, so that the pauses between them count. Where a batch takes so long that most
     /// slices would see a theft (a block of a V3 ring), slices are parts of batches: their time is the mean of
     /// those that took no more than [`SLOW`] times the median, which leaves out thefts and not such a pause.
-    pub fn of_work(stamps_ns: &[u64], batch: usize) -> Option<Slices> {
-        let frames = frames_per_slice(batch, stamps_ns, SLICE_AIM_NS);
+    pub fn of_work(stamps_ns: &[u64], frames: usize) -> Option<Slices> {
         let whole = Slices::cut(stamps_ns, frames)?;
         let aim_ns = SLICE_AIM_NS as f64 * SLOW;
         if whole.time_ns <= aim_ns {
@@ -138,8 +138,11 @@ mod tests {
             (1..8000).map(work_ns).map(at).collect()
         };
         let truth = 1e9 / (700.0 + 40_000.0 / 800.0);
+        let of_work = |stamps: &[u64], batch| {
+            Slices::of_work(stamps, frames_per_slice(batch, stamps, SLICE_AIM_NS))
+        };
         for stolen in [0, 730_000, 2_200_000] {
-            let slices = Slices::of_work(&stamps(stolen), 800).unwrap();
+            let slices = of_work(&stamps(stolen), 800).unwrap();
             assert!(slices.counts(), "{slices:?}");
             let off = slices.rate_pps() / truth - 1.0;
             assert!(off.abs() < 0.03, "{stolen}: {off} {slices:?}");
@@ -147,7 +150,7 @@ mod tests {
         let whole = Slices::cut(&stamps(2_200_000), 800).unwrap();
         assert!(whole.rate_pps() < 0.5 * truth, "whole batches see the thefts: {whole:?}");
         // Where a batch is short, its slices are as ever.
-        let short = Slices::of_work(&stamps(0), 64).unwrap();
+        let short = of_work(&stamps(0), 64).unwrap();
         assert!(short.frames.is_multiple_of(64) && short.counts());
     }
 

@@ -133,7 +133,7 @@ impl Observation {
         let has_rtt = !matches!(load, LoadKind::Flood | LoadKind::Drain | LoadKind::Scale);
         let arrivals = &outcome.trace.arrivals_ns;
         let frames = frames_per_slice(batch, arrivals, SLICE_AIM_NS);
-        let slices = Slices::of_work(arrivals, batch).filter(|_| is_busy);
+        let slices = is_busy.then(|| Slices::of_work(arrivals, frames)).flatten();
         let echoes = outcome.tally.returned() + outcome.kernel.drops;
         let whole_ns = cpu_per_echo(cpu_ns, outcome.arrival_ns(), echoes);
         Observation {

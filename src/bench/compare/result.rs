@@ -189,12 +189,13 @@ impl Comparison {
         let median = Spread::of(values())?.median;
         let is_base = seat == self.baseline;
         let ratio = (!is_base).then(|| series.ratio(seat, self.baseline, metric)).flatten();
+        let value = SignInterval::of(values(), FAMILY_ALPHA);
         Some(Finding {
-            value: SignInterval::of(values(), FAMILY_ALPHA),
+            value,
             median,
             ratio_to_baseline: ratio,
             modes: two_modes(values()),
-            state: self.state(series, seat, metric, ratio),
+            state: self.state(series, seat, metric, (value, ratio)),
             rounds,
         })
     }
@@ -204,19 +205,18 @@ impl Comparison {
         series: &Series,
         seat: usize,
         metric: Metric,
-        ratio: Option<SignInterval>,
+        (value, ratio): (Option<SignInterval>, Option<SignInterval>),
     ) -> State {
         // The engine's own CPU time is counted apart from the generator's.
         if self.shares_cpu && metric != Metric::Cpu {
             return State::CannotTell { reason: Doubt::OneCpu };
         }
-        let valid = series.values(seat, metric).iter().flatten().count();
+        let own = series.values(seat, metric);
+        let valid = own.iter().flatten().count();
         let share = series.taken(seat).share().max(series.taken(self.baseline).share());
         // Alone, or the baseline itself: what its own interval says.
         if self.contestants == 1 || seat == self.baseline && self.baseline_again().is_none() {
-            let own =
-                SignInterval::of(series.values(seat, metric).into_iter().flatten(), FAMILY_ALPHA);
-            return State::of_ratio(own, valid, FAMILY_ALPHA, share);
+            return State::of_ratio(value, valid, FAMILY_ALPHA, share);
         }
         let base = series.values(self.baseline, metric);
         let base_has_modes = two_modes(base.iter().flatten().copied()).is_some();
@@ -232,7 +232,6 @@ impl Comparison {
         if seat == self.baseline {
             return State::of_ratio(again, valid, series.alpha, share);
         }
-        let own = series.values(seat, metric);
         let state = State::of_ratio(ratio, valid, series.alpha, share);
         // On a quiet machine two modes are the path's own: what they agree in can be told.
         match two_modes(ratios(&own, &base)).filter(|_| share <= DISTURBED_SHARE) {
@@ -273,6 +272,11 @@ impl Comparison {
         let turns = self.series.iter().flat_map(|series| series.rounds.iter().flatten());
         turns.for_each(|round| sum.merge(&round.taken));
         sum
+    }
+
+    /// Whether an echo was wrong, or nothing that some seat found counts.
+    pub fn has_failed(&self) -> bool {
+        (0..self.seats.len()).any(|seat| self.wrong(seat) > 0 || self.is_void(seat))
     }
 
     /// Whether something was measured and nothing of it counts.

@@ -226,13 +226,11 @@ impl Rounds<'_> {
             Ok(done) => Ok(Some(done)),
             Err(error) if self.is_first || self.plan.ab.is_some() => Err(error),
             Err(error) => {
-                let others =
-                    self.out.iter().enumerate().any(|(at, out)| at != seat && out.is_none());
-                let left = others.then_some(());
-                match left {
-                    Some(()) => self.out[seat] = Some(error),
-                    None => return Err(error),
+                let mut others = self.out.iter().enumerate().filter(|(at, _)| *at != seat);
+                if others.all(|(_, out)| out.is_some()) {
+                    return Err(error);
                 }
+                self.out[seat] = Some(error);
                 Ok(None)
             }
         }

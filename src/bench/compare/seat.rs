@@ -191,24 +191,22 @@ impl Seat {
                     // An engine with one worker for one queue misses what a hash sends by another: with
                     // `scale`, a testbed has two. An AF_XDP socket sends by the first.
                     let tx = config.path.needs_xdp_program().then_some(TxChoice::Xsk);
-                    LoadSpec { tx, ..frames.bursts(drain_frames(config, task.size)) }
+                    let mut spec = frames.bursts(drain_frames(config, task.size));
+                    // Its echoes are looked at while they come, so their blocks need not wait for long.
+                    spec.rx_ring.retire_ms = Some(2);
+                    LoadSpec { tx, ..spec }
                 }
                 load => {
                     let best = || TxChoice::best_on(&testbed.generator.link, 1);
                     let tx = Some(plan.tx.unwrap_or_else(best));
                     let limits = Limits::lasting(plan.duration);
-                    LoadSpec { tx, drain: EMPTIED, quiet: Some(SILENCE), ..frames }
-                        .driven(drive(load, self.flood_pps), limits)
+                    let mut spec = frames.driven(drive(load, self.flood_pps), limits);
+                    spec.rx_ring.blocks = Some(match load {
+                        LoadKind::Flood | LoadKind::Half => FLOOD_BLOCKS,
+                        _ => WINDOW_BLOCKS,
+                    });
+                    LoadSpec { tx, drain: EMPTIED, quiet: Some(SILENCE), ..spec }
                 }
-            };
-            if task.load == LoadKind::Drain {
-                // Its echoes are looked at while they come, so their blocks need not wait for long.
-                spec.rx_ring.retire_ms = Some(2);
-            }
-            spec.rx_ring.blocks = match task.load {
-                LoadKind::Drain => spec.rx_ring.blocks,
-                LoadKind::Flood | LoadKind::Half => Some(FLOOD_BLOCKS),
-                _ => Some(WINDOW_BLOCKS),
             };
             spec.cpus = vec![plan.cpus.0];
             spec.trace = TraceSpec { arrivals_max: ARRIVALS_MAX, cpu_clocks };

@@ -89,15 +89,11 @@ impl Question {
 
 impl Comparison {
     /// The series and the metric that answer `question` about frames of `size`, if they were measured.
-    pub fn answered_by(
-        &self,
-        size: FrameSize,
-        question: Question,
-    ) -> Option<(&Series, LoadKind, Metric)> {
+    pub fn answered_by(&self, size: FrameSize, question: Question) -> Option<(&Series, Metric)> {
         question.measured_by().iter().find_map(|&(load, metric)| {
             let series = self.series(size, load)?;
             let has_value = |seat| series.values(seat, metric).iter().any(Option::is_some);
-            (0..self.contestants).any(has_value).then_some((series, load, metric))
+            (0..self.contestants).any(has_value).then_some((series, metric))
         })
     }
 
@@ -110,7 +106,7 @@ impl Comparison {
     }
 
     fn answer(&self, size: FrameSize, question: Question) -> Option<Answer> {
-        let (series, load, metric) = self.answered_by(size, question)?;
+        let (series, metric) = self.answered_by(size, question)?;
         let values: Vec<_> =
             (0..self.contestants).map(|seat| series.values(seat, metric)).collect();
         let lower_is_better = metric.is_cost();
@@ -132,7 +128,7 @@ impl Comparison {
         // What says nothing condemns nobody.
         let losers = losers.filter(|standing| standing.state.tells()).collect();
         let all = (0..self.contestants).filter_map(standing).collect();
-        Some(Answer { size, question, load, metric, best, losers, all })
+        Some(Answer { size, question, load: series.load, metric, best, losers, all })
     }
 }
 
