@@ -97,7 +97,11 @@ pub enum Inlet {
 
 /// Sets a path up. Nothing is received until frames are let in.
 pub fn prepare(plan: &PathPlan) -> Result<PreparedPath> {
-    let EngineConfig { path, ref ether_types, batch, .. } = plan.config;
+    let EngineConfig { path, ref ether_types, batch, transmit_ring, .. } = plan.config;
+    if path.tx == TxName::Ring {
+        // Before any socket is opened: what cannot be is a usage error, also of who may not open one.
+        TxRingSocket::plan(plan.ring(transmit_ring), plan.mtu())?;
+    }
     if path.needs_xdp_program() {
         return prepare_xdp(plan);
     }

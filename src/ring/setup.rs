@@ -74,14 +74,18 @@ pub struct TxRingSocket {
 }
 
 impl TxRingSocket {
+    /// The ring that would be asked for; an error names what no kernel would accept.
+    pub fn plan(transmit: GeometryChoice, mtu: usize) -> Result<Geometry> {
+        Geometry::plan(RingVersion::V2, Direction::Transmit, mtu, transmit, page_bytes())
+    }
+
     /// Opens a socket with a TX ring whose shorter frames the kernel copies (TX-12).
     pub fn open(
         transmit: GeometryChoice,
         mtu: usize,
         budget: &Arc<MemoryBudget>,
     ) -> Result<TxRingSocket> {
-        let version = RingVersion::V2;
-        let asked = Geometry::plan(version, Direction::Transmit, mtu, transmit, page_bytes())?;
+        let asked = TxRingSocket::plan(transmit, mtu)?;
         let opened = Opened::with_ring(asked, &nothing(), budget, PacketSocket::set_vnet_header)?;
         let Opened { socket, memory, geometry, notes } = opened;
         Ok(TxRingSocket { socket, ring: TxRing::new(memory, &geometry, mtu), geometry, notes })
