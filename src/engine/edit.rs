@@ -13,6 +13,9 @@ use crate::wire::udp::{UdpView, write_udp_checksum_from};
 /// Bytes of both Ethernet addresses.
 const ADDRESSES_BYTES: usize = 12;
 
+/// Why a header's bytes are there: [`super::reply`] answers no shorter frame.
+const WHOLE_HEADER: &str = "a reply is to a whole header";
+
 /// What the engine does to payload bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transform {
@@ -67,9 +70,17 @@ impl Edit {
         let length = frame.len() + growth;
         let out = &mut out[..length];
         let Range { start, end } = self.payload_start..self.payload_end;
-        out[ADDRESSES_BYTES + growth..start + growth]
-            .copy_from_slice(&frame[ADDRESSES_BYTES..start]);
-        out[end + growth..].copy_from_slice(&frame[end..]);
+        if start == ETHERNET_HEADER_BYTES {
+            // Most frames have no more before their payload: two bytes without a call of memcpy.
+            let ether_type: [u8; 2] = *frame[ADDRESSES_BYTES..].first_chunk().expect(WHOLE_HEADER);
+            *out[ADDRESSES_BYTES + growth..].first_chunk_mut().expect(WHOLE_HEADER) = ether_type;
+        } else {
+            out[ADDRESSES_BYTES + growth..start + growth]
+                .copy_from_slice(&frame[ADDRESSES_BYTES..start]);
+        }
+        if end < frame.len() {
+            out[end + growth..].copy_from_slice(&frame[end..]);
+        }
         let (from, to) = (&frame[start..end], &mut out[start + growth..end + growth]);
         match (self.transform, &self.udp) {
             (Transform::Uppercase, None) => uppercase_copy(from, to),
@@ -83,7 +94,7 @@ impl Edit {
                 turn_round(&mut out[udp.packet_start + growth..], udp, Sum::of(from));
             }
         }
-        let destination: [u8; 6] = *frame[6..].first_chunk().expect("a reply is to a whole header");
+        let destination: [u8; 6] = *frame[6..].first_chunk().expect(WHOLE_HEADER);
         self.write_addresses(destination, out);
         length
     }
@@ -94,7 +105,7 @@ impl Edit {
     #[inline(always)]
     pub fn in_place(&self, room: &mut [u8], start: usize) -> usize {
         let frame = &mut room[start..];
-        let destination: [u8; 6] = *frame[6..].first_chunk().expect("a reply is to a whole header");
+        let destination: [u8; 6] = *frame[6..].first_chunk().expect(WHOLE_HEADER);
         let payload = &mut frame[self.payload_start..self.payload_end];
         if self.transform == Transform::Uppercase {
             uppercase(payload);
@@ -110,10 +121,10 @@ impl Edit {
 
     #[inline(always)]
     fn write_addresses(&self, destination: [u8; 6], out: &mut [u8]) {
-        out[..6].copy_from_slice(&destination);
-        out[6..ADDRESSES_BYTES].copy_from_slice(&self.source);
+        *out.first_chunk_mut().expect(WHOLE_HEADER) = destination;
+        *out[6..].first_chunk_mut().expect(WHOLE_HEADER) = self.source;
         if let Some(tag) = self.tag {
-            out[ADDRESSES_BYTES..ADDRESSES_BYTES + VLAN_TAG_BYTES].copy_from_slice(&tag.bytes());
+            *out[ADDRESSES_BYTES..].first_chunk_mut().expect(WHOLE_HEADER) = tag.bytes();
         }
     }
 }

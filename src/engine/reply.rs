@@ -149,7 +149,7 @@ impl ReplyRules {
             return ether_type != EtherType::ARP
                 && (!ether_type.is_ip() || self.udp_port.is_some());
         }
-        self.ether_types.contains(&ether_type)
+        self.ether_types.iter().any(|&wanted| wanted == ether_type)
     }
 
     fn udp_edit(

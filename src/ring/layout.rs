@@ -116,18 +116,21 @@ pub const fn rx_mac_offset(version: RingVersion) -> usize {
 }
 
 /// Reads a native-endian u16 at `at`, or `None` past the end.
+#[inline]
 pub fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// Reads a native-endian u32 at `at`, or `None` past the end.
+#[inline]
 pub fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// Writes a native-endian u32 at `at`; `at + 4` must lie within `bytes`.
+#[inline]
 pub fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
-    bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    *bytes[at..].first_chunk_mut().expect("room for a word") = value.to_ne_bytes();
 }
 
 /// Bytes of the hint before a frame: `struct virtio_net_hdr` (uapi/linux/virtio_net.h).

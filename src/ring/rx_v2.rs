@@ -7,7 +7,7 @@ use super::frame::{RxFrame, describe_v2};
 use super::geometry::Geometry;
 use super::layout::{ADDRESS_BYTES, rx_status, v2};
 use super::receive::{ReceiveRing, RxBatch};
-use super::view::{Loan, Memory, Ours, UnitLayout, Units};
+use super::view::{Loan, LoanRun, Memory, Ours, UnitLayout, Units};
 use crate::sys::packet::RingVersion;
 use crate::wire::ethernet::VLAN_TAG_BYTES;
 
@@ -55,11 +55,24 @@ impl RxBatch for RxRun<'_> {
     fn frames(&mut self) -> impl Iterator<Item = Result<RxFrame<'_>, Malformed>> {
         let RxRingV2 { frames, next } = &mut *self.ring;
         self.taken = 0;
-        let taken = &mut self.taken;
-        frames.lend_run(*next, self.limit).map(move |loan| {
-            *taken += 1;
-            frame_of(loan)
-        })
+        RunFrames { loans: frames.lend_run(*next, self.limit), taken: &mut self.taken }
+    }
+}
+
+/// The frames of a run, counted as they are read.
+struct RunFrames<'a> {
+    loans: LoanRun<'a>,
+    taken: &'a mut usize,
+}
+
+impl<'a> Iterator for RunFrames<'a> {
+    type Item = Result<RxFrame<'a>, Malformed>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let loan = self.loans.next()?;
+        *self.taken += 1;
+        Some(frame_of(loan))
     }
 }
 
@@ -75,7 +88,7 @@ impl Drop for RxRun<'_> {
 }
 
 /// The frame in a slot; malformed if its headers contradict themselves.
-#[inline]
+#[inline(always)]
 fn frame_of(loan: Loan<'_>) -> Result<RxFrame<'_>, Malformed> {
     const HEADERS: usize = v2::HEADER_BYTES + ADDRESS_BYTES;
     const BODY: usize = v2::STATUS + 4;

@@ -232,7 +232,7 @@ impl TxSlot<'_> {
         let ether_type = bytes.get(12..14).map_or([0; 2], |field| [field[0], field[1]]);
         send_rule::check(length, ether_type, self.mtu)?;
         let TxSlot { loan, queue, .. } = self;
-        loan.body[DATA - BODY..][..HINT_BYTES].copy_from_slice(&copy_hint(length));
+        *loan.body[DATA - BODY..].first_chunk_mut().expect("room for a hint") = copy_hint(length);
         write_u32(loan.body, v2::WIRE_BYTES - BODY, (length + HINT_BYTES) as u32);
         loan.give_back(tx_status::SEND_REQUEST);
         queue.push(length);

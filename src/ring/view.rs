@@ -197,14 +197,21 @@ impl Units {
 
     #[inline]
     fn status_word(&self, index: usize) -> &AtomicU32 {
-        let offset = self.offset(index) + self.layout.status;
-        // SAFETY: new() checked that every unit's status word lies within the memory, which the
-        // Arc in self keeps alive.
-        let word = unsafe { self.memory.base().add(offset) }.cast::<u32>();
+        self.unit(index).1
+    }
+
+    /// Where a unit begins, and its status word.
+    #[inline(always)]
+    fn unit(&self, index: usize) -> (NonNull<u8>, &AtomicU32) {
+        // SAFETY: new() checked that every unit lies within the memory, which the Arc in self keeps
+        // alive.
+        let unit = unsafe { self.memory.base().add(self.offset(index)) };
+        // SAFETY: new() checked that the status word lies within the unit.
+        let word = unsafe { unit.add(self.layout.status) }.cast::<u32>();
         // SAFETY: new() checked the alignment; no lent slice covers a status word, and the other
         // side accesses it as one aligned 32-bit word (struct tpacket*_hdr), so all accesses are
         // atomic.
-        unsafe { AtomicU32::from_ptr(word.as_ptr()) }
+        (unit, unsafe { AtomicU32::from_ptr(word.as_ptr()) })
     }
 }
 
@@ -221,20 +228,18 @@ pub struct LoanRun<'a> {
 impl<'a> Iterator for LoanRun<'a> {
     type Item = Loan<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Loan<'a>> {
         if self.left == 0 {
             return None;
         }
-        let word = self.units.status_word(self.at);
+        let (unit, word) = self.units.unit(self.at);
         let status = word.load(Ordering::Acquire);
         if !self.units.ours.holds(status) {
             return None;
         }
         let UnitLayout { unit_bytes, status: status_at, .. } = self.units.layout;
         let body_at = status_at + STATUS_BYTES;
-        // SAFETY: new() checked that every unit lies within the memory.
-        let unit = unsafe { self.units.memory.base().add(self.units.offset(self.at)) };
         // SAFETY: the status word, read with acquire, says that the unit is ours, and the other
         // side leaves such a unit alone (RX-2, TX-5; packet_mmap.rst: a frame with TP_STATUS_USER, a block
         // with it, a slot with TP_STATUS_AVAILABLE belongs to the user until its status is

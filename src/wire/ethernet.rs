@@ -27,6 +27,7 @@ impl MacAddress {
     pub const BROADCAST: MacAddress = MacAddress([0xff; 6]);
 
     /// Whether it names a group (multicast or broadcast), which is never a source.
+    #[inline]
     pub fn is_group(self) -> bool {
         self.0[0] & 1 != 0
     }
@@ -37,6 +38,7 @@ impl MacAddress {
     }
 
     /// Whether it is all zero, which is no station's address.
+    #[inline]
     pub fn is_zero(self) -> bool {
         self.0 == [0; 6]
     }
@@ -90,11 +92,13 @@ impl EtherType {
     pub const LOCAL_EXPERIMENTAL: EtherType = EtherType(0x88b5);
 
     /// Whether it announces a VLAN tag rather than a payload.
+    #[inline]
     pub fn is_vlan_tag(self) -> bool {
         self == EtherType::VLAN || self == EtherType::QINQ
     }
 
     /// Whether it is IPv4 or IPv6.
+    #[inline]
     pub fn is_ip(self) -> bool {
         self == EtherType::IPV4 || self == EtherType::IPV6
     }

@@ -196,6 +196,8 @@ impl XskSlot<'_> {
 impl Drop for XskSlot<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.ring.free.extend(self.frame.take());
+        if let Some(frame) = self.frame.take() {
+            self.ring.free.push(frame);
+        }
     }
 }
