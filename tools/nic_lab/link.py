@@ -1,0 +1,142 @@
+"""Traffic between the two NICs of a guest: nic0 sends from the first namespace, nic1 answers in `far`."""
+
+import json
+import shlex
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .machine import Lost, mac
+
+NAMESPACES = """
+ip netns add far
+ip -n far link set lo up
+ip link set nic1 netns far
+ip link add link nic0 name vlan100 type vlan id 100
+ip -n far link add link nic1 name vlan100 type vlan id 100
+ip link set nic0 up && ip -n far link set nic1 up
+ip link set vlan100 up && ip -n far link set vlan100 up
+carrier nic0 && carrier nic1 far || exit 1
+ip addr add 10.0.0.1/24 dev nic0 && ip -n far addr add 10.0.0.2/24 dev nic1
+ip addr add fd00::1/64 dev nic0 nodad && ip -n far addr add fd00::2/64 dev nic1 nodad
+"""
+TARGETS = {
+    "plain": ["--to", mac(1)],
+    "vlan": ["--to", mac(1), "--vlan-id", "100"],
+    "udp4": ["--to", "10.0.0.2:7", "-s", "128"],
+    "udp6": ["--to", "[fd00::2]:7", "-s", "128"],
+    "jumbo": ["--to", mac(1), "-s", "9018"],
+}
+
+
+@dataclass
+class Run:
+    """A finished command of linerate: its exit code, its document if it wrote one, its words."""
+
+    code: int
+    document: dict
+    words: str
+
+    def reason(self):
+        """The last line of a refusal, which says what and why."""
+        lines = [line for line in self.words.strip().splitlines() if not line.startswith(" ")]
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+def run_of(done):
+    return Run(done.code, json.loads(done.out) if done.out.strip().startswith("{") else {}, done.err)
+
+
+class Link:
+    """The two NICs of a booted machine, ready for traffic."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.must(NAMESPACES)
+
+    def must(self, script, seconds=120):
+        done = self.machine.run(f"set -e\n{script}", seconds)
+        if done.code:
+            raise Lost(f"set-up in the guest ended with {done.code}: {done.err.strip()}")
+        return done.out
+
+    def mtu(self, bytes_):
+        """Some drivers reset the NIC for it."""
+        self.must(
+            f"ip link set nic0 mtu {bytes_}\nip -n far link set nic1 mtu {bytes_}\ncarrier nic0 && carrier nic1 far"
+        )
+
+    def start_engine(self, *options):
+        """Starts an engine on nic1; its refusal, or None."""
+        command = ["linerate", "echo", "-i", "nic1", "--ethertype", "0x88b5,ip,ipv6", "--reply", "udp"]
+        command += ["--json", "/tmp/echo.json", *options]
+        done = self.machine.run(
+            f"start echo '^  latency' /bin/ip netns exec far {shlex.join(command)}\n! [ -e /tmp/echo.code ] || await echo"
+        )
+        return run_of(done) if done.code else None
+
+    def end_engine(self):
+        return run_of(self.machine.run("finish echo"))
+
+    @contextmanager
+    def engine(self, *options):
+        """An engine for a while: yields a function that ends it and gives its account."""
+        refusal = self.start_engine(*options)
+        if refusal:
+            raise Refused(refusal)
+        ended = []
+
+        def end():
+            ended.append(self.end_engine())
+            return ended[0]
+
+        try:
+            yield end
+        finally:
+            if not ended:
+                end()
+
+    def load(self, form, *options):
+        """A load from nic0, of 100 frames if the options do not say otherwise."""
+        if not {"-n", "-d"} & set(options):
+            options += ("-n", "100")
+        if "-r" not in options:
+            options += ("-r", "200")
+        command = ["linerate", "load", "-i", "nic0", *TARGETS[form], "--warmup", "0s", "--drain", "2s", *options]
+        return run_of(self.machine.run(f"start load '^never$' {shlex.join(command)} --json /tmp/load.json\nawait load"))
+
+
+class Refused(Exception):
+    """The engine did not start."""
+
+    def __init__(self, run):
+        super().__init__(run.reason())
+
+
+RETURNED = ("intact", "corrupted", "not_transformed", "truncated")
+
+
+def unbalanced(engine, *loads):
+    """What does not add up in the accounts of an engine and of the loads that it answered; empty if all does."""
+    wrong = []
+    for load in loads:
+        for part in (load, load["warm_up"]):
+            back = sum(part["frames"][name] for name in RETURNED) + part["frames"]["lost"]
+            if part["sent"] != back:
+                wrong.append(f"sent {part['sent']}, but returned and lost {back}")
+        if load["offered"] != load["sent"] + load["unsent_late"] + load["unsent_refused"]:
+            wrong.append(f"offered {load['offered']} is not sent, late and refused")
+        if load["waterfall"]["unexplained"]:
+            wrong.append(f"{load['waterfall']['unexplained']} frames unexplained by the load")
+    if not engine:
+        return wrong
+    total = engine["total"]
+    drops = sum(total["drops"].values())
+    if total["received"] != total["forwarded"] + drops or total["unexplained"]:
+        wrong.append(f"received {total['received']}, forwarded {total['forwarded']}, dropped {drops}")
+    kernel = total["kernel"]
+    if kernel["packets"] != total["received"] + kernel["drops"]:
+        wrong.append(f"kernel: {kernel['packets']} packets, {kernel['drops']} drops, received {total['received']}")
+    back = sum(part["frames"][name] for load in loads for part in (load, load["warm_up"]) for name in RETURNED)
+    if total["forwarded"] < back:
+        wrong.append(f"forwarded {total['forwarded']}, but {back} came back")
+    return wrong
