@@ -14,6 +14,13 @@ pub const FCS_BYTES: usize = 4;
 /// Bytes of an Ethernet header: destination, source, EtherType (IEEE 802.3 clause 3).
 pub const ETHERNET_HEADER_BYTES: usize = 14;
 
+/// What announces a VLAN tag in the place of an EtherType, in host order: IEEE 802.1Q, IEEE 802.1ad, and the
+/// numbers of double tagging before it (`ETH_P_QINQ1` to `ETH_P_QINQ3` in uapi/linux/if_ether.h).
+pub const TAG_TYPES: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
+
+/// In-band tags that are followed at most; a frame with more is not read.
+pub const TAGS_MAX: usize = 4;
+
 /// The shortest untagged Ethernet frame, FCS included (IEEE 802.3, RFC 2544 section 9.1).
 pub const FRAME_BYTES_MIN: usize = 64;
 

@@ -106,8 +106,8 @@ pub struct EchoArgs {
     workers: WorkerArgs,
 
     /// EtherTypes to echo, comma-separated: names (ip, ipv6, pae), numbers (0x88b5), or all. Behind
-    /// VLAN tags the inner type counts. With all, IP is answered only with --reply udp, and ARP
-    /// never [default: 0x88b5, local experimental; with --reply udp: ip,ipv6]
+    /// VLAN tags the inner type counts. With all, IP is answered only with --reply udp, and ARP and
+    /// control frames (pause, LACP, LLDP, 802.1X) never [default: 0x88b5, local experimental; with --reply udp: ip,ipv6]
     #[arg(long, value_name = "TYPE", value_parser = parse_ether_types)]
     ethertype: Option<EtherTypes>,
 
@@ -223,6 +223,12 @@ impl EchoArgs {
         if ether_types.contains(&EtherType::ARP) {
             return refuse(
                 "--ethertype arp: an echoed ARP request would only confuse the neighbours",
+            );
+        }
+        // 802.1X has long served for tests; who names it means it.
+        if ether_types.iter().any(|t| t.is_control() && *t != EtherType::PAE) {
+            return refuse(
+                "--ethertype: an echoed control frame would steer the link as the first one did",
             );
         }
         if ether_types.iter().any(|t| t.is_vlan_tag()) {
@@ -430,7 +436,7 @@ mod tests {
         assert!(config("--ethertype pae --reply udp").is_err());
         let mixed = config("--ethertype ip,0x88b5").unwrap();
         assert_eq!((mixed.link_layer, mixed.udp_port), (true, Some(7)));
-        for refused in ["arp", "vlan", "ip,qinq"] {
+        for refused in ["arp", "vlan", "ip,qinq", "0x9100", "0x8808", "0x88cc"] {
             assert!(config(&format!("--ethertype {refused}")).is_err(), "{refused}");
         }
     }

@@ -87,9 +87,7 @@ impl ReplyRules {
             transform: self.transform,
             udp: None,
         };
-        if !self.wants(ether_type) {
-            return Err(DropReason::EtherType);
-        }
+        self.check_type(ether_type)?;
         match self.udp_port {
             Some(port) if ether_type.is_ip() => {
                 let udp = self.udp_edit(meta, ether_type, payload_start, bytes, port)?;
@@ -133,6 +131,9 @@ impl ReplyRules {
             return Ok(self.mac);
         }
         if destination.is_group() {
+            if destination.is_control() {
+                return Err(DropReason::Control);
+            }
             return match (self.echo_group, destination.is_broadcast()) {
                 (true, _) => Ok(self.mac),
                 (false, true) => Err(DropReason::Broadcast),
@@ -143,13 +144,18 @@ impl ReplyRules {
     }
 
     #[inline(always)]
-    fn wants(&self, ether_type: EtherType) -> bool {
-        if self.ether_types.is_empty() {
-            // All, except what an echo would only confuse: ARP, and IP that is no datagram to us.
-            return ether_type != EtherType::ARP
-                && (!ether_type.is_ip() || self.udp_port.is_some());
+    fn check_type(&self, ether_type: EtherType) -> Result<(), DropReason> {
+        if self.ether_types.iter().copied().any(|wanted| wanted == ether_type) {
+            return Ok(());
         }
-        self.ether_types.iter().any(|&wanted| wanted == ether_type)
+        // All, except what an echo would only confuse: the link's own protocols, ARP, and IP that is no
+        // datagram to us.
+        match self.ether_types.is_empty() {
+            true if ether_type.is_control() => Err(DropReason::Control),
+            true if ether_type == EtherType::ARP => Err(DropReason::EtherType),
+            true if !ether_type.is_ip() || self.udp_port.is_some() => Ok(()),
+            _ => Err(DropReason::EtherType),
+        }
     }
 
     fn udp_edit(

@@ -32,7 +32,7 @@ pub fn check(length: usize, ether_type: [u8; 2], mtu: usize) -> Result<(), SendR
     }
     match EtherType(u16::from_be_bytes(ether_type)) {
         EtherType::VLAN => Ok(()),
-        EtherType::QINQ => Err(SendRefusal::TagTooLong),
+        tag if tag.is_vlan_tag() => Err(SendRefusal::TagTooLong),
         _ => Err(SendRefusal::TooLong),
     }
 }
@@ -52,5 +52,6 @@ mod tests {
         assert_eq!(check(1518, [0x81, 0], 1500), Ok(()));
         assert_eq!(check(1519, [0x81, 0], 1500), Err(SendRefusal::TooLong));
         assert_eq!(check(1515, [0x88, 0xa8], 1500), Err(SendRefusal::TagTooLong));
+        assert_eq!(check(1515, [0x91, 0x00], 1500), Err(SendRefusal::TagTooLong));
     }
 }

@@ -31,6 +31,9 @@ names! {
         Broadcast = "broadcast",
         /// To a multicast address, without `--echo-broadcast`.
         Multicast = "multicast",
+        /// A frame that steers the link (pause, spanning tree, LACP, LLDP and others), by its EtherType or address:
+        /// an echo would steer it, too.
+        Control = "control_frame",
         /// Of an EtherType that is not answered.
         EtherType = "ether_type",
         /// An IP header that is cut short, has wrong lengths or a wrong checksum.

@@ -8,6 +8,8 @@ use libc::{
     BPF_RSH, BPF_W,
 };
 
+use crate::units::{TAG_TYPES, TAGS_MAX};
+
 /// One instruction of a classic BPF program, as the kernel has it (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -36,12 +38,11 @@ const ANCILLARY_PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as 
 const ANCILLARY_TAG_PRESENT: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT) as u32;
 pub(super) const ETHER_TYPE_OFFSET: u8 = 12;
 pub(super) const TAG_BYTES: u8 = 4;
-pub(super) const TPIDS: [u16; 2] = [0x8100, 0x88a8];
 
 /// What a receive filter lets through. Outgoing frames never pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// EtherTypes, also behind one in-band tag; none given means all. At most 32.
+    /// EtherTypes, also behind in-band tags; none given means all. At most 32.
     pub ether_types: Vec<u16>,
     /// Whether frames pass that came with a VLAN tag.
     pub tagged: bool,
@@ -67,11 +68,15 @@ impl Wanted {
         program.push(load(BPF_H, ETHER_TYPE_OFFSET.into()));
         program.extend(self.accept_wanted());
         if self.tagged {
-            // An inner tag stands in the frame itself; look behind it.
-            let [vlan, qinq] = TPIDS.map(u32::from);
-            program.extend([compare(vlan, 2, 0), skip_if(qinq), verdict(0)]);
-            program.push(load(BPF_H, (ETHER_TYPE_OFFSET + TAG_BYTES).into()));
-            program.extend(self.accept_wanted());
+            // Inner tags stand in the frame itself, as do those that the kernel does not know; look behind them.
+            for tag in 1..=TAGS_MAX as u32 {
+                let tests = TAG_TYPES.iter().zip((1..=TAG_TYPES.len() as u8).rev());
+                program.extend(tests.map(|(&tpid, to_load)| compare(tpid.into(), to_load, 0)));
+                program.push(verdict(0));
+                let offset = u32::from(ETHER_TYPE_OFFSET) + tag * u32::from(TAG_BYTES);
+                program.push(load(BPF_H, offset));
+                program.extend(self.accept_wanted());
+            }
         }
         program.push(verdict(0));
         program
@@ -198,6 +203,12 @@ mod tests {
         assert_eq!(run(&program, &frame(&[0x88b5]), host, true), WHOLE);
         assert_eq!(run(&program, &frame(&[0x8100, 0x88b5]), host, true), WHOLE);
         assert_eq!(run(&program, &frame(&[0x88a8, 0x88b5]), host, true), WHOLE);
+        for tpid in TAG_TYPES {
+            assert_eq!(run(&program, &frame(&[tpid, 0x88b5]), host, false), WHOLE, "{tpid:#x}");
+            assert_eq!(run(&program, &frame(&[tpid, 0x8100, 0x8100, 0x88b5]), host, true), WHOLE);
+            assert_eq!(run(&program, &frame(&[tpid, 0x0800]), host, false), 0);
+        }
+        assert_eq!(run(&program, &frame(&[0x8100; 5]), host, false), 0);
         assert_eq!(run(&program, &frame(&[0x0800]), host, false), 0);
         assert_eq!(run(&program, &frame(&[0x8100, 0x0800]), host, true), 0);
         assert_eq!(run(&program, &frame(&[0x88b5]), libc::PACKET_OUTGOING.into(), false), 0);

@@ -4,13 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::be16;
-use crate::units::ETHERNET_HEADER_BYTES;
+use crate::units::{ETHERNET_HEADER_BYTES, TAG_TYPES, TAGS_MAX};
 
 /// Bytes of one VLAN tag: TPID and TCI (IEEE 802.1Q clause 9.3).
 pub const VLAN_TAG_BYTES: usize = 4;
-
-/// In-band tags that are followed at most; a frame with more is not read.
-pub const VLAN_TAGS_MAX: usize = 4;
 
 /// Where the EtherType, or the first tag's TPID, lies.
 const ETHER_TYPE_OFFSET: usize = 12;
@@ -35,6 +32,17 @@ impl MacAddress {
     /// Whether it names all stations.
     pub fn is_broadcast(self) -> bool {
         self == MacAddress::BROADCAST
+    }
+
+    /// Whether it is one of the group addresses that control protocols of the link have for themselves: those that
+    /// no bridge forwards (IEEE 802.1Q table 8-1: spanning tree, pause, LACP, EAPOL, LLDP), those of MRP
+    /// (table 10-1), and those of Cisco (CDP, VTP, PVST+).
+    pub fn is_control(self) -> bool {
+        const CISCO: [u8; 5] = [0x01, 0x00, 0x0c, 0xcc, 0xcc];
+        match self.0 {
+            [0x01, 0x80, 0xc2, 0, 0, last] => last < 0x10 || last & 0xf0 == 0x20,
+            [front @ .., last] => front == CISCO && last >= 0xcc,
+        }
     }
 
     /// Whether it is all zero, which is no station's address.
@@ -94,7 +102,27 @@ impl EtherType {
     /// Whether it announces a VLAN tag rather than a payload.
     #[inline]
     pub fn is_vlan_tag(self) -> bool {
-        self == EtherType::VLAN || self == EtherType::QINQ
+        // Of constants the compiler makes comparisons without a call or a branch.
+        TAG_TYPES.into_iter().fold(false, |is_one, tpid| is_one | (tpid == self.0))
+    }
+
+    /// Whether its frames steer the link that they are on, so that an echo of one would: a paused sender, a port
+    /// taken into a bundle, a neighbour that is ourselves.
+    #[inline]
+    pub fn is_control(self) -> bool {
+        const CONTROL: [u16; 10] = [
+            0x8808, // MAC control: PAUSE, priority flow control
+            0x8809, // slow protocols: LACP, marker, OAM
+            0x888e, // EAPOL
+            0x88cc, // LLDP
+            0x88e3, // media redundancy
+            0x88f5, // MVRP
+            0x88f6, // MMRP
+            0x88f7, // PTP
+            0x88fb, // PRP and HSR supervision
+            0x8902, // connectivity fault management
+        ];
+        CONTROL.contains(&self.0)
     }
 
     /// Whether it is IPv4 or IPv6.
@@ -151,7 +179,7 @@ impl FromStr for EtherType {
 /// A VLAN tag (IEEE 802.1Q clause 9), as a frame carries it or as the kernel reports it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VlanTag {
-    /// The tag's own EtherType: [`EtherType::VLAN`] or [`EtherType::QINQ`], in host order.
+    /// The tag's own EtherType, one of [`TAG_TYPES`], in host order.
     pub tpid: u16,
     /// Priority (3 bits), drop eligible (1 bit), VLAN id (12 bits), in host order.
     pub tci: u16,
@@ -199,11 +227,11 @@ pub struct EthernetPayload {
 /// Walks a frame's in-band tags to its payload.
 ///
 /// `None` when the frame ends before its innermost EtherType does, or when more than
-/// [`VLAN_TAGS_MAX`] tags follow one another.
+/// [`TAGS_MAX`] tags follow one another.
 #[inline]
 pub fn payload(frame: &[u8]) -> Option<EthernetPayload> {
     let mut type_offset = ETHER_TYPE_OFFSET;
-    for tags in 0..=VLAN_TAGS_MAX {
+    for tags in 0..=TAGS_MAX {
         let ether_type = EtherType(be16(frame, type_offset)?);
         if !ether_type.is_vlan_tag() {
             return Some(EthernetPayload { ether_type, offset: type_offset + 2, tags });
@@ -267,6 +295,17 @@ mod tests {
     }
 
     #[test]
+    fn control_addresses_are_told_from_other_groups() {
+        let reserved = |last| MacAddress([0x01, 0x80, 0xc2, 0, 0, last]);
+        let cisco = |last| MacAddress([0x01, 0x00, 0x0c, 0xcc, 0xcc, last]);
+        let control = [0x00, 0x01, 0x02, 0x03, 0x0e, 0x0f, 0x20, 0x21, 0x2f].map(reserved);
+        assert!(control.iter().chain(&[cisco(0xcc), cisco(0xcd)]).all(|one| one.is_control()));
+        let others = [0x10, 0x1f, 0x30, 0xff].map(reserved);
+        let stations = [cisco(0xcb), MacAddress::BROADCAST, HERE];
+        assert!(others.iter().chain(&stations).all(|one| !one.is_control()));
+    }
+
+    #[test]
     fn ether_types_have_names_and_numbers() {
         assert_eq!("ip".parse(), Ok(EtherType::IPV4));
         assert_eq!("0x88B5".parse(), Ok(EtherType::LOCAL_EXPERIMENTAL));
@@ -301,6 +340,12 @@ mod tests {
         assert_eq!(source(&frame), Some(HERE));
         assert_eq!((&frame[..6], &frame[12..14]), (&[0xff; 6][..], &[0x88, 0xa8][..]));
         assert_eq!((tags[0].id(), tags[0].tci), (100, 5 << 13 | 100));
+        for tpid in TAG_TYPES {
+            let tags = [VlanTag { tpid, tci: 100 }, VlanTag::customer(7, 0)];
+            write_header(&mut frame, HERE, HERE, &tags, EtherType::ARP);
+            let expected = EthernetPayload { ether_type: EtherType::ARP, offset: 22, tags: 2 };
+            assert_eq!(payload(&frame), Some(expected), "{tpid:#x}");
+        }
         let endless = [0x81, 0x00].repeat(40);
         assert_eq!(payload(&endless), None);
         assert_eq!(write_header(&mut [0; 13], HERE, HERE, &[], EtherType::ARP), None);

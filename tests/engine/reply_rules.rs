@@ -3,6 +3,7 @@
 use linerate::engine::reply::{Reply, ReplyRules};
 use linerate::ring::frame::{ChecksumState, FrameMeta, PacketType};
 use linerate::stats::drops::DropReason;
+use linerate::units::TAG_TYPES;
 use linerate::wire::ethernet::{EtherType, VlanTag};
 
 use crate::edit_law::apply;
@@ -116,6 +117,37 @@ fn only_wanted_ether_types_are_answered_behind_any_tags() {
     }
     let pae = ReplyRules { ether_types: vec![EtherType::PAE], ..rules() };
     assert_answered(&pae, &Known::of_type(0x888e, &[0; 46]));
+}
+
+#[test]
+fn control_frames_have_a_name_of_their_own_behind_any_tags_whatever_the_rules() {
+    let generous = ReplyRules { promiscuous: true, echo_group: true, ..rules() };
+    for ether_type in [0x8808u16, 0x8809, 0x888e, 0x88cc] {
+        let known = Known::of_type(ether_type, &[0; 46]);
+        assert_eq!(dropped(&generous, &known), Some(DropReason::Control), "{ether_type:#x}");
+        for tpid in TAG_TYPES {
+            let tag = VlanTag { tpid, tci: 100 };
+            let known = Known::raw(&[tag], &[0; 46]).with(16, &ether_type.to_be_bytes());
+            assert_eq!(dropped(&generous, &known), Some(DropReason::Control), "{tpid:#x}");
+        }
+    }
+    for last in 0..16 {
+        let known = raw().with(0, &[0x01, 0x80, 0xc2, 0, 0, last]);
+        assert_eq!(dropped(&generous, &known), Some(DropReason::Control));
+        assert_eq!(dropped(&rules(), &known), Some(DropReason::Control));
+    }
+}
+
+#[test]
+fn no_tag_is_payload() {
+    for tpid in TAG_TYPES {
+        // Its low byte is a small letter.
+        let known = Known::raw(&[VlanTag { tpid, tci: 100 }], b"text");
+        let Reply::Echo { edit, .. } = rules().decide(&known.meta, &known.bytes) else {
+            panic!("{tpid:#x}: not answered")
+        };
+        assert_eq!(apply(&edit, &known.bytes), known.answer(OURS, rules().transform));
+    }
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn groups(path: PathName) -> Result<(), Failed> {
 fn all_ether_types(path: PathName) -> Result<(), Failed> {
     let mut served = serve(path, |config| config.ether_types = vec![])?;
     // 0x002e is the length of an 802.3 frame.
-    let answered = [EXPERIMENTAL, 0x88b6, 0x1234, 0x888e, 0x002e].map(|t| frame(t, &[b'e'; 46]));
+    let answered = [EXPERIMENTAL, 0x88b6, 0x1234, 0x9000, 0x002e].map(|t| frame(t, &[b'e'; 46]));
     let ignored = [0x0806, 0x0800, 0x86dd].map(|t| frame(t, &[b'e'; 46]));
     let frames = [&ignored[..], &answered].concat();
     let expected = answered.map(|frame| answer(&frame));

@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         &seeing,
         &[
             ("tags come back as they were, stacked and empty ones, too", tags_come_back),
+            ("control frames are never answered, tagged or not", control),
             ("a full frame keeps an 802.1Q tag", full_frame),
             ("a full frame with an 802.1ad tag is dropped by name", full_service_frame),
             ("a tag does not make an unwanted EtherType wanted", unwanted),
@@ -48,29 +49,38 @@ fn stacks() -> Vec<Vec<VlanTag>> {
     ]
 }
 
-fn tags_come_back(path: PathName) -> Result<(), Failed> {
-    // Behind three tags the filter does not look for one EtherType. An XDP program takes only what is
-    // named: there the third tag stands for what it leaves to the kernel.
-    let all = path.rx != RxName::Xsk;
-    let mut served = serve(path, |config| {
-        if all {
-            config.ether_types = vec![];
-        }
-    })?;
-    let lengths = [60, 61, 64, 127, 900, 1514];
-    let stacks_seen = stacks().into_iter().filter(|tags| all || tags.len() < 3);
-    let pairs = stacks_seen.flat_map(|tags| lengths.map(|n| tagged(n as u32, n, &tags)));
-    let (frames, answers): (Vec<_>, Vec<_>) = pairs.unzip();
-    served.client.exchange(&frames, &answers)?;
-    let (summary, _) = served.finish()?;
-    assert_eq!(summary.counters.forwarded, frames.len() as u64);
+/// Tags that the kernel leaves in the frame. The id's low byte is a small letter.
+fn strange_stacks() -> Vec<Vec<VlanTag>> {
+    let strange = |tpid| VlanTag { tpid, tci: 100 };
+    vec![
+        vec![strange(0x9100)],
+        vec![strange(0x9200)],
+        vec![strange(0x9300)],
+        vec![strange(0x9100), VlanTag::customer(100, 0)],
+        vec![VlanTag::service(100, 0), strange(0x9100), VlanTag::customer(100, 0)],
+    ]
+}
 
-    let mut served = serve(path, |_| {})?;
-    let pairs =
-        stacks().into_iter().filter(|tags| tags.len() < 3).map(|tags| tagged(1, 100, &tags));
+fn tags_come_back(path: PathName) -> Result<(), Failed> {
+    let lengths = [60, 61, 64, 127, 900, 1514];
+    let tags = [stacks(), strange_stacks()].concat();
+    let pairs = tags.iter().flat_map(|tags| lengths.map(|n| tagged(n as u32, n, tags)));
     let (frames, answers): (Vec<_>, Vec<_>) = pairs.unzip();
-    served.client.exchange(&frames, &answers)?;
-    served.finish().map(drop)
+    for all in [true, false] {
+        // An XDP program takes only what is named.
+        if all && path.rx == RxName::Xsk {
+            continue;
+        }
+        let mut served = serve(path, |config| {
+            if all {
+                config.ether_types = vec![];
+            }
+        })?;
+        served.client.exchange(&frames, &answers)?;
+        let (summary, _) = served.finish()?;
+        assert_eq!(summary.counters.forwarded, frames.len() as u64);
+    }
+    Ok(())
 }
 
 fn full_frame(path: PathName) -> Result<(), Failed> {
@@ -95,6 +105,35 @@ fn full_service_frame(path: PathName) -> Result<(), Failed> {
     served.client.exchange(&[long, qinq, fits], &[answer])?;
     let (summary, _) = served.finish()?;
     assert_eq!(summary.counters.drops[DropReason::TagTooLong], 2);
+    Ok(())
+}
+
+/// An echoed pause frame would pause the sender, an echoed LACP frame take its port into a bundle.
+fn control(path: PathName) -> Result<(), Failed> {
+    if path.rx == RxName::Xsk {
+        return Ok(()); // takes no EtherType that was not named
+    }
+    let mut served = serve(path, |config| {
+        config.ether_types = vec![];
+        config.echo_group = true;
+    })?;
+    let mut frames = Vec::new();
+    for tags in [stacks(), strange_stacks()].concat().into_iter().chain([vec![]]) {
+        for ether_type in [0x8808u16, 0x8809, 0x888e, 0x88cc] {
+            let (mut frame, _) = tagged(1, 100, &tags);
+            frame[12 + 4 * tags.len()..][..2].copy_from_slice(&ether_type.to_be_bytes());
+            frames.push(frame);
+        }
+        // Spanning tree: the length of an LLC frame in the EtherType's place.
+        let (mut frame, _) = tagged(1, 100, &tags);
+        frame[..6].copy_from_slice(&[0x01, 0x80, 0xc2, 0, 0, 0]);
+        frame[12 + 4 * tags.len()..][..2].copy_from_slice(&38u16.to_be_bytes());
+        frames.push(frame);
+    }
+    let (plain, plain_answer) = tagged(2, 100, &[]);
+    served.client.exchange(&[&frames[..], &[plain]].concat(), &[plain_answer])?;
+    let (summary, _) = served.finish()?;
+    assert_eq!(summary.counters.drops[DropReason::Control], frames.len() as u64);
     Ok(())
 }
 

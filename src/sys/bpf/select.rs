@@ -6,13 +6,14 @@ use std::os::fd::BorrowedFd;
 use super::assembly::Condition::{Always, Differs, Equals, Exceeds, HasAny};
 use super::assembly::Register::{R0, R1, R2, R3, R4, R5, R6};
 use super::assembly::{Assembly, Instruction, Label, Width};
-use crate::sys::filter::{ETHER_TYPE_OFFSET, TAG_BYTES, TPIDS};
+use crate::sys::filter::{ETHER_TYPE_OFFSET, TAG_BYTES};
+use crate::units::{TAG_TYPES, TAGS_MAX};
 
 /// Frames that a program takes out of the kernel's way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// EtherTypes, looked for behind up to two VLAN tags as well: XDP sees tags in the frame, before
-    /// the kernel takes them off.
+    /// EtherTypes, looked for behind VLAN tags as well: XDP sees tags in the frame, before the kernel takes
+    /// them off.
     pub ether_types: Vec<u16>,
     /// A UDP destination port, over IPv4 or straight behind the header of IPv6, tagged or not.
     /// Fragments are left to the kernel, since only the first one has a port.
@@ -45,10 +46,12 @@ impl Selection {
         let (found, redirect, pass) = (a.label(), a.label(), a.label());
         a.copy(R6, R1).load(Width::Word, R2, R1, DATA).load(Width::Word, R3, R1, DATA_END);
         ether_type(&mut a, pass);
-        for _ in 0..2 {
+        for _ in 0..TAGS_MAX {
             let tagged = a.label();
-            a.jump(Equals(R5, in_memory(TPIDS[0])), tagged);
-            a.jump(Differs(R5, in_memory(TPIDS[1])), found);
+            for tpid in TAG_TYPES {
+                a.jump(Equals(R5, in_memory(tpid)), tagged);
+            }
+            a.jump(Always, found);
             a.place(tagged).add(R2, TAG_BYTES.into());
             ether_type(&mut a, pass);
         }

@@ -117,20 +117,21 @@ fn ipv6(next_header: u8, port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn an_ether_type_is_found_behind_up_to_two_tags() {
+fn an_ether_type_is_found_behind_tags_of_any_type() {
     let selection = Selection { ether_types: vec![0x88b5, 0x9000], udp_port: None };
-    let tags: [&[u16]; 5] =
-        [&[], &[0x8100, 5], &[0x88a8, 6], &[0x88a8, 6, 0x8100, 5], &[0x8100, 1, 0x8100, 2]];
-    for tag in tags {
+    let tagged = |tpids: &[u16]| tpids.iter().flat_map(|&tpid| [tpid, 5]).collect::<Vec<u16>>();
+    let stacks: [&[u16]; 5] =
+        [&[], &[0x88a8, 0x8100], &[0x8100, 0x8100], &[0x9100, 0x8100], &[0x8100; 4]];
+    for tag in stacks.map(tagged).iter().chain(&TAG_TYPES.map(|tpid| tagged(&[tpid]))) {
         for (ether_type, expected) in
             [(0x88b5, Verdict::Redirect), (0x9000, Verdict::Redirect), (0x88b6, Verdict::Pass)]
         {
-            let fields = [tag, &[ether_type]].concat();
+            let fields = [&tag[..], &[ether_type]].concat();
             assert_eq!(verdict(&selection, &frame(&fields, &[])), expected, "{fields:x?}");
         }
     }
-    let thrice = [0x8100, 1, 0x8100, 2, 0x8100, 3, 0x88b5];
-    assert_eq!(verdict(&selection, &frame(&thrice, &[])), Verdict::Pass);
+    let five = [&tagged(&[0x8100; 5])[..], &[0x88b5]].concat();
+    assert_eq!(verdict(&selection, &frame(&five, &[])), Verdict::Pass);
 }
 
 #[test]
