@@ -24,6 +24,10 @@ pub const TAGS_MAX: usize = 4;
 /// The shortest untagged Ethernet frame, FCS included (IEEE 802.3, RFC 2544 section 9.1).
 pub const FRAME_BYTES_MIN: usize = 64;
 
+/// Bytes at a socket of [`FRAME_BYTES_MIN`]: as long as drivers pad a received frame that a tag was taken off
+/// (`eth_skb_pad` in include/linux/etherdevice.h).
+pub const PADDED_BYTES: usize = FRAME_BYTES_MIN - FCS_BYTES;
+
 /// A frame size as RFC 2544 counts it: FCS included, VLAN tags included.
 ///
 /// 64 means 60 bytes at the socket ([`FrameSize::socket_bytes`]).

@@ -11,6 +11,7 @@ pub mod edit;
 pub mod guard;
 pub mod half;
 pub mod names;
+mod padding;
 pub mod path;
 pub mod placement;
 #[cfg(feature = "planted-slowdown")]

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::half::{RxBatch, RxHalf, Settled, TxBatch, TxHalf};
+use super::padding::frame_bytes;
 use super::reply::{Reply, ReplyRules};
 use super::storm::StormGuard;
 use crate::ring::block::Malformed;
@@ -116,7 +117,7 @@ pub fn turn<R: RxHalf, T: TxHalf>(
     let mut out = tx.begin();
     let mut room_wait = RoomWait::new(*when_full, clock);
     for item in batch.frames() {
-        let frame = match item {
+        let mut frame = match item {
             Ok(frame) => frame,
             Err(Malformed { frames }) => {
                 counters.received += u64::from(frames);
@@ -126,6 +127,10 @@ pub fn turn<R: RxHalf, T: TxHalf>(
         };
         counters.received += 1;
         counters.received_bytes += u64::from(frame.meta.wire_bytes);
+        let frame_bytes = frame_bytes(&frame.meta, frame.bytes());
+        if frame_bytes < frame.bytes().len() {
+            frame.cut(frame_bytes);
+        }
         let (edit, changed) = match rules.decide(&frame.meta, frame.bytes()) {
             Reply::Echo { edit, changed } => (edit, changed),
             Reply::Drop(reason) => {

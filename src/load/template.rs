@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ring::frame::{ChecksumState, FrameMeta};
-use crate::units::ETHERNET_HEADER_BYTES;
+use crate::units::{ETHERNET_HEADER_BYTES, PADDED_BYTES};
 use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
 
 use crate::wire::headers::UdpHeaders;
@@ -167,7 +167,7 @@ impl Template {
             (_, Some(view)) if is_ours && !self.has_right_checksum(meta, frame, view) => {
                 corrupted(compared)
             }
-            _ if frame.len() > expected_bytes => corrupted(expected_bytes),
+            _ if !is_padding(meta, frame, expected_bytes) => corrupted(expected_bytes),
             (Verdict::NotTransformed, _) => Judgement::NotTransformed,
             _ => Judgement::Intact,
         }
@@ -197,6 +197,15 @@ impl Template {
     fn shape(&self, number: u64) -> &Shape {
         &self.shapes[self.order.index(number)]
     }
+}
+
+/// Whether nothing follows the first `bytes` bytes but the zeros that a driver pads a short frame with whose tag
+/// was taken off (RX-18).
+#[inline]
+fn is_padding(meta: &FrameMeta, frame: &[u8], bytes: usize) -> bool {
+    let behind = &frame[bytes..];
+    let is_padded = meta.tag.is_some() && frame.len() == PADDED_BYTES;
+    behind.is_empty() || is_padded && behind.iter().all(|&byte| byte == 0)
 }
 
 fn shape(config: &LoadSpec, sent_bytes: usize) -> Result<Shape> {

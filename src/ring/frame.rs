@@ -130,6 +130,18 @@ impl<'a> RxFrame<'a> {
         self.bytes().len() < self.meta.wire_bytes as usize
     }
 
+    /// Cuts what is behind the first `bytes` bytes off, which are at most as many as there are: it was no part of
+    /// the frame.
+    #[inline]
+    pub fn cut(&mut self, bytes: usize) {
+        let cut_end = self.start + bytes;
+        match &mut self.room {
+            Room::Bytes(room) => *room = &mut std::mem::take(room)[..cut_end],
+            Room::Umem { end, .. } => *end = cut_end,
+        }
+        self.meta.wire_bytes = bytes as u32;
+    }
+
     /// The room with the frame at its end, and where in it the frame begins.
     #[inline]
     pub fn into_room(self) -> (&'a mut [u8], usize) {

@@ -125,6 +125,11 @@ impl EtherType {
         CONTROL.contains(&self.0)
     }
 
+    /// Whether it is no type at all but the length of an 802.3 frame's payload.
+    pub fn is_length(self) -> bool {
+        self.0 < ETHER_TYPE_MIN
+    }
+
     /// Whether it is IPv4 or IPv6.
     #[inline]
     pub fn is_ip(self) -> bool {

@@ -255,6 +255,9 @@ impl RxSocket for RxRingSocket {
 pub trait RxKernel: Sized {
     type Half: RxHalf;
 
+    /// Whether a frame's tag is taken off before it is handed over.
+    const TAKES_TAGS_OFF: bool = true;
+
     fn make(wire: &SharedWire) -> (Self::Half, Self);
 
     /// A frame arrives; false if there is no room.
@@ -320,6 +323,8 @@ impl XskKernel {
 
 impl RxKernel for XskKernel {
     type Half = RxXsk<UmemSocket>;
+
+    const TAKES_TAGS_OFF: bool = false;
 
     fn make(wire: &SharedWire) -> (Self::Half, XskKernel) {
         let (receive, forward, kernel) = FakeXsk::receiving(BATCH, 2048, BATCH);

@@ -21,6 +21,7 @@ use linerate::ring::xsk::XskTransmit;
 use linerate::stats::counters::EngineCounters;
 use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::VlanTag;
+use linerate::wire::probe::Probe;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -57,6 +58,15 @@ impl<K: RxKernel> Bench<K> {
     fn deliver(&mut self, known: &Known) {
         let arrival = Arrival { tag: known.meta.tag, ..Arrival::of(&known.bytes) };
         assert!(self.kernel.deliver(arrival), "the receive ring is large enough");
+    }
+
+    /// The same as a driver hands it over that pads short frames after the tag was taken off.
+    fn deliver_padded(&mut self, known: &Known) {
+        let mut padded = known.clone();
+        if K::TAKES_TAGS_OFF {
+            padded.bytes.resize(known.bytes.len().max(60), 0);
+        }
+        self.deliver(&padded);
     }
 
     /// One turn, and the law after it.
@@ -188,6 +198,26 @@ fn all_halves_send_the_same_bytes_which_are_the_plain_ones() {
         assert_eq!(counters.drops[DropReason::Broadcast], 30);
         assert_eq!(counters.drops[DropReason::EtherType], 30);
         assert_eq!(latency.count(), 150, "one for each answer");
+    });
+}
+
+#[test]
+fn padding_behind_a_stripped_tag_is_no_part_of_the_answer() {
+    let tag = Some(VlanTag::customer(100, 0));
+    let probe = |bytes: usize| {
+        let mut payload = vec![0; bytes - 14];
+        Probe::new(1, bytes as u64).write(&mut payload).unwrap();
+        Known::raw(&[], &payload).tagged(tag)
+    };
+    let frames: Vec<Known> = (56..=61).map(probe).collect();
+    let datagrams = (14..=19).map(|bytes| Known::udp_v4(&[], 0, &vec![b'x'; bytes]).tagged(tag));
+    let frames: Vec<Known> = frames.into_iter().chain(datagrams).collect();
+    let expected = answers_to(&frames);
+    assert_eq!(expected.iter().map(Vec::len).collect::<Vec<_>>()[..6], [60, 61, 62, 63, 64, 65]);
+    with_each_pair!(WhenFull::Drop, FREELY, |bench, half, _room| {
+        frames.iter().for_each(|known| bench.deliver_padded(known));
+        bench.drain(&mut half);
+        assert_eq!(bench.finish(&mut half).1, expected);
     });
 }
 

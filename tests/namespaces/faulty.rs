@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
+use linerate::load::choice::RxChoice;
 use linerate::load::evidence::Fault;
-use linerate::load::plan::{Limits, LoadSpec};
+use linerate::load::plan::{Carriage, Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
 use linerate::load::run::{Load, Threads};
 use linerate::load::tally::Tally;
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
-use linerate::wire::ethernet::MacAddress;
+use linerate::units::FrameSize;
+use linerate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 
 use crate::check::{Test, test};
 use crate::load::answer;
@@ -28,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         test("faulty: also when another thread sends", || {
             unless_spoiled(|| faults(Threads::Apart { senders: 1 }))
         }),
+        test("faulty: padding behind a stripped tag is no fault", || unless_spoiled(padded)),
         test("faulty: several senders, lost frames and doubled ones", || unless_spoiled(shared)),
     ]
 }
@@ -219,6 +222,42 @@ fn faults(threads: Threads) -> Result<(), Failed> {
         assert_eq!((one.bytes.len(), one.wire_bytes), (bytes, bytes));
         assert!(one.stamp_ns > 1_000_000_000_000_000_000);
         assert_eq!(one.number.is_none(), one.fault == Fault::Foreign);
+    }
+    Ok(())
+}
+
+/// A driver pads a short frame after its device took the tag off; here the reflector does, so that the kernel's
+/// stripping leaves the same frame.
+fn padded() -> Result<(), Failed> {
+    let tag = VlanTag::customer(100, 0);
+    for (rx, bytes) in [RxChoice::V3, RxChoice::V2].into_iter().zip([64, 66]) {
+        let lab = Lab::create(&LabConfig::default())?;
+        let socket = open(&lab)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let reflector = std::thread::spawn(move || {
+            let mut buffer = vec![0; 2048];
+            while !seen.load(Ordering::Relaxed) {
+                let Ok(received) = socket.receive(&mut buffer) else {
+                    let _ = socket.wait_readable(Duration::from_millis(5));
+                    continue;
+                };
+                let mut frame = buffer[..received.wire_bytes].to_vec();
+                answer(&mut frame);
+                frame.resize(60, 0);
+                frame.splice(12..12, tag.bytes());
+                send(&socket, &frame);
+            }
+        });
+        let mut plan = plan(&lab);
+        plan.rx = Some(rx);
+        plan.carriage = Carriage::raw(EtherType::LOCAL_EXPERIMENTAL).tagged(tag);
+        plan.sizes = Sizes::Fixed(FrameSize::with_fcs(bytes)?);
+        let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+        let outcome = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
+        stop.store(true, Ordering::Relaxed);
+        reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
+        assert_eq!(outcome.tally, Tally { intact: FRAMES, ..Tally::default() });
     }
     Ok(())
 }

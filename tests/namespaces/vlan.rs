@@ -6,9 +6,10 @@ use linerate::engine::names::RxName;
 use linerate::lab::ENGINE;
 use linerate::stats::drops::DropReason;
 use linerate::wire::ethernet::{EtherType, VlanTag};
+use linerate::wire::probe::Probe;
 
 use crate::check::{Test, over, pairs};
-use crate::client::{EXPERIMENTAL, answer, answer_from, numbered};
+use crate::client::{EXPERIMENTAL, answer, answer_from, frame, numbered};
 use crate::served::{Served, serve};
 
 pub fn tests() -> Vec<Test> {
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         &[
             ("tags come back as they were, stacked and empty ones, too", tags_come_back),
             ("control frames are never answered, tagged or not", control),
+            ("padding behind a tag that was taken off does not come back", padding),
             ("a full frame keeps an 802.1Q tag", full_frame),
             ("a full frame with an 802.1ad tag is dropped by name", full_service_frame),
             ("a tag does not make an unwanted EtherType wanted", unwanted),
@@ -135,6 +137,27 @@ fn control(path: PathName) -> Result<(), Failed> {
     let (summary, _) = served.finish()?;
     assert_eq!(summary.counters.drops[DropReason::Control], frames.len() as u64);
     Ok(())
+}
+
+/// What a driver pads is taken for the frame's end only where somebody says how long the frame is: here a probe.
+fn padding(path: PathName) -> Result<(), Failed> {
+    let mut served = serve(path, |_| {})?;
+    let pairs = (56..=60).map(|bytes| {
+        let mut payload = vec![0; bytes - 14];
+        Probe::new(1, bytes as u64).write(&mut payload).unwrap();
+        let mut tagged = frame(EXPERIMENTAL, &payload);
+        tagged.splice(12..12, VlanTag::customer(100, 0).bytes());
+        let mut answer = answer_from(ENGINE.mac, &tagged, 18);
+        // As long as an igb hands a frame over, and the tag.
+        tagged.resize(64, 0);
+        // An XDP program sees the frame as on the wire, where nobody took anything off.
+        let wire_bytes = if path.rx == RxName::Xsk { 64 } else { answer.len() };
+        answer.resize(wire_bytes, 0);
+        (tagged, answer)
+    });
+    let (frames, answers): (Vec<_>, Vec<_>) = pairs.unzip();
+    served.client.exchange(&frames, &answers)?;
+    served.finish().map(drop)
 }
 
 fn unwanted(path: PathName) -> Result<(), Failed> {

@@ -162,6 +162,46 @@ fn every_carriage_and_size_comes_back_intact_or_not_transformed() {
     }
 }
 
+/// As drivers pad a received frame (igb) after the device took its tag off.
+fn pad(received: &mut Received) {
+    received.bytes.resize(received.bytes.len().max(60), 0);
+    received.meta.wire_bytes = received.bytes.len() as u32;
+}
+
+#[test]
+fn padding_behind_a_stripped_tag_is_no_damage_and_damage_before_it_is() {
+    for carriage in carriages() {
+        let from = carriage.encapsulation().unwrap().smallest_frame_bytes();
+        if from > 67 {
+            continue;
+        }
+        let tagged = !carriage.tags.is_empty();
+        for bytes in from..=67 {
+            let bench = || Bench::new(carriage.clone(), Sizes::Fixed(size(bytes)));
+            let mut intact = bench();
+            let taken = intact.exchange(pad);
+            let is_padded = !tagged && bytes < 64;
+            assert_eq!(taken == Taken::Intact(0), !is_padded, "{carriage:?} {bytes}");
+            let mut faulty = bench();
+            let last = bytes - 5 - if tagged { 4 } else { 0 };
+            let damages: [&dyn Fn(&mut Received); 4] = [
+                // The last byte of the probe, one of the padding, one too many, a tag that is gone.
+                &|echo| echo.bytes[last] = 0,
+                &|echo| *echo.bytes.last_mut().unwrap() ^= 1,
+                &|echo| echo.bytes.push(0),
+                &|echo| echo.meta.tag = echo.meta.tag.xor(Some(VlanTag::customer(100, 3))),
+            ];
+            for damage in damages {
+                let taken = faulty.exchange(|echo| {
+                    pad(echo);
+                    damage(echo);
+                });
+                assert!(matches!(taken, Taken::Damaged(_)), "{carriage:?} {bytes}");
+            }
+        }
+    }
+}
+
 #[test]
 fn each_fault_is_counted_as_what_it_is() {
     let mut bench = Bench::plain();
