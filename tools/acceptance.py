@@ -10,6 +10,8 @@ says that it cannot tell. Thieves:
   stop   SIGSTOP and SIGCONT on linerate itself: nothing in this kernel's counters shows it
 
     tools/acceptance.py target/release/linerate [--runs 40] [--cells fifo,nice,stop] [--duties 30,50,70] [--periods 1,4,20]
+
+With --ping it compares the round trips of two paths that never sleep instead.
 """
 
 import argparse
@@ -25,8 +27,9 @@ import time
 from multiprocessing import Process
 
 SIZES = (64, 1518)
-METRICS = ("echoed_pps", "cpu_ns_per_echo")
-COMPARE = ["compare", "--paths", "syscall,ring-xsk", "--loads", "drain", "--json", "-"]
+# Load, paths (the second against the first) and metrics.
+DRAIN = ("drain", ("syscall", "ring-xsk"), ("echoed_pps", "cpu_ns_per_echo"))
+PING = ("ping", ("syscall@spin", "latency"), ("rtt_p50_ns",))
 
 
 def spin(cpu, duty, period_ms, offset, fifo):
@@ -61,9 +64,11 @@ def thieves(cpus, duty, period_ms, apart, fifo):
             thief.join()
 
 
-def compare(program, max_time, stops=None):
+def compare(arguments, stops=None):
     """One comparison; `stops` are (duty, period in ms) of SIGSTOP cycles on it."""
-    command = [program, *COMPARE, "--sizes", ",".join(map(str, SIZES)), "--max-time", max_time]
+    load, paths, _ = arguments.asked
+    command = [arguments.program, "compare", "--paths", ",".join(paths), "--loads", load, "--json", "-"]
+    command += ["--sizes", ",".join(map(str, SIZES)), "--max-time", arguments.max_time]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stopper = None
     if stops:
@@ -92,21 +97,21 @@ def compare(program, max_time, stops=None):
     return json.loads(out)
 
 
-def told(document):
-    """(size, metric) -> the ratio of ring-xsk to syscall; None where it cannot be told."""
-    found = {(size, metric): None for size in SIZES for metric in METRICS}
+def told(asked, document):
+    """(size, metric) -> the ratio of the second path to the first; None where it cannot be told."""
+    load, (_, path), metrics = asked
+    found = {(size, metric): None for size in SIZES for metric in metrics}
     for result in document["results"]:
-        if result["contestant"] != "ring-xsk" or "drain" not in result["loads"]:
+        if result["contestant"] != path or load not in result["loads"]:
             continue
-        for metric, values in result["loads"]["drain"]["metrics"].items():
-            if values["state"]["state"] != "cannot_tell":
+        for metric, values in result["loads"][load]["metrics"].items():
+            if metric in metrics and values["state"]["state"] != "cannot_tell":
                 found[result["frame_bytes"], metric] = values["ratio_to_baseline"]["estimate"]
     return found
 
 
 def cells(arguments):
     """Name and a function that runs one comparison in it."""
-    program, max_time = arguments.program, arguments.max_time
     cpus = sorted(os.sched_getaffinity(0))[:2]
     kinds = arguments.cells.split(",")
     periods = [float(period) for period in arguments.periods.split(",")]
@@ -114,7 +119,7 @@ def cells(arguments):
 
     def robbed(duty, period, apart, fifo):
         with thieves(cpus, duty, period, apart, fifo):
-            return compare(program, max_time)
+            return compare(arguments)
 
     if "fifo" in kinds:
         for duty in duties:
@@ -128,7 +133,7 @@ def cells(arguments):
         for duty in duties:
             for period in periods:
                 name = f"stop {duty:.0%} of {period:g} ms"
-                yield name, lambda d=duty, p=period: compare(program, max_time, (d, p))
+                yield name, lambda d=duty, p=period: compare(arguments, (d, p))
 
 
 def main():
@@ -139,16 +144,19 @@ def main():
     parser.add_argument("--duties", default="30,50,70")
     parser.add_argument("--periods", default="1,4,20")
     parser.add_argument("--max-time", default="10s")
+    parser.add_argument("--ping", dest="asked", action="store_const", const=PING, default=DRAIN)
     arguments = parser.parse_args()
 
-    quiet = {key: [] for key in told({"results": []})}
+    quiet = {key: [] for key in told(arguments.asked, {"results": []})}
     results = []
     for name, run in cells(arguments):
-        for key, ratio in told(compare(arguments.program, arguments.max_time)).items():
+        for key, ratio in told(arguments.asked, compare(arguments)).items():
             quiet[key] += [ratio] if ratio else []
-        results.append((name, [told(run()) for _ in range(arguments.runs)]))
+        results.append((name, [told(arguments.asked, run()) for _ in range(arguments.runs)]))
         print(f"{name}: done", file=sys.stderr)
     truth = {key: statistics.median(ratios) for key, ratios in quiet.items() if ratios}
+    if not truth:
+        sys.exit("the quiet runs could not tell anything: this machine is not quiet, or --max-time is too short")
     for (size, metric), ratio in truth.items():
         low, high = min(quiet[size, metric]), max(quiet[size, metric])
         print(f"quiet, {size} B, {metric}: {ratio:.3f} ({low:.3f} to {high:.3f}, {len(quiet[size, metric])} runs)")

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::disturbance::Disturbance;
+use crate::engine::pool::WorkerThread;
 use crate::load::run::ThreadRecord;
 use crate::stats::gaps::GapSums;
 use crate::stats::state::{DISTURBED_SHARE, State};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::cpu_stat::{CpuTimes, cpu_times, frequency_khz, pressure_ns, throttled_ns};
 use crate::sys::reading::{Reading, Unreadable};
-use crate::sys::thread_stat::{ThreadNumber, ThreadStat};
+use crate::sys::thread_stat::ThreadStat;
 
 /// For less than this no ring or buffer overflows: it holds what comes meanwhile. A quiet machine keeps
 /// a thread waiting for up to a millisecond of a second, in small pieces.
@@ -207,28 +208,27 @@ impl fmt::Display for Taken {
 pub struct Account {
     /// What stands before `/proc` and `/sys`.
     root: String,
-    workers: Vec<(ThreadNumber, usize)>,
+    workers: Vec<WorkerThread>,
     last: Look,
 }
 
 #[derive(Clone, Debug)]
 struct Look {
     at_ns: u64,
-    workers: Vec<ThreadStat>,
+    workers: Vec<(ThreadStat, Option<GapSums>)>,
     cpus: Reading<Vec<(usize, CpuTimes)>>,
     throttled_ns: Reading<u64>,
     pressure_ns: Reading<u64>,
 }
 
 impl Account {
-    /// Begins with the engine's threads and the CPUs that they are pinned to; none where the engine is
-    /// not ours. The generator's threads come with each [`Account::read`].
-    pub fn open(workers: Vec<(ThreadNumber, usize)>) -> Account {
+    /// Begins with the engine's threads; none where the engine is not ours. The generator's threads come with each [`Account::read`].
+    pub fn open(workers: Vec<WorkerThread>) -> Account {
         Account::open_in("", workers)
     }
 
     /// As [`Account::open`] on a machine whose `/proc` and `/sys` are below `root`.
-    pub fn open_in(root: &str, workers: Vec<(ThreadNumber, usize)>) -> Account {
+    pub fn open_in(root: &str, workers: Vec<WorkerThread>) -> Account {
         let last = Look::now(root, &workers);
         Account { root: root.into(), workers, last }
     }
@@ -248,10 +248,13 @@ impl Account {
         for ThreadRecord { cpu, shares_cpu, gaps, stat } in generator {
             Row::of(&mut rows, Role::Generator, *cpu).add(Some(*gaps), stat, *shares_cpu);
         }
-        for (at, (_, cpu)) in self.workers.iter().enumerate() {
-            let shares_cpu = self.workers.iter().filter(|(_, other)| other == cpu).count() > 1;
-            let stat = now.workers[at].since(&before.workers[at]);
-            Row::of(&mut rows, Role::Engine, Some(*cpu)).add(None, &stat, shares_cpu);
+        for (at, WorkerThread { cpu, .. }) in self.workers.iter().enumerate() {
+            let shares_cpu = self.workers.iter().filter(|other| other.cpu == *cpu).count() > 1;
+            let ((stat, gaps), (stat_before, gaps_before)) =
+                (&now.workers[at], &before.workers[at]);
+            let gaps = gaps.zip(*gaps_before).map(|(now, before)| now.since(&before));
+            let stat = stat.since(stat_before);
+            Row::of(&mut rows, Role::Engine, Some(*cpu)).add(gaps, &stat, shares_cpu);
         }
         let mut hidden = Hidden::default();
         let throttled_ns = hidden.passed("throttled_ns", &now.throttled_ns, &before.throttled_ns);
@@ -394,10 +397,13 @@ impl Row {
 }
 
 impl Look {
-    fn now(root: &str, workers: &[(ThreadNumber, usize)]) -> Look {
+    fn now(root: &str, workers: &[WorkerThread]) -> Look {
+        let worker = |WorkerThread { number, gaps, .. }: &WorkerThread| {
+            (ThreadStat::read(root, *number), gaps.as_ref().map(|gaps| gaps.sums()))
+        };
         Look {
             at_ns: monotonic_ns(),
-            workers: workers.iter().map(|(number, _)| ThreadStat::read(root, *number)).collect(),
+            workers: workers.iter().map(worker).collect(),
             cpus: cpu_times(root),
             throttled_ns: throttled_ns(root),
             pressure_ns: pressure_ns(root),
@@ -408,8 +414,11 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::gaps::SharedGaps;
+    use crate::sys::thread_stat::ThreadNumber;
     use std::fs::{create_dir_all, remove_file, write};
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     const MS: u64 = 1_000_000;
     const WORKER: ThreadNumber = ThreadNumber(71);
@@ -447,7 +456,12 @@ mod tests {
         }
 
         fn account(&self) -> Account {
-            Account::open_in(&self.0.to_string_lossy(), vec![(WORKER, 1)])
+            self.account_of(None)
+        }
+
+        fn account_of(&self, gaps: Option<Arc<SharedGaps>>) -> Account {
+            let worker = WorkerThread { number: WORKER, cpu: 1, gaps };
+            Account::open_in(&self.0.to_string_lossy(), vec![worker])
         }
     }
 
@@ -461,6 +475,25 @@ mod tests {
     fn read(account: &mut Account, span_ns: u64, generator: &[ThreadRecord]) -> Taken {
         account.last.at_ns = monotonic_ns() - span_ns;
         account.read(generator)
+    }
+
+    #[test]
+    fn a_worker_that_polls_shows_what_no_counter_does() {
+        let machine = Machine::new("polls");
+        let gaps: Arc<SharedGaps> = Arc::default();
+        gaps.note(900 * MS);
+        let mut account = machine.account_of(Some(Arc::clone(&gaps)));
+        let mut other = account.clone();
+        let none = read(&mut account, 1000 * MS, &[]);
+        assert_eq!((none.cpus[0].gap_ns, none.share()), (Some(0), 0.0));
+        gaps.note(300 * MS);
+        for account in [&mut account, &mut other] {
+            let taken = read(account, 1000 * MS, &[]);
+            let [worker] = &taken.cpus[..] else { panic!("{taken:?}") };
+            assert_eq!((worker.gap_ns, worker.longest_gap_ns), (Some(300 * MS), Some(300 * MS)));
+            assert!((worker.disturbed_share - 0.3).abs() < 0.01, "{worker:?}");
+            assert_eq!(worker.evidence, [Evidence::ClockGaps]);
+        }
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::contestant::Contestant;
 use crate::engine::config::EngineConfig;
-use crate::engine::pool::{Engine, EngineEvent, EngineSummary};
+use crate::engine::pool::{Engine, EngineEvent, EngineSummary, WorkerThread};
 use crate::error::{Error, Result};
-use crate::sys::thread_stat::ThreadNumber;
 
 /// An engine, and the name that errors give it.
 pub struct OwnEngine {
@@ -22,7 +21,7 @@ impl OwnEngine {
     }
 
     /// As [`Engine::threads`].
-    pub fn threads(&self) -> Vec<(ThreadNumber, usize)> {
+    pub fn threads(&self) -> Vec<WorkerThread> {
         self.engine.threads()
     }
 

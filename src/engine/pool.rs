@@ -15,6 +15,7 @@ use super::turn::LatencyMode;
 use super::worker::Snapshot;
 use crate::error::Result;
 use crate::stats::counters::EngineCounters;
+use crate::stats::gaps::SharedGaps;
 use crate::stats::latency::Latency;
 use crate::sys::clock::ThreadCpuClock;
 use crate::sys::cpus::choose_cpus;
@@ -76,6 +77,17 @@ pub struct EngineSummary {
     pub failures: Vec<String>,
     /// From the start to the end of service.
     pub duration: Duration,
+}
+
+/// A worker's thread, for who looks at what was taken from it.
+#[derive(Clone, Debug)]
+pub struct WorkerThread {
+    /// Its number in `/proc`.
+    pub number: ThreadNumber,
+    /// The CPU that it is pinned to.
+    pub cpu: usize,
+    /// The times at which it polled and its CPU was taken away; `None` if it only ever sleeps.
+    pub gaps: Option<Arc<SharedGaps>>,
 }
 
 /// A running engine.
@@ -210,10 +222,14 @@ impl Engine {
         self.workers.iter().any(|worker| worker.thread.is_finished())
     }
 
-    /// The workers' threads, and the CPU that each is pinned to.
-    pub fn threads(&self) -> Vec<(ThreadNumber, usize)> {
-        let numbers = self.workers.iter().map(|worker| worker.number);
-        numbers.zip(self.cpus.iter().copied()).collect()
+    /// The workers' threads.
+    pub fn threads(&self) -> Vec<WorkerThread> {
+        let thread = |(worker, &cpu): (&Worker, _)| WorkerThread {
+            number: worker.number,
+            cpu,
+            gaps: worker.gaps.clone(),
+        };
+        self.workers.iter().zip(&self.cpus).map(thread).collect()
     }
 
     /// Parks the workers: nothing is taken from the rings until [`Engine::resume`].

@@ -17,6 +17,7 @@ use super::wait::{Wait, Waiting};
 use super::worker::{Reporter, Snapshot, WorkerReport};
 use crate::error::{Error, Result};
 use crate::stats::counters::EngineCounters;
+use crate::stats::gaps::SharedGaps;
 use crate::stats::latency::Latency;
 use crate::sys::bpf::Redirect;
 use crate::sys::bpf::select::Selection;
@@ -37,6 +38,8 @@ use crate::wire::ethernet::EtherType;
 pub(super) struct Worker {
     pub thread: JoinHandle<WorkerReport>,
     pub number: ThreadNumber,
+    /// Of a worker that polls before it sleeps, or never sleeps.
+    pub gaps: Option<Arc<SharedGaps>>,
     pub cpu_clock: ThreadCpuClock,
     pub waker: Waker,
     /// Emptied histograms go back to the worker through it.
@@ -46,6 +49,7 @@ pub(super) struct Worker {
 /// What a worker's thread reports once it is ready to serve.
 struct Ready {
     number: ThreadNumber,
+    gaps: Arc<SharedGaps>,
     cpu_clock: ThreadCpuClock,
     waker: Waker,
     fanout_group: Option<u16>,
@@ -201,16 +205,18 @@ impl Starter<'_> {
                 let cpu_clock = ThreadCpuClock::current();
                 let waker = epoll.waker();
                 let number = ThreadNumber::current();
-                let ready = Ready { number, cpu_clock, waker, fanout_group, notes };
+                let waiting = Waiting::new(epoll, SystemClock, wait);
+                let gaps = Arc::clone(&waiting.gaps);
+                let ready = Ready { number, gaps, cpu_clock, waker, fanout_group, notes };
                 let _ = ready_sender.send(Ok(ready));
                 let _retirement = Retirement(&control);
-                let waiting = Waiting::new(epoll, SystemClock, wait);
                 run(state, waiting, &control, &mut reporter)
             })
             .map_err(|error| failed("start a worker thread", &error, ""))?;
         let ready = ready.recv().map_err(|_| Error::Run(format!("worker {number} panicked")))??;
         let (waker, cpu_clock, number) = (ready.waker.clone(), ready.cpu_clock, ready.number);
-        Ok((Worker { thread, number, cpu_clock, waker, empty }, ready))
+        let gaps = (wait != Wait::Epoll).then(|| Arc::clone(&ready.gaps));
+        Ok((Worker { thread, number, gaps, cpu_clock, waker, empty }, ready))
     }
 
     fn state(&self) -> TurnState {

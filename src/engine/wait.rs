@@ -35,8 +35,10 @@
 //! ten frames on. It leaves at the second batch since it slept: if each frame ends a sleep, it makes
 //! no call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::stats::gaps::SharedGaps;
 use crate::sys::clock::Clock;
 use crate::sys::epoll::Sleeper;
 use crate::units::duration;
@@ -96,6 +98,10 @@ pub enum Step {
 /// some microseconds where each poll is a system call.
 const POLLS_A_CLOCK_READING: u32 = 16;
 
+/// More than that many empty polls take, also where each is a system call on a slow machine: if more
+/// time passes, the worker's CPU was taken away.
+const GAP_NS: u64 = 100_000;
+
 /// How often a worker that does not sleep does its housekeeping: it checks its interface's
 /// errors, address and MTU, and for answers that the kernel has not taken yet.
 const HOUSEKEEPING_NS: u64 = 1_000_000;
@@ -115,6 +121,8 @@ pub struct WaitState {
     empty_polls: u32,
     now_ns: u64,
     last_batch_ns: u64,
+    /// The last reading of the clock if nothing but empty polls came since.
+    idle_since_ns: Option<u64>,
     /// The first reading since the last housekeeping.
     housekeeping_ns: Option<u64>,
 }
@@ -129,6 +137,7 @@ impl WaitState {
             empty_polls: 0,
             now_ns: 0,
             last_batch_ns: 0,
+            idle_since_ns: None,
             housekeeping_ns: None,
         }
     }
@@ -151,16 +160,27 @@ impl WaitState {
         if self.joined && !first { self.leave() } else { Step::Poll }
     }
 
-    /// The step after an empty poll. `clock_ns` is read at every sixteenth of them.
+    /// The step after an empty poll. `clock_ns` is read at every sixteenth of them. `note_gap` is told
+    /// how long the CPU was away, in nanoseconds, if it was.
     #[inline]
-    pub fn poll_was_empty(&mut self, clock_ns: impl FnOnce() -> u64) -> Step {
+    pub fn poll_was_empty(
+        &mut self,
+        clock_ns: impl FnOnce() -> u64,
+        note_gap: impl FnOnce(u64),
+    ) -> Step {
         if self.spinning {
             self.empty_polls += 1;
             if self.empty_polls < POLLS_A_CLOCK_READING {
                 return Step::Poll;
             }
+            let idle_since_ns = self.idle_since_ns;
             self.read_clock(clock_ns());
+            let lasted_ns = idle_since_ns.and_then(|since_ns| self.now_ns.checked_sub(since_ns));
+            if let Some(gap_ns) = lasted_ns.filter(|&lasted_ns| lasted_ns >= GAP_NS) {
+                note_gap(gap_ns);
+            }
             if !self.has_spun_enough() {
+                self.idle_since_ns = Some(self.now_ns);
                 return Step::Poll;
             }
             self.spinning = false;
@@ -182,10 +202,12 @@ impl WaitState {
     /// Housekeeping is done.
     pub fn housekeeping_done(&mut self) {
         self.housekeeping_ns = None;
+        self.idle_since_ns = None;
     }
 
     fn read_clock(&mut self, now_ns: u64) {
         self.empty_polls = 0;
+        self.idle_since_ns = None;
         self.now_ns = now_ns;
         self.housekeeping_ns.get_or_insert(now_ns);
     }
@@ -211,12 +233,14 @@ pub struct Waiting<E, C> {
     pub clock: C,
     /// How it gets to sleep.
     pub state: WaitState,
+    /// The times at which it spun and its CPU was taken away.
+    pub gaps: Arc<SharedGaps>,
 }
 
 impl<E: Sleeper, C: Clock> Waiting<E, C> {
     /// As it is before the first frame.
     pub fn new(sleeper: E, clock: C, wait: Wait) -> Waiting<E, C> {
-        Waiting { sleeper, clock, state: WaitState::new(wait) }
+        Waiting { sleeper, clock, state: WaitState::new(wait), gaps: Arc::default() }
     }
 }
 
@@ -230,10 +254,11 @@ mod tests {
     fn spin_until(wait_state: &mut WaitState, now_ns: u64) -> Step {
         let mut asked = false;
         for polls in 1.. {
-            let step = wait_state.poll_was_empty(|| {
+            let read = || {
                 asked = true;
                 now_ns
-            });
+            };
+            let step = wait_state.poll_was_empty(read, |_| ());
             if asked || step != Step::Poll {
                 assert!(polls <= POLLS_A_CLOCK_READING);
                 return step;
@@ -250,7 +275,7 @@ mod tests {
             [wait_state.batch_was_handled(1, false), wait_state.batch_was_handled(2, false)],
             [Step::Poll; 2]
         );
-        assert_eq!(wait_state.poll_was_empty(|| unreachable!()), Step::Sleep);
+        assert_eq!(wait_state.poll_was_empty(|| unreachable!(), |_| unreachable!()), Step::Sleep);
         assert_eq!(wait_state.batch_was_handled(3, true), Step::Sleep);
     }
 
@@ -273,7 +298,10 @@ mod tests {
             assert_eq!(spin_until(&mut wait_state, start_ns + 19_999), Step::Poll);
             assert_eq!(spin_until(&mut wait_state, start_ns + 20_000), Step::Sleep);
             // A sleep that timed out.
-            assert_eq!(wait_state.poll_was_empty(|| unreachable!()), Step::Sleep);
+            assert_eq!(
+                wait_state.poll_was_empty(|| unreachable!(), |_| unreachable!()),
+                Step::Sleep
+            );
         }
     }
 
@@ -285,7 +313,7 @@ mod tests {
         assert_eq!(wait_state.batch_was_handled(3_000, false), Step::Poll);
         assert_eq!(spin_until(&mut wait_state, 23_000), Step::Join);
         let mut missed = wait_state.clone();
-        assert_eq!(wait_state.poll_was_empty(|| unreachable!()), Step::Sleep);
+        assert_eq!(wait_state.poll_was_empty(|| unreachable!(), |_| unreachable!()), Step::Sleep);
         // Found by the poll after the join: the first batch after a pause.
         assert_eq!(missed.batch_was_handled(23_500, false), Step::Poll);
         assert_eq!(missed.batch_was_handled(24_000, false), Step::Leave);
@@ -299,6 +327,27 @@ mod tests {
         assert!(!wait_state.housekeeping_due());
         assert_eq!(spin_until(&mut wait_state, hour_ns - 1), Step::Sleep);
         assert!(wait_state.housekeeping_due());
+    }
+
+    #[test]
+    fn only_time_in_which_the_worker_polled_in_vain_is_a_gap() {
+        let mut wait_state = WaitState::new(Wait::Spin);
+        let mut gaps = Vec::new();
+        let mut reading = |wait_state: &mut WaitState, now_ns| {
+            for _ in 0..POLLS_A_CLOCK_READING {
+                wait_state.poll_was_empty(|| now_ns, |gap_ns| gaps.push(gap_ns));
+            }
+        };
+        reading(&mut wait_state, 1_000_000);
+        reading(&mut wait_state, 1_000_000 + GAP_NS - 1);
+        reading(&mut wait_state, 9_000_000);
+        // A batch, housekeeping and a clock that is set back are no gaps.
+        wait_state.batch_was_handled(20_000_000, false);
+        reading(&mut wait_state, 30_000_000);
+        wait_state.housekeeping_done();
+        reading(&mut wait_state, 40_000_000);
+        reading(&mut wait_state, 35_000_000);
+        assert_eq!(gaps, [9_000_000 - 1_000_000 - (GAP_NS - 1)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::turn::{TurnState, settle, turn};
 use super::wait::{Step, WaitState, Waiting};
 use crate::stats::counters::EngineCounters;
 use crate::stats::drops::DropReason;
+use crate::stats::gaps::SharedGaps;
 use crate::stats::latency::Latency;
 use crate::sys::clock::Clock;
 use crate::sys::epoll::Sleeper;
@@ -87,7 +88,7 @@ fn serve<R: RxHalf, T: TxHalf>(
     rx: &mut R,
     tx: &mut T,
     state: &mut TurnState,
-    Waiting { sleeper, clock, state: wait_state }: &mut Waiting<impl Sleeper, impl Clock>,
+    Waiting { sleeper, clock, state: wait_state, gaps }: &mut Waiting<impl Sleeper, impl Clock>,
     control: &Control,
     reporter: &mut Reporter,
 ) -> io::Result<()> {
@@ -143,7 +144,7 @@ fn serve<R: RxHalf, T: TxHalf>(
         }
         wait_state.housekeeping_done();
         let handed_over_ns;
-        (step, handed_over_ns) = poll(rx, tx, state, wait_state, clock, control)?;
+        (step, handed_over_ns) = poll(rx, tx, state, wait_state, clock, gaps, control)?;
         let now_ns = handed_over_ns.unwrap_or_else(|| clock.realtime_ns());
         // A clock that was set back by more than an interval must not silence the reports.
         if now_ns >= next_tick_ns || now_ns + 2 * interval_ns < next_tick_ns {
@@ -163,6 +164,7 @@ fn poll<R: RxHalf, T: TxHalf>(
     state: &mut TurnState,
     wait_state: &mut WaitState,
     clock: &impl Clock,
+    gaps: &SharedGaps,
     control: &Control,
 ) -> io::Result<(Step, Option<u64>)> {
     let mut last_ns = None;
@@ -172,7 +174,7 @@ fn poll<R: RxHalf, T: TxHalf>(
             Some(handed_over_ns) => {
                 wait_state.batch_was_handled(handed_over_ns, R::ONE_BATCH_A_WAKE_UP)
             }
-            None => wait_state.poll_was_empty(|| clock.realtime_ns()),
+            None => wait_state.poll_was_empty(|| clock.realtime_ns(), |gap_ns| gaps.note(gap_ns)),
         };
         last_ns = found.or(last_ns);
         let has_other_work =

@@ -152,7 +152,8 @@ impl State {
             Step::Poll => [0, SPIN_NS]
                 .map(|now_ns| {
                     let mut after = self.clone();
-                    after.worker = Worker::Before(after.wait_state.poll_was_empty(|| now_ns));
+                    after.worker =
+                        Worker::Before(after.wait_state.poll_was_empty(|| now_ns, |_| ()));
                     after
                 })
                 .into(),

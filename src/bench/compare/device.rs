@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::pool::{Engine, EngineSummary};
+use crate::engine::pool::{Engine, EngineSummary, WorkerThread};
 use crate::error::{Error, Result};
 use crate::sys::clock::ThreadCpuClock;
 use crate::sys::runner::Runner;
-use crate::sys::thread_stat::ThreadNumber;
 
 /// An engine that can be paused.
 pub(super) enum Device {
@@ -55,7 +54,7 @@ impl Device {
     }
 
     /// The threads that work, where they are ours.
-    pub fn threads(&self) -> Vec<(ThreadNumber, usize)> {
+    pub fn threads(&self) -> Vec<WorkerThread> {
         match self {
             Device::Own(engine) => engine.threads(),
             Device::Program { .. } => Vec::new(),
