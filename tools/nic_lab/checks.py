@@ -54,3 +54,65 @@ def echoed(link, engine, *loads):
 def echo(link):
     """a hundred frames come back intact, by the path that echo chooses"""
     return echoed(link, (), ("plain",))
+
+
+@check("zero-copy", kernels=("7.3",), nics=("igb",))
+def zero_copy(link):
+    """a hundred thousand frames by zero-copy AF_XDP, intact; afterwards the NIC receives as before"""
+    wrong, frames = [], 100_000
+    try:
+        with link.engine("--path", "xdp") as end:
+            run = link.load("plain", "--window", "64", "-n", str(frames), seconds=900)
+            account = end()
+    except Refused as refusal:
+        return [f"echo --path xdp: {refusal}"]
+    if "zero-copy" not in account.words:
+        wrong.append("not zero-copy")
+    intact = run.document.get("frames", {}).get("intact")
+    if run.code or intact != frames:
+        wrong.append(f"of {frames} frames {intact} came back intact: {of_load(run)}")
+    if account.code:
+        wrong.append(f"echo ended with {account.code}: {account.reason()}")
+    wrong += unbalanced(account.document, run.document) if run.document else []
+    if "xdp" in link.must("ip -n far -d link show nic1"):
+        wrong.append("the XDP program is still attached")
+    return wrong + echoed(link, ("--path", "ring-v2"), ("plain",), ("udp4",))
+
+
+@check("sizes")
+def sizes(link):
+    """every size from 60 to 1514 bytes, plain, tagged, and tagged twice"""
+    wrong = []
+    every = ("-s", "64-1518", "-n", "1455", "-r", "500")
+    for path in ("ring", "ring-v2", "mmsg"):
+        wrong += echoed(link, ("--path", path), ("plain", *every), ("vlan", *every))
+    # Two tags pass a NIC's filter by the outer one, which no VLAN interface of ours asks for.
+    twice = ("vlan", "--qinq-id", "200", *every)
+    link.must("ip link set nic0 promisc on\nip -n far link set nic1 promisc on")
+    wrong += echoed(link, ("--path", "ring-v2"), twice)
+    link.must("ip link set nic0 promisc off\nip -n far link set nic1 promisc off")
+    return wrong
+
+
+BOTH = ("-i", "nic0", "--dut-interface", "nic1")
+
+
+@check("commands")
+def commands(link):
+    """compare over every path, search, burst, stress and load with both NICs: exit code 0, nothing wrong"""
+    runs = {
+        "compare": ("--paths", "all", "--rounds", "2", "--sizes", "64,1518"),
+        "search": ("--sizes", "64", "--paths", "ring-v2", "--trial-duration", "300ms", "--max-duration", "20s"),
+        "burst": ("--sizes", "64", "--paths", "ring-v2", "--max-frames", "500", "--repetitions", "3"),
+        "stress": ("-d", "15s"),
+        "load": ("-r", "200", "-n", "200", "--path", "ring-v2"),
+    }
+    wrong = []
+    with link.together():
+        for command, options in runs.items():
+            run = link.command(command, *BOTH, *options, seconds=900)
+            if run.code:
+                wrong.append(f"{command} ended with {run.code}: {run.words.strip()[-1500:]}")
+            if command == "load" and run.document:
+                wrong += unbalanced(None, run.document)
+    return wrong

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-from . import checks, image, matrix
+from . import checks, events, image, matrix  # noqa: F401 (events enters its checks)
 from .kernels import KERNELS, Unfit
 from .link import Link
 from .machine import NICS, Lost, Machine

@@ -12,8 +12,8 @@ start() {
     {
         "$@" >/tmp/$name.out 2>&1 </dev/null &
         echo $! >/tmp/$name.pid
-        wait $!
-        echo $? >/tmp/$name.code
+        wait $! && code=0 || code=$?
+        echo $code >/tmp/$name.code
     } >/dev/null 2>&1 &
     until grep -q "$pattern" /tmp/$name.out 2>/dev/null || [ -e /tmp/$name.code ]; do usleep 20000; done
 }

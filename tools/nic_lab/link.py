@@ -7,17 +7,27 @@ from dataclasses import dataclass
 
 from .machine import Lost, mac
 
-NAMESPACES = """
-ip netns add far
+# Two namespaces, so that UDP goes over the wire. Whatever is there already stays, so this mends what an event broke.
+APART = """
+ip netns add far 2>/dev/null || true
 ip -n far link set lo up
-ip link set nic1 netns far
-ip link add link nic0 name vlan100 type vlan id 100
-ip -n far link add link nic1 name vlan100 type vlan id 100
-ip link set nic0 up && ip -n far link set nic1 up
-ip link set vlan100 up && ip -n far link set vlan100 up
+end() {
+    nic=$1 host=$2 in=$3
+    ip $in link show vlan100 >/dev/null 2>&1 || ip $in link add link $nic name vlan100 type vlan id 100
+    ip $in link set $nic up && ip $in link set vlan100 up
+    ip $in addr replace 10.0.0.$host/24 dev $nic && ip $in addr replace fd00::$host/64 dev $nic nodad
+}
+! [ -e /sys/class/net/nic1 ] || ip link set nic1 netns far
+end nic0 1
+end nic1 2 "-n far"
 carrier nic0 && carrier nic1 far || exit 1
-ip addr add 10.0.0.1/24 dev nic0 && ip -n far addr add 10.0.0.2/24 dev nic1
-ip addr add fd00::1/64 dev nic0 nodad && ip -n far addr add fd00::2/64 dev nic1 nodad
+"""
+# One, as commands want it that have both ends.
+TOGETHER = """
+ip -n far link set nic1 netns 1 && ip netns del far
+ip link del vlan100 && ip addr flush dev nic0
+ip link set nic1 up
+carrier nic0 && carrier nic1 || exit 1
 """
 TARGETS = {
     "plain": ["--to", mac(1)],
@@ -51,13 +61,26 @@ class Link:
 
     def __init__(self, machine):
         self.machine = machine
-        self.must(NAMESPACES)
+        self.apart()
+
+    def apart(self):
+        """Puts both NICs where they belong, with their addresses and a VLAN."""
+        self.must(APART)
 
     def must(self, script, seconds=120):
         done = self.machine.run(f"set -e\n{script}", seconds)
         if done.code:
             raise Lost(f"set-up in the guest ended with {done.code}: {done.err.strip()}")
         return done.out
+
+    @contextmanager
+    def together(self):
+        """Both NICs in one namespace for a while."""
+        self.must(TOGETHER)
+        try:
+            yield
+        finally:
+            self.apart()
 
     def mtu(self, bytes_):
         """Some drivers reset the NIC for it."""
@@ -95,14 +118,38 @@ class Link:
             if not ended:
                 end()
 
-    def load(self, form, *options):
+    def load(self, form, *options, seconds=120):
         """A load from nic0, of 100 frames if the options do not say otherwise."""
-        if not {"-n", "-d"} & set(options):
-            options += ("-n", "100")
-        if "-r" not in options:
-            options += ("-r", "200")
-        command = ["linerate", "load", "-i", "nic0", *TARGETS[form], "--warmup", "0s", "--drain", "2s", *options]
-        return run_of(self.machine.run(f"start load '^never$' {shlex.join(command)} --json /tmp/load.json\nawait load"))
+        return run_of(self.machine.run(f"start load '^never$' {load_command(form, options)}\nawait load", seconds))
+
+    def start_load(self, form, *options):
+        """Starts one, and returns when frames go."""
+        self.must(
+            f"""
+sent() {{ cat /sys/class/net/nic0/statistics/tx_packets; }}
+before=$(sent)
+start load ^ {load_command(form, options)}
+until [ $(sent) -gt $((before + 20)) ] || [ -e /tmp/load.code ]; do usleep 20000; done
+"""
+        )
+
+    def end_load(self, seconds=120):
+        """Waits for its end."""
+        return run_of(self.machine.run("await load", seconds))
+
+    def command(self, *words, seconds=300):
+        """Any command of linerate that writes JSON."""
+        line = shlex.join(["linerate", *words, "--json", "/tmp/command.json"])
+        return run_of(self.machine.run(f"start command '^never$' {line}\nawait command", seconds))
+
+
+def load_command(form, options):
+    command = ["linerate", "load", "-i", "nic0", *TARGETS[form], "--warmup", "0s", "--drain", "2s", *options]
+    if not {"-n", "-d"} & set(options):
+        command += ["-n", "100"]
+    if not {"-r", "--window"} & set(options):
+        command += ["-r", "200"]
+    return f"{shlex.join(command)} --json /tmp/load.json"
 
 
 class Refused(Exception):

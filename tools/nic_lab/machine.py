@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -118,6 +119,10 @@ class Machine:
         if done.seconds >= seconds:
             raise Lost(f"a job in the guest ran into its limit of {seconds} s:\n{script}\n{done.out}{done.err}")
         return done
+
+    def note(self, text):
+        """Tells people what is going on."""
+        print(f"nic-lab: {self.kernel} {self.nic}: {text}", file=sys.stderr, flush=True)
 
     def cable(self, side, plugged):
         """Pulls the cable out of a NIC, or plugs it in."""
