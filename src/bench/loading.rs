@@ -1,6 +1,7 @@
 //! A load over one interface: what is asked for, and what was found of it and around it. A
 //! [site](super::site) runs it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use crate::stats::waterfall::Waterfall;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;
+use crate::sys::queues::{Steering, transmit_queue};
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
 
 /// Whom the frames reach.
@@ -170,6 +172,65 @@ impl LoadRequest {
     }
 }
 
+/// The queues on the way of a load.
+#[derive(Clone, Debug, Default)]
+pub struct QueuePlan {
+    /// Those of the interface that frames leave by.
+    pub here: Steering,
+    /// Those of the device's interface, where it is on this machine.
+    pub there: Option<Steering>,
+    /// The CPU of each sender, and the transmit queue of its frames where it can be told.
+    pub senders: Vec<(usize, Option<u32>)>,
+    /// What keeps queues idle, in sentences for the user.
+    pub warnings: Vec<String>,
+}
+
+impl QueuePlan {
+    /// For a load as `spec` says, of UDP datagrams or plain frames. `spec` has a CPU for each thread, and its TX half.
+    pub fn of(spec: &LoadSpec, here: &End, there: Option<&End>, udp: bool) -> Result<QueuePlan> {
+        let steering = |end: &End| end.inside(|| Steering::of(&end.link));
+        let mut plan = QueuePlan {
+            here: steering(here)?,
+            there: there.map(steering).transpose()?,
+            ..QueuePlan::default()
+        };
+        let transmit = plan.here.queues.transmit;
+        let queue = |(number, cpu): (usize, &usize)| {
+            let queue = match spec.tx {
+                Some(TxChoice::Xsk) => Some(number as u32),
+                _ if transmit < 2 => Some(0),
+                _ => spec.qdisc_bypass.then(|| transmit_queue(&here.link, *cpu, transmit)),
+            };
+            (*cpu, queue)
+        };
+        plan.senders =
+            spec.cpus.iter().take(spec.threads.senders()).enumerate().map(queue).collect();
+        let reached: BTreeSet<u32> = plan.senders.iter().filter_map(|one| one.1).collect();
+        let idle = (reached.len() as u32) < transmit.min(plan.senders.len() as u32);
+        if !reached.is_empty() && idle {
+            plan.warnings.push(format!(
+                "{} senders reach {} of {transmit} transmit queues of {}, by their CPUs: name other --cpus, \
+                 or --tx xsk",
+                plan.senders.len(),
+                reached.len(),
+                here.link.name,
+            ));
+        }
+        if let (Some(steering), Some(there)) = (&plan.there, there)
+            && !there.link.is_veth()
+        {
+            let few = steering.too_few_flows(&there.link.name, spec.flows, udp);
+            plan.warnings.extend(
+                steering
+                    .idle_queues(&there.link.name)
+                    .map(|(what, fix)| format!("{what}: `{fix}`"))
+                    .or(few),
+            );
+        }
+        Ok(plan)
+    }
+}
+
 /// What a load found, and what was around it.
 #[derive(Debug)]
 pub struct Finding {
@@ -179,6 +240,8 @@ pub struct Finding {
     pub waterfall: Waterfall,
     /// What the counters of every layer did meanwhile.
     pub counters: CounterSnapshot,
+    /// The queues on the way.
+    pub queues: QueuePlan,
     /// What our own engine did; `None` where the device is not ours.
     pub engine: Option<EngineSummary>,
     /// Why our own engine failed, if it did: losses are then not the device's.
@@ -203,7 +266,7 @@ impl Finding {
 /// Who is told how a load goes.
 pub trait LoadObserver: Send {
     /// It is about to begin. (Several in turn are announced together.)
-    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadSpec, _: &HarnessFloor) {}
+    fn start(&mut self, _: &LoadRequest, _: &End, _: &LoadSpec, _: &HarnessFloor, _: &QueuePlan) {}
 
     /// So far, `taken` being what was taken of the CPUs since the last time.
     fn progress(&mut self, progress: &Progress, taken: &Taken);

@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use super::account::Account;
 use super::contestant::Contestant;
 use super::floor::HarnessFloor;
-use super::loading::{Finding, LoadObserver, LoadRequest, Reach, Target, line_bits_per_second};
+use super::loading::{
+    Finding, LoadObserver, LoadRequest, QueuePlan, Reach, Target, line_bits_per_second,
+};
 use super::neighbour::{Way, find_way};
 use super::own_engine::OwnEngine;
 use super::snapshot::{CounterSnapshot, Ends, generator_counts};
@@ -26,6 +28,7 @@ use crate::ring::budget::MemoryBudget;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::failure::EBUSY;
 use crate::sys::link::Links;
+use crate::sys::offload::Ethtool;
 use crate::sys::silent_port::SilentPort;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress, VlanTag};
@@ -136,7 +139,9 @@ fn measure(
         ..config
     };
     plan.check()?;
-    observer.start(request, here, &plan, &HarnessFloor::measure_on(plan.cpus[0])?);
+    let udp = request.reach.is_udp();
+    let mut queues = QueuePlan::of(&plan, here, there, udp)?;
+    observer.start(request, here, &plan, &HarnessFloor::measure_on(plan.cpus[0])?, &queues);
     let ends = Ends::open(here, there)?;
     let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
     let mut watch = Watch::open([here].into_iter().chain(there))?;
@@ -156,6 +161,7 @@ fn measure(
         // What nobody asked for is not insisted on. Nothing was sent yet.
         Err(error) if request.spec.tx.is_none() && error.errno() == Some(EBUSY) => {
             plan.tx = Some(TxChoice::ANYWHERE);
+            queues = QueuePlan::of(&plan, here, there, udp)?;
             let mut outcome = run(&plan)?;
             outcome.notes.push(format!(
                 "another program has the queue of {} that an AF_XDP socket needs: sent by --tx {}",
@@ -187,7 +193,16 @@ fn measure(
     };
     let engine_counters = engine.as_ref().map(|summary| &summary.counters);
     let waterfall = counters.waterfall(generator_counts(&outcome), engine_counters);
-    Ok(Finding { outcome, waterfall, counters, engine, engine_failure, disturbances, taken })
+    Ok(Finding {
+        outcome,
+        waterfall,
+        counters,
+        queues,
+        engine,
+        engine_failure,
+        disturbances,
+        taken,
+    })
 }
 
 /// What our own engine is to do for `request`: whatever is expected, for every frame. Nothing here
@@ -208,12 +223,21 @@ fn engine_for(
     // The generator's CPUs come first; the engine gets the one behind them.
     let cpu = cpus[request.spec.threads.count().min(cpus.len() - 1)];
     let engine = engine.engine_config(testbed, &[cpu])?;
+    // Frames of a queue without a worker would be lost, and that is not the path's fault.
+    let workers = match engine.path.needs_xdp_program() {
+        true => {
+            let end = &testbed.engine;
+            end.inside(|| Ethtool::open()?.queues(&end.link))?.receive as usize
+        }
+        false => engine.workers,
+    };
     let mut receive_ring = engine.receive_ring;
     if engine.profile.is_none() {
         receive_ring.blocks = Some(OWN_BLOCKS);
     }
     Ok(EngineConfig {
         receive_ring,
+        workers,
         ether_types: match udp {
             None => vec![request.ether_type],
             Some(false) => vec![EtherType::IPV4],

@@ -22,6 +22,7 @@ use crate::error::{Error, Result, exit};
 use crate::report::ab::AbReport;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::runner::{Runner, RunnerPlan};
+use crate::sys::settings::Settings;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_positive_duration};
 
@@ -219,11 +220,14 @@ impl AbArgs {
             (engine.namespace.clone(), generator.namespace.clone())
         };
         let first = &testbeds[0];
-        let interfaces = [&first.engine, &first.generator].map(|end| end.link.name.clone());
+        let interfaces = [&first.engine, &first.generator].into_iter();
+        let interfaces = interfaces
+            .filter(|_| !first.is_lab())
+            .filter_map(|end| Settings::of(&end.link.name).ok());
         RunnerPlan {
             places: testbeds.iter().map(ends).collect(),
             // A lab is gone with the program.
-            interfaces: if first.is_lab() { Vec::new() } else { interfaces.into() },
+            before: interfaces.chain([Settings::of_machine()]).collect(),
             restore: self.restore.as_ref().map(|restore| crate::bench::ab::fill(restore, first)),
             limit: self.hook_timeout,
             stop: Arc::clone(stop),

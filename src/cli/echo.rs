@@ -43,6 +43,7 @@ Examples:
                                                 polls for 50 us before it sleeps
   sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json -
                                                 four workers; JSON on stdout
+  sudo linerate echo -i eth1 -w queues          a worker for each receive queue
 
 A path is a receive half and a TX half. Any two combine, as in v2+mmsg, or by
 --rx and --tx:
@@ -275,6 +276,7 @@ impl EchoArgs {
 
     /// Chooses by the interface what the options left open.
     fn tune(&self, config: &mut EngineConfig) -> Result<()> {
+        self.workers.count_queues(config)?;
         match (self.profile(), self.path.asked().path()) {
             (Some(profile), _) => profile::tune(config, profile, self.path.asked(), None)?,
             (None, path) => config.path = path.unwrap_or(config.path),
@@ -317,6 +319,7 @@ impl EchoArgs {
         let mut config = self.config()?;
         self.tune(&mut config)?;
         let interrupt = Interrupt::catch()?;
+        let mut pin = self.workers.pin_interrupts(&config.interface)?;
         let mut report = EchoReport::open(self.json.as_deref(), self.quiet)?;
         self.user.become_plain()?;
         let started = self.start(&mut config);
@@ -331,6 +334,10 @@ impl EchoArgs {
         // Sockets, rings and files are open: nothing more is needed.
         drop_capabilities()?;
         report.start(&engine, &config);
+        if let Some(pin) = &mut pin {
+            let cpus: Vec<usize> = engine.threads().iter().map(|(_, cpu)| *cpu).collect();
+            report.pinned(pin.put(&cpus)?);
+        }
         let mut account = Account::open(engine.threads());
         let deadline = self.duration.and_then(|duration| Instant::now().checked_add(duration));
         let mut ended = false;
@@ -347,8 +354,10 @@ impl EchoArgs {
         }
         let taken = account.read(&[]);
         let summary = engine.stop();
+        let restored = pin.map(|mut pin| pin.end()).unwrap_or_default();
+        let is_left = report.restored(&restored);
         report.summary(&config, &summary, &taken)?;
-        let failed = !summary.failures.is_empty() || summary.interface_gone;
+        let failed = !summary.failures.is_empty() || summary.interface_gone || is_left;
         Ok(if failed { exit::FAILED } else { exit::OK })
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::target::TargetArgs;
-use super::values::{parse_between, parse_ratio};
+use super::values::{Count, parse_ratio};
 use crate::bench::loading::LoadRequest;
 use crate::bench::site;
 use crate::error::{Error, Result, exit};
 use crate::load::pace::Pattern;
-use crate::load::plan::{Limits, LoadSpec};
+use crate::load::plan::{Limits, LoadSpec, SENDERS_MAX};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
@@ -32,6 +32,8 @@ Examples:
                                                    foreign reflectors
   sudo linerate load -i eth1 --dut-interface eth2  our own engine on a second
                                                    port, cabled to it
+  sudo linerate load -i eth1 --to 192.0.2.7:7777 --flows 64 --senders queues
+                                                   a sender per transmit queue
 
 Engines (--lab, --path): a path of `linerate compare --help`, such as ring-v2,
 or a profile (throughput, latency, balanced), which chooses path, receive ring,
@@ -134,9 +136,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_positive_duration)]
     late_after: Duration,
 
-    /// Number of sending threads, beside one that receives [default: one thread does both]
-    #[arg(long, value_name = "N", value_parser = parse_between::<1, 64>)]
-    senders: Option<usize>,
+    /// Number of sending threads, beside one that receives. queues: one for each transmit queue in
+    /// use; frames of --tx ring, mmsg and send then bypass the queueing discipline, so that the
+    /// sender's CPU chooses the queue [default: one thread does both]
+    #[arg(long, value_name = "N|queues", value_parser = Count::parse::<SENDERS_MAX>)]
+    senders: Option<Count>,
 
     /// Split service times at the kernel's receive stamp of the echo
     #[arg(long)]
@@ -262,8 +266,13 @@ impl LoadArgs {
         if let Some(id) = self.vlan_id {
             tags.push(VlanTag::customer(id, self.vlan_pri));
         }
-        let threads = self.senders.map_or(Threads::Together, |senders| Threads::Apart { senders });
-        let base = self.target.request(reach, threads)?;
+        let threads = match self.senders {
+            None => Threads::Together,
+            Some(Count::Number(senders)) => Threads::Apart { senders },
+            Some(Count::Queues) => Threads::Apart { senders: self.target.transmit_queues()? },
+        };
+        let mut base = self.target.request(reach, threads)?;
+        base.spec.qdisc_bypass |= self.senders == Some(Count::Queues);
         let drive = match (self.ping, self.window) {
             (true, _) => Drive::Window(1),
             (false, Some(frames)) => Drive::Window(frames),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 
 use super::user::UserArgs;
-use super::values::CpuList;
+use super::values::{CpuList, queues};
 use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach, Target};
 use crate::engine::config::PathName;
 use crate::error::{Error, Result};
-use crate::load::plan::LoadSpec;
+use crate::load::plan::{LoadSpec, SENDERS_MAX};
 use crate::load::run::Threads;
 use crate::load::rx::RxChoice;
 use crate::load::tx::TxChoice;
@@ -116,6 +116,15 @@ impl TargetArgs {
             }
             (None, None) => Err(usage("--interface needs --to or --dut-interface")),
         }
+    }
+
+    /// As many senders as the interface has transmit queues in use.
+    pub fn transmit_queues(&self) -> Result<usize> {
+        let interface = self.interface.as_deref().ok_or_else(|| {
+            usage("--senders queues: a lab has as many queues as senders; give their number")
+        })?;
+        let queues = queues(interface, None)?;
+        Ok((queues.transmit as usize).clamp(1, SENDERS_MAX))
     }
 
     /// The request for a load to `reach` by `threads`.

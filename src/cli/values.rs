@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use crate::sys::link::Links;
+use crate::sys::namespace::Namespace;
+use crate::sys::offload::Ethtool;
+use crate::sys::queues::Queues;
 use crate::units::{parse_cpu_list, parse_positive_duration};
 
 /// CPUs as typed.
@@ -12,6 +16,36 @@ impl CpuList {
     /// From `0-3`, `0,2,4-7`.
     pub fn parse(text: &str) -> Result<CpuList, String> {
         parse_cpu_list(text).map(CpuList)
+    }
+}
+
+/// A number of threads as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// So many.
+    Number(usize),
+    /// One for each queue of the interface that is in use.
+    Queues,
+}
+
+impl Count {
+    /// From `queues`, or a number up to `MOST`.
+    pub fn parse<const MOST: usize>(text: &str) -> Result<Count, String> {
+        match text {
+            "queues" => Ok(Count::Queues),
+            _ => parse_between::<1, MOST>(text)
+                .map(Count::Number)
+                .map_err(|valid| format!("{valid}, or queues")),
+        }
+    }
+}
+
+/// The queues of an interface in `namespace`, or in that of the calling thread.
+pub fn queues(interface: &str, namespace: Option<&Namespace>) -> crate::error::Result<Queues> {
+    let read = || Ethtool::open()?.queues(&Links::open()?.by_name(interface)?);
+    match namespace {
+        Some(namespace) => namespace.run(read)?,
+        None => read(),
     }
 }
 

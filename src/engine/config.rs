@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub cpus: Vec<usize>,
     /// Where none are asked for, begin with the CPUs of the interface's NUMA node.
     pub numa: bool,
+    /// Put each worker on the CPU of its receive queue's interrupt, instead.
+    pub follow_interrupts: bool,
     /// How several workers share the frames; `None` chooses by what is answered.
     pub fanout: Option<FanoutMode>,
     /// A frame for which the chosen worker has no room goes to another that has some.
@@ -100,6 +102,7 @@ impl EngineConfig {
             workers: 1,
             cpus: Vec::new(),
             numa: true,
+            follow_interrupts: false,
             fanout: None,
             rollover: false,
             receive_ring: GeometryChoice::default(),
@@ -147,5 +150,25 @@ impl EngineConfig {
     /// has a receive queue for itself.
     pub fn shared_by(&self) -> Option<Fanout> {
         (self.workers > 1 && !self.path.needs_xdp_program()).then(|| self.fanout())
+    }
+
+    /// Whether receive queues decide which worker gets a frame.
+    pub fn is_by_queue(&self) -> bool {
+        self.path.needs_xdp_program() || self.is_shared_by_queue()
+    }
+
+    /// Whether a fanout group by receive queue decides it.
+    pub fn is_shared_by_queue(&self) -> bool {
+        self.shared_by().is_some_and(|fanout| fanout.mode == FanoutMode::Queue)
+    }
+
+    /// The receive queues, of `receive` in use, whose frames a worker gets; all are shared where
+    /// [`EngineConfig::is_by_queue`] does not hold.
+    pub fn queues_of(&self, worker: usize, receive: u32) -> Vec<u32> {
+        let queues = worker as u32..receive;
+        match self.path.needs_xdp_program() {
+            true => queues.take(1).collect(),
+            false => queues.step_by(self.workers).collect(),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Which CPUs the workers take first.
 
+use crate::error::{Error, Result};
+use crate::sys::irq::{Interrupt, cpus_of_queues};
 use crate::sys::numa::NumaNode;
+use crate::sys::reading::Reading;
 
 /// The CPUs of `node` first, each part in its order: a worker beyond them is better off alone on a
 /// distant CPU than as the second on a near one. Also what there is to say of it to the user of
@@ -29,9 +32,50 @@ pub fn nearest_first(
     (near, note)
 }
 
+/// The CPU of each worker where it is that of the interrupt of its receive queue.
+pub fn following(
+    interface: &str,
+    interrupts: &Reading<Vec<Interrupt>>,
+    workers: usize,
+) -> Result<Vec<usize>> {
+    let refuse = |why: String| {
+        Err(Error::Usage(format!("--irq follow: {why}: leave it out, or name --cpus")))
+    };
+    let queues = match interrupts {
+        Ok(all) => cpus_of_queues(all),
+        Err(why) => return refuse(format!("interrupts of {interface}: {why}")),
+    };
+    match (0..workers as u32).map(|queue| queues.get(&queue).copied()).collect::<Option<Vec<_>>>() {
+        Some(cpus) => Ok(cpus),
+        None => refuse(format!(
+            "{workers} workers, and {} receive queues of {interface} have an interrupt by name",
+            queues.len()
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_follow_the_interrupts_of_their_queues() {
+        let of_queue = |queue: u32, cpu| Interrupt {
+            queue: Some(queue),
+            receives: true,
+            cpus: vec![cpu],
+            ..Interrupt::default()
+        };
+        let all = Ok(vec![of_queue(1, 5), of_queue(0, 3), Interrupt::default()]);
+        assert_eq!(following("eth1", &all, 2).unwrap(), [3, 5]);
+        assert_eq!(following("eth1", &all, 1).unwrap(), [3]);
+        let error = following("eth1", &all, 3).unwrap_err();
+        assert!(
+            error.exit_code() == 2 && error.to_string().contains("2 receive queues"),
+            "{error}"
+        );
+        assert!(following("veth0", &Ok(Vec::new()), 1).is_err());
+    }
 
     #[test]
     fn near_cpus_come_first_and_far_ones_are_kept() {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::config::{EngineConfig, PathName};
 use super::control::Control;
 use super::guard::refuse_unsafe_interface;
-use super::placement::nearest_first;
+use super::placement::{following, nearest_first};
 use super::start::{Starter, Worker};
 use super::turn::LatencyMode;
 use super::worker::Snapshot;
@@ -19,9 +19,14 @@ use crate::stats::gaps::SharedGaps;
 use crate::stats::latency::Latency;
 use crate::sys::clock::ThreadCpuClock;
 use crate::sys::cpus::choose_cpus;
+use crate::sys::ethtool_statistics::{DriverStatistics, QueueFrames};
 use crate::sys::failure::errno;
+use crate::sys::irq::{self, Interrupt, interrupts};
 use crate::sys::link::{Link, LinkEvent, LinkWatch, Links};
 use crate::sys::numa::NumaNode;
+use crate::sys::offload::Ethtool;
+use crate::sys::queues::Steering;
+use crate::sys::reading::Unreadable;
 use crate::sys::silent_port::SilentPort;
 use crate::sys::thread_stat::ThreadNumber;
 
@@ -67,6 +72,14 @@ pub struct EngineSummary {
     pub workers: Vec<EngineCounters>,
     /// The CPU that each worker is pinned to.
     pub cpus: Vec<usize>,
+    /// How frames came to the receive queues, as at the start.
+    pub steering: Steering,
+    /// The device's interrupts, as at the start.
+    pub interrupts: Vec<Interrupt>,
+    /// The receive queues of each worker, where these decide who gets a frame.
+    pub queues: Option<Vec<Vec<u32>>>,
+    /// What the interface's driver counted of each queue meanwhile, others' frames too.
+    pub queue_frames: Vec<QueueFrames>,
     /// All latencies; `None` if they were not measured.
     pub latency: Option<Latency>,
     /// Times that the link went down.
@@ -99,6 +112,11 @@ pub struct Engine {
     control: Arc<Control>,
     workers: Vec<Worker>,
     cpus: Vec<usize>,
+    steering: Steering,
+    interrupts: Vec<Interrupt>,
+    queues: Option<Vec<Vec<u32>>>,
+    /// Asks in the interface's namespace, for what the driver had counted at the start.
+    driver: (Ethtool, DriverStatistics),
     snapshots: Receiver<Snapshot>,
     last: Vec<EngineCounters>,
     latency: Option<Latency>,
@@ -137,7 +155,14 @@ impl Engine {
         let node = (config.numa && config.cpus.is_empty())
             .then(|| NumaNode::of_interface(&link.name))
             .flatten();
+        let interrupts = Ethtool::open()?
+            .driver(&link.name)
+            .map_err(|error| Unreadable::of("driver", &error))
+            .and_then(|driver| interrupts("", &driver.bus_place));
         let (cpus, placement) = match node {
+            _ if config.follow_interrupts => {
+                (following(&link.name, &interrupts, config.workers)?, None)
+            }
             Some(node) => nearest_first(&link.name, &node, cpus),
             None => (cpus, None),
         };
@@ -156,11 +181,22 @@ impl Engine {
             control: Arc::clone(&control),
             snapshots: snapshot_sender,
         };
-        let (workers, mut notes) = starter.start_all(&cpus)?;
+        let steering = Steering::of(&link)?;
+        let ethtool = Ethtool::open()?;
+        let counted = ethtool.statistics(&link.name).unwrap_or_default();
+        let driver = (ethtool, counted);
+        let (workers, mut notes) = starter.start_all(&cpus, &steering)?;
         notes.extend(placement);
+        let interrupts = interrupts.unwrap_or_default();
+        notes.extend(interrupts.first().map(|_| irq::describe(&interrupts)));
         control.set_wakers(workers.iter().map(|worker| worker.waker.clone()).collect());
         let count = workers.len();
+        let queues_of = |worker| config.queues_of(worker, steering.queues.receive);
         Ok(Engine {
+            queues: config.is_by_queue().then(|| (0..count).map(queues_of).collect()),
+            steering,
+            interrupts,
+            driver,
             path: config.path,
             notes,
             control,
@@ -183,6 +219,11 @@ impl Engine {
     /// The interface served, as it was at the start.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// How frames come to its receive queues, as at the start.
+    pub fn steering(&self) -> &Steering {
+        &self.steering
     }
 
     /// The path served.
@@ -290,6 +331,8 @@ impl Engine {
                 sum.merge(latency);
             }
         }
+        let (ethtool, before) = &self.driver;
+        let counted = ethtool.statistics(&self.link.name).unwrap_or_default().since(before);
         let counters = total(&self.last);
         if failures.is_empty() {
             counters.assert_conserved(0);
@@ -298,6 +341,10 @@ impl Engine {
             counters,
             workers: std::mem::take(&mut self.last),
             cpus: std::mem::take(&mut self.cpus),
+            steering: std::mem::take(&mut self.steering),
+            interrupts: std::mem::take(&mut self.interrupts),
+            queues: self.queues.take(),
+            queue_frames: counted.by_queue(),
             latency: self.latency.take(),
             link_downs: self.link_downs,
             interface_gone: self.gone,

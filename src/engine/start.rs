@@ -27,9 +27,9 @@ use crate::sys::epoll::{Epoll, Waker};
 use crate::sys::failure::{EINVAL, ENOSPC, failed};
 use crate::sys::filter::{Instruction, nothing};
 use crate::sys::link::Link;
-use crate::sys::offload::{Ethtool, Queues};
 use crate::sys::packet::{Fanout, PacketSocket, SocketType};
 use crate::sys::privilege::drop_capabilities;
+use crate::sys::queues::{Queues, Steering};
 use crate::sys::thread_stat::ThreadNumber;
 use crate::wire::ethernet::EtherType;
 
@@ -91,14 +91,11 @@ fn redirect(config: &EngineConfig, link: &Link) -> Result<Option<Arc<Redirect>>>
 }
 
 /// An AF_XDP socket has a queue for itself (XDP-5), so that many workers need that many queues. Returns what
-/// there is to say of queues that no worker has.
-fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
+/// there is to say of queues that no worker has, of workers without one, and of flows that meet few.
+fn check_queues(config: &EngineConfig, link: &Link, steering: &Steering) -> Result<Vec<String>> {
     let path = config.path;
     let (workers, name) = (config.workers, &link.name);
-    if path.tx != TxName::Xsk && !path.needs_xdp_program() {
-        return Ok(None);
-    }
-    let Queues { receive, transmit } = Ethtool::open()?.queues(link)?;
+    let Queues { receive, transmit } = steering.queues;
     let channels = |queues: usize| match link.is_veth() {
         true => format!("ethtool -L {name} rx {queues} tx {queues}"),
         false => format!("ethtool -L {name} combined {queues}"),
@@ -113,20 +110,35 @@ fn check_queues(config: &EngineConfig, link: &Link) -> Result<Option<String>> {
             )));
         }
     }
-    let left_over = path.needs_xdp_program() && receive as usize > workers;
-    Ok(left_over.then(|| {
-        format!(
+    let mut notes = Vec::new();
+    if path.needs_xdp_program() && receive as usize > workers {
+        notes.push(format!(
             "WARNING: {name} has {receive} receive queues, but {workers} with a worker: frames of the \
              others go to the kernel unanswered; use `{}` or more --workers",
             channels(workers),
-        )
-    }))
+        ));
+    }
+    if config.is_by_queue() && workers > receive as usize {
+        notes.push(format!(
+            "WARNING: {name} has {receive} receive queues for {workers} workers: those from {receive} on get \
+             no frames; use `{}` or fewer --workers",
+            channels(workers),
+        ));
+    }
+    if let Some((what, fix)) = steering.idle_queues(name).filter(|_| workers > 1) {
+        notes.push(format!("WARNING: {what}: `{fix}`"));
+    }
+    Ok(notes)
 }
 
 impl Starter<'_> {
     /// Starts all workers on `cpus` in turn; on an error none is left running.
-    pub fn start_all(&self, cpus: &[usize]) -> Result<(Vec<Worker>, Vec<String>)> {
-        let queues = check_queues(self.config, self.link)?;
+    pub fn start_all(
+        &self,
+        cpus: &[usize],
+        steering: &Steering,
+    ) -> Result<(Vec<Worker>, Vec<String>)> {
+        let queues = check_queues(self.config, self.link, steering)?;
         let redirect = redirect(self.config, self.link)?;
         let mut workers = Vec::new();
         let mut notes = self.config.reasons.clone();
@@ -144,7 +156,11 @@ impl Starter<'_> {
             ));
         }
         let mut group = None;
-        for number in 0..self.config.workers {
+        let count = self.config.workers;
+        // A NIC's driver has frames of queue q go to the member behind the q-th (FAN-5): the last worker joins
+        // first.
+        let ahead = usize::from(self.config.is_shared_by_queue() && !self.link.is_veth());
+        for number in (0..count).map(|turn| (turn + count - ahead) % count) {
             let cpu = cpus[number % cpus.len()];
             match self.start_one(number, cpu, group, redirect.clone()) {
                 Ok((worker, ready)) => {
@@ -160,6 +176,7 @@ impl Starter<'_> {
                 }
             }
         }
+        workers.rotate_left(ahead);
         Ok((workers, notes))
     }
 

@@ -4,6 +4,7 @@ pub use crate::ring::names::TxName as TxChoice;
 use crate::ring::names::TxName;
 use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::link::Link;
+use crate::sys::offload::Ethtool;
 use crate::units::names;
 
 /// Frames sent with one kick, if nothing else is asked for.
@@ -15,10 +16,13 @@ impl TxName {
 
     /// The fastest one for `senders` on an interface, of those that were measured there. Over a veth pair
     /// an AF_XDP socket sends 1.2 times what a TX ring does (docs/performance.md); it takes a queue for
-    /// itself, so it is chosen for one sender only, where the frames of the MTU fit its UMEM and the
-    /// process may lock the memory for it. On a NIC nothing was measured.
+    /// itself, so it is chosen where there are as many queues as senders, the frames of the MTU fit its UMEM
+    /// and the process may lock the memory for it. On a NIC nothing was measured.
     pub fn best_on(link: &Link, senders: usize) -> TxName {
-        let is_measured = link.is_veth() && senders == 1;
+        let queues = || Ethtool::open().and_then(|ethtool| ethtool.queues(link));
+        let have_queues =
+            || senders == 1 || queues().is_ok_and(|queues| senders <= queues.transmit as usize);
+        let is_measured = link.is_veth() && have_queues();
         let choice = XskChoice::new(link.index, 0, link.mtu as usize).for_batches(BATCH_FRAMES);
         let may_be_had = || XskTransmitSocket::try_out(&choice).is_ok();
         if is_measured && may_be_had() { TxName::Xsk } else { TxName::ANYWHERE }

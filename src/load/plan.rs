@@ -46,6 +46,9 @@ impl Limits {
 /// frames a second, and more than a free CPU ever needs between two looks at the clock.
 pub const LATE_DEPARTURE: Duration = Duration::from_micros(10);
 
+/// The most threads that send.
+pub const SENDERS_MAX: usize = 64;
+
 /// The longest window.
 pub const WINDOW_FRAMES_MAX: u64 = 1 << 14;
 
@@ -396,7 +399,9 @@ impl LoadSpec {
                  time or a lower rate"
             ));
         }
-        if let Threads::Apart { senders: 0 | 65.. } = self.threads {
+        if let Threads::Apart { senders } = self.threads
+            && !(1..=SENDERS_MAX).contains(&senders)
+        {
             return usage("1 to 64 threads can send");
         }
         if self.rx_half() == RxChoice::Recv && !self.carriage.tags.is_empty() {

@@ -42,7 +42,7 @@ pub use crate::load::plan::{Drive, LATE_DEPARTURE, LoadPlan, Threads};
 pub use crate::load::trace::{Trace, TraceSpec};
 pub use departures::Departures;
 pub use latencies::Latencies;
-pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, WarmUp};
+pub use outcome::{GeneratorLimit, LoadOutcome, SHORTFALL_MAX, SenderCounts, WarmUp};
 pub use progress::Progress;
 pub use thread_record::ThreadRecord;
 

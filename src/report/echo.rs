@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::base::Base;
+use super::queues;
 use super::text::{self, grouped};
 use crate::bench::account::Taken;
 use crate::engine::config::{EngineConfig, PathName};
@@ -21,6 +22,7 @@ use crate::stats::latency::{LADDER, Latency};
 use crate::stats::state::State;
 use crate::sys::packet::Fanout;
 use crate::sys::privilege;
+use crate::sys::runner::Restored;
 use crate::units::{nanoseconds, rate};
 use crate::wire::ethernet::MacAddress;
 
@@ -34,6 +36,8 @@ pub struct EchoReport {
     shown_at: Instant,
     /// Workers that have reported since the last live line.
     reported: usize,
+    /// Where interrupts were put.
+    pinned: Option<String>,
     /// The path that was asked for, where another one serves in its place.
     instead_of: Option<PathName>,
 }
@@ -47,6 +51,7 @@ impl EchoReport {
             shown: EngineCounters::default(),
             shown_at: Instant::now(),
             reported: 0,
+            pinned: None,
             instead_of: None,
         })
     }
@@ -83,6 +88,9 @@ impl EchoReport {
             let flag = if rollover { ", rollover where one has no room" } else { "" };
             self.base.say(format!("  workers share the frames by fanout {}{flag}", mode.name()));
         }
+        if engine.steering().queues.receive > 1 || config.workers > 1 {
+            self.base.say(format!("  queues: {}", engine.steering().words()));
+        }
         for note in engine.notes() {
             self.base.say(format!("  {note}"));
         }
@@ -104,6 +112,20 @@ impl EchoReport {
         }
         self.base.set_link(link);
         self.shown_at = Instant::now();
+    }
+
+    /// Interrupts were put on the workers' CPUs.
+    pub fn pinned(&mut self, where_to: String) {
+        self.base.say(format!("  --irq pin: {where_to}"));
+        self.pinned = Some(where_to);
+    }
+
+    /// They were put back; whether some were not.
+    pub fn restored(&mut self, (failure, left): &Restored) -> bool {
+        let left = left.iter().map(ToString::to_string);
+        let left: Vec<String> = failure.iter().cloned().chain(left).collect();
+        left.iter().for_each(|one| self.base.say(format!("NOT PUT BACK: {one}")));
+        !left.is_empty()
     }
 
     /// What happened since the last look.
@@ -209,12 +231,17 @@ impl EchoReport {
             ));
         }
         if summary.workers.len() > 1 {
-            let header = ["worker", "CPU", "received", "forwarded", "dropped", "kernel drops"];
+            let header =
+                ["worker", "CPU", "queues", "received", "forwarded", "dropped", "kernel drops"];
             let workers = summary.cpus.iter().zip(&summary.workers).enumerate();
             let rows = workers.map(|(number, (cpu, worker))| {
                 [
                     number.to_string(),
                     cpu.to_string(),
+                    summary
+                        .queues
+                        .as_ref()
+                        .map_or("all".into(), |of| queues::numbers(of[number].iter().copied())),
                     grouped(worker.received),
                     grouped(worker.forwarded),
                     grouped(worker.drops.total()),
@@ -223,6 +250,7 @@ impl EchoReport {
             });
             self.base.table(header, rows);
         }
+        self.base.queues(&config.interface, &summary.queue_frames);
         if let Some(latency) = latency.as_ref().filter(|latency| latency.count() > 0) {
             self.base.say(format!("latency, {}:", config.path.latency_definition()));
             self.base.say(ladder(latency));
@@ -261,9 +289,11 @@ impl EchoReport {
             .cpus
             .iter()
             .zip(&summary.workers)
-            .map(|(cpu, counters)| {
+            .enumerate()
+            .map(|(number, (cpu, counters))| {
                 let mut worker = counts(counters);
                 worker["cpu"] = json!(cpu);
+                worker["queues"] = json!(summary.queues.as_ref().map(|of| &of[number]));
                 worker
             })
             .collect();
@@ -277,6 +307,9 @@ impl EchoReport {
             "total": counts(counters),
             "workers": workers,
             "latency_ns": latency,
+            "queues": queues::document(&summary.steering, &summary.queue_frames),
+            "interrupts": summary.interrupts,
+            "interrupts_pinned": self.pinned,
             "link_downs": summary.link_downs,
             "interface_gone": summary.interface_gone,
             "failures": summary.failures,

@@ -13,7 +13,7 @@ use super::pcap::PcapFile;
 use super::text::{self, complain, grouped, lines_of, table};
 use crate::bench::account::Taken;
 use crate::bench::floor::HarnessFloor;
-use crate::bench::loading::{Finding, LoadObserver, LoadRequest, Reach, Target};
+use crate::bench::loading::{Finding, LoadObserver, LoadRequest, QueuePlan, Reach, Target};
 use crate::bench::testbed::End;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
@@ -185,6 +185,7 @@ impl LoadReport {
             self.say_rate(outcome);
         }
         self.say_frames(outcome);
+        self.base.queue_counts(finding);
         self.base.say(format!(
             "  waited {} of at most {} for the last echoes",
             units::duration(outcome.drained),
@@ -419,6 +420,7 @@ impl LoadObserver for LoadReport {
         here: &End,
         config: &LoadSpec,
         floor: &HarnessFloor,
+        queues: &QueuePlan,
     ) {
         let what = match request.spec.drive {
             Drive::Paced { rate, pattern: Pattern::Constant } => format!("rate {rate}"),
@@ -462,6 +464,7 @@ impl LoadObserver for LoadReport {
             floor.clock_read_ns,
             nanoseconds(floor.sleep_late_p50_ns),
         ));
+        self.base.queue_plan(&here.link.name, queues);
         self.floor = Some(floor.clone());
         let total = request.spec.limits.duration.map(|time| time + request.spec.warm_up);
         if let Some(total) = total {

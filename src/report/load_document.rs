@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::json;
+use super::{json, queues};
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadRequest};
 use crate::bench::snapshot::InterfaceSnapshot;
@@ -54,7 +54,8 @@ pub fn document(
         "intervals": intervals,
     });
     let (rates, frames) = (rates_json(outcome), frames_json(outcome));
-    json::joined([asked, rates, frames, times_json(request, outcome), around])
+    let queues = queues::load_document(finding);
+    json::joined([asked, rates, frames, times_json(request, outcome), queues, around])
 }
 
 fn rates_json(outcome: &LoadOutcome) -> Value {

@@ -19,6 +19,7 @@ pub mod load;
 pub mod load_document;
 pub mod output;
 pub mod pcap;
+mod queues;
 pub mod search;
 pub mod stress;
 pub mod text;

@@ -48,7 +48,7 @@ const PAUSE: Structure = Structure {
     words: 4,
     names: &["pause autonegotiation", "rx pause", "tx pause"],
 };
-const CHANNELS: Structure = Structure {
+pub(super) const CHANNELS: Structure = Structure {
     ask: 0x3c,
     set: 0x3d,
     words: 9,

@@ -4,7 +4,7 @@
 //! `peer_ifindex`), some for each queue, some doubling what the interface counts. They are evidence
 //! for people and are never summed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -63,10 +63,73 @@ impl DriverStatistics {
         DriverStatistics(passed.collect())
     }
 
+    /// Frames of each queue, where the driver counts them.
+    pub fn by_queue(&self) -> Vec<QueueFrames> {
+        let mut found = BTreeMap::new();
+        // The later ones are parts of the first.
+        for parts in QUEUE_COUNTS {
+            for (name, count) in &self.0 {
+                if let Some(key) = queue_count(name, parts) {
+                    found.entry(key).or_insert(*count);
+                }
+            }
+        }
+        let queues: BTreeSet<u32> = found.keys().map(|(queue, _)| *queue).collect();
+        let frames = |queue, receives| found.get(&(queue, receives)).copied();
+        queues
+            .into_iter()
+            .map(|queue| QueueFrames {
+                queue,
+                received: frames(queue, true),
+                sent: frames(queue, false),
+            })
+            .collect()
+    }
+
     /// Those that are not zero.
     pub fn nonzero(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().filter(|(_, value)| *value != 0).map(|(name, value)| (name.as_str(), *value))
     }
+}
+
+/// What a driver counted of a queue; `None` where it does not count that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct QueueFrames {
+    /// The queue's number.
+    pub queue: u32,
+    /// Frames that it received.
+    pub received: Option<u64>,
+    /// Frames that it sent.
+    pub sent: Option<u64>,
+}
+
+/// What may be in the name of a queue's count of frames beside the number and the direction, as in
+/// `rx_queue_0_packets` (igb, ixgbe, ice), `rx0_packets` (mlx5, virtio), `rx-0.packets` (i40e), `queue_0_rx_cnt`
+/// (ena), `q0_rx_pkt_n` (stmmac); then what counts a part of them: `rx_queue_0_xdp_packets` (veth, with NAPI),
+/// `[0]: rx_ucast_packets` (bnxt).
+const QUEUE_COUNTS: [&[&str]; 2] = [
+    &["queue", "q", "packets", "pkts", "pkt", "n", "cnt", "frames"],
+    &["queue", "xdp", "ucast", "packets"],
+];
+
+/// The queue and whether it receives, if the name is a count of its frames.
+fn queue_count(name: &str, parts: &[&str]) -> Option<(u32, bool)> {
+    let (mut queue, mut receives, mut counts) = (None, None, false);
+    let name = name.to_lowercase();
+    let kinds = |a: &u8, b: &u8| a.is_ascii_digit() == b.is_ascii_digit();
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    for word in words.flat_map(|word| word.as_bytes().chunk_by(kinds)) {
+        let word = std::str::from_utf8(word).ok()?;
+        match (word.parse(), word) {
+            (Ok(number), _) if queue.is_none() => queue = Some(number),
+            (Err(_), "rx" | "tx") if receives.is_none() => receives = Some(word == "rx"),
+            (Err(_), _) if parts.contains(&word) => {
+                counts |= !["queue", "q", "n", "xdp", "ucast"].contains(&word);
+            }
+            _ => return None,
+        }
+    }
+    queue.zip(receives).filter(|_| counts)
 }
 
 impl Ethtool {
@@ -270,6 +333,32 @@ mod tests {
         let expected = [("new", 3), ("a", 3), ("twice", 1), ("twice", 3), ("back", 0)];
         assert_eq!(passed, statistics(&expected));
         assert_eq!(passed.nonzero().count(), 4);
+    }
+
+    #[test]
+    fn queues_are_told_apart_by_name() {
+        let of = |names: &[(&str, u64)]| {
+            let all = statistics(names).by_queue();
+            all.iter().map(|one| (one.queue, one.received, one.sent)).collect::<Vec<_>>()
+        };
+        let two = [(0, Some(5), Some(7)), (1, Some(6), None)];
+        for [r0, r1, t0] in [
+            ["rx_queue_0_packets", "rx_queue_1_packets", "tx_queue_0_packets"],
+            ["rx0_packets", "rx1_packets", "tx0_packets"],
+            ["rx-0.packets", "rx-1.packets", "tx-0.packets"],
+            ["queue_0_rx_cnt", "queue_1_rx_cnt", "queue_0_tx_cnt"],
+            ["q0_rx_pkt_n", "q1_rx_pkt_n", "q0_tx_pkt_n"],
+            ["[0]: rx_ucast_packets", "[1]: rx_ucast_packets", "[0]: tx_ucast_packets"],
+        ] {
+            assert_eq!(of(&[("rx_packets", 11), (r0, 5), (r1, 6), (t0, 7)]), two, "{r0}");
+        }
+        // A part of another count stands in for it only where that is not there.
+        let virtio = [("rx_queue_0_xdp_packets", 1), ("rx_queue_0_packets", 5)];
+        assert_eq!(of(&virtio), [(0, Some(5), None)]);
+        assert_eq!(of(&virtio[..1]), [(0, Some(1), None)]);
+        for other in ["rx_queue_0_bytes", "rx_queue_0", "rx0_csum_packets", "tx_64_byte_packets"] {
+            assert_eq!(of(&[(other, 9)]), [], "{other}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What an interface computes or cuts for the kernel, and its queues, by the ethtool ioctls.
+//! What an interface computes or cuts for the kernel, by the ethtool ioctls.
 //!
 //! Offloads decide what a packet socket sees: with them a UDP frame over veth carries only half of
 //! its checksum, and a TCP stream arrives as frames of up to 64 KiB.
@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::failure::failed;
-use super::link::{Link, NAME_BYTES_MAX, NEEDS_NET_ADMIN};
+use super::link::{NAME_BYTES_MAX, NEEDS_NET_ADMIN};
 use crate::error::Result;
 
 /// The switches of [`Offloads`] in its order, with the commands that ask and that set
@@ -23,11 +23,6 @@ const SWITCHES: [(&str, u32, u32); 4] = [
     ("generic receive offload", 0x2b, 0x2c),
 ];
 const GET_LINK_SETTINGS: u32 = 0x4c;
-
-const GET_CHANNELS: u32 = 0x3c;
-
-/// 32-bit words of `struct ethtool_channels`: command, four maxima, four counts.
-const CHANNELS_WORDS: usize = 9;
 
 /// Unknown speed (`SPEED_UNKNOWN`).
 const SPEED_UNKNOWN: u32 = u32::MAX;
@@ -70,15 +65,6 @@ impl Offloads {
     }
 }
 
-/// Queues of an interface that are in use; it may have been made with more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Queues {
-    /// Those that receive.
-    pub receive: u32,
-    /// Those that transmit.
-    pub transmit: u32,
-}
-
 /// Who drives an interface (`struct ethtool_drvinfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Driver {
@@ -93,6 +79,7 @@ pub struct Driver {
 }
 
 /// The ethtool ioctls in the network namespace of the thread that opened this.
+#[derive(Debug)]
 pub struct Ethtool {
     socket: OwnedFd,
 }
@@ -163,26 +150,6 @@ impl Ethtool {
         Ok(Some(settings[1]).filter(|&speed| speed != SPEED_UNKNOWN && speed != 0))
     }
 
-    /// The queues of `link` that are in use, which `ethtool -L` changes. Where the driver does not tell
-    /// (veth before Linux 5.13), those that it was made with.
-    pub fn queues(&self, link: &Link) -> Result<Queues> {
-        let mut words = [0u32; CHANNELS_WORDS];
-        words[0] = GET_CHANNELS;
-        match self.request(&link.name, &mut words) {
-            Ok(()) => {
-                let [.., receive, transmit, _other, combined] = words;
-                Ok(Queues { receive: receive + combined, transmit: transmit + combined })
-            }
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Ok(Queues { receive: link.receive_queues, transmit: link.transmit_queues })
-            }
-            Err(error) => {
-                let attempted = format!("read how many queues {} uses", link.name);
-                Err(failed(attempted, &error, advice(&error)))
-            }
-        }
-    }
-
     /// The driver of the interface `name`.
     pub fn driver(&self, name: &str) -> io::Result<Driver> {
         let mut info = [0u32; DRIVER_INFO_WORDS];
@@ -209,9 +176,10 @@ impl Ethtool {
     pub(super) fn request(&self, name: &str, words: &mut [u32]) -> io::Result<()> {
         let start = NonNull::from(words).cast();
         // SAFETY: the commands of this file use `struct ethtool_value` (two words), `struct
-        // ethtool_channels` (nine), `struct ethtool_drvinfo` (49 words: 196 bytes in
+        // ethtool_drvinfo` (49 words: 196 bytes in
         // uapi/linux/ethtool.h), those of `ethtool_settings` (their sizes are there), `struct
-        // ethtool_sfeatures` (of which the kernel reads as many blocks as it says itself, or nothing)
+        // ethtool_rxfh` (of which the kernel writes as many entries as the caller says, or nothing:
+        // ethtool_get_rxfh), `struct ethtool_sfeatures` (of which the kernel reads as many blocks as it says itself, or nothing)
         // or `struct ethtool_link_settings` with three masks of at most 127 words, and every caller
         // passes an array of at least that length, which lives and is not otherwise borrowed until
         // return.
@@ -259,7 +227,7 @@ fn set_mask_words(settings: &mut [u32], words: i8) {
     settings[MASK_WORDS_BYTE / 4] = u32::from_ne_bytes(bytes);
 }
 
-fn advice(error: &io::Error) -> &'static str {
+pub(super) fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => NEEDS_NET_ADMIN,
         Some(libc::ENODEV) => "there is no such interface in this network namespace",

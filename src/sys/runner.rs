@@ -29,8 +29,8 @@ pub struct RunnerPlan {
     /// Where commands run: the engine's namespace, and the generator's, which they may reach by
     /// [`Namespace::path`]. Requests give an index into these.
     pub places: Vec<(Namespace, Namespace)>,
-    /// Interfaces of this namespace whose settings are put back at the end, unless `restore` does.
-    pub interfaces: Vec<String>,
+    /// Settings of this namespace that are put back at the end, unless `restore` does.
+    pub before: Vec<Settings>,
     /// A command that puts back what was changed.
     pub restore: Option<String>,
     /// A command that takes longer is ended.
@@ -198,9 +198,6 @@ fn serve(plan: &RunnerPlan, socket: UnixStream) {
     let _ = setsid();
     SIGNALS.into_iter().for_each(|signal| set_signal(signal, libc::SIG_IGN));
     detach();
-    let mut before: Vec<Settings> =
-        plan.interfaces.iter().filter_map(|name| Settings::of(name).ok()).collect();
-    before.push(Settings::of_machine());
     let mut program = None;
     let mut answers = match socket.try_clone() {
         Ok(answers) => answers,
@@ -228,15 +225,11 @@ fn serve(plan: &RunnerPlan, socket: UnixStream) {
             .and_then(|mut running| running.wait_until(false, plan.limit, None))
             .err(),
         None => {
-            before.iter().for_each(Settings::put_back);
+            plan.before.iter().for_each(Settings::put_back);
             None
         }
     };
-    let now = |before: &Settings| match before.interface() {
-        Some(name) => Settings::of(name).map(|now| now.since(before)).unwrap_or_default(),
-        None => Settings::of_machine().since(before),
-    };
-    let left = Some(before.iter().flat_map(now).collect());
+    let left = Some(plan.before.iter().flat_map(Settings::changed).collect());
     say(&Reply { failure: restored, left, process: 0 });
 }
 

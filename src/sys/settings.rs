@@ -24,11 +24,19 @@ enum Place {
     File(String),
 }
 
+/// Whose settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    Interface(String),
+    Machine,
+    /// Nobody's but these files'.
+    Files,
+}
+
 /// Settings at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whose, beside the machine's.
-    interface: Option<String>,
+    owner: Owner,
     values: BTreeMap<Place, String>,
 }
 
@@ -65,7 +73,7 @@ impl Settings {
                 values.insert(Place::Word(at, word), words[word].to_string());
             }
         }
-        let mut settings = Settings { interface: Some(interface.into()), values };
+        let mut settings = Settings { owner: Owner::Interface(interface.into()), values };
         for family in ["ipv4", "ipv6"] {
             // The MTU there is the interface's own.
             let folder = format!("/proc/sys/net/{family}/conf/{interface}");
@@ -85,7 +93,7 @@ impl Settings {
 
     /// The machine's, and its network namespace's of the calling thread.
     pub fn of_machine() -> Settings {
-        let mut settings = Settings { interface: None, values: BTreeMap::new() };
+        let mut settings = Settings { owner: Owner::Machine, values: BTreeMap::new() };
         settings.read_folder("/proc/sys/net/core", |_| true);
         settings.read_folder("/proc/sys/net/ipv4/conf/all", |_| true);
         for cpu in read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten() {
@@ -93,6 +101,24 @@ impl Settings {
             settings.read_folder(&folder, |name| name == "scaling_governor");
         }
         settings
+    }
+
+    /// What these files say; those that cannot be read are left out.
+    pub fn of_files(files: &[String]) -> Settings {
+        let value = |file: &String| Some((Place::File(file.clone()), text_of(file).ok()?));
+        Settings { owner: Owner::Files, values: files.iter().filter_map(value).collect() }
+    }
+
+    /// The same ones as they are now; `None` where the interface has gone.
+    fn again(&self) -> Option<Settings> {
+        match &self.owner {
+            Owner::Interface(name) => Settings::of(name).ok(),
+            Owner::Machine => Some(Settings::of_machine()),
+            Owner::Files => {
+                let files: Vec<String> = self.values.keys().map(Place::to_string).collect();
+                Some(Settings::of_files(&files))
+            }
+        }
     }
 
     fn read_folder(&mut self, folder: &str, is_wanted: impl Fn(&str) -> bool) {
@@ -107,8 +133,16 @@ impl Settings {
     }
 
     /// Whose, unless the machine's.
-    pub fn interface(&self) -> Option<&str> {
-        self.interface.as_deref()
+    fn interface(&self) -> Option<&str> {
+        match &self.owner {
+            Owner::Interface(name) => Some(name),
+            Owner::Machine | Owner::Files => None,
+        }
+    }
+
+    /// What is other now than it was.
+    pub fn changed(&self) -> Vec<Change> {
+        self.again().map(|now| now.since(self)).unwrap_or_default()
     }
 
     /// What is other than it was in `before`.
@@ -124,7 +158,7 @@ impl Settings {
         };
         let differs = |place: &&Place| self.values.get(place) != before.values.get(place);
         let change = |place: &Place| Change {
-            interface: self.interface.clone(),
+            interface: self.interface().map(str::to_owned),
             setting: place.to_string(),
             before: value(before, place),
             after: value(self, place),
@@ -137,13 +171,7 @@ impl Settings {
     pub fn put_back(&self) {
         // Twice, because some may be changed only after others: TSO needs transmit checksums.
         for _ in 0..2 {
-            let now = match &self.interface {
-                None => Settings::of_machine(),
-                Some(name) => match Settings::of(name) {
-                    Ok(now) => now,
-                    Err(_) => return,
-                },
-            };
+            let Some(now) = self.again() else { return };
             let places = self.values.keys().chain(now.values.keys());
             for place in places.filter(|at| self.values.get(at) != now.values.get(at)) {
                 let _ = self.put_back_one(place);
@@ -154,7 +182,7 @@ impl Settings {
     fn put_back_one(&self, place: &Place) -> Result<()> {
         let value = self.values.get(place);
         let number = || value.and_then(|value| value.parse().ok());
-        let interface = self.interface.as_deref().unwrap_or_default();
+        let interface = self.interface().unwrap_or_default();
         match (place, number()) {
             (Place::File(path), _) => {
                 // A refusal shows in what is left.
@@ -201,7 +229,7 @@ mod tests {
 
     fn settings(values: &[(Place, &str)]) -> Settings {
         let values = values.iter().map(|(place, value)| (place.clone(), (*value).to_owned()));
-        Settings { interface: Some("eth7".into()), values: values.collect() }
+        Settings { owner: Owner::Interface("eth7".into()), values: values.collect() }
     }
 
     #[test]

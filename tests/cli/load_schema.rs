@@ -62,6 +62,9 @@ const FIELDS: &[&str] = &[
     "untimed",
     "jitter",
     "clock_steps",
+    "senders",
+    "queues",
+    "device_queues",
     "waterfall",
     "driver_counters",
     "engine_failure",
@@ -94,6 +97,18 @@ pub fn load(document: &Value) {
         text(document, name);
     }
     assert!(count(document, "flows") >= 1);
+    for end in ["queues", "device_queues"] {
+        let end = field(document, end);
+        assert!(count(end, "receive") > 0 && count(end, "transmit") > 0, "{end:#}");
+        assert!(field(end, "rss").is_null(), "a veth has none: {end:#}");
+        for queue in list(end, "frames") {
+            count(queue, "queue");
+        }
+    }
+    for name in ["sent", "unsent_late", "unsent_refused"] {
+        let of_senders = list(document, "senders").iter().map(|sender| count(sender, name));
+        assert_eq!(of_senders.sum::<u64>(), count(document, name), "{name}: {document:#}");
+    }
     for name in ["seed", "reorder_extent_max", "untimed", "clock_steps"] {
         count(document, name);
     }

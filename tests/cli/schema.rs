@@ -163,6 +163,7 @@ fn kernel(object: &Value) {
 pub fn worker(worker: &Value) {
     engine_counts(worker);
     count(worker, "cpu");
+    assert!(field(worker, "queues").is_null(), "none decides here: {worker:#}");
     let rollover = field(field(worker, "kernel"), "rollover");
     for name in ["all", "huge", "failed"] {
         count(rollover, name);

@@ -39,21 +39,21 @@ pub fn tests() -> Vec<Test> {
 /// 5,000 frames a second, fewer than any ring holds, with patience for a machine that has other work.
 const SHORT: &str = "load -r 5k -n 500 --warmup 0 --drain 5s --json -";
 
-struct Ended {
+pub struct Ended {
     code: Option<i32>,
-    err: String,
+    pub err: String,
     out: String,
 }
 
 impl Ended {
     #[track_caller]
-    fn document(&self, code: i32) -> Value {
+    pub fn document(&self, code: i32) -> Value {
         assert_eq!(self.code, Some(code), "{}", self.err);
         serde_json::from_str(&self.out).expect("a document")
     }
 }
 
-fn run(namespace: &Namespace, words: &[&str]) -> Result<Ended, Failed> {
+pub fn run(namespace: &Namespace, words: &[&str]) -> Result<Ended, Failed> {
     let line = SHORT.split(' ').chain(words.iter().flat_map(|part| part.split(' ')));
     let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
     command.args(line);
@@ -63,7 +63,7 @@ fn run(namespace: &Namespace, words: &[&str]) -> Result<Ended, Failed> {
 }
 
 /// Frames that ended so, in the document.
-fn ended(document: &Value, how: &str) -> u64 {
+pub fn ended(document: &Value, how: &str) -> u64 {
     document["frames"][how].as_u64().expect("a count")
 }
 

@@ -42,6 +42,7 @@ mod pressure;
 mod privileges;
 mod process;
 mod profiles;
+mod queues;
 mod robbed;
 mod running;
 mod served;
@@ -113,6 +114,7 @@ fn all() -> Vec<Test> {
         alone(waits::tests()),
         alone(cases::tests()),
         profiles::tests(),
+        alone(queues::tests()),
         silence::tests(),
         alone(drain::tests()),
         fanout::tests(),

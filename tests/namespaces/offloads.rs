@@ -2,7 +2,8 @@
 
 use libtest_mimic::Failed;
 use linerate::sys::link::Links;
-use linerate::sys::offload::{Ethtool, Offloads, Queues};
+use linerate::sys::offload::{Ethtool, Offloads};
+use linerate::sys::queues::Queues;
 
 use crate::check::{Test, test};
 use crate::links::pair_with_mtu;

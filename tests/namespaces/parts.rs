@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::Failed;
 
-use crate::{disturbed, kernel_groups, namespace, vanish, xsk};
+use crate::{disturbed, kernel_groups, namespace, queues, vanish, xsk};
 
 const PART: &str = "LINERATE_TEST_PART";
 
@@ -21,16 +21,19 @@ pub enum Part {
     OrdinaryXsk,
     /// Search over a path whose worker dies.
     DyingWorker,
+    /// Pin the interrupts of a made-up device, say so, and stay until killed.
+    PinInterrupts,
     /// Join a fanout group, say so, and stay until killed.
     FanoutMember,
 }
 
-const ALL: [Part; 6] = [
+const ALL: [Part; 7] = [
     Part::HoldALab,
     Part::UserNamespace,
     Part::ForbiddenUserNamespace,
     Part::OrdinaryXsk,
     Part::DyingWorker,
+    Part::PinInterrupts,
     Part::FanoutMember,
 ];
 
@@ -42,6 +45,7 @@ impl Part {
             Part::ForbiddenUserNamespace => "forbidden-user-namespace",
             Part::OrdinaryXsk => "ordinary-xsk",
             Part::DyingWorker => "dying-worker",
+            Part::PinInterrupts => "pin-interrupts",
             Part::FanoutMember => "fanout-member",
         }
     }
@@ -53,6 +57,7 @@ impl Part {
             Part::ForbiddenUserNamespace => namespace::in_a_forbidden_user_namespace(),
             Part::OrdinaryXsk => xsk::as_an_ordinary_user(),
             Part::DyingWorker => disturbed::search_with_a_dying_worker(),
+            Part::PinInterrupts => queues::pin_interrupts(),
             Part::FanoutMember => kernel_groups::fanout_member(),
         }
     }

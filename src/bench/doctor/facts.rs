@@ -11,12 +11,14 @@ use crate::sys::clock::ClockSource;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::ethtool_settings::{Coalescing, DeviceRings, Pause};
 use crate::sys::host::Host;
-use crate::sys::interface_files::{Interrupt, Reception, interrupts};
+use crate::sys::interface_files::Reception;
+use crate::sys::irq::{Interrupt, interrupts};
 use crate::sys::link::{ForeignProgram, Link, Links};
 use crate::sys::netdev::XdpAbilities;
 use crate::sys::numa::NumaNode;
-use crate::sys::offload::{Driver, Ethtool, Queues};
+use crate::sys::offload::{Driver, Ethtool};
 use crate::sys::packet_sockets::ListedSocket;
+use crate::sys::queues::Steering;
 use crate::sys::reading::{Reading, Unreadable, text_of};
 use crate::sys::rights::Rights;
 use crate::sys::topology;
@@ -74,8 +76,8 @@ pub struct InterfaceFacts {
     pub driver: Reading<Driver>,
     /// Its speed; `None` if it has none.
     pub megabits_per_second: Reading<Option<u32>>,
-    /// Queues in use.
-    pub queues: Reading<Queues>,
+    /// Queues in use, and how flows come to those that receive.
+    pub queues: Reading<Steering>,
     /// The device's rings.
     pub rings: Reading<Option<DeviceRings>>,
     /// When the device interrupts.
@@ -159,7 +161,7 @@ impl InterfaceFacts {
             link: link.clone(),
             refused: refuse_unsafe_interface(links, link, false).err().map(|why| why.to_string()),
             megabits_per_second: told(ethtool.megabits_per_second(name)),
-            queues: told(ethtool.queues(link)),
+            queues: told(Steering::of(link)),
             rings: asked("ring sizes", ethtool.rings(name)),
             coalescing: asked("coalescing", ethtool.coalescing(name)),
             pause: asked("pause frames", ethtool.pause(name)),
@@ -167,7 +169,7 @@ impl InterfaceFacts {
             hardware_clock: asked("hardware clock", ethtool.hardware_clock(name)),
             xdp: XdpAbilities::of(link.index),
             program: told(links.xdp_program(link.index)),
-            interrupts: place.clone().and_then(interrupts),
+            interrupts: place.clone().and_then(|place| interrupts("", place)),
             reception: Reception::of(link),
             near_cpus: place
                 .and_then(|place| Ok(NumaNode::of_device(place)?.map(|node| node.cpus))),

@@ -2,7 +2,8 @@
 
 use super::facts::{Facts, InterfaceFacts, LOOK};
 use super::finding::{Finding, Findings, Section};
-use crate::sys::interface_files::{Interrupt, Reception};
+use crate::sys::interface_files::Reception;
+use crate::sys::irq::{Interrupt, describe};
 use crate::units::rate;
 
 /// Other frames that are more than this part of a measurement's own make its trials void; at this rate
@@ -162,8 +163,11 @@ fn frames(found: &mut Findings, interface: &InterfaceFacts) {
 
 fn device(found: &mut Findings, interface: &InterfaceFacts) {
     let name = &interface.link.name;
-    if let Some(queues) = found.known("queues", &interface.queues) {
-        found.fine("queues", format!("{} receive, {} transmit", queues.receive, queues.transmit));
+    if let Some(steering) = found.known("queues", &interface.queues) {
+        match steering.idle_queues(name) {
+            None => found.fine("queues", steering.words()),
+            Some((what, fix)) => found.note("queues", what, format!("sudo {fix}")),
+        }
     }
     if let Some(rings) = found.known_or("device rings", &interface.rings, "none") {
         let (now, most) = (rings.receive, rings.receive_max);
@@ -222,13 +226,17 @@ fn steering(found: &mut Findings, facts: &Facts, interface: &InterfaceFacts) {
     let shared: Vec<&Interrupt> = all.iter().filter(|one| one.cpus.iter().any(measuring)).collect();
     match (shared.first(), all.len()) {
         (None, 0) => found.fine("interrupts", "none of its own"),
-        (None, count) => found.fine("interrupts", format!("{count}, on other CPUs")),
+        (None, _) => found.fine("interrupts", format!("{}; on other CPUs", describe(all))),
         (Some(first), count) => {
-            let text = format!("{} of {count} on CPUs to be measured with", shared.len());
+            let text = format!(
+                "{} of {count} on CPUs to be measured with; {}",
+                shared.len(),
+                describe(all)
+            );
             let free = facts.allowed_cpus.iter().find(|cpu| !measuring(cpu));
             let fix = free.map(|free| {
                 let file = format!("/proc/irq/{}/smp_affinity_list", first.number);
-                format!("echo {free} | sudo tee {file}; irqbalance may move it back")
+                format!("echo {free} | sudo tee {file}; irqbalance may move it back (echo --irq)")
             });
             found.note("interrupts", text, fix.unwrap_or_default());
         }
@@ -237,7 +245,7 @@ fn steering(found: &mut Findings, facts: &Facts, interface: &InterfaceFacts) {
 
 /// Who takes frames from its queues.
 fn reception(found: &mut Findings, interface: &InterfaceFacts) {
-    let Some(Reception { rps, deferred_interrupts, flush_timeout_ns, threaded }) =
+    let Some(Reception { rps, deferred_interrupts, flush_timeout_ns, threaded, .. }) =
         found.known("RPS, NAPI", &interface.reception)
     else {
         return;

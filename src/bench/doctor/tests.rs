@@ -7,11 +7,13 @@ use super::{findings, reasons};
 use crate::sys::clock::ClockSource;
 use crate::sys::ethtool_settings::{Coalescing, DeviceRings, Pause};
 use crate::sys::host::Host;
-use crate::sys::interface_files::{Interrupt, Reception};
+use crate::sys::interface_files::Reception;
+use crate::sys::irq::Interrupt;
 use crate::sys::link::{ForeignProgram, Link};
 use crate::sys::netdev::XdpAbilities;
-use crate::sys::offload::{Driver, Queues};
+use crate::sys::offload::Driver;
 use crate::sys::packet_sockets::ListedSocket;
+use crate::sys::queues::{Queues, Rss, Steering};
 use crate::sys::reading::{Reading, Unreadable};
 use crate::sys::rights::Rights;
 
@@ -33,7 +35,7 @@ fn interface() -> InterfaceFacts {
         refused: None,
         driver: Ok(Driver { name: "ixgbe".into(), ..Driver::default() }),
         megabits_per_second: Ok(Some(10_000)),
-        queues: Ok(Queues { receive: 8, transmit: 8 }),
+        queues: Ok(Steering { queues: Queues { receive: 8, transmit: 8 }, rss: None }),
         rings: Ok(Some(rings)),
         coalescing: Ok(Some(Coalescing::default())),
         pause: Ok(Some(Pause::default())),
@@ -41,7 +43,7 @@ fn interface() -> InterfaceFacts {
         hardware_clock: Ok(Some(0)),
         xdp: Ok(xdp),
         program: Ok(None),
-        interrupts: Ok(vec![Interrupt { number: 30, cpus: vec![6] }]),
+        interrupts: Ok(vec![Interrupt { number: 30, cpus: vec![6], ..Interrupt::default() }]),
         reception: Ok(Reception::default()),
         near_cpus: Ok(Some((0..16).collect())),
         sockets: Ok(Vec::new()),
@@ -192,12 +194,15 @@ fn what_shapes_numbers_is_a_note() {
     note(of_interface("VLAN", on("rx-vlan-hw-parse")), "rxvlan off");
     let small = |it: &mut InterfaceFacts| it.rings.as_mut().unwrap().as_mut().unwrap().receive = 9;
     note(of_interface("device rings", small), "ethtool -G eth1 rx 4096");
+    let one = Rss { table: vec![0; 128], ..Rss::default() };
+    let all_to_one = |it: &mut InterfaceFacts| it.queues.as_mut().unwrap().rss = Some(one);
+    note(of_interface("queues", all_to_one), "ethtool -X eth1 equal 8");
     let waits = Coalescing { receive_us: 50, ..Coalescing::default() };
     note(of_interface("coalescing", |it| it.coalescing = Ok(Some(waits))), "rx-usecs 0");
     let pause = Pause { receive: true, ..Pause::default() };
     note(of_interface("pause frames", |it| it.pause = Ok(Some(pause))), "rx off tx off");
     note(of_interface("NUMA", |it| it.near_cpus = Ok(Some(vec![4, 5]))), "--cpus 4,5");
-    let near = vec![Interrupt { number: 30, cpus: vec![3] }];
+    let near = vec![Interrupt { number: 30, cpus: vec![3], ..Interrupt::default() }];
     note(of_interface("interrupts", |it| it.interrupts = Ok(near)), "/proc/irq/30/");
     let spread = Reception { rps: vec![("rx-0".into(), "f".into())], ..Reception::default() };
     note(of_interface("RPS, NAPI", |it| it.reception = Ok(spread)), "/sys/class/net/eth1/");

@@ -176,6 +176,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             sent,
             unsent_late,
             unsent_refused,
+            senders: senders.iter().map(SenderReport::counts).collect(),
             all_sent_bytes: LoadOutcome::with_fcs(sum(|s| s.all_bytes), sent + warm_up),
             span_ns,
             departures,

@@ -54,6 +54,19 @@ pub struct WarmUp {
     pub lost: u64,
 }
 
+/// What one sender did with its share of the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SenderCounts {
+    /// Frames of the measurement that the kernel took.
+    pub sent: u64,
+    /// Frames that were not even prepared when the time was over.
+    pub unsent_late: u64,
+    /// Frames that were prepared and that the kernel had not taken by then.
+    pub unsent_refused: u64,
+    /// Frames of the warm-up that the kernel took.
+    pub warm_up_sent: u64,
+}
+
 /// What a load sent and what came back. All counts and times are of the measurement; what happened
 /// in the warm-up stands apart.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +84,8 @@ pub struct LoadOutcome {
     pub unsent_late: u64,
     /// Offered frames that were prepared and that the kernel had not accepted by then.
     pub unsent_refused: u64,
+    /// The same of each sender.
+    pub senders: Vec<SenderCounts>,
     /// Bytes of all frames sent, FCS included; of the warm-up as well.
     pub all_sent_bytes: u64,
     /// The span of the measurement: from its beginning to its end, or to when the frame behind the

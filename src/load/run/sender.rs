@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::departures::Departures;
+use super::outcome::SenderCounts;
 use super::shared::{SenderState, SharedState};
 use crate::error::Result;
 use crate::load::pace::{Schedule, Share};
@@ -87,6 +88,13 @@ pub(super) struct SenderReport {
     /// frame behind the last one would have left; without a schedule, when the last kick was done.
     pub span_end_ns: u64,
     pub stopped: bool,
+}
+
+impl SenderReport {
+    pub fn counts(&self) -> SenderCounts {
+        let SenderReport { sent, unsent_late, unsent_refused, warm_up: warm_up_sent, .. } = *self;
+        SenderCounts { sent, unsent_late, unsent_refused, warm_up_sent }
+    }
 }
 
 pub(super) struct Sender<'t, T, C> {
