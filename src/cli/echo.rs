@@ -335,7 +335,7 @@ impl EchoArgs {
         drop_capabilities()?;
         report.start(&engine, &config);
         if let Some(pin) = &mut pin {
-            let cpus: Vec<usize> = engine.threads().iter().map(|(_, cpu)| *cpu).collect();
+            let cpus: Vec<usize> = engine.threads().iter().map(|worker| worker.cpu).collect();
             report.pinned(pin.put(&cpus)?);
         }
         let mut account = Account::open(engine.threads());
