@@ -57,7 +57,7 @@ pub enum Reach {
 }
 
 /// Who echoes on a device: typed as a MAC, or as an IP address and UDP port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A station on the link.
     Station(MacAddress),
@@ -65,6 +65,8 @@ pub enum Target {
     Port {
         /// The port.
         address: SocketAddr,
+        /// The zone of the address, the name or number of an interface.
+        zone: Option<String>,
         /// The source address; `None` for the one that the kernel would choose.
         from: Option<IpAddr>,
     },
@@ -97,12 +99,23 @@ impl Reach {
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reach::Device { target: Target::Station(mac), .. } => mac.fmt(f),
-            Reach::Device { target: Target::Port { address, .. }, .. } => address.fmt(f),
+            Reach::Device { target, .. } => target.fmt(f),
             Reach::Cable { device_interface, engine, .. } => {
                 write!(f, "our own engine on {device_interface}, {engine}")
             }
             Reach::Lab { engine, .. } => write!(f, "our own engine, {engine}"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Station(mac) => mac.fmt(f),
+            Target::Port { address, zone: Some(zone), .. } => {
+                write!(f, "[{}%{zone}]:{}", address.ip(), address.port())
+            }
+            Target::Port { address, .. } => address.fmt(f),
         }
     }
 }
@@ -114,10 +127,17 @@ impl FromStr for Target {
         if let Ok(mac) = text.parse() {
             return Ok(Target::Station(mac));
         }
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.port() > 0 => Ok(Target::Port { address, from: None }),
+        let zoned = text.split_once('%').and_then(|(ip, rest)| Some((ip, rest.rsplit_once("]:")?)));
+        let (address, zone) = match zoned {
+            Some((ip, (zone, port))) => (format!("{ip}]:{port}").parse(), Some(zone.to_string())),
+            None => (text.parse::<SocketAddr>(), None),
+        };
+        match (address, zone) {
+            (Ok(address), zone) if address.port() > 0 && zone.as_deref() != Some("") => {
+                Ok(Target::Port { address, zone, from: None })
+            }
             _ => Err("a MAC (02:00:00:00:00:02), or an IP address and port (192.0.2.7:7777, \
-                      [2001:db8::2]:7777)"
+                      [2001:db8::2]:7777, [fe80::2%eth1]:7777)"
                 .into()),
         }
     }
@@ -136,7 +156,7 @@ pub struct LoadRequest {
     pub tags: Vec<VlanTag>,
     /// The rest. Interface, addresses and what carries the probe are for the site to say.
     pub spec: LoadSpec,
-    /// Send on an interface with the default route all the same.
+    /// Send on an interface that is part of the way out of this host all the same.
     pub force: bool,
 }
 
@@ -292,7 +312,13 @@ mod tests {
         assert!(matches!(target("02:00:00:00:00:02"), Ok(Target::Station(_))));
         assert!(matches!(target("192.0.2.7:7"), Ok(Target::Port { .. })));
         assert!(matches!(target("[2001:db8::2]:7"), Ok(Target::Port { .. })));
-        for bad in ["", "192.0.2.7", "192.0.2.7:0", "eth0"] {
+        for (text, named) in [("[fe80::2%eth1]:7", "eth1"), ("[fe80::2%3]:7", "3")] {
+            let found = target(text).unwrap();
+            assert!(matches!(&found, Target::Port { zone: Some(zone), .. } if zone == named));
+            assert_eq!(found.to_string(), text);
+        }
+        let zones = ["[fe80::2%]:7", "fe80::2%eth1", "[192.0.2.7%eth1]:7", "192.0.2.7%eth1:7"];
+        for bad in ["", "192.0.2.7", "192.0.2.7:0", "eth0"].into_iter().chain(zones) {
             assert!(target(bad).is_err(), "{bad}");
         }
     }

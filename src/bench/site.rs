@@ -22,12 +22,12 @@ use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
 use crate::load::plan::{Carriage, LoadSpec};
-use crate::load::run::Load;
+use crate::load::run::{Load, LoadOutcome};
 use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
 use crate::sys::cpus::choose_cpus;
 use crate::sys::failure::EBUSY;
-use crate::sys::link::Links;
+use crate::sys::link::{Link, Links};
 use crate::sys::offload::Ethtool;
 use crate::sys::silent_port::SilentPort;
 use crate::units::FrameSize;
@@ -67,7 +67,7 @@ pub enum Site {
 
 impl Site {
     /// Makes the lab that `request` wants, for frames of up to `largest`, or looks at its interfaces:
-    /// one that carries the machine's default route is refused unless it is forced.
+    /// one that is part of the way out of this host is refused unless it is forced.
     pub fn open(request: &LoadRequest, largest: FrameSize) -> Result<Site> {
         Ok(match &request.reach {
             Reach::Lab { engine, udp } => {
@@ -82,10 +82,11 @@ impl Site {
             }
             Reach::Device { interface, target, device_interface } => {
                 let links = Links::open()?;
-                let here = End::open(&links, interface, request.force)?;
+                let here = End::of(&links, links.by_zone(interface)?, request.force)?;
+                check_zone(&links, &here, target)?;
                 let there = device_interface.as_deref();
                 let there = there.map(|name| observed_end(&links, &here, name)).transpose()?;
-                Site::Device { links, here, target: *target, there }
+                Site::Device { links, here, target: target.clone(), there }
             }
         })
     }
@@ -109,15 +110,28 @@ impl Site {
                 let config = LoadSpec { carriage: plain(request), ..config(request, here, *mac) };
                 measure(request, config, here, there.as_ref(), None, observer)
             }
-            Site::Device { links, here, target: Target::Port { address, from }, there } => {
-                let Way { mac, source } = find_way(links, here, address.ip(), *from)?;
+            Site::Device { links, here, target: Target::Port { address, from, .. }, there } => {
+                let Way { mac, source, is_routed } = find_way(links, here, address.ip(), *from)?;
                 let _silent = hold_source_ports(request, &here.link.name)?;
                 let carriage = datagrams(request, source, *address)?;
-                let config = LoadSpec { carriage, ..config(request, here, mac) };
+                let config = LoadSpec { carriage, is_routed, ..config(request, here, mac) };
                 measure(request, config, here, there.as_ref(), None, observer)
             }
         }
     }
+}
+
+/// Refuses a target whose zone is another interface than that which frames are sent from.
+fn check_zone(links: &Links, here: &End, target: &Target) -> Result<()> {
+    let Target::Port { zone: Some(zone), .. } = target else { return Ok(()) };
+    let named = links.by_zone(zone)?;
+    if named.index == here.link.index {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--to {target} is behind {}, and --interface is {}: name one of them",
+        named.name, here.link.name
+    )))
 }
 
 /// Runs `config` as `request` says from `here`, in the namespace of the calling thread, and ends the
@@ -130,6 +144,10 @@ fn measure(
     mut engine: Option<OwnEngine>,
     observer: &mut dyn LoadObserver,
 ) -> Result<Finding> {
+    // Our engine may have had a NIC reset its link.
+    for end in [here].into_iter().chain(there).filter(|_| engine.is_some()) {
+        end.wait_for_carrier()?;
+    }
     let cpus = choose_cpus(&request.spec.cpus)?;
     let threads = request.spec.threads;
     let mut plan = LoadSpec {
@@ -185,6 +203,7 @@ fn measure(
             request.spec.flows,
         ));
     }
+    outcome.notes.extend(lone_flow(request, &outcome, here));
     let disturbances = watch.verdict(OwnTraffic::of(&outcome))?;
     let counters = match CounterSnapshot::read(&ends) {
         // With the interface its counters have gone.
@@ -202,6 +221,31 @@ fn measure(
         engine_failure,
         disturbances,
         taken,
+    })
+}
+
+/// Why nothing came back of all flows but the one with the interface's own MAC.
+fn lone_flow(request: &LoadRequest, outcome: &LoadOutcome, here: &End) -> Option<String> {
+    let (flows, Link { name, kind, .. }) = (request.spec.flows, &here.link);
+    let is_alone = flows > 1
+        && !request.reach.is_udp()
+        && outcome.lost > 0
+        && outcome.tally.returned() > 0
+        && outcome.returned_beside_first_flow == 0;
+    let reason = match kind.as_deref() {
+        Some(kind) if kind.starts_with("mac") || kind.starts_with("ipv") => {
+            format!("{name} is a {kind}, which takes only frames to its own MAC")
+        }
+        _ => format!(
+            "only frames with {name}'s own MAC seem to pass, as with virtual functions with spoof check \
+             and the NICs of many clouds"
+        ),
+    };
+    is_alone.then(|| {
+        format!(
+            "WARNING: only 1 of {flows} flows came back, that from {name}'s own MAC: {reason}. Use UDP ports \
+             as flows: --to IP:PORT --flows {flows}"
+        )
     })
 }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::engine::guard::refuse_unsafe_interface;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabConfig};
 use crate::load::plan::{LoadSpec, Sizes};
-use crate::sys::clock;
-use crate::sys::link::{Link, Links};
+use crate::sys::link::{CARRIER_PATIENCE, Link, Links};
 use crate::sys::namespace::Namespace;
 use crate::units::{ETHERNET_HEADER_BYTES, FrameSize};
 use crate::wire::ethernet::MacAddress;
@@ -27,14 +26,19 @@ impl End {
     /// The interface `name` of this namespace, to send from or to serve: an unsafe one is refused
     /// without `force`, and one without a link is.
     pub fn open(links: &Links, name: &str, force: bool) -> Result<End> {
-        let link = links.by_name(name)?;
+        End::of(links, links.by_name(name)?, force)
+    }
+
+    /// [`End::open`] of a link that was found.
+    pub fn of(links: &Links, link: Link, force: bool) -> Result<End> {
         refuse_unsafe_interface(links, &link, force)?;
-        if !link.running {
-            return Err(Error::Run(format!(
-                "{name} has no link: plug the cable in, or `ip link set {name} up`"
-            )));
-        }
+        let link = with_carrier(links, &link)?;
         Ok(End { link, namespace: Namespace::current()? })
+    }
+
+    /// Waits until frames can pass.
+    pub fn wait_for_carrier(&self) -> Result<Link> {
+        with_carrier(&self.inside(Links::open)?, &self.link)
     }
 
     /// Opens what sees the end's namespace for ever after, as sockets do. Entering the caller's own
@@ -44,6 +48,17 @@ impl End {
             true => open(),
             false => self.namespace.run(open)?,
         }
+    }
+}
+
+fn with_carrier(links: &Links, link: &Link) -> Result<Link> {
+    let link = links.wait_for_carrier(link.index)?;
+    match link.running {
+        true => Ok(link),
+        false => Err(Error::Run(format!(
+            "{0} has no link, for {CARRIER_PATIENCE:?} now: plug the cable in, or `ip link set {0} up`",
+            link.name
+        ))),
     }
 }
 
@@ -83,37 +98,34 @@ impl Testbed {
 
     /// Two interfaces of this machine that are cabled together.
     pub fn interfaces(generator: &str, engine: &str, force: bool) -> Result<Testbed> {
-        if generator == engine {
+        let links = Links::open()?;
+        let named = [links.by_name(generator), links.by_name(engine)];
+        // An interface may have several names.
+        if generator == engine || matches!(&named, [Ok(one), Ok(two)] if one.index == two.index) {
             return Err(Error::Usage(format!(
                 "--interface and --dut-interface are both {generator}: two are needed, cabled \
                  together"
             )));
         }
-        let links = Links::open()?;
-        let (generator, engine) =
-            (End::open(&links, generator, force)?, End::open(&links, engine, force)?);
+        let [generator, engine] = named.map(|link| End::of(&links, link?, force));
+        let (generator, engine) = (generator?, engine?);
         Ok(Testbed { generator, engine, force, lab: None })
     }
 
     /// Looks at both links again, after somebody changed what they are. Some drivers take theirs down
     /// meanwhile: waits until both are back.
     pub fn look_again(&mut self) -> Result<()> {
-        let deadline = Instant::now() + LINK_PATIENCE;
         for end in [&mut self.generator, &mut self.engine] {
-            let links = end.inside(Links::open)?;
-            end.link = links.by_index(end.link.index)?;
-            while !end.link.running {
-                if Instant::now() >= deadline {
-                    let name = &end.link.name;
-                    return Err(Error::Run(format!(
-                        "{name} has had no link for {LINK_PATIENCE:?}"
-                    )));
-                }
-                clock::sleep(Duration::from_millis(2));
-                end.link = links.by_index(end.link.index)?;
-            }
+            end.link = end.wait_for_carrier()?;
         }
         Ok(())
+    }
+
+    /// Waits until frames can pass at both ends: an engine's XDP program may have a NIC reset its link.
+    pub fn wait_for_carrier(&self) -> Result<()> {
+        [&self.generator, &self.engine]
+            .into_iter()
+            .try_for_each(|end| end.wait_for_carrier().map(drop))
     }
 
     /// Does `work` in the generator's network namespace.
@@ -145,9 +157,6 @@ impl Testbed {
 
 /// After this time without an echo, what is not back from a burst is lost.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
-
-/// Longer than a NIC takes to come back after a change of its rings or channels.
-const LINK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The largest MTU of a veth pair (`ETH_MAX_MTU` less what a header takes).
 const MTU_MAX: u32 = 65_535;

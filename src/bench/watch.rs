@@ -126,7 +126,7 @@ struct WatchedEnd {
 impl WatchedEnd {
     fn open(end: &End) -> Result<WatchedEnd> {
         let (events, links) = end.inside(|| Ok((LinkWatch::open()?, Links::open()?)))?;
-        let state = LinkState { link: links.by_name(&end.link.name)?, gone: false };
+        let state = LinkState { link: links.by_index(end.link.index)?, gone: false };
         let before = links.counters(state.link.index)?;
         Ok(WatchedEnd { state, events, links, before })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::user::UserArgs;
-use super::values::CpuList;
+use super::values::{CpuList, interface_name};
 use crate::bench::doctor::facts::Facts;
 use crate::bench::doctor::{findings, reasons};
 use crate::error::{Error, Result, exit};
@@ -35,7 +35,7 @@ measuring, 130 interrupted.";
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
     /// Look at this interface, too
-    #[arg(short, long, alias = "dev", value_name = "NAME")]
+    #[arg(short, long, alias = "dev", value_name = "NAME", value_parser = interface_name())]
     interface: Option<String>,
 
     /// CPUs of the generator and the engine [default: the first two allowed CPUs]
@@ -55,13 +55,15 @@ impl DoctorArgs {
     pub fn run(self) -> Result<u8> {
         let links = self.interface.as_ref().map(|_| Links::open()).transpose()?;
         let named = links.as_ref().zip(self.interface.as_deref());
-        let link =
-            named.map(|(links, name)| links.by_name(name)).transpose().map_err(
-                |error| match error.errno() {
-                    Some(ENODEV) => Error::Usage(error.to_string()),
-                    _ => error,
-                },
-            )?;
+        let link = named.map(|(links, name)| match links.by_name(name)? {
+            // Another command may just have had the NIC reset its link.
+            link if link.up => links.wait_for_carrier(link.index),
+            link => Ok(link),
+        });
+        let link = link.transpose().map_err(|error| match error.errno() {
+            Some(ENODEV) => Error::Usage(error.to_string()),
+            _ => error,
+        })?;
         let interrupt = Interrupt::catch()?;
         let mut report = DoctorReport::open(self.json.as_deref())?;
         report.start(link.as_ref());

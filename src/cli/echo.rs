@@ -9,6 +9,7 @@ use self::knobs::{BatchArgs, PathArgs};
 use self::rings::RingArgs;
 use self::workers::WorkerArgs;
 use super::user::UserArgs;
+use super::values::interface_name;
 use super::waiting::WaitArgs;
 use crate::bench::account::Account;
 use crate::bench::testbed::End;
@@ -88,7 +89,7 @@ or output was lost, 2 usage, 77 missing privilege.";
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct EchoArgs {
     /// Interface to serve
-    #[arg(short, long, alias = "dev", value_name = "NAME")]
+    #[arg(short, long, alias = "dev", value_name = "NAME", value_parser = interface_name())]
     interface: String,
 
     /// Optimise for PROFILE: it chooses path, receive ring, wait and batch unless they are given
@@ -179,7 +180,7 @@ pub struct EchoArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Allow lo and the interface with the default route
+    /// Allow lo and interfaces that are part of the way out of this host
     #[arg(long)]
     force: bool,
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 
 use super::user::UserArgs;
-use super::values::{CpuList, queues};
+use super::values::{CpuList, interface_name, queues};
 use crate::bench::contestant::Contestant;
 use crate::bench::loading::{LoadRequest, Reach, Target};
 use crate::engine::config::PathName;
@@ -22,12 +22,12 @@ use crate::wire::probe::Expectation;
 /// Both ends of a load.
 #[derive(Args, Debug)]
 #[command(
-    group(ArgGroup::new("where").required(true).args(["interface", "lab"])),
+    group(ArgGroup::new("where").required(true).multiple(true).args(["interface", "lab", "to"])),
     group(ArgGroup::new("device").multiple(true).args(["to", "dut_interface"])),
 )]
 pub struct TargetArgs {
-    /// Interface to send from
-    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "device")]
+    /// Interface to send from [default: the zone in --to]
+    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "device", conflicts_with = "lab", value_parser = interface_name())]
     interface: Option<String>,
 
     /// Use a veth testbed made for this run, with our engine at its other end: a path or a profile,
@@ -35,13 +35,14 @@ pub struct TargetArgs {
     #[arg(long, value_name = "ENGINE", num_args = 0..=1, default_missing_value = "ring-v2")]
     lab: Option<Contestant>,
 
-    /// The reflector: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777)
+    /// The reflector: a MAC, or an IP address and UDP port (192.0.2.7:7777, [2001:db8::2]:7777,
+    /// [fe80::2%eth1]:7777)
     #[arg(long, value_name = "MAC|IP:PORT", conflicts_with = "lab")]
     to: Option<Target>,
 
     /// Interface of this machine that receives the frames; its counters are shown too. Without --to
     /// our engine answers there
-    #[arg(long, value_name = "NAME", conflicts_with = "lab")]
+    #[arg(long, value_name = "NAME", conflicts_with = "lab", value_parser = interface_name())]
     dut_interface: Option<String>,
 
     /// Path or profile of our engine on --dut-interface, as for --lab [default: ring-v2]
@@ -85,7 +86,7 @@ pub struct TargetArgs {
     #[command(flatten)]
     pub(super) user: UserArgs,
 
-    /// Allow lo and the interface with the default route
+    /// Allow lo and interfaces that are part of the way out of this host
     #[arg(long, conflicts_with = "lab")]
     force: bool,
 }
@@ -96,9 +97,14 @@ impl TargetArgs {
         if let Some(engine) = self.lab {
             return Ok(Reach::Lab { engine, udp });
         }
-        let interface = self.interface.clone().ok_or_else(|| usage("name an --interface"))?;
-        let target = match self.to {
-            Some(Target::Port { address, .. }) => Some(Target::Port { address, from }),
+        let zone = match &self.to {
+            Some(Target::Port { zone, .. }) => zone.clone(),
+            _ => None,
+        };
+        let interface =
+            self.interface.clone().or(zone).ok_or_else(|| usage("name an --interface"))?;
+        let target = match self.to.clone() {
+            Some(Target::Port { address, zone, .. }) => Some(Target::Port { address, zone, from }),
             _ if from.is_some() => {
                 return Err(usage(
                     "--from is for UDP: a station's MAC is reached from the interface's own",

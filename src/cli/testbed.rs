@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::user::UserArgs;
-use super::values::CpuList;
+use super::values::{CpuList, interface_name};
 use crate::bench::testbed::Testbed;
 use crate::error::Result;
 use crate::lab::LabConfig;
@@ -19,14 +19,14 @@ pub struct TestbedArgs {
     cpus: Option<CpuList>,
 
     /// The generator's interface [default: a veth testbed made for this run]
-    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface")]
+    #[arg(short, long, alias = "dev", value_name = "NAME", requires = "dut_interface", value_parser = interface_name())]
     interface: Option<String>,
 
     /// The engine's interface, cabled to the generator's
-    #[arg(long, value_name = "NAME", requires = "interface")]
+    #[arg(long, value_name = "NAME", requires = "interface", value_parser = interface_name())]
     dut_interface: Option<String>,
 
-    /// Allow lo and the interface with the default route
+    /// Allow lo and interfaces that are part of the way out of this host
     #[arg(long)]
     force: bool,
 

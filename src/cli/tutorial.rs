@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::user::UserArgs;
+use super::values::interface_name;
 use crate::error::{Result, exit};
 use crate::sys::packet::SocketType;
 use crate::sys::signal::Interrupt;
@@ -58,7 +59,7 @@ apart.";
 #[derive(Args, Debug)]
 pub struct LinkArgs {
     /// Interface to bind to
-    #[arg(short, long, value_name = "NAME", default_value = "lo")]
+    #[arg(short, long, value_name = "NAME", default_value = "lo", value_parser = interface_name())]
     interface: String,
 
     /// First argument of socket(): two names for 17

@@ -1,7 +1,12 @@
 //! Values as typed that several commands take.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use crate::sys::interface::name_text;
 use crate::sys::link::Links;
 use crate::sys::namespace::Namespace;
 use crate::sys::offload::Ethtool;
@@ -47,6 +52,13 @@ pub fn queues(interface: &str, namespace: Option<&Namespace>) -> crate::error::R
         Some(namespace) => namespace.run(read)?,
         None => read(),
     }
+}
+
+/// An interface's name as typed, whatever its bytes.
+pub fn interface_name() -> impl TypedValueParser<Value = String> {
+    let text =
+        |name: OsString| name.into_string().unwrap_or_else(|name| name_text(name.as_bytes()));
+    OsStringValueParser::new().map(text)
 }
 
 /// A whole number from `LEAST` to `MOST`.

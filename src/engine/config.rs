@@ -84,7 +84,7 @@ pub struct EngineConfig {
     pub interval: Duration,
     /// Ends the run after this number of received frames over all workers, plus at most a batch.
     pub frame_limit: Option<u64>,
-    /// Serve the loopback interface or the one with the default route all the same.
+    /// Serve the loopback interface, or a part of the way out of this host, all the same.
     pub force: bool,
 }
 

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::sys::link::{Link, Links};
 
-/// Refuses what is not Ethernet and, unless `force`d, the loopback interface and the one with the
-/// default route.
+/// Refuses what is not Ethernet and, unless `force`d, the loopback interface and all that is part of a
+/// way out of this host.
 pub fn refuse_unsafe_interface(links: &Links, link: &Link, force: bool) -> Result<()> {
     let name = &link.name;
     let refuse = |reason: &str| Err(Error::Usage(format!("{name} {reason}")));
@@ -20,11 +20,10 @@ pub fn refuse_unsafe_interface(links: &Links, link: &Link, force: bool) -> Resul
              you mean it, or `linerate compare` for a testbed of its own",
         );
     }
-    if links.default_route_interfaces()?.contains(&link.index) {
-        return refuse(
-            "carries the default route: traffic there may cut you off or reach strangers. Use \
-             --force if you mean it",
-        );
+    match links.part_in_way_out(link.index)? {
+        None => Ok(()),
+        Some(part) => refuse(&format!(
+            "{part}: traffic there may cut you off or reach strangers. Use --force if you mean it"
+        )),
     }
-    Ok(())
 }

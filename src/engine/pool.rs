@@ -122,6 +122,7 @@ pub struct Engine {
     latency: Option<Latency>,
     interval_latency: Option<Latency>,
     watch: LinkWatch,
+    links: Links,
     down_since: Option<Instant>,
     link_downs: u64,
     gone: bool,
@@ -192,7 +193,7 @@ impl Engine {
         control.set_wakers(workers.iter().map(|worker| worker.waker.clone()).collect());
         let count = workers.len();
         let queues_of = |worker| config.queues_of(worker, steering.queues.receive);
-        Ok(Engine {
+        let mut engine = Engine {
             queues: config.is_by_queue().then(|| (0..count).map(queues_of).collect()),
             steering,
             interrupts,
@@ -212,8 +213,23 @@ impl Engine {
             gone: false,
             started: Instant::now(),
             _silent_port: silent_port,
+            links,
             link,
-        })
+        };
+        engine.outlast_reset()?;
+        Ok(engine)
+    }
+
+    /// Attaching or detaching an XDP program has some NICs reset their link (XDP-13). Waits for it, unless
+    /// it was down before, and takes the outage for no event.
+    fn outlast_reset(&mut self) -> Result<()> {
+        if self.path.needs_xdp_program() && self.down_since.is_none() && !self.gone {
+            // An interface that has gone is for the watch to tell.
+            let _ = self.links.wait_for_carrier(self.link.index);
+            self.watch_link(&mut Vec::new())?;
+            self.link_downs = 0;
+        }
+        Ok(())
     }
 
     /// The interface served, as it was at the start.
@@ -337,6 +353,9 @@ impl Engine {
         if failures.is_empty() {
             counters.assert_conserved(0);
         }
+        let link_downs = self.link_downs;
+        // Whoever uses the interface next finds it as it was; what the watch cannot tell matters no more.
+        let _ = self.outlast_reset();
         EngineSummary {
             counters,
             workers: std::mem::take(&mut self.last),
@@ -346,7 +365,7 @@ impl Engine {
             queues: self.queues.take(),
             queue_frames: counted.by_queue(),
             latency: self.latency.take(),
-            link_downs: self.link_downs,
+            link_downs,
             interface_gone: self.gone,
             failures,
             duration,

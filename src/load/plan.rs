@@ -132,6 +132,8 @@ pub struct LoadSpec {
     pub payload: PayloadPattern,
     /// How many flows the frames belong to, in turn (see [`Flows`]); at least 1.
     pub flows: u32,
+    /// Whether a router is on the way, which lowers the hop limit of datagrams.
+    pub is_routed: bool,
     /// Decides random sizes and random payloads.
     pub seed: u64,
     /// How payloads should come back.
@@ -223,6 +225,7 @@ impl LoadSpec {
             sizes: Sizes::Fixed(FrameSize::smallest()),
             payload: PayloadPattern::Filler,
             flows: 1,
+            is_routed: false,
             seed: 0,
             expectation: Expectation::Uppercased,
             rx_ring: GeometryChoice::default(),

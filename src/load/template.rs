@@ -5,7 +5,9 @@ use crate::ring::frame::{ChecksumState, FrameMeta};
 use crate::units::{ETHERNET_HEADER_BYTES, PADDED_BYTES};
 use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
 
+use crate::wire::checksum::Sum;
 use crate::wire::headers::UdpHeaders;
+use crate::wire::ip::{IPV4_HEADER_BYTES, IpVersion};
 use crate::wire::probe::{Expectation, PatternText, Probe, Verdict};
 use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
 
@@ -67,6 +69,8 @@ pub struct Template {
     link_bytes: usize,
     /// The tag that the kernel takes off the echo.
     outer_tag: Option<VlanTag>,
+    /// Routers are on the way of datagrams.
+    is_routed: bool,
     expectation: Expectation,
 }
 
@@ -90,6 +94,7 @@ impl Template {
             echo_header_bytes: sent_header_bytes - taken_off,
             link_bytes,
             outer_tag,
+            is_routed: config.is_routed,
             expectation: config.expectation,
         })
     }
@@ -157,8 +162,12 @@ impl Template {
                 echo = &marked;
             }
             if header[..compared] != echo[..compared] {
-                let first = header.iter().zip(echo).position(|(found, wanted)| found != wanted);
-                return corrupted(first.unwrap_or(compared));
+                let mut wanted = *echo;
+                self.forgive_routers(header, &mut wanted, shape);
+                let mut bytes = header[..compared].iter().zip(&wanted);
+                if let Some(first) = bytes.position(|(found, wanted)| found != wanted) {
+                    return corrupted(first);
+                }
             }
         }
         let verdict = self.verdict(&payload[..expected_bytes - header.len()], probe, number);
@@ -173,13 +182,48 @@ impl Template {
         }
     }
 
+    /// Where the IP header begins as a ring shows the echo.
+    fn echo_link_bytes(&self) -> usize {
+        self.link_bytes - (self.sent_header_bytes - self.echo_header_bytes)
+    }
+
+    /// How many hops a router counted off a right echo, there and back; `None` where no router is known of.
+    #[inline]
+    pub fn hops(&self, frame: &[u8], number: u64) -> Option<u8> {
+        if !self.is_routed || self.expectation == Expectation::Any {
+            return None;
+        }
+        let shape = self.shape(number);
+        let at = self.echo_link_bytes() + shape.udp?.version.hop_limit();
+        Some(shape.echo[at] - frame[at])
+    }
+
+    /// Takes over what a router may change in a header, and nothing else: it lowers the hop limit, and makes
+    /// IPv4's header checksum anew (RFC 1812 section 5.3.1, RFC 8200 section 3).
+    #[cold]
+    fn forgive_routers(&self, header: &[u8], wanted: &mut [u8; HEADER_BYTES_MAX], shape: &Shape) {
+        let Some(version) = shape.udp.map(|view| view.version).filter(|_| self.is_routed) else {
+            return;
+        };
+        let ip = self.echo_link_bytes();
+        let (hop_limit, checksum) = (ip + version.hop_limit(), ip + 10..ip + 12);
+        if !(1..=wanted[hop_limit]).contains(&header[hop_limit]) {
+            return;
+        }
+        wanted[hop_limit] = header[hop_limit];
+        if version == IpVersion::V4
+            && Sum::of(&header[ip..ip + IPV4_HEADER_BYTES]).folded() == 0xffff
+        {
+            wanted[checksum.clone()].copy_from_slice(&header[checksum]);
+        }
+    }
+
     /// Whether the UDP checksum is right, or left to hardware by a stack on this machine.
     fn has_right_checksum(&self, meta: &FrameMeta, frame: &[u8], view: &UdpView) -> bool {
         if meta.checksum == ChecksumState::Partial {
             return true;
         }
-        let taken_off = self.sent_header_bytes - self.echo_header_bytes;
-        let packet = &frame[self.link_bytes - taken_off..];
+        let packet = &frame[self.echo_link_bytes()..];
         let field = &packet[view.checksum_field()];
         let checksum = u16::from_be_bytes([field[0], field[1]]);
         udp_checksum_ok(packet, &UdpView { checksum, ..*view })

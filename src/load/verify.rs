@@ -55,6 +55,18 @@ pub struct Verifier {
     evidence_max: usize,
     first_stamp_ns: u64,
     last_stamp_ns: u64,
+    hops: Option<Hops>,
+    /// Numbers of all flows but the first that came back.
+    returned_beside_first_flow: u64,
+}
+
+/// Routers between generator and device, counted there and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Hops {
+    /// The fewest of any echo.
+    pub least: u8,
+    /// The most.
+    pub most: u8,
 }
 
 impl Verifier {
@@ -84,6 +96,8 @@ impl Verifier {
             evidence_max,
             first_stamp_ns: 0,
             last_stamp_ns: 0,
+            hops: None,
+            returned_beside_first_flow: 0,
         }
     }
 
@@ -144,10 +158,16 @@ impl Verifier {
             Return::NeverSent => return Taken::NeverSent,
         }
         tally.reordered += u64::from(reorder.take(own));
+        self.returned_beside_first_flow += u64::from(self.template.flows().of(number) != 0);
         let fault = match self.template.judge(meta, frame, probe, number) {
             Judgement::Intact => {
                 tally.intact += 1;
                 self.note_stamp(meta.stamp_ns);
+                if let Some(hops) = self.template.hops(frame, number) {
+                    let Hops { least, most } =
+                        self.hops.get_or_insert(Hops { least: hops, most: hops });
+                    (*least, *most) = ((*least).min(hops), (*most).max(hops));
+                }
                 return Taken::Intact(number);
             }
             Judgement::NotTransformed => {
@@ -254,6 +274,16 @@ impl Verifier {
     /// Kernel stamps of the first and the last intact frame; 0 without any.
     pub fn stamps_ns(&self) -> (u64, u64) {
         (self.first_stamp_ns, self.last_stamp_ns)
+    }
+
+    /// Routers that echoes came by; `None` where none is known of.
+    pub fn hops(&self) -> Option<Hops> {
+        self.hops
+    }
+
+    /// Numbers of all flows but the first that came back.
+    pub fn returned_beside_first_flow(&self) -> u64 {
+        self.returned_beside_first_flow
     }
 
     /// The first corrupted frames.

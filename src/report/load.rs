@@ -21,6 +21,7 @@ use crate::load::plan::LoadSpec;
 use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::load::tally::Tally;
+use crate::load::verify::Hops;
 use crate::stats::latency::{LADDER, Latency};
 use crate::stats::state::State;
 use crate::stats::waterfall::Waterfall;
@@ -317,6 +318,10 @@ impl LoadReport {
             .collect();
         if !named.is_empty() {
             self.base.say(format!("beside these: {}", named.join(", ")));
+        }
+        if let Some(Hops { least, most }) = outcome.hops {
+            let hops = if least == most { most.to_string() } else { format!("{least} to {most}") };
+            self.base.say(format!("routed: {hops} hops, there and back"));
         }
         if tally.other_loads > 0 {
             self.base.say(format!(

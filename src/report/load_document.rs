@@ -85,6 +85,7 @@ fn frames_json(outcome: &LoadOutcome) -> Value {
         "frames": json::frames(&outcome.tally, outcome.lost),
         "loss_ratio": outcome.loss_ratio(),
         "reorder_extent_max": outcome.reorder_extent_max,
+        "hops": outcome.hops,
         "warm_up": {
             "sent": outcome.warm_up.sent,
             "frames": json::frames(&outcome.warm_up.tally, outcome.warm_up.lost),

@@ -1,69 +1,81 @@
-//! Network interfaces by name: their index.
+//! Names of network interfaces. To the kernel they are bytes; here they are text that can be printed.
 
-use std::io;
+use std::fmt::Write;
 
-use nix::net::if_::{if_indextoname, if_nameindex, if_nametoindex};
+use nix::net::if_::if_indextoname;
 
-use super::failure::failed;
-use crate::error::Result;
+/// A name as text: a byte that is no UTF-8 becomes `\xNN` and a backslash two, so that no two names look
+/// alike.
+pub fn name_text(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text += &chunk.valid().replace('\\', r"\\");
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, r"\x{byte:02x}");
+        }
+    }
+    text
+}
 
-/// The index of interface `name` in the calling thread's network namespace (`SIOCGIFINDEX`).
-/// ENODEV where there is none of that name; the error lists those that exist.
-pub fn index_of(name: &str) -> Result<u32> {
-    if_nametoindex(name).map_err(|code| {
-        let advice = match names() {
-            Ok(names) if !names.is_empty() => format!("interfaces here: {}", names.join(", ")),
-            _ => "this network namespace shows no interfaces".to_string(),
+/// The name whose text that is. A backslash that begins none of these escapes stands for itself, as in what
+/// somebody typed.
+pub fn name_bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, ..] = *rest {
+        let escape = match *rest {
+            [b'\\', b'\\', ..] => Some((b'\\', 2)),
+            [b'\\', b'x', high, low, ..] => hexadecimal(high, low).map(|byte| (byte, 4)),
+            _ => None,
         };
-        failed(format!("find the interface '{}'", name.escape_debug()), &code.into(), advice)
-    })
+        let (byte, used) = escape.unwrap_or((first, 1));
+        bytes.push(byte);
+        rest = &rest[used..];
+    }
+    bytes
+}
+
+fn hexadecimal(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte| char::from(byte).to_digit(16);
+    Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
 /// What a message calls the interface with `index`: its name in the calling thread's network
 /// namespace (`SIOCGIFNAME`), or the number where nothing has it any more.
 pub fn called(index: u32) -> String {
     match if_indextoname(index) {
-        Ok(name) if !name.is_empty() => name.to_string_lossy().into_owned(),
+        Ok(name) if !name.is_empty() => name_text(name.to_bytes()),
         _ => format!("interface {index}"),
     }
 }
 
-/// The names of all interfaces of the calling thread's network namespace, in index order.
-fn names() -> io::Result<Vec<String>> {
-    let mut interfaces: Vec<(u32, String)> = if_nameindex()?
-        .iter()
-        .map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned()))
-        .collect();
-    interfaces.sort();
-    Ok(interfaces.into_iter().map(|(_, name)| name).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn an_unknown_interface_is_answered_with_those_that_exist() {
-        let text = index_of("no-such-link").unwrap_err().to_string();
-        assert!(text.contains("'no-such-link': ENODEV"), "{text}");
-        assert!(text.contains("interfaces here: lo"), "{text}");
-    }
-
-    #[test]
-    fn every_network_namespace_has_a_loopback() {
-        assert!(index_of("lo").unwrap() > 0);
-    }
-
-    #[test]
     fn messages_name_interfaces_and_give_the_number_of_one_that_is_gone() {
-        assert_eq!(called(index_of("lo").unwrap()), "lo");
+        assert_eq!(called(1), "lo");
         assert_eq!(called(u32::MAX >> 1), "interface 2147483647");
     }
 
     #[test]
-    fn a_name_that_cannot_be_one_is_refused() {
-        assert!(index_of("").is_err());
-        assert!(index_of("a\0b").is_err());
-        assert!(index_of("a-name-of-more-than-fifteen-bytes").is_err());
+    fn bytes_that_are_no_text_are_shown_and_found_again() {
+        assert_eq!(name_text(b"eth\xff0\xe2\x82"), r"eth\xff0\xe2\x82");
+        assert_eq!(name_text("grün".as_bytes()), "grün");
+        assert_eq!(name_text(br"a\xff"), r"a\\xff");
+        for typed in [r"a\b", r"\x", r"\xf", r"\x+1", "a\\"] {
+            assert_eq!(name_bytes(typed), typed.as_bytes(), "{typed}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_found_again_by_its_text(name: Vec<u8>) {
+            prop_assert_eq!(name_bytes(&name_text(&name)), name);
+        }
     }
 }

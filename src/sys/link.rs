@@ -8,9 +8,12 @@ use std::io;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::clock::sleep;
+use super::interface::name_bytes;
 use super::namespace::Namespace;
-use super::netlink::{Message, Refusal, RequestSocket, attribute, find, text};
+use super::netlink::{Message, Refusal, RequestSocket, attribute, attributes, find, text};
 use crate::error::{Error, Result};
 
 mod addresses;
@@ -20,11 +23,12 @@ mod queueing;
 mod resolve;
 mod veth;
 mod watch;
+mod way_out;
 
 pub use attached::ForeignProgram;
 pub use counters::LinkCounters;
 pub use queueing::QueueingCounters;
-pub use resolve::NextHop;
+pub use resolve::{Neighbour, NextHop};
 pub use veth::{IPV6_MTU_MIN, VethPair};
 pub use watch::{LinkEvent, LinkWatch};
 
@@ -35,6 +39,13 @@ pub(super) const NEEDS_NET_ADMIN: &str = "needs CAP_NET_ADMIN in the user namesp
 /// The longest name of an interface in bytes (`IFNAMSIZ` in uapi/linux/if.h, less the final NUL).
 pub const NAME_BYTES_MAX: usize = 15;
 
+/// The longest alternative name in bytes (`ALTIFNAMSIZ` there, less the final NUL).
+const ALTERNATIVE_NAME_BYTES_MAX: usize = 127;
+
+/// How long a link that is to come is waited for. Autonegotiation takes seconds.
+pub const CARRIER_PATIENCE: Duration = Duration::from_secs(10);
+const CARRIER_INTERVAL: Duration = Duration::from_millis(2);
+
 /// Where `struct ifinfomsg` has the flags (`IFF_*`).
 const FLAGS: usize = offset_of!(libc::ifinfomsg, ifi_flags);
 
@@ -43,8 +54,10 @@ const FLAGS: usize = offset_of!(libc::ifinfomsg, ifi_flags);
 pub struct Link {
     /// The number of the interface in its namespace, from 1.
     pub index: u32,
-    /// The name, as in `eth0`.
+    /// The name, as in `eth0`, by [`name_text`](super::interface::name_text).
     pub name: String,
+    /// Other names that it is found by (`IFLA_ALT_IFNAME`), in the same way.
+    pub alternative_names: Vec<String>,
     /// The hardware address; all zero where it is not six bytes long.
     pub mac: [u8; 6],
     /// The largest payload of a frame in bytes, without the Ethernet header.
@@ -71,7 +84,14 @@ pub struct Link {
     /// The number of the interface that it is joined to (`IFLA_LINK`): of a veth end the other end, in
     /// the namespace that that is in.
     pub joined_to: Option<u32>,
+    /// The interface of this namespace that it is on top of, as a VLAN's or a macvlan's is.
+    pub lower: Option<u32>,
+    /// The bridge, bond, team or VRF that it is a port of (`IFLA_MASTER`).
+    pub master: Option<u32>,
 }
+
+/// Kinds whose [`Link::joined_to`] is the other end of a pair.
+const PAIRS: [&str; 3] = ["veth", "netkit", "vxcan"];
 
 impl Link {
     /// Whether it is one end of a veth pair, which has no line rate and no hardware.
@@ -92,12 +112,18 @@ impl Link {
         let mac = message.find(libc::IFLA_ADDRESS);
         let info = message.find(libc::IFLA_LINKINFO);
         let number = |kind| message.number(kind);
+        let kind = info.and_then(|info| find(info, libc::IFLA_INFO_KIND)).map(text);
+        let is_pair = kind.as_deref().is_some_and(|kind| PAIRS.contains(&kind));
+        let is_elsewhere = message.find(libc::IFLA_LINK_NETNSID).is_some();
+        let properties = attributes(message.find(libc::IFLA_PROP_LIST).unwrap_or_default());
+        let alternative = properties.filter(|(kind, _)| *kind == u32::from(libc::IFLA_ALT_IFNAME));
         Link {
             index: message.interface(),
             name: message.find(libc::IFLA_IFNAME).map(text).unwrap_or_default(),
+            alternative_names: alternative.map(|(_, name)| text(name)).collect(),
             mac: mac.and_then(|mac| mac.try_into().ok()).unwrap_or([0; 6]),
             mtu: number(libc::IFLA_MTU).unwrap_or(0),
-            kind: info.and_then(|info| find(info, libc::IFLA_INFO_KIND)).map(text),
+            kind,
             up: flag(libc::IFF_UP),
             running: flag(libc::IFF_RUNNING | libc::IFF_LOWER_UP),
             loopback: flag(libc::IFF_LOOPBACK),
@@ -107,6 +133,8 @@ impl Link {
             transmit_queues: number(libc::IFLA_NUM_TX_QUEUES).unwrap_or(1),
             receive_queues: number(libc::IFLA_NUM_RX_QUEUES).unwrap_or(1),
             joined_to: number(libc::IFLA_LINK),
+            lower: number(libc::IFLA_LINK).filter(|_| !is_pair && !is_elsewhere),
+            master: number(libc::IFLA_MASTER),
         }
     }
 }
@@ -146,15 +174,13 @@ impl Links {
         namespace.run(Links::open)?
     }
 
-    /// The interface of that name. Where there is none, the error names those that there are.
+    /// The interface of that name, which may be an alternative one. Where there is none, the error names
+    /// those that there are.
     pub fn by_name(&self, name: &str) -> Result<Link> {
-        let answer = match is_possible_name(name) {
-            true => {
-                let mut request = header(0, 0, 0);
-                request.extend(attribute(libc::IFLA_IFNAME, name.as_bytes()));
-                self.query_link(&request)
-            }
-            false => Err(Refusal::from(io::Error::from_raw_os_error(libc::ENODEV))),
+        let answer = match self.query_name(&name_bytes(name)) {
+            // What looks like an escape may have been typed as it is.
+            Err(refusal) if refusal.code() == libc::ENODEV => self.query_name(name.as_bytes()),
+            answer => answer,
         };
         answer.map(|message| Link::from_message(&message)).map_err(|refusal| {
             let advice = self.names_as_advice();
@@ -165,6 +191,19 @@ impl Links {
     /// The interface of that number.
     pub fn by_index(&self, index: u32) -> Result<Link> {
         self.message_by_index(index).map(|message| Link::from_message(&message))
+    }
+
+    /// Waits until frames can pass on an interface, for up to [`CARRIER_PATIENCE`], and gives it as it then
+    /// is. Drivers take a link down for a while when an XDP program, a ring or a channel changes.
+    pub fn wait_for_carrier(&self, index: u32) -> Result<Link> {
+        let deadline = Instant::now() + CARRIER_PATIENCE;
+        loop {
+            let link = self.by_index(index)?;
+            if link.running || Instant::now() >= deadline {
+                return Ok(link);
+            }
+            sleep(CARRIER_INTERVAL);
+        }
     }
 
     /// All interfaces of the namespace, by number.
@@ -259,6 +298,17 @@ impl Links {
         })
     }
 
+    fn query_name(&self, name: &[u8]) -> std::result::Result<Message, Refusal> {
+        if name.contains(&0) || !(1..=ALTERNATIVE_NAME_BYTES_MAX).contains(&name.len()) {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV).into());
+        }
+        let kind = match name.len() {
+            ..=NAME_BYTES_MAX => libc::IFLA_IFNAME,
+            _ => libc::IFLA_ALT_IFNAME,
+        };
+        self.query_link(&[header(0, 0, 0), attribute(kind, name)].concat())
+    }
+
     fn query_link(&self, request: &[u8]) -> std::result::Result<Message, Refusal> {
         let answer = self.socket().query(libc::RTM_GETLINK, request)?;
         match answer.kind {
@@ -268,8 +318,11 @@ impl Links {
     }
 
     fn names_as_advice(&self) -> String {
-        let names: Vec<String> =
-            self.list().unwrap_or_default().into_iter().map(|link| link.name).collect();
+        let name = |link: Link| match &link.alternative_names[..] {
+            [] => link.name,
+            others => format!("{} ({})", link.name, others.join(", ")),
+        };
+        let names: Vec<String> = self.list().unwrap_or_default().into_iter().map(name).collect();
         if names.is_empty() {
             return "this network namespace has no interfaces that could be listed".into();
         }
@@ -281,14 +334,6 @@ impl Links {
     fn socket(&self) -> MutexGuard<'_, RequestSocket> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Mirrors `dev_valid_name` in net/core/dev.c.
-fn is_possible_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && !name.contains(|c: char| matches!(c, '/' | ':' | '\0') || c.is_ascii_whitespace())
 }
 
 /// `struct ifinfomsg`: family and type (none), the interface, its flags, and which of them to change.

@@ -21,7 +21,9 @@ mod message;
 
 #[cfg(test)]
 pub(super) use message::request;
-pub(super) use message::{Message, attribute, attributes, find, messages, octets, text, word};
+pub(super) use message::{
+    Message, address, attribute, attributes, find, messages, octets, text, word,
+};
 
 /// Bytes of the receive buffer. A part of a dump is at most 32 KiB (`netlink_dump` in
 /// net/netlink/af_netlink.c); a single link with many virtual functions may be longer.
@@ -162,8 +164,13 @@ impl RequestSocket {
         let mut answers = Answers { messages: Vec::new(), torn: false };
         loop {
             let length = receive(&self.socket, &mut self.buffer, MsgFlags::empty())?;
-            for message in messages(&self.buffer[..length]) {
-                let message = message.map_err(Refusal::Unreadable)?;
+            let (read, unreadable): (Vec<_>, Vec<_>) =
+                messages(&self.buffer[..length]).partition(std::result::Result::is_ok);
+            // One that cannot be read hides no other; by itself it may be the end that we wait for.
+            if let ([], Some(Err(why))) = (&read[..], unreadable.into_iter().next()) {
+                return Err(Refusal::Unreadable(why));
+            }
+            for message in read.into_iter().flatten() {
                 if message.sequence != self.sequence {
                     continue; // The rest of an earlier request that ended in an error.
                 }

@@ -11,7 +11,9 @@ use std::ptr::NonNull;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::failure::failed;
+use super::interface::name_bytes;
 use super::link::{NAME_BYTES_MAX, NEEDS_NET_ADMIN};
+use super::netlink::text;
 use crate::error::Result;
 
 /// The switches of [`Offloads`] in its order, with the commands that ask and that set
@@ -156,10 +158,7 @@ impl Ethtool {
         info[0] = GET_DRIVER_INFO;
         self.request(name, &mut info)?;
         let bytes: Vec<u8> = info[1..].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let mut texts = bytes.chunks(DRIVER_TEXT_BYTES).map(|text| {
-            let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
-            String::from_utf8_lossy(text).into_owned()
-        });
+        let mut texts = bytes.chunks(DRIVER_TEXT_BYTES).map(text);
         let mut next = || texts.next().unwrap_or_default();
         Ok(Driver { name: next(), version: next(), firmware: next(), bus_place: next() })
     }
@@ -198,10 +197,11 @@ impl Ethtool {
         structure: NonNull<c_void>,
     ) -> io::Result<()> {
         let mut interface = [0 as c_char; NAME_BYTES_MAX + 1];
+        let name = name_bytes(name);
         if name.len() > NAME_BYTES_MAX {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));
         }
-        for (to, from) in interface.iter_mut().zip(name.bytes()) {
+        for (to, from) in interface.iter_mut().zip(name) {
             *to = from as c_char;
         }
         let mut request = libc::ifreq {

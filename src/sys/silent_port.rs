@@ -1,8 +1,10 @@
 //! A UDP port that is taken and says nothing.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
@@ -10,6 +12,7 @@ use nix::sys::socket::{
 
 use super::failure::failed;
 use super::filter::nothing;
+use super::interface::name_bytes;
 use super::packet::attach_filter;
 use crate::error::Result;
 
@@ -48,7 +51,7 @@ fn hold_one(interface: &str, address: SocketAddr) -> io::Result<OwnedFd> {
         setsockopt(&held, sockopt::Ipv6V6Only, &true)?;
     }
     attach_filter(held.as_fd(), &nothing()).map_err(|_| io::Error::last_os_error())?;
-    setsockopt(&held, sockopt::BindToDevice, &interface.into())?;
+    setsockopt(&held, sockopt::BindToDevice, &OsString::from_vec(name_bytes(interface)))?;
     bind(std::os::fd::AsRawFd::as_raw_fd(&held), &SockaddrStorage::from(address))?;
     Ok(held)
 }

@@ -9,7 +9,7 @@ use super::message::Message;
 use super::steps::{BUFFER_BYTES, Link, Waited, end_after, say, with_link};
 use super::text::escaped;
 use crate::error::{Error, Result};
-use crate::sys::interface;
+use crate::sys::link::Links;
 use crate::sys::signal::Interrupt;
 
 /// What the client did.
@@ -35,7 +35,7 @@ pub fn run(
     interrupt: &Interrupt,
     output: &mut dyn Write,
 ) -> Result<Summary> {
-    let index = interface::index_of(&options.link.interface)?;
+    let index = Links::open()?.by_name(&options.link.interface)?.index;
     run_with(&Kernel, options, index, interrupt, output)
 }
 

@@ -60,6 +60,14 @@ impl IpVersion {
         }
     }
 
+    /// Where it holds the hops that it may still take: IPv4's time to live, IPv6's hop limit.
+    pub fn hop_limit(self) -> usize {
+        match self {
+            IpVersion::V4 => 8,
+            IpVersion::V6 => 7,
+        }
+    }
+
     /// Both addresses, which lie side by side: what a pseudo-header begins with.
     pub fn addresses(self) -> Range<usize> {
         self.source_address().start..self.destination_address().end

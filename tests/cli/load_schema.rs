@@ -51,6 +51,7 @@ const FIELDS: &[&str] = &[
     "frames",
     "loss_ratio",
     "reorder_extent_max",
+    "hops",
     "warm_up",
     "departures",
     "response_ns",

@@ -21,7 +21,6 @@ pub fn tests() -> Vec<Test> {
         test("links: addresses are added and listed", addresses),
         test("links: an MTU below 1280 has no IPv6 and is no error", small_mtu),
         test("links: counters count what was sent, in the right namespace", counters),
-        test("links: interfaces with a default route are known", default_routes),
     ]
 }
 
@@ -211,26 +210,5 @@ fn counters() -> Result<(), Failed> {
     // 14 bytes Ethernet, 20 IPv4, 8 UDP, 100 payload.
     assert_eq!((sent.transmitted_frames, sent.transmitted_bytes), (5, 5 * 142), "{sent:?}");
     assert_eq!((received.received_frames, received.received_bytes), (5, 5 * 142), "{received:?}");
-    Ok(())
-}
-
-fn default_routes() -> Result<(), Failed> {
-    let pair = pair_with_mtu(1500)?;
-    pair.here.add_address(pair.near.index, "198.51.100.1".parse()?, 24)?;
-    pair.here.add_address(pair.near.index, "2001:db8:7::7".parse()?, 64)?;
-    pair.here.set_up(pair.near.index, true)?;
-    pair.there.set_up(pair.far.index, true)?;
-    // A route to a subnet is none.
-    assert_eq!(pair.here.default_route_interfaces()?, Vec::<u32>::new());
-    pair.here.add_default_route(pair.near.index, "198.51.100.9".parse()?)?;
-    assert_eq!(pair.here.default_route_interfaces()?, [pair.near.index]);
-    pair.here.add_address(pair.near.index, "2001:db8:7::8".parse()?, 64)?;
-    pair.here.add_default_route(pair.near.index, "2001:db8:7::9".parse()?)?;
-    assert_eq!(pair.here.default_route_interfaces()?, [pair.near.index]);
-    assert_eq!(pair.there.default_route_interfaces()?, Vec::<u32>::new());
-    // IPv6 alone is enough.
-    pair.there.add_address(pair.far.index, "2001:db8:7::9".parse()?, 64)?;
-    pair.there.add_default_route(pair.far.index, "2001:db8:7::7".parse()?)?;
-    assert_eq!(pair.there.default_route_interfaces()?, [pair.far.index]);
     Ok(())
 }

@@ -40,7 +40,7 @@ pub fn tests() -> Vec<Test> {
 const SHORT: &str = "load -r 5k -n 500 --warmup 0 --drain 5s --json -";
 
 pub struct Ended {
-    code: Option<i32>,
+    pub code: Option<i32>,
     pub err: String,
     out: String,
 }
@@ -185,7 +185,7 @@ fn observed() -> Result<(), Failed> {
 }
 
 /// An engine that answers UDP, and where the program asks for it.
-fn serving(lab: &Lab) -> Result<Engine, Failed> {
+pub fn serving(lab: &Lab) -> Result<Engine, Failed> {
     Ok(Engine::start(&config(lab, PathName::RING_V2, |engine| {
         engine.ether_types = vec![EtherType::IPV4, EtherType::IPV6];
         engine.link_layer = false;

@@ -32,6 +32,7 @@ mod load;
 mod load_program;
 mod many;
 mod mtu;
+mod names;
 mod namespace;
 mod no_memory;
 mod observe;
@@ -44,6 +45,8 @@ mod process;
 mod profiles;
 mod queues;
 mod robbed;
+mod routes;
+mod rtnetlink;
 mod running;
 mod served;
 mod silence;
@@ -59,6 +62,7 @@ mod vanish;
 mod vlan;
 mod waits;
 mod watch;
+mod way_out;
 mod xsk;
 
 use check::{Test, alone, impossible_here};
@@ -91,7 +95,9 @@ fn all() -> Vec<Test> {
     [
         namespace::tests(),
         links::tests(),
+        names::tests(),
         watch::tests(),
+        way_out::tests(),
         offloads::tests(),
         lab::tests(),
         vanish::tests(),
@@ -99,6 +105,7 @@ fn all() -> Vec<Test> {
         alone(disturbed::tests()),
         alone(load::tests()),
         alone(load_program::tests()),
+        routes::tests(),
         alone(open_loop::tests()),
         alone(faulty::tests()),
         alone(stress::tests()),

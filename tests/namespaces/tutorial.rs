@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use linerate::error::Result;
 use linerate::sys::epoll_set::{EpollSet, Interest};
-use linerate::sys::interface;
 use linerate::sys::link::Links;
 use linerate::sys::packet::{AF_PACKET, ALL_PROTOCOLS, OUTGOING, PacketSocket, SocketType};
 use linerate::sys::signal::Interrupt;
@@ -160,10 +159,14 @@ fn answered_once(mut link: LinkOptions) {
     assert!(output.contains("Received : HELLO SERVER!\n"), "{output}");
 }
 
+fn index_of_lo() -> u32 {
+    Links::open().unwrap().by_name("lo").unwrap().index
+}
+
 /// Sends one raw frame of `ethertype` through `lo` from a socket that receives nothing.
 fn send_raw(ethertype: u16, payload: &[u8]) {
     let socket = PacketSocket::open(SocketType::Raw).unwrap();
-    socket.bind(interface::index_of("lo").unwrap(), 0).unwrap();
+    socket.bind(index_of_lo(), 0).unwrap();
     let mut frame = vec![0; 12];
     frame.extend_from_slice(&ethertype.to_be_bytes());
     frame.extend_from_slice(payload);
@@ -193,7 +196,7 @@ fn subscription() {
     }
     assert_eq!(take_all(&socket), [(unswapped, b"before the bind".to_vec())]);
 
-    let lo = interface::index_of("lo").unwrap();
+    let lo = index_of_lo();
     socket.bind(lo, 0).unwrap();
     assert_eq!(socket.bound_to().unwrap().protocol, unswapped, "a bind to 0 changes nothing");
 
@@ -215,7 +218,7 @@ fn silent_until_bound() {
 
 fn writability_spins() {
     let socket = PacketSocket::open_with(AF_PACKET, SocketType::Datagram, 0).unwrap();
-    socket.bind(interface::index_of("lo").unwrap(), 0x88b5).unwrap();
+    socket.bind(index_of_lo(), 0x88b5).unwrap();
     let epoll = EpollSet::create().unwrap();
     epoll.add(&socket, Interest { readable: true, writable: true }).unwrap();
     for _ in 0..1000 {

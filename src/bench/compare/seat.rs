@@ -130,13 +130,10 @@ impl Seat {
                 if !self.is_alone {
                     self.open_engine(plan)?;
                     self.open_load(plan, task)?;
+                    // What its XDP program did to the link disturbed nothing (XDP-13).
+                    self.watch.begin()?;
                 }
-                let found = self.measure(plan, task)?;
-                if !self.is_alone || self.engine.as_ref().is_some_and(Device::has_ended) {
-                    self.load = None;
-                    self.close_engine()?;
-                }
-                found
+                self.measure(plan, task)?
             }
         };
         if task.load == LoadKind::Flood {
@@ -148,12 +145,17 @@ impl Seat {
             under_way: observation.lost,
         };
         let void = self.watch.void(own)?.or_else(|| observation.void(task.size));
+        if !self.is_alone || self.engine.as_ref().is_some_and(Device::has_ended) {
+            self.load = None;
+            self.close_engine()?;
+        }
         Ok(Round { observation, void, taken })
     }
 
     fn open_engine(&mut self, plan: &ComparePlan) -> Result<()> {
         if self.engine.is_none() {
             let engine = plan.device(self.contestant, &self.testbed, &self.config)?;
+            self.testbed.wait_for_carrier()?;
             engine.pause()?;
             self.account = Account::open(engine.threads());
             self.engine = Some(engine);

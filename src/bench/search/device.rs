@@ -100,6 +100,7 @@ impl Sinks {
         if let Some(&(_, pps)) = self.0.iter().find(|(sizes, _)| *sizes == subject.sizes) {
             return Ok(pps);
         }
+        testbed.wait_for_carrier()?;
         let mut best_pps = 0.0f64;
         for _ in 0..SINK_TRIALS {
             let outcome = subject.offer(testbed, Rate::Max, SINK_TRIAL)?;
@@ -146,6 +147,7 @@ impl<'a> Device<'a> {
             ..subject.path.engine_config(testbed, &[subject.cpus.1])?
         };
         let engine = OwnEngine::start(subject.path, &config)?;
+        testbed.wait_for_carrier()?;
         let watch = Watch::open([&testbed.generator, &testbed.engine])?;
         let account = Account::open(engine.threads());
         Ok(Device { testbed, subject, engine, watch, account })

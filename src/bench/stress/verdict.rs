@@ -183,6 +183,7 @@ impl Verdict {
         verdict.note_if(tally.other_loads, "of another linerate load on this link");
         verdict.note_if(tally.malformed, "malformed in our own ring");
         verdict.note_if(tally.forgotten, "so late that nobody knows what became of them");
+        verdict.notes.extend(outcome.notes.iter().cloned());
         verdict.note_coverage(given.phase, outcome);
         verdict.conclusion = match (verdict.faults.is_empty(), limit) {
             (false, _) => Conclusion::Fail,

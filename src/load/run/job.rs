@@ -183,6 +183,8 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             tally: *analyzer.verifier.tally(),
             lost,
             reorder_extent_max: analyzer.verifier.reorder_extent_max(),
+            hops: analyzer.verifier.hops(),
+            returned_beside_first_flow: analyzer.verifier.returned_beside_first_flow(),
             latencies,
             untimed: analyzer.untimed,
             jitter,

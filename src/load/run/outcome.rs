@@ -13,6 +13,7 @@ use crate::load::rx::RxChoice;
 use crate::load::tally::{Damage, Tally};
 use crate::load::trace::Trace;
 use crate::load::tx::TxChoice;
+use crate::load::verify::Hops;
 use crate::stats::counters::KernelCounters;
 use crate::stats::gaps::Gaps;
 use crate::stats::jitter::Jitter;
@@ -100,6 +101,10 @@ pub struct LoadOutcome {
     pub lost: u64,
     /// The largest reordering extent (RFC 4737, section 4.2.2); 0 without reordering.
     pub reorder_extent_max: u64,
+    /// Routers that intact frames came by; `None` where none is known of.
+    pub hops: Option<Hops>,
+    /// Frames of all flows but the first that came back, those of the warm-up included.
+    pub returned_beside_first_flow: u64,
     /// How long intact frames took.
     pub latencies: Latencies,
     /// Intact frames that are in no histogram, because they came back so late that their departure

@@ -13,6 +13,7 @@ use crate::wire::transform::uppercase;
 use crate::wire::udp::{parse_udp, write_udp_checksum};
 
 mod books;
+mod routers;
 
 /// Its numbers go over the end of the field.
 const ID: RunId = RunId::new(7, SEQUENCE_MAX - 5);
@@ -38,7 +39,11 @@ impl Bench {
     fn new(carriage: Carriage, sizes: Sizes) -> Bench {
         let mut config = LoadSpec::new(1, 1500, HERE, THERE);
         (config.carriage, config.sizes) = (carriage, sizes);
-        let template = Arc::new(Template::new(&config).unwrap());
+        Bench::of(&config)
+    }
+
+    fn of(config: &LoadSpec) -> Bench {
+        let template = Arc::new(Template::new(config).unwrap());
         let verifier = Verifier::new(Arc::clone(&template), ID, 1, 256, 0);
         Bench { template, verifier, stamp_ns: 1000 }
     }

@@ -1,17 +1,18 @@
-//! IP addresses, neighbours and default routes of the links.
+//! IP addresses, neighbours and routes of the links.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use libc::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::{Links, described};
 use crate::error::Result;
-use crate::sys::netlink::{Message, attribute, attributes, octets, word};
+use crate::sys::netlink::{Message, attribute, octets};
 
 /// Offsets within `struct rtmsg` (uapi/linux/rtnetlink.h).
-const ROUTE_DESTINATION_BITS: usize = 1;
-const ROUTE_TABLE: usize = 4;
-const ROUTE_TYPE: usize = 7;
+pub(super) const ROUTE_DESTINATION_BITS: usize = 1;
+pub(super) const ROUTE_TABLE: usize = 4;
+pub(super) const ROUTE_TYPE: usize = 7;
+pub(super) const ROUTE_FLAGS: usize = 8;
 
 impl Links {
     /// Gives an interface an address, with a route to its subnet of `prefix_length` bits. An IPv6
@@ -88,24 +89,6 @@ impl Links {
                 && route.address(libc::RTA_DST) == Some(address)
         }))
     }
-
-    /// The numbers of the interfaces that carry a default route (IPv4 or IPv6) of the main
-    /// table, each once, ascending; the paths of a multipath route count each.
-    pub fn default_route_interfaces(&self) -> Result<Vec<u32>> {
-        let mut interfaces = Vec::new();
-        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
-            let answers = match self.socket().dump(libc::RTM_GETROUTE, &route_header(any, 0, 0)) {
-                Ok(answers) => answers,
-                // A kernel without IPv6.
-                Err(refusal) if refusal.code() == libc::EOPNOTSUPP => continue,
-                Err(refusal) => return Err(refusal.into_error("list the default routes", "")),
-            };
-            answers.iter().for_each(|route| collect_interfaces(route, &mut interfaces));
-        }
-        interfaces.sort_unstable();
-        interfaces.dedup();
-        Ok(interfaces)
-    }
 }
 
 fn family(address: IpAddr) -> u8 {
@@ -131,47 +114,4 @@ pub(super) fn route_header(address: IpAddr, destination_bits: u8, table: u8) -> 
 /// IFA_LOCAL the own one; IPv6 without a peer has IFA_ADDRESS only (rtnetlink(7)).
 fn own_address(message: &Message) -> Option<IpAddr> {
     message.address(libc::IFA_LOCAL).or_else(|| message.address(libc::IFA_ADDRESS))
-}
-
-fn collect_interfaces(route: &Message, interfaces: &mut Vec<u32>) {
-    let table = route.number(libc::RTA_TABLE).unwrap_or(u32::from(route.byte(ROUTE_TABLE)));
-    if route.kind != libc::RTM_NEWROUTE
-        || route.byte(ROUTE_DESTINATION_BITS) != 0
-        || route.byte(ROUTE_TYPE) != libc::RTN_UNICAST
-        || table != u32::from(libc::RT_TABLE_MAIN)
-    {
-        return;
-    }
-    interfaces.extend(route.number(libc::RTA_OIF));
-    // struct rtnexthop begins as an attribute does, with its length, flags and weight; the interface
-    // follows.
-    let hops = route.find(libc::RTA_MULTIPATH).unwrap_or_default();
-    interfaces.extend(attributes(hops).filter_map(|(_, hop)| word(hop)));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::netlink::{messages, request};
-
-    #[test]
-    fn each_hop_of_a_default_route_of_the_main_table_counts() {
-        let found = |kind, table, hops: &[u8]| {
-            let mut body = route_header(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, table);
-            body[ROUTE_TYPE] = kind;
-            body.extend(attribute(libc::RTA_MULTIPATH, hops));
-            let bytes = request(libc::RTM_NEWROUTE, 0, 0, &body);
-            let mut interfaces = Vec::new();
-            messages(&bytes)
-                .flatten()
-                .for_each(|route| collect_interfaces(&route, &mut interfaces));
-            interfaces
-        };
-        let hop = |interface: u32| [&[8, 0, 0, 0], &interface.to_ne_bytes()[..]].concat();
-        let hops = [hop(3), hop(70_000)].concat();
-        assert_eq!(found(libc::RTN_UNICAST, libc::RT_TABLE_MAIN, &hops), [3, 70_000]);
-        assert_eq!(found(libc::RTN_UNICAST, libc::RT_TABLE_MAIN, &hops[..12]), [3]);
-        assert_eq!(found(libc::RTN_UNICAST, libc::RT_TABLE_MAIN + 1, &hops), [0; 0]);
-        assert_eq!(found(libc::RTN_LOCAL, libc::RT_TABLE_MAIN, &hops), [0; 0]);
-    }
 }

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use libc::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Link, Links, header, is_possible_name};
+use super::{Link, Links, NAME_BYTES_MAX, header};
 use crate::error::{Error, Result};
 use crate::sys::namespace::Namespace;
 use crate::sys::netlink::attribute;
@@ -52,6 +52,14 @@ impl VethPair {
         end.extend(mac.into_iter().flat_map(|mac| attribute(libc::IFLA_ADDRESS, &mac)));
         end
     }
+}
+
+/// Mirrors `dev_valid_name` in net/core/dev.c.
+fn is_possible_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| matches!(c, '/' | ':' | '\0') || c.is_ascii_whitespace())
 }
 
 impl Links {

@@ -7,8 +7,13 @@
 use std::iter::from_fn;
 use std::net::IpAddr;
 
+use crate::sys::interface::name_text;
+
 /// Bytes of `struct nlmsghdr`.
 pub const MESSAGE_HEADER_BYTES: usize = 16;
+
+/// `RTM_NEWNEXTHOP`, with `struct nhmsg` (uapi/linux/nexthop.h).
+const NEW_NEXTHOP: u16 = 104;
 
 /// A message from the kernel; its header is as long as its kind says.
 #[derive(Clone, Debug)]
@@ -81,6 +86,7 @@ fn header_bytes(kind: u16) -> usize {
         libc::RTM_NEWADDR => 8,
         libc::RTM_NEWROUTE | libc::RTM_NEWNEIGH => 12,
         libc::RTM_NEWQDISC => 20,
+        NEW_NEXTHOP => 8,
         _ if i32::from(kind) == libc::NLMSG_ERROR => 4 + MESSAGE_HEADER_BYTES,
         _ if i32::from(kind) == libc::NLMSG_DONE => 4,
         _ => 0,
@@ -127,13 +133,13 @@ pub fn word(value: &[u8]) -> Option<u32> {
     value.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
-/// The text of a value, up to its NUL. Bytes that are not UTF-8 become U+FFFD.
+/// The text of a value, up to its NUL, as [`name_text`] has it.
 pub fn text(value: &[u8]) -> String {
-    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end]).into_owned()
+    name_text(value.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
-fn address(value: &[u8]) -> Option<IpAddr> {
+/// The IP address that a value is.
+pub fn address(value: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(value)
         .map(IpAddr::from)
         .or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from))
@@ -210,7 +216,7 @@ mod tests {
             assert_eq!(super::address(&octets(address)), Some(address));
         }
         assert_eq!(super::address(&[1; 5]), None);
-        assert_eq!(text(b"\xff\x1b[0m"), "\u{fffd}\x1b[0m");
+        assert_eq!(text(b"\xff\x1b[0m\0x"), "\\xff\x1b[0m");
     }
 
     proptest! {
