@@ -1,6 +1,7 @@
 //! Options of `linerate doctor`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -13,6 +14,7 @@ use crate::report::doctor::DoctorReport;
 use crate::sys::failure::ENODEV;
 use crate::sys::link::Links;
 use crate::sys::signal::Interrupt;
+use crate::units::parse_positive_duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,8 +26,8 @@ Each line is ok, a note (it shapes what is measured, or closes a way), SPOILS
 (numbers taken like this are not worth having) or ? (not readable here, so
 nothing is claimed). Behind -> is what to do. Nothing is changed; packet
 sockets, a user namespace and an XDP program are tried and given back. The CPUs
-that a measurement would use spin for two seconds, which shows what is taken
-from them.
+that a measurement would use spin for --look, which shows what is taken from
+them; what is rare takes longer to be seen.
 
 Exit codes: 0 fit, 1 could not run or output was lost, 2 usage, 4 unfit for
 measuring, 130 interrupted.";
@@ -41,6 +43,10 @@ pub struct DoctorArgs {
     /// CPUs of the generator and the engine [default: the first two allowed CPUs]
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
+
+    /// How long the CPUs and the interface are looked at
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    look: Duration,
 
     /// Write the findings as JSON to FILE; `-` writes it to stdout, and the text to stderr
     #[arg(long, value_name = "FILE|-")]
@@ -70,7 +76,7 @@ impl DoctorArgs {
         let cpus = self.cpus.as_ref().map_or(&[][..], |list| &list.0);
         let named = links.as_ref().zip(link.as_ref());
         let host = report.host().clone();
-        let facts = Facts::gather(host, named, cpus, || self.user.become_plain())?;
+        let facts = Facts::gather(host, named, cpus, self.look, || self.user.become_plain())?;
         if interrupt.caught() {
             return Ok(exit::INTERRUPTED);
         }

@@ -206,7 +206,7 @@ fn ctrl_c_ends_a_comparison_with_what_there_is() {
         "compare --rounds 500 --trial-duration 50ms --sizes 64 --paths ring,syscall --json -";
     let words: Vec<&str> = line.split(' ').collect();
     // In the first trial, and after several.
-    for (pause, signal) in [(50, Signal::SIGINT), (3500, Signal::SIGTERM)] {
+    for (pause, signal) in [(50, Signal::SIGINT), (1500, Signal::SIGTERM)] {
         let pause = Duration::from_millis(pause);
         let ended = interrupted_after(&mut linerate(&words), pause, signal);
         ended.expect(130);

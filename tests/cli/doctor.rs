@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::program::{Ended, Unprivileged, linerate, on_one_cpu, run};
 use crate::schema::{count, document, field, list, text, yes_or_no};
 
+/// As short as it may be for what its findings are checked for.
+const LOOK: &str = "--look=200ms";
+
 /// The findings of a strictly read document, by subject.
 #[track_caller]
 fn findings(ended: &Ended) -> BTreeMap<String, Value> {
@@ -57,7 +60,7 @@ fn is(finding: Option<&Value>, severity: &str, verified: &str) {
 
 #[test]
 fn a_machine_is_looked_at_in_a_screen_of_text() {
-    let ended = run(&mut linerate(&["doctor", "-i", "lo"]));
+    let ended = run(&mut linerate(&["doctor", "-i", "lo", LOOK]));
     assert!(matches!(ended.code, Some(0 | 4)), "{ended:#?}");
     assert!(ended.out.lines().count() <= 70, "{}", ended.out);
     assert!(ended.out.lines().all(|line| line.chars().count() <= 80), "{}", ended.out);
@@ -67,7 +70,7 @@ fn a_machine_is_looked_at_in_a_screen_of_text() {
 
 #[test]
 fn an_interface_is_looked_at_with_the_machine() {
-    let found = findings(&run(&mut linerate(&["doctor", "-i", "lo", "--json", "-"])));
+    let found = findings(&run(&mut linerate(&["doctor", "-i", "lo", "--json", "-", LOOK])));
     is(found.get("use"), "note", "read");
     is(found.get("device rings"), "fine", "read");
     is(found.get("others' frames").filter(|one| text(one, "severity") == "fine"), "fine", "tried");
@@ -79,7 +82,7 @@ fn an_interface_is_looked_at_with_the_machine() {
 #[test]
 fn without_privilege_what_is_closed_is_tried_and_said() {
     let nobody = Unprivileged::new();
-    let found = findings(&run(&mut nobody.linerate(&["doctor", "--json", "-"])));
+    let found = findings(&run(&mut nobody.linerate(&["doctor", "--json", "-", LOOK])));
     is(found.get("interfaces"), "note", "tried");
     is(found.get("XDP"), "note", "tried");
     assert_eq!(text(&found["testbed"], "verified"), "tried");
@@ -87,7 +90,7 @@ fn without_privilege_what_is_closed_is_tried_and_said() {
 
 #[test]
 fn one_cpu_is_unfit() {
-    let ended = run(on_one_cpu(&mut linerate(&["doctor", "--json", "-"])));
+    let ended = run(on_one_cpu(&mut linerate(&["doctor", "--json", "-", LOOK])));
     ended.expect(4);
     is(findings(&ended).get("CPUs"), "spoils", "read");
 }
@@ -95,7 +98,7 @@ fn one_cpu_is_unfit() {
 #[test]
 fn what_a_container_hides_is_named_and_nothing_is_claimed_of_it() {
     let nobody = Unprivileged::new();
-    let mut command = nobody.still_privileged(&["doctor", "-i", "lo", "--json", "-"]);
+    let mut command = nobody.still_privileged(&["doctor", "-i", "lo", "--json", "-", LOOK]);
     let ended = run(in_container(&mut command));
     if ended.code == Some(HIDING_REFUSED) {
         eprintln!("*** SKIPPED: this process may not make mount namespaces ***");
@@ -164,6 +167,7 @@ fn what_cannot_be_looked_at_is_a_usage_error() {
         &["doctor", "-i", "x/y"],
         &["doctor", "--cpus", "1000"],
         &["doctor", "--cpus", "0-"],
+        &["doctor", "--look", "0s"],
         &["doctor", "extra"],
     ] {
         run(&mut linerate(line)).expect(2);

@@ -164,8 +164,8 @@ fn a_mix_and_a_size_are_searched_in_turn_and_the_repetitions_compared() {
     }
     let _alone = alone();
     let line = "search --sizes 64,imix --paths ring-v2 --loss 50% --width 20% --exceed 0 \
-                --trial-duration 200ms --initial-duration 100ms --duration-sum 200ms \
-                --confirm 300ms --max-duration 5s --repeat 2 --json -";
+                --trial-duration 60ms --initial-duration 30ms --duration-sum 60ms \
+                --confirm 100ms --max-duration 2s --repeat 2 --json -";
     let ended = run(&mut linerate(&words(line)));
     ended.expect(0).says(&["imix", "1518 B", "10 %"]);
     let document = document(&ended.out);
@@ -221,7 +221,7 @@ fn ctrl_c_ends_a_search_with_what_there_is() {
     }
     let _alone = alone();
     // While the generator is still measured alone, and in the midst of trials.
-    for (pause, signal) in [(100, Signal::SIGINT), (1200, Signal::SIGTERM)] {
+    for (pause, signal) in [(100, Signal::SIGINT), (700, Signal::SIGTERM)] {
         let scratch = Scratch::new();
         let file = scratch.file("result.json");
         let mut command = linerate(&words("search --sizes 64,1518 --paths ring,syscall --json"));
@@ -325,7 +325,7 @@ fn ctrl_c_ends_a_curve_and_bursts_with_what_there_is() {
         let file = scratch.file("result.json");
         let mut child = start(linerate(&words(line)).arg("--json").arg(&file)).expect("it starts");
         until_caught(Signal::SIGINT, &child);
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(1000));
         send(Signal::SIGINT, &child);
         assert_eq!(wait(&mut child).code(), Some(130));
         let document = document(&std::fs::read_to_string(&file).expect("the document"));

@@ -14,6 +14,11 @@ pub fn is_long() -> bool {
     std::env::var_os("LINERATE_LONG").is_some()
 }
 
+/// So much of something, or by default no more of it than `enough`.
+pub fn at_most(all: u64, enough: u64) -> u64 {
+    if is_long() { all } else { enough }
+}
+
 /// Those of `paths` that the test number `turn` of a topic runs over.
 pub fn chosen(paths: &[PathName], turn: usize) -> Vec<PathName> {
     if is_long() { paths.to_vec() } else { covering(paths, turn) }

@@ -82,7 +82,7 @@ fn imix() -> linerate::load::plan::Sizes {
 
 /// Frames a second that an optimised build keeps on a CPU of its own, and an unoptimised one as well.
 const RATE: u64 = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
-const FRAMES: u64 = 10_000;
+const FRAMES: u64 = 4000;
 
 fn plan(lab: &Lab) -> LoadSpec {
     let (here, there) = (MacAddress(GENERATOR.mac), MacAddress(ENGINE.mac));
@@ -207,9 +207,9 @@ fn udp() -> Result<(), Failed> {
                 plan.carriage = Carriage { tags: tags.clone(), content: Content::Udp(headers) };
                 plan.sizes = "88,128,1500".parse().expect("sizes");
                 plan.flows = 64;
-                plan.limits = Limits::frames(5000);
+                plan.limits = Limits::frames(2000);
             })?;
-            assert_clean(&outcome, 5000);
+            assert_clean(&outcome, 2000);
         }
     }
     Ok(())
@@ -223,10 +223,10 @@ fn patterns() -> Result<(), Failed> {
                 if let Drive::Paced { pattern: constant, .. } = &mut plan.drive {
                     *constant = pattern;
                 }
-                plan.limits = Limits::frames(7777);
+                plan.limits = Limits::frames(3333);
             },
         )?;
-        assert_clean(&outcome, 7777);
+        assert_clean(&outcome, 3333);
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
 use linerate::wire::ethernet::{MacAddress, VlanTag};
 
 use crate::check::{Test, over_every_path, test};
-use crate::covering::is_long;
+use crate::covering::at_most;
 use crate::load::answer;
 
 pub fn tests() -> Vec<Test> {
@@ -85,7 +85,7 @@ fn stands(path: PathName) -> Result<(), Failed> {
     let reach = Reach::Lab { engine: Contestant::of(path), udp: None };
     let mut audience = Counting::default();
     let run = stress::run(
-        &request(reach, &[], Duration::from_secs(if is_long() { 4 } else { 2 })),
+        &request(reach, &[], Duration::from_millis(at_most(4000, 1000))),
         &mut audience,
     )?;
     assert_eq!(run.results.len(), PhaseName::ALL.len());

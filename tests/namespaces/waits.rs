@@ -18,7 +18,7 @@ use linerate::wire::random::Random;
 
 use crate::check::{PATIENCE, Test, eventually, over};
 use crate::client::{EXPERIMENTAL, answer, numbered};
-use crate::covering::is_long;
+use crate::covering::{at_most, is_long};
 use crate::served::{Served, config, serve};
 
 pub fn tests() -> Vec<Test> {
@@ -144,10 +144,10 @@ fn adaptive_stays_awake(path: PathName) -> Result<(), Failed> {
     Ok(())
 }
 
-/// How many sleeps the race is run for: some seconds' worth, or with `LINERATE_LONG` in the
+/// How many sleeps the race is run for: a second's worth, or with `LINERATE_LONG` in the
 /// environment a minute's or two. Where others want the CPUs as well, [`ENOUGH`] of them are.
 fn sleeps_wanted() -> u64 {
-    if is_long() { 1_000_000 } else { 4000 }
+    at_most(1_000_000, 1500)
 }
 
 const ENOUGH: Duration = Duration::from_secs(10);

@@ -23,15 +23,15 @@ use crate::sys::reading::{Reading, Unreadable, text_of};
 use crate::sys::rights::Rights;
 use crate::sys::topology;
 
-/// How long the CPUs and the interface are looked at.
-pub const LOOK: Duration = Duration::from_secs(2);
-
 /// Everything that findings are made of.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Facts {
     /// The machine; results have it for themselves.
     #[serde(skip)]
     pub host: Host,
+    /// How long the CPUs and the interface were looked at.
+    #[serde(skip)]
+    pub look: Duration,
     /// How it tells the time, measured.
     pub clock: ClockSource,
     /// What this process may do, tried.
@@ -105,12 +105,13 @@ pub struct InterfaceFacts {
 }
 
 impl Facts {
-    /// Reads and tries everything, for some seconds. `cpus` are those of generator and engine if the user
+    /// Reads and tries everything; takes as long as the CPUs are looked at. `cpus` are those of generator and engine if the user
     /// chose them. `become_plain` gives up what only the trying takes. Call it while there is one thread.
     pub fn gather(
         host: Host,
         named: Option<(&Links, &Link)>,
         cpus: &[usize],
+        lasting: Duration,
         become_plain: impl FnOnce() -> Result<()>,
     ) -> Result<Facts> {
         let rights = Rights::try_out();
@@ -118,7 +119,7 @@ impl Facts {
         let allowed_cpus = choose_cpus(&[])?;
         let chosen = if cpus.is_empty() { &allowed_cpus } else { cpus };
         let chosen: Vec<usize> = chosen.iter().copied().take(2).collect();
-        let (looks, frames) = look(&chosen, named, LOOK);
+        let (looks, frames) = look(&chosen, named, lasting);
         if let Some(Err(why)) = looks.iter().find(|look| look.is_err() && !cpus.is_empty()) {
             return Err(Error::Usage(format!("--cpus: {why}")));
         }
@@ -137,6 +138,7 @@ impl Facts {
         };
         Ok(Facts {
             host,
+            look: lasting,
             clock: ClockSource::measure(),
             rights,
             cpus: chosen.into_iter().zip(looks).map(cpu).collect(),

@@ -1,6 +1,6 @@
 //! What follows from the facts of an interface.
 
-use super::facts::{Facts, InterfaceFacts, LOOK};
+use super::facts::{Facts, InterfaceFacts};
 use super::finding::{Finding, Findings, Section};
 use crate::sys::interface_files::Reception;
 use crate::sys::irq::{Interrupt, describe};
@@ -15,7 +15,7 @@ const FOREIGN_NOTE: f64 = 50.0;
 pub(super) fn of_interface(facts: &Facts, interface: &InterfaceFacts) -> Vec<Finding> {
     let mut found = Findings::of(Section::Interface);
     link(&mut found, interface);
-    traffic(&mut found, interface);
+    traffic(&mut found, facts, interface);
     driver(&mut found, interface);
     frames(&mut found, interface);
     device(&mut found, interface);
@@ -50,10 +50,10 @@ fn link(found: &mut Findings, interface: &InterfaceFacts) {
 }
 
 /// Who else is there.
-fn traffic(found: &mut Findings, interface: &InterfaceFacts) {
+fn traffic(found: &mut Findings, facts: &Facts, interface: &InterfaceFacts) {
     let name = &interface.link.name;
     if let Some(frames) = found.known("others' frames", &interface.frames) {
-        let [received, sent] = frames.map(|frames| frames as f64 / LOOK.as_secs_f64());
+        let [received, sent] = frames.map(|frames| frames as f64 / facts.look.as_secs_f64());
         let text = format!("{} received, {} sent", rate(received), rate(sent));
         let fix = "stop who sends (sudo tcpdump -i IF shows them), or use another interface"
             .replace("IF", name);

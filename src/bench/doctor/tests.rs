@@ -1,5 +1,7 @@
 //! Findings of made-up facts.
 
+use std::time::Duration;
+
 use super::facts::{CpuFacts, Facts, InterfaceFacts};
 use super::finding::{Finding, Severity, Verified};
 use super::look::CpuLook;
@@ -74,6 +76,7 @@ fn fit() -> Facts {
     };
     Facts {
         host,
+        look: Duration::from_secs(2),
         clock: ClockSource { name: "tsc".into(), by_vdso: true, read_ns: 20.0 },
         rights,
         allowed_cpus: (0..16).collect(),
