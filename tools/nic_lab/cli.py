@@ -14,6 +14,7 @@ $XDG_CACHE_HOME/linerate-nic-lab and never installed. Exit code: 0 all right, 1 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ SKIPPED = 77
 
 def main():
     arguments = parsed()
+    # Ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if arguments.list:
             return listed()

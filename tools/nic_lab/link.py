@@ -88,6 +88,10 @@ class Link:
             f"ip link set nic0 mtu {bytes_}\nip -n far link set nic1 mtu {bytes_}\ncarrier nic0 && carrier nic1 far"
         )
 
+    def jumbo_pings(self):
+        """Whether the kernel's own jumbo frames pass."""
+        return self.machine.run("ping -c 3 -W 2 -s 8900 10.0.0.2").code == 0
+
     def start_engine(self, *options):
         """Starts an engine on nic1; its refusal, or None."""
         command = ["linerate", "echo", "-i", "nic1", "--ethertype", "0x88b5,ip,ipv6", "--reply", "udp"]
@@ -144,7 +148,7 @@ until [ $(sent) -gt $((before + 20)) ] || [ -e /tmp/load.code ]; do usleep 20000
 
 
 def load_command(form, options):
-    command = ["linerate", "load", "-i", "nic0", *TARGETS[form], "--warmup", "0s", "--drain", "2s", *options]
+    command = ["linerate", "load", "-i", "nic0", *TARGETS[form], "--warmup", "0s", "--drain", "10s", *options]
     if not {"-n", "-d"} & set(options):
         command += ["-n", "100"]
     if not {"-r", "--window"} & set(options):
