@@ -4,6 +4,7 @@
     tools/nic-lab --kernel 7.3 --nic igb --check zero-copy
     tools/nic-lab --kernel 7.3 --nic igb --shell  a shell in the guest, for people
     tools/nic-lab --matrix                        kernel x NIC x path x form of frame, as a Markdown table
+    tools/nic-lab --suite                         the trials of tests/namespaces that ask the kernel, on these kernels
     tools/nic-lab --list                          kernels, NICs and checks
 
 It tells what works and whether the books balance, never how fast. Needs qemu-system-x86 8.0 or newer (Debian 12 has it
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from . import checks, events, image, matrix  # noqa: F401 (events enters its checks)
+from . import checks, events, image, matrix, suite  # noqa: F401 (events enters its checks)
 from .kernels import KERNELS, Unfit
 from .link import Link
 from .machine import NICS, Lost, Machine
@@ -34,16 +35,16 @@ def main():
     try:
         if arguments.list:
             return listed()
-        program = arguments.linerate or built()
+        files = suite.programs() if arguments.suite else {"bin/linerate": arguments.linerate or built()}
         programs = [image.found(name) for name in ("ip", "tc", "ethtool")]
         boots = [
-            Machine(kernel, nic, programs, {"bin/linerate": program}, arguments.limit, kvm=arguments.kvm)
+            Machine(kernel, nic, programs, files, arguments.limit, kvm=arguments.kvm)
             for kernel in arguments.kernel
-            for nic in arguments.nic
+            for nic in (arguments.nic[:1] if arguments.suite else arguments.nic)
         ]
         if arguments.shell:
             return boots[0].shell()
-        with_results = matrix_of if arguments.matrix else checks_of
+        with_results = matrix_of if arguments.matrix else suite_of if arguments.suite else checks_of
         return with_results(boots, arguments)
     except Unfit as unfit:
         print(f"nic-lab: {unfit}", file=sys.stderr)
@@ -60,11 +61,12 @@ def parsed():
     parser.add_argument("--nic", default=[*NICS], help="default: all", **several)
     parser.add_argument("--check", default=[*checks.CHECKS], help="default: all", **several)
     parser.add_argument("--paths", default=[*matrix.PATHS], help="of the matrix; default: all", **several)
+    parser.add_argument("--topics", default=[*suite.TOPICS], help="of the suite; default: those of kernel facts", **several)
     parser.add_argument("--linerate", metavar="BINARY", help="default: what cargo build --release makes")
     parser.add_argument("--limit", type=int, default=3600, metavar="SECONDS", help="of one boot; default: 3600")
     parser.add_argument("--kvm", action="store_true", help="use KVM: only where it is known to be safe")
     what = parser.add_mutually_exclusive_group()
-    for name in ("shell", "matrix", "list"):
+    for name in ("shell", "matrix", "suite", "list"):
         what.add_argument(f"--{name}", action="store_true")
     arguments = parser.parse_args()
     for chosen, known in ((arguments.kernel, KERNELS), (arguments.nic, NICS), (arguments.check, checks.CHECKS)):
@@ -132,3 +134,20 @@ def matrix_of(boots, arguments):
             print(f"nic-lab: {boot.kernel} {boot.nic}: {lost}", file=sys.stderr, flush=True)
     print(matrix.table(results), end="")
     return int(failed > 0)
+
+
+def suite_of(boots, arguments):
+    results = []
+    for boot in boots:
+        try:
+            with boot as machine:
+                for topic in arguments.topics:
+                    machine.note(topic)
+                    for trial, right, why in suite.run(machine, topic):
+                        results.append((boot.kernel, topic, trial, right, why))
+                        if not right:
+                            machine.note(f"{trial}: {why}")
+        except Lost as lost:
+            results.append((boot.kernel, "boot", str(lost), False, ""))
+    print(suite.table(results), end="")
+    return int(not all(right for *_, right, _ in results))

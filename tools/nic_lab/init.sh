@@ -15,7 +15,7 @@ mount -t tmpfs run /run
 mount --make-rshared /run
 chmod 1777 /tmp
 ln -s /modules "/lib/modules/$(uname -r)"
-for module in igb e1000e virtio_pci virtio_net vmxnet3 8021q; do modprobe $module; done
+for module in igb e1000e virtio_pci virtio_net vmxnet3 8021q veth; do modprobe $module; done
 
 # nic0 and nic1 by their addresses (machine.py), in the order of sides: names by the kernel depend on who came first.
 for device in /sys/class/net/*; do
