@@ -24,4 +24,5 @@ pub mod site;
 pub mod snapshot;
 pub mod stress;
 pub mod testbed;
+pub mod vlan_filter;
 pub mod watch;

@@ -15,6 +15,7 @@ use super::neighbour::{Way, find_way};
 use super::own_engine::OwnEngine;
 use super::snapshot::{CounterSnapshot, Ends, generator_counts};
 use super::testbed::{End, Testbed};
+use super::vlan_filter;
 use super::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::engine::edit::Transform;
@@ -204,6 +205,10 @@ fn measure(
         ));
     }
     outcome.notes.extend(lone_flow(request, &outcome, here));
+    if outcome.lost > 0 {
+        let ends = [here].into_iter().chain(there);
+        outcome.notes.extend(ends.filter_map(|end| vlan_filter::hint(end, &plan.carriage.tags)));
+    }
     let disturbances = watch.verdict(OwnTraffic::of(&outcome))?;
     let counters = match CounterSnapshot::read(&ends) {
         // With the interface its counters have gone.

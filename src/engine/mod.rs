@@ -10,6 +10,7 @@ pub mod control;
 pub mod edit;
 pub mod guard;
 pub mod half;
+mod hidden_tags;
 pub mod names;
 mod padding;
 pub mod path;

@@ -191,6 +191,9 @@ const LATENCY_BATCH_FRAMES: usize = 16;
 /// Throughput: blocks that some thousand short frames fill.
 const LARGE_BLOCK_BYTES: usize = 256 << 10;
 const RETIRE_MS: u32 = 1;
+
+/// [`RETIRE_MS`] as it comes out (RX-11).
+const LONE_FRAME_WAITS: &str = "1 ms, before Linux 6.18 up to 8 ms";
 /// Latency: slots of a V2 ring, so few that the ring stays in a second-level cache.
 const FEW_SLOTS: usize = 256;
 
@@ -254,7 +257,7 @@ fn receive_ring(
     match (rx, profile) {
         (RxName::V3, Profile::Throughput) => {
             reasons.push(format!(
-                "blocks of {}: most frames per wake-up; a lone frame waits up to {RETIRE_MS} ms",
+                "blocks of {}: most frames per wake-up; a lone frame waits up to {LONE_FRAME_WAITS}",
                 memory(LARGE_BLOCK_BYTES as u64)
             ));
             let block_bytes = Some(LARGE_BLOCK_BYTES);
@@ -264,7 +267,7 @@ fn receive_ring(
             let block_bytes = smallest_block(longest);
             reasons.push(format!(
                 "blocks of {}: a few frames in flight fill one; a lone frame still waits up to \
-                 {RETIRE_MS} ms (not with --rx v2)",
+                 {LONE_FRAME_WAITS} (not with --rx v2)",
                 memory(block_bytes as u64)
             ));
             GeometryChoice { block_bytes: Some(block_bytes), retire_ms: Some(RETIRE_MS), ..open }

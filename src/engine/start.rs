@@ -8,6 +8,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::config::EngineConfig;
 use super::control::Control;
+use super::hidden_tags;
 use super::names::TxName;
 use super::path::{Inlet, PathPlan, PreparedPath, bind, prepare};
 use super::reply::ReplyRules;
@@ -143,7 +144,10 @@ impl Starter<'_> {
         let mut workers = Vec::new();
         let mut notes = self.config.reasons.clone();
         if let Some(redirect) = &redirect {
-            notes.push(format!("XDP program attached, mode {}", redirect.mode().name()));
+            let refusal = redirect.refusal().map(|why| format!(" (the driver refused: {why})"));
+            let mode = redirect.mode().name();
+            notes.push(format!("XDP program attached, mode {mode}{}", refusal.unwrap_or_default()));
+            notes.extend(hidden_tags::check(self.config.promiscuous, self.link, redirect)?);
         }
         notes.extend(queues);
         notes.push(self.config.wait.note());

@@ -15,6 +15,7 @@ use crate::bench::account::Taken;
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadObserver, LoadRequest, QueuePlan, Reach, Target};
 use crate::bench::testbed::End;
+use crate::bench::vlan_filter;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
 use crate::load::plan::LoadSpec;
@@ -455,6 +456,9 @@ impl LoadObserver for LoadReport {
             "  measured for {measured} after a warm-up of {}",
             units::duration(request.spec.warm_up)
         ));
+        if let Some(hint) = vlan_filter::hint(here, &config.carriage.tags) {
+            self.base.say(format!("  WARNING: {hint}"));
+        }
         match (request.spec.flows, request.reach.is_udp()) {
             (1, _) => {}
             (flows, true) => self.base.say(format!("  {flows} flows by UDP source port")),

@@ -8,16 +8,19 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::failure::failed;
+use super::failure::{errno, failed};
 use super::interface::called;
+use super::link::Links;
+use super::netdev::XdpAbilities;
 use super::xdp::XdpSocket;
 use crate::error::Result;
 
 pub mod assembly;
 pub mod select;
+pub mod types;
 
 use assembly::Instruction;
-use select::Selection;
+use select::{Selection, TAG_FUNCTION};
 
 /// Said wherever the kernel refuses a program for want of privilege.
 pub const NEEDS_BPF: &str = "XDP programs and their maps need CAP_NET_ADMIN and CAP_BPF (before Linux \
@@ -100,13 +103,13 @@ pub struct Program {
 impl Program {
     /// Loads an XDP program. What the verifier has to say against it is part of the error.
     pub fn load(instructions: &[Instruction]) -> Result<Program> {
-        let error = match load(instructions, &mut []) {
+        let error = match load(instructions, None, &mut []) {
             Ok(fd) => return Ok(Program { fd }),
             Err(error) => error,
         };
         let mut words = vec![0; VERIFIER_LOG_BYTES];
         // The same again, with an ear for the reasons; nothing is gained if it passes now.
-        let _ = load(instructions, &mut words);
+        let _ = load(instructions, None, &mut words);
         let words = String::from_utf8_lossy(&words);
         let words: Vec<&str> = words.trim_end_matches('\0').lines().collect();
         let last = &words[words.len().saturating_sub(3)..];
@@ -115,6 +118,12 @@ impl Program {
             advice = format!("the kernel's verifier says: {}", last.join("; "));
         }
         Err(failed("load an XDP program", &error, advice))
+    }
+
+    /// Loads an XDP program that may call what the driver of `interface` has for programs, and that only runs
+    /// there, in the driver.
+    fn load_bound(instructions: &[Instruction], interface: u32) -> io::Result<Program> {
+        load(instructions, Some(interface), &mut []).map(|fd| Program { fd })
     }
 
     /// Attaches the program to an interface in `mode`, until the value returned is dropped.
@@ -126,7 +135,7 @@ impl Program {
             flags: mode.name_and_flag().1,
         };
         let link = bpf_descriptor(LINK_CREATE, &request)?;
-        Ok(Attached { _link: link, mode })
+        Ok(Attached { _link: link, mode, refusal: None })
     }
 
     /// Attaches the program to an interface: in the driver, or where that cannot be in the stack.
@@ -140,8 +149,9 @@ impl Program {
         let error = if matches!(code, Some(libc::EPERM | libc::EBUSY | libc::ENODEV)) {
             in_driver
         } else {
+            let refusal = self.refusal(interface, &in_driver);
             match self.attach_as(interface, AttachMode::Generic) {
-                Ok(attached) => return Ok(attached),
+                Ok(attached) => return Ok(Attached { refusal: Some(refusal), ..attached }),
                 Err(error) => error,
             }
         };
@@ -153,12 +163,25 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Why the driver of an interface, which answered `error`, does not take the program: its own words, if it has
+    /// any. A link's refusal has none, but that of a netlink request does.
+    fn refusal(&self, interface: u32, error: &io::Error) -> String {
+        let name = errno(error.raw_os_error().unwrap_or(0)).name;
+        let words =
+            Links::open().ok().and_then(|links| links.xdp_refusal(interface, self.fd.as_fd()));
+        words.map_or(name.to_string(), |words| format!("{name}: {words}"))
+    }
+}
+
 /// A program at work; dropping it detaches it.
 #[derive(Debug)]
 pub struct Attached {
     _link: OwnedFd,
     /// Where it runs.
     pub mode: AttachMode,
+    /// Why it does not run in the driver.
+    pub refusal: Option<String>,
 }
 
 /// What is selected goes to AF_XDP sockets, from now on until this is dropped; everything else goes to
@@ -167,6 +190,8 @@ pub struct Attached {
 pub struct Redirect {
     sockets: SocketMap,
     attached: Attached,
+    /// Whether tags that lie beside the frame are put back into it; else nobody here can see them.
+    pub restores_tags: bool,
 }
 
 impl Redirect {
@@ -174,8 +199,16 @@ impl Redirect {
     /// without the privileges of [`NEEDS_BPF`].
     pub fn attach(interface: u32, queues: u32, selection: &Selection) -> Result<Redirect> {
         let sockets = SocketMap::create(queues)?;
-        let program = Program::load(&selection.program(sockets.as_fd()))?;
-        Ok(Redirect { attached: program.attach(interface)?, sockets })
+        if let Some(attached) = attach_restoring(interface, &sockets, selection) {
+            return Ok(Redirect { sockets, attached, restores_tags: true });
+        }
+        let program = Program::load(&selection.program(sockets.as_fd(), None))?;
+        Ok(Redirect { attached: program.attach(interface)?, sockets, restores_tags: false })
+    }
+
+    /// Why the program does not run in the driver, in the driver's own words.
+    pub fn refusal(&self) -> Option<&str> {
+        self.attached.refusal.as_deref()
     }
 
     /// Gives what is selected of `queue` to `socket`, which is bound to it.
@@ -189,7 +222,26 @@ impl Redirect {
     }
 }
 
-fn load(instructions: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
+/// Attaches the program that puts tags back, where driver and kernel tell them (XDP-14).
+fn attach_restoring(
+    interface: u32,
+    sockets: &SocketMap,
+    selection: &Selection,
+) -> Option<Attached> {
+    if !XdpAbilities::of(interface).is_ok_and(|abilities| abilities.tags) {
+        return None;
+    }
+    let function = types::kernel_function(TAG_FUNCTION).ok()??;
+    let instructions = selection.program(sockets.as_fd(), Some(function));
+    let program = Program::load_bound(&instructions, interface).ok()?;
+    program.attach_as(interface, AttachMode::Native).ok()
+}
+
+fn load(
+    instructions: &[Instruction],
+    bound_to: Option<u32>,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
     let request = ProgramLoad {
         program_type: PROGRAM_TYPE_XDP,
         instructions: instructions.len() as u32,
@@ -199,9 +251,9 @@ fn load(instructions: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
         log_bytes: log.len() as u32,
         log: if log.is_empty() { 0 } else { log.as_mut_ptr().expose_provenance() as u64 },
         kernel_version: 0,
-        flags: 0,
+        flags: if bound_to.is_some() { BOUND_ONLY } else { 0 },
         name: *b"linerate\0\0\0\0\0\0\0\0",
-        interface: 0,
+        interface: bound_to.unwrap_or(0),
         attach_type: ATTACH_TYPE_XDP,
     };
     bpf_descriptor(PROGRAM_LOAD, &request)
@@ -222,7 +274,7 @@ fn attach_advice(error: &io::Error) -> &'static str {
             "the interface has an XDP program already: `ip link show` names it, and whoever attached \
              it must take it off"
         }
-        Some(libc::ERANGE) => "the MTU is too large for XDP on this driver",
+        Some(libc::ERANGE) => "the MTU is too large for XDP on this driver: lower it",
         Some(libc::EINVAL) => "bpf links for XDP need Linux 5.9 or newer",
         _ => "",
     }
@@ -236,6 +288,8 @@ const LINK_CREATE: libc::c_int = 28;
 const MAP_TYPE_XSKMAP: u32 = 17;
 const PROGRAM_TYPE_XDP: u32 = 6;
 const ATTACH_TYPE_XDP: u32 = 37;
+/// `BPF_F_XDP_DEV_BOUND_ONLY`.
+const BOUND_ONLY: u32 = 1 << 6;
 
 /// The helpers that are called here are open to programs of any licence; this is the crate's, in the
 /// form that the kernel counts as compatible with its own.

@@ -81,6 +81,8 @@ pub struct Link {
     pub transmit_queues: u32,
     /// Receive queues that the interface was made with.
     pub receive_queues: u32,
+    /// The VLAN that it stands for (`IFLA_VLAN_ID`), if it is a VLAN interface.
+    pub vlan_id: Option<u16>,
     /// The number of the interface that it is joined to (`IFLA_LINK`): of a veth end the other end, in
     /// the namespace that that is in.
     pub joined_to: Option<u32>,
@@ -132,11 +134,21 @@ impl Link {
                 .map_or(flag(libc::IFF_PROMISC), |users| users > 0),
             transmit_queues: number(libc::IFLA_NUM_TX_QUEUES).unwrap_or(1),
             receive_queues: number(libc::IFLA_NUM_RX_QUEUES).unwrap_or(1),
+            vlan_id: vlan_id(info),
             joined_to: number(libc::IFLA_LINK),
             lower: number(libc::IFLA_LINK).filter(|_| !is_pair && !is_elsewhere),
             master: number(libc::IFLA_MASTER),
         }
     }
+}
+
+/// `IFLA_VLAN_ID` in the data of the kind `vlan`; other kinds mean something else by the number.
+fn vlan_id(info: Option<&[u8]>) -> Option<u16> {
+    const VLAN_ID: u32 = 1;
+    let info =
+        info.filter(|info| find(info, libc::IFLA_INFO_KIND).map(text).as_deref() == Some("vlan"))?;
+    let id = find(find(info, libc::IFLA_INFO_DATA)?, VLAN_ID)?;
+    id.first_chunk().map(|id| u16::from_ne_bytes(*id))
 }
 
 impl fmt::Display for Link {

@@ -15,6 +15,9 @@ const GET_DEVICE: u8 = 1;
 const INTERFACE: u16 = 1;
 const FEATURES: u16 = 3;
 const ZERO_COPY_SEGMENTS_MAX: u16 = 4;
+const METADATA: u16 = 5;
+/// Bit of the last one: `NETDEV_XDP_RX_METADATA_VLAN_TAG`.
+const TAGS: u64 = 4;
 
 /// What a driver can do with XDP; more than one does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -27,6 +30,8 @@ pub struct XdpAbilities {
     pub zero_copy: bool,
     /// Frames may be longer than a page.
     pub multi_buffer: bool,
+    /// Programs can ask for the VLAN tag that was taken off a frame (since Linux 6.8).
+    pub tags: bool,
     /// The most buffers of one frame without copies.
     pub zero_copy_segments_max: Option<u32>,
 }
@@ -42,13 +47,14 @@ impl XdpAbilities {
         })
     }
 
-    fn from_bits(bits: u64, zero_copy_segments_max: Option<u32>) -> XdpAbilities {
+    fn from_bits(bits: u64, metadata: u64, zero_copy_segments_max: Option<u32>) -> XdpAbilities {
         let has = |bit: u64| bits & bit != 0;
         XdpAbilities {
             native: has(1),
             redirect: has(2),
             zero_copy: has(8),
             multi_buffer: has(32),
+            tags: metadata & TAGS != 0,
             zero_copy_segments_max,
         }
     }
@@ -61,10 +67,11 @@ fn ask(socket: &mut RequestSocket, interface: u32) -> Result<XdpAbilities, Refus
     let number = number.map(u16::from_ne_bytes).ok_or_else(|| incomplete("number"))?;
     let device = attribute(INTERFACE, &interface.to_ne_bytes());
     let device = socket.query(number, &request(GET_DEVICE, &device))?;
-    let bits = device.generic(FEATURES).and_then(|bits| bits.first_chunk().copied());
-    let bits = bits.map(u64::from_ne_bytes).ok_or_else(|| incomplete("features"))?;
+    let number = |kind| device.generic(kind).and_then(|bits| bits.first_chunk().copied());
+    let bits = number(FEATURES).map(u64::from_ne_bytes).ok_or_else(|| incomplete("features"))?;
+    let metadata = number(METADATA).map_or(0, u64::from_ne_bytes);
     let segments = |device: &Message| device.generic(ZERO_COPY_SEGMENTS_MAX).and_then(word);
-    Ok(XdpAbilities::from_bits(bits, segments(&device)))
+    Ok(XdpAbilities::from_bits(bits, metadata, segments(&device)))
 }
 
 /// `struct genlmsghdr` (command, version, two bytes reserved) and the attributes.
@@ -89,7 +96,7 @@ mod tests {
             Err(why) => assert!(why.not_readable.contains("6.3"), "{why}"),
         }
         assert!(XdpAbilities::of(u32::MAX >> 1).is_err());
-        let bits = XdpAbilities::from_bits(0b10_1011, Some(8));
-        assert!(bits.native && bits.redirect && bits.zero_copy && bits.multi_buffer);
+        let bits = XdpAbilities::from_bits(0b10_1011, 4, Some(8));
+        assert!(bits.native && bits.redirect && bits.zero_copy && bits.multi_buffer && bits.tags);
     }
 }

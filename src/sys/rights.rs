@@ -39,7 +39,7 @@ impl Rights {
         let capabilities = Capabilities::effective().ok();
         let program = || {
             let sockets = SocketMap::create(1)?;
-            Program::load(&Selection::default().program(sockets.as_fd())).map(drop)
+            Program::load(&Selection::default().program(sockets.as_fd(), None)).map(drop)
         };
         Rights {
             user: user_name(),

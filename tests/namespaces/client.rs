@@ -58,7 +58,7 @@ impl Client {
         side.namespace.run(|| Client::open_here(side.link.index))?
     }
 
-    fn open_here(interface: u32) -> Result<Client, Failed> {
+    pub fn open_here(interface: u32) -> Result<Client, Failed> {
         let sender = PacketSocket::open(SocketType::Raw)?;
         sender.bind(interface, 0)?;
         // Everything but what this side sends itself.
@@ -95,7 +95,7 @@ impl Client {
         self.collect_while(QUIET, |_| true)
     }
 
-    fn collect_while(
+    pub fn collect_while(
         &mut self,
         quiet: Duration,
         more: impl Fn(usize) -> bool,

@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Trial};
 use linerate::sys::privilege::ensure_namespaces_allowed;
 
 mod accounting;
+mod bridged;
 mod cases;
 mod chargen;
 mod check;
@@ -114,6 +115,7 @@ fn all() -> Vec<Test> {
         echo::tests(),
         vlan::tests(),
         udp::tests(),
+        bridged::tests(),
         chargen::tests(),
         alone(accounting::tests()),
         alone(robbed::tests()),

@@ -47,6 +47,7 @@ pub fn tests() -> Vec<Test> {
         test("xdp: a UDP port is selected over both IPs", udp_port),
         test("xdp: received frames go back from where they lie", forwards),
         test("xdp: without frames to fill the kernel drops and counts", starved),
+        test("xdp: a driver that refuses says why", refused_by_the_driver),
         test("xdp: the program is gone with the last of its owner", detached),
     ]
 }
@@ -354,7 +355,7 @@ fn programs() -> Result<(), Failed> {
         Selection { ether_types: (0x8800..0x8820).collect(), udp_port: Some(7) },
     ];
     for wish in &wishes {
-        let program = Program::load(&wish.program(map.as_fd()))?;
+        let program = Program::load(&wish.program(map.as_fd(), None))?;
         for mode in [AttachMode::Native, AttachMode::Generic] {
             let side = &lab.engine;
             drop(side.namespace.run(|| program.attach_as(side.link.index, mode))??);
@@ -512,6 +513,20 @@ fn starved() -> Result<(), Failed> {
     assert_eq!(receiving.collect(16)?, frames(0..16));
     client.send_all(&frames(50..60))?;
     assert_eq!(receiving.collect(10)?, frames(50..60));
+    Ok(())
+}
+
+/// A veth does not run programs in the driver while the other end may send frames longer than a page.
+fn refused_by_the_driver() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let (near, side) = (&lab.generator, &lab.engine);
+    near.links().set_mtu(near.link.index, 9000)?;
+    let attached = side.namespace.run(|| Redirect::attach(side.link.index, 1, &experimental()))?;
+    let Some(redirect) = privileged(attached)? else { return Ok(()) };
+    assert_eq!((redirect.mode(), redirect.restores_tags), (AttachMode::Generic, false));
+    let refusal = redirect.refusal().ok_or("no reason")?;
+    assert!(refusal.contains("ERANGE") && refusal.contains("MTU"), "{refusal}");
+    assert!(side.links().xdp_program(side.link.index)?.is_some_and(|one| one.mode == "generic"));
     Ok(())
 }
 

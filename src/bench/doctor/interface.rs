@@ -130,8 +130,11 @@ fn frames(found: &mut Findings, interface: &InterfaceFacts) {
     }
     match (on("rx-vlan-filter"), on("rx-vlan-hw-parse")) {
         (true, _) if !interface.link.promiscuous => {
-            let fix = format!("sudo ethtool -K {name} rx-vlan-filter off, or load --promisc");
+            let fix = format!("sudo ip link set {name} promisc on, or a VLAN interface of each id");
             found.note("VLAN", "tags without an interface of theirs are filtered out", fix);
+        }
+        (_, true) if interface.xdp.as_ref().is_ok_and(|xdp| xdp.tags) => {
+            found.fine("VLAN", "tags beside the frame are told to sockets and programs");
         }
         (_, true) => {
             let fix = format!("sudo ethtool -K {name} rxvlan off");

@@ -193,7 +193,7 @@ fn what_shapes_numbers_is_a_note() {
     note(of_interface("driver's XDP", |it| it.xdp = Ok(XdpAbilities::default())), "");
     note(of_interface("joined frames", on("rx-gro")), "gro off");
     note(of_interface("joined frames", on("rx-gro-list")), "rx-gro-list off");
-    note(of_interface("VLAN", on("rx-vlan-filter")), "--promisc");
+    note(of_interface("VLAN", on("rx-vlan-filter")), "promisc on");
     note(of_interface("VLAN", on("rx-vlan-hw-parse")), "rxvlan off");
     let small = |it: &mut InterfaceFacts| it.rings.as_mut().unwrap().as_mut().unwrap().receive = 9;
     note(of_interface("device rings", small), "ethtool -G eth1 rx 4096");

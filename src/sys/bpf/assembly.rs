@@ -3,7 +3,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// A register. R0 holds results, R1 to R5 arguments, which a call destroys; R6 to R9 are kept.
+/// A register. R0 holds results, R1 to R5 arguments, which a call destroys; R6 to R9 are kept; R10 points to the
+/// end of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Register {
@@ -14,9 +15,13 @@ pub enum Register {
     R4,
     R5,
     R6,
+    R7,
+    R8,
+    R9,
+    R10,
 }
 
-/// How many bytes a load takes.
+/// How many bytes a load or store takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
     /// One byte.
@@ -25,6 +30,16 @@ pub enum Width {
     Half,
     /// Four bytes.
     Word,
+}
+
+impl Width {
+    const fn code(self) -> u8 {
+        match self {
+            Width::Word => 0x00,
+            Width::Half => 0x08,
+            Width::Byte => 0x10,
+        }
+    }
 }
 
 /// A place in a program, to jump to. Jumps go forward only, so every program ends.
@@ -73,6 +88,8 @@ pub struct Assembly {
 // Classes, sources and operations of the instruction set.
 const LOAD_CONSTANT: u8 = 0x18; // BPF_LD | BPF_DW | BPF_IMM
 const LOAD: u8 = 0x61; // BPF_LDX | BPF_MEM; the width is 0 for a word
+const STORE: u8 = 0x63; // BPF_STX | BPF_MEM
+const TO_BIG_ENDIAN: u8 = 0xdc; // BPF_ALU | BPF_END | BPF_TO_BE
 const ARITHMETIC: u8 = 0x07; // BPF_ALU64
 const JUMP: u8 = 0x05; // BPF_JMP
 const BY_REGISTER: u8 = 0x08; // BPF_X
@@ -80,6 +97,8 @@ const CALL: u8 = 0x80;
 const EXIT: u8 = 0x90;
 /// `BPF_PSEUDO_MAP_FD`: the constant is the descriptor of a map.
 const MAP_DESCRIPTOR: u8 = 1;
+/// `BPF_PSEUDO_KFUNC_CALL`: the constant is the number of a function in the kernel's type information.
+const KERNEL_FUNCTION: u8 = 2;
 
 impl Assembly {
     /// An empty program.
@@ -108,12 +127,23 @@ impl Assembly {
         from: Register,
         offset: i16,
     ) -> &mut Assembly {
-        let width = match width {
-            Width::Word => 0x00,
-            Width::Half => 0x08,
-            Width::Byte => 0x10,
-        };
-        self.push(LOAD | width, to, from as u8, offset, 0)
+        self.push(LOAD | width.code(), to, from as u8, offset, 0)
+    }
+
+    /// `*(to + offset) = from`.
+    pub fn store(
+        &mut self,
+        width: Width,
+        to: Register,
+        offset: i16,
+        from: Register,
+    ) -> &mut Assembly {
+        self.push(STORE | width.code(), to, from as u8, offset, 0)
+    }
+
+    /// The low two bytes of the register in network order, all others zero.
+    pub fn to_network_order(&mut self, of: Register) -> &mut Assembly {
+        self.push(TO_BIG_ENDIAN, of, 0, 0, 16)
     }
 
     /// `to = from`.
@@ -166,7 +196,12 @@ impl Assembly {
         }
     }
 
-    /// Calls a function of the kernel by its number.
+    /// Calls a function of the kernel by its number in the kernel's type information ([`super::types`]).
+    pub fn call_kernel(&mut self, function: u32) -> &mut Assembly {
+        self.push(JUMP | CALL, Register::R0, KERNEL_FUNCTION, 0, function as i32)
+    }
+
+    /// Calls a helper function by its number.
     pub fn call(&mut self, function: i32) -> &mut Assembly {
         self.push(JUMP | CALL, Register::R0, 0, 0, function)
     }
@@ -206,7 +241,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::Condition::{Always, Differs, Equals, Exceeds, HasAny};
-    use super::Register::{R0, R1, R2, R3, R6};
+    use super::Register::{R0, R1, R2, R3, R6, R7, R10};
     use super::*;
 
     fn encoded(build: impl FnOnce(&mut Assembly)) -> Vec<[u8; 8]> {
@@ -235,8 +270,12 @@ mod tests {
             a.shift_left(R0, 2); // r0 <<= 2
             a.call(51); // call bpf_redirect_map
             a.exit(); // exit
+            a.store(Width::Word, R10, -4, R7); // *(u32 *)(r10 - 4) = r7
+            a.store(Width::Half, R2, 12, R0); // *(u16 *)(r2 + 12) = r0
+            a.to_network_order(R0); // r0 = be16 r0
+            a.call_kernel(77); // call the kernel's function 77
         });
-        let expected: [[u8; 8]; 11] = [
+        let expected: [[u8; 8]; 15] = [
             [0x61, 0x12, 16, 0, 0, 0, 0, 0],
             [0x69, 0x20, 12, 0, 0, 0, 0, 0],
             [0x71, 0x20, 14, 0, 0, 0, 0, 0],
@@ -248,6 +287,10 @@ mod tests {
             [0x67, 0x00, 0, 0, 2, 0, 0, 0],
             [0x85, 0x00, 0, 0, 51, 0, 0, 0],
             [0x95, 0x00, 0, 0, 0, 0, 0, 0],
+            [0x63, 0x7a, 0xfc, 0xff, 0, 0, 0, 0],
+            [0x6b, 0x02, 12, 0, 0, 0, 0, 0],
+            [0xdc, 0x00, 0, 0, 16, 0, 0, 0],
+            [0x85, 0x20, 0, 0, 77, 0, 0, 0],
         ];
         assert_eq!(code, expected);
     }

@@ -4,7 +4,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::assembly::Condition::{Always, Differs, Equals, Exceeds, HasAny};
-use super::assembly::Register::{R0, R1, R2, R3, R4, R5, R6};
+use super::assembly::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use super::assembly::{Assembly, Instruction, Label, Width};
 use crate::sys::filter::{ETHER_TYPE_OFFSET, TAG_BYTES};
 use crate::units::{TAG_TYPES, TAGS_MAX};
@@ -20,8 +20,16 @@ pub struct Selection {
     pub udp_port: Option<u16>,
 }
 
+/// The kernel's function that tells the tag that a driver took off a frame (since 6.8), as far as the driver has
+/// it told.
+pub const TAG_FUNCTION: &str = "bpf_xdp_metadata_rx_vlan_tag";
+
 /// What a program returns to have the kernel go on with the frame.
 const PASS: i32 = 2;
+/// `bpf_map_lookup_elem`.
+const MAP_LOOKUP: i32 = 1;
+/// `bpf_xdp_adjust_head`.
+const ADJUST_HEAD: i32 = 44;
 /// `bpf_redirect_map`.
 const REDIRECT_MAP: i32 = 51;
 /// Offsets in `struct xdp_md`.
@@ -39,9 +47,12 @@ impl Selection {
     /// Frames of a queue without a socket pass to the stack, and so do all frames if nothing is
     /// selected.
     ///
+    /// A tag beside the frame goes back into it, if `tag_function` is the number of [`TAG_FUNCTION`]; the program
+    /// must then be bound to the interface.
+    ///
     /// Register 6 keeps the context, 2 points to where an untagged frame would begin, 3 to the end
     /// of the data, 5 holds the EtherType.
-    pub fn program(&self, map: BorrowedFd<'_>) -> Vec<Instruction> {
+    pub fn program(&self, map: BorrowedFd<'_>, tag_function: Option<u32>) -> Vec<Instruction> {
         let mut a = Assembly::new();
         let (found, redirect, pass) = (a.label(), a.label(), a.label());
         a.copy(R6, R1).load(Width::Word, R2, R1, DATA).load(Width::Word, R3, R1, DATA_END);
@@ -65,12 +76,54 @@ impl Selection {
         a.place(pass).set(R0, PASS).exit();
         // A program may not end in unreachable code, so this comes only if somebody jumps here.
         if !self.ether_types.is_empty() || self.udp_port.is_some() {
-            a.place(redirect).load(Width::Word, R2, R6, RECEIVE_QUEUE).load_map(R1, map);
+            a.place(redirect);
+            let untouched = a.label();
+            if let Some(function) = tag_function {
+                put_tag_back(&mut a, map, function, untouched);
+            }
+            a.load(Width::Word, R2, R6, RECEIVE_QUEUE).load_map(R1, map);
             // What to return for a queue without a socket stands in the flags (since 5.3).
             a.set(R3, PASS).call(REDIRECT_MAP).exit();
+            if tag_function.is_some() {
+                a.place(untouched).set(R0, PASS).exit();
+            }
         }
         a.finish()
     }
+}
+
+/// Puts a tag that lies beside the frame into it, so that the frame is as it was on the wire.
+fn put_tag_back(a: &mut Assembly, map: BorrowedFd<'_>, function: u32, untouched: Label) {
+    // Places on the stack, below its end.
+    const QUEUE: i16 = -8;
+    const TPID: i16 = -4;
+    const TCI: i16 = -2;
+    let as_it_is = a.label();
+    // Only if a socket takes it: for the stack the tag stays beside the frame, whatever is put into it.
+    a.load(Width::Word, R0, R6, RECEIVE_QUEUE).store(Width::Word, R10, QUEUE, R0);
+    a.load_map(R1, map).copy(R2, R10).add(R2, QUEUE.into()).call(MAP_LOOKUP);
+    a.jump(Equals(R0, 0), untouched);
+    a.set(R0, 0).store(Width::Word, R10, TPID, R0);
+    a.copy(R1, R6).copy(R2, R10).add(R2, TPID.into()).copy(R3, R10).add(R3, TCI.into());
+    // Anything but 0: there is none, or the driver does not tell.
+    a.call_kernel(function).jump(Differs(R0, 0), as_it_is);
+    // Both addresses move to the front.
+    a.load(Width::Word, R2, R6, DATA).load(Width::Word, R3, R6, DATA_END);
+    within(a, HEADER, untouched);
+    for (kept, at) in [R7, R8, R9].into_iter().zip([0, 4, 8]) {
+        a.load(Width::Word, kept, R2, at);
+    }
+    a.copy(R1, R6).set(R2, -i32::from(TAG_BYTES)).call(ADJUST_HEAD);
+    a.jump(Differs(R0, 0), untouched);
+    a.load(Width::Word, R2, R6, DATA).load(Width::Word, R3, R6, DATA_END);
+    within(a, HEADER + i16::from(TAG_BYTES), untouched);
+    for (kept, at) in [R7, R8, R9].into_iter().zip([0, 4, 8]) {
+        a.store(Width::Word, R2, at, kept);
+    }
+    // Of the two the identifier comes in network order, the control information in the machine's.
+    a.load(Width::Half, R0, R10, TPID).store(Width::Half, R2, ETHER_TYPE_OFFSET.into(), R0);
+    a.load(Width::Half, R0, R10, TCI).to_network_order(R0).store(Width::Half, R2, HEADER, R0);
+    a.place(as_it_is);
 }
 
 /// Loads the EtherType at register 2, if the data reaches so far.

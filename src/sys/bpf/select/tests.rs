@@ -85,7 +85,7 @@ fn load(frame: &[u8], address: u64, bytes: usize) -> u64 {
 
 fn verdict(selection: &Selection, frame: &[u8]) -> Verdict {
     let file = std::fs::File::open("/proc/self/status").unwrap();
-    run(&selection.program(file.as_fd()), frame)
+    run(&selection.program(file.as_fd(), None), frame)
 }
 
 /// A frame with these two-byte fields behind the MAC addresses, and `rest` behind them.
