@@ -60,6 +60,19 @@ pub enum Disturbance {
     },
 }
 
+impl Disturbance {
+    /// Whether it is a change of the link: what an event of a stress test does on purpose.
+    pub fn is_of_the_link(&self) -> bool {
+        matches!(
+            self,
+            Disturbance::LinkDown { .. }
+                | Disturbance::MtuChanged { .. }
+                | Disturbance::AddressChanged { .. }
+                | Disturbance::CountersBackwards { .. }
+        )
+    }
+}
+
 impl fmt::Display for Disturbance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

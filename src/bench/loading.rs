@@ -158,6 +158,8 @@ pub struct LoadRequest {
     pub spec: LoadSpec,
     /// Send on an interface that is part of the way out of this host all the same.
     pub force: bool,
+    /// Queues that a lab has at least.
+    pub queues_min: u32,
 }
 
 impl LoadRequest {
@@ -174,6 +176,7 @@ impl LoadRequest {
                 ..LoadSpec::new(0, 0, MacAddress::default(), MacAddress::default())
             },
             force: false,
+            queues_min: 1,
         }
     }
 
@@ -185,10 +188,11 @@ impl LoadRequest {
 
     /// Transmit queues that the senders need: an AF_XDP socket has one for itself.
     pub fn queues(&self) -> u32 {
-        match self.spec.tx {
+        let needed = match self.spec.tx {
             Some(TxChoice::Xsk) => self.spec.threads.senders() as u32,
             _ => 1,
-        }
+        };
+        needed.max(self.queues_min)
     }
 }
 

@@ -100,6 +100,14 @@ impl Site {
         }
     }
 
+    /// The device's end, where it is on this machine.
+    pub fn there(&self) -> Option<&End> {
+        match self {
+            Site::Own { testbed, .. } => Some(&testbed.engine),
+            Site::Device { there, .. } => there.as_ref(),
+        }
+    }
+
     /// Runs a load from here. Whom it reaches was said when this was opened; `request.reach` is not
     /// looked at again.
     pub fn load(&self, request: &LoadRequest, observer: &mut dyn LoadObserver) -> Result<Finding> {

@@ -8,13 +8,18 @@ use clap::Args;
 
 use super::target::TargetArgs;
 use super::values::parse_ratio;
-use crate::bench::stress::phases::PhaseName;
+use crate::bench::site::Site;
+use crate::bench::stress::events::Event;
+use crate::bench::stress::phases::{PhaseName, Profile};
 use crate::bench::stress::verdict::{Conclusion, Tolerance};
-use crate::bench::stress::{self, StressRequest};
+use crate::bench::stress::{self, StressRequest, record};
 use crate::error::{Error, Result, exit};
 use crate::load::rate::Rate;
 use crate::load::run::Threads;
 use crate::report::stress::StressReport;
+use crate::sys::privilege::ensure_namespaces_allowed;
+use crate::sys::runner::{Runner, RunnerPlan};
+use crate::sys::settings::Settings;
 use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
 use crate::wire::ethernet::VlanTag;
@@ -24,46 +29,87 @@ Examples:
   linerate stress --lab -d 20s             no root: veth and our engine
   sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json nic.json
   sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on
-  sudo linerate stress -i eth1 --dut-interface eth2
+  sudo linerate stress -i eth1 --dut-interface eth2 --profile full
                                            two cabled ports, our engine
+  sudo linerate stress -i eth1 --dut-interface eth2 --for 24h --json soak.json
+  sudo linerate stress -i eth1 --dut-interface eth2 --for 24h --resume soak.json
   sudo linerate echo -i eth2 --echo-unchanged unlimited
                                            the reflector, on another host
 
 Engines (--lab, --path): see `linerate load --help`.
 
-Phases, in this order: sweep (every size up to the MTU), imix, small-bursts and
+Profiles: quick (all traffic; link-down, mtu, promiscuous), full (everything),
+soak (everything, until --for is over). --phases chooses one by one.
+
+Traffic, in this order: sweep (every size up to the MTU), imix, small-bursts and
 large-bursts (256 frames back to back, then a gap), zeros, ones, alternating,
 walking-bit, random (payloads, at random sizes), vlan-on, vlan-off, one-flow,
 many-flows. Every byte of every echo is verified. A phase fails if frames were
-lost (more than --max-loss), corrupted, not transformed, truncated, duplicated
-or reordered, or if an interface's error counter moved. The driver's counters
+lost (more than --max-loss), late, foreign, corrupted, without their VLAN tag,
+not transformed, truncated, duplicated or reordered, or if an interface's error
+counter moved. The driver's counters
 (`ethtool -S`) are shown beside the verdict. Echoes that the generator's own
 ring dropped, and losses in a phase that the generator could not keep up with,
 do not count against the device; the output names both.
+
+Events, while frames are in flight at 10k/s: link-down, peer-gone, mtu,
+channels, rings, offloads, promiscuous, address, fanout, xdp; each changes the
+device's interface (with --to alone: the interface to send from; peer-gone: the
+other end of the cable) and changes it back. Told are the time until frames come
+back steadily (RFC 2544 section 26.5), the longest wait for one, and the lost
+ones divided by the rate (section 26.6). An event fails if frames do not come
+back within --max-recovery, come back wrong, or get lost at other times, or if
+what changed cannot be put back. What the driver refuses is 'not supported',
+which is no failure. However linerate ends (also by Ctrl-C or SIGKILL), a
+process of its own then puts back what differs.
+
+With --for all phases are repeated, and --json has a record of each hour,
+written as it ends; --resume goes on with such a file, also after a crash.
+
 A disturbed phase (link down, clock set, other traffic) is repeated; if it stays
 disturbed, it is void.
 
-Exit codes: 0 all phases passed, 1 could not run, output was lost, or a phase
-stayed void, 2 usage, 3 a phase failed, 77 missing privilege, 130 interrupted
-(after the summary).";
+Exit codes: 0 all phases passed, 1 could not run, output was lost, a phase
+stayed void, or something could not be put back, 2 usage, 3 a phase failed, 77
+missing privilege, 130 interrupted (after the summary).";
 
-/// Test a link with sizes, bursts, patterns, VLANs and flows; a verdict per phase
+/// Test a link with all kinds of traffic and with events meanwhile; a verdict per phase
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct StressArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// Total sending time of all phases
+    /// Phases to run: quick, full, soak [default: quick; soak with --for]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+
+    /// Repeat all phases until this time is over [default for soak: 24h]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    repeat_for: Option<Duration>,
+
+    /// Go on with the test whose result is in FILE, and add to it
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    resume: Option<PathBuf>,
+
+    /// Time that a record of a repeated test covers
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    record_every: Duration,
+
+    /// Longest time after an event until frames come back steadily
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
+    max_recovery: Duration,
+
+    /// Sending time of a round of all traffic phases; events take as long as they do
     #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Duration,
 
-    /// Rate of every phase: 100k, 2.5gbit, 10%, max. Bursts keep the default, so that they have gaps
+    /// Rate of the traffic: 100k, 2.5gbit, 10%, max. Bursts keep the default, so that they have gaps
     /// [default: 50k frames/s, or half of the line rate if that is less]
     #[arg(short, long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<Rate>,
 
-    /// Run only these phases, comma-separated [default: all]
+    /// Run only these phases, comma-separated [default: those of the profile]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     phases: Vec<PhaseName>,
 
@@ -88,6 +134,9 @@ pub struct StressArgs {
     json: Option<PathBuf>,
 }
 
+/// How long a soak lasts unless told otherwise.
+const SOAK: Duration = Duration::from_secs(24 * 3600);
+
 /// Time between two moves of the progress bar.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -95,21 +144,49 @@ impl StressArgs {
     /// Runs the phases, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
         let request = self.request()?;
+        let is_lab = request.base.reach.is_lab();
         let interrupt = Interrupt::catch_with(Arc::clone(&request.base.spec.stop))?;
-        let mut report = StressReport::open(self.json.as_deref())?;
-        self.target.user.prepare(request.base.reach.is_lab())?;
-        let run = stress::run(&request, &mut report)?;
-        report.finish(&request, &run)?;
-        let (failed, void) = (run.has_failed(), run.count(Conclusion::Void) > 0);
+        if is_lab {
+            ensure_namespaces_allowed()?;
+        }
+        let site = stress::open_site(&request)?;
+        // The runner first: the report's own process shall not outlive the program by its socket.
+        let mut runner = self.runner(&request, &site)?;
+        let mut report = StressReport::open(self.resume.as_deref().or(self.json.as_deref()))?;
+        self.target.user.prepare(is_lab)?;
+        let run = stress::run_at(&request, &site, &mut report);
+        let restored = runner.as_mut().map(Runner::finish);
+        let run = run?;
+        report.finish(&request, &run, restored.as_ref())?;
+        let (failed, void) = (run.has_failed(), run.counted(Conclusion::Void) > 0);
+        let unrestored =
+            restored.is_some_and(|(failure, left)| failure.is_some() || !left.is_empty());
         if let Some(error) = run.broken {
             return Err(error);
         }
-        Ok(match (interrupt.caught(), failed, void) {
+        Ok(match (interrupt.caught(), failed, void || unrestored) {
             (true, ..) => exit::INTERRUPTED,
             (false, true, _) => exit::THRESHOLD,
             (false, false, true) => exit::FAILED,
             (false, false, false) => exit::OK,
         })
+    }
+
+    /// Who puts back what events change; nobody in a lab, which is gone with the program.
+    fn runner(&self, request: &StressRequest, site: &Site) -> Result<Option<Runner>> {
+        let changes = request.phases.iter().any(|name| Event::of(*name).is_some());
+        if request.base.reach.is_lab() || !changes {
+            return Ok(None);
+        }
+        let ends = [Some(site.here()), site.there()].into_iter().flatten();
+        let plan = RunnerPlan {
+            places: Vec::new(),
+            before: ends.map(|end| Settings::of(&end.link.name)).collect::<Result<_>>()?,
+            restore: None,
+            limit: self.max_recovery,
+            stop: Arc::clone(&request.base.spec.stop),
+        };
+        Runner::start(&plan).map(Some)
     }
 
     fn request(&self) -> Result<StressRequest> {
@@ -120,14 +197,37 @@ impl StressArgs {
         let drain = self.target.drain;
         let mut base = self.target.request(reach, Threads::Together)?;
         (base.spec.late_after, base.spec.interval) = (drain, INTERVAL);
-        Ok(StressRequest {
+        let repeat_for = match (self.repeat_for, self.profile) {
+            (None, Some(Profile::Soak)) => Some(SOAK),
+            (time, _) => time,
+        };
+        if self.resume.is_some() && repeat_for.is_none() {
+            return Err(Error::Usage(
+                "--resume goes on with a test that is repeated: say --for".into(),
+            ));
+        }
+        let repeated = if repeat_for.is_some() { Profile::Soak } else { Profile::Quick };
+        let profile = self.profile.unwrap_or(repeated);
+        let chosen = |name: &PhaseName| match self.phases.is_empty() {
+            true => profile.has(*name),
+            false => self.phases.contains(name),
+        };
+        let mut request = StressRequest {
             base,
             duration: self.duration,
             rate: self.rate,
-            phases: self.phases.clone(),
+            phases: PhaseName::ALL.into_iter().filter(chosen).collect(),
+            repeat_for,
+            record_every: self.record_every,
+            records: Vec::new(),
+            max_recovery: self.max_recovery,
             tag: VlanTag::customer(self.vlan_id, 0),
             flows: self.flows,
             tolerance: Tolerance { loss_ratio: self.max_loss, reordered: self.allow_reordering },
-        })
+        };
+        if let Some(file) = &self.resume {
+            request.records = record::resume(file, &request.test())?;
+        }
+        Ok(request)
     }
 }

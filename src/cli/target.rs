@@ -86,7 +86,8 @@ pub struct TargetArgs {
     #[command(flatten)]
     pub(super) user: UserArgs,
 
-    /// Allow lo and interfaces that are part of the way out of this host
+    /// Allow lo and interfaces that are part of the way out of this host; have stress switch off one with
+    /// routes
     #[arg(long, conflicts_with = "lab")]
     force: bool,
 }

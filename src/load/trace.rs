@@ -14,6 +14,8 @@ pub const CPU_EVERY: Duration = Duration::from_micros(500);
 pub struct TraceSpec {
     /// Kernel stamps of this many echoes at most.
     pub arrivals_max: usize,
+    /// Their numbers and departures, too.
+    pub numbers: bool,
     /// The sum of these is read every 500 µs.
     pub cpu_clocks: Vec<ThreadCpuClock>,
 }
@@ -23,6 +25,8 @@ pub struct TraceSpec {
 pub struct Trace {
     /// When the kernel stamped each intact echo, in the order in which they were taken.
     pub arrivals_ns: Vec<u64>,
+    /// The number of each of them and when the kernel took its frame, where asked for.
+    pub numbers: Vec<(u64, u64)>,
     /// Times, and the CPU time used until then.
     pub cpu: Vec<(u64, u64)>,
     cpu_clocks: Vec<ThreadCpuClock>,
@@ -34,6 +38,7 @@ impl Trace {
     pub fn new(spec: &TraceSpec) -> Trace {
         Trace {
             arrivals_ns: Vec::with_capacity(spec.arrivals_max),
+            numbers: Vec::with_capacity(if spec.numbers { spec.arrivals_max } else { 0 }),
             cpu: Vec::new(),
             cpu_clocks: spec.cpu_clocks.clone(),
             next_ns: if spec.cpu_clocks.is_empty() { u64::MAX } else { 0 },
@@ -45,11 +50,14 @@ impl Trace {
         self.arrivals_ns.capacity() > 0
     }
 
-    /// An intact echo; 0 without a stamp.
+    /// The intact echo of frame `number`, which left at `sent_ns`; 0 without a stamp.
     #[inline]
-    pub fn arrived(&mut self, stamp_ns: u64) {
+    pub fn arrived(&mut self, stamp_ns: u64, number: u64, sent_ns: u64) {
         if self.arrivals_ns.len() < self.arrivals_ns.capacity() && stamp_ns != 0 {
             self.arrivals_ns.push(stamp_ns);
+            if self.numbers.capacity() > 0 {
+                self.numbers.push((number, sent_ns));
+            }
         }
     }
 

@@ -152,13 +152,26 @@ impl Base {
 
     /// Writes the document.
     pub fn write(&mut self, schema: &str, result: &impl Serialize) -> Result<()> {
-        self.json.write(&Document {
-            schema,
-            version: env!("CARGO_PKG_VERSION"),
-            host: &self.host,
-            link: self.link.as_ref(),
-            shares_cpu: self.shares_cpu,
-            result,
-        })
+        let Base { json, host, link, shares_cpu, .. } = self;
+        json.write(&Document::of(schema, host, link, *shares_cpu, result))
+    }
+
+    /// Keeps the document as it is by now.
+    pub fn checkpoint(&mut self, schema: &str, result: &impl Serialize) -> Result<()> {
+        let Base { json, host, link, shares_cpu, .. } = self;
+        json.checkpoint(&Document::of(schema, host, link, *shares_cpu, result))
+    }
+}
+
+impl<'a, T> Document<'a, T> {
+    fn of(
+        schema: &'a str,
+        host: &'a Host,
+        link: &'a Option<Value>,
+        shares_cpu: Option<bool>,
+        result: &'a T,
+    ) -> Document<'a, T> {
+        let version = env!("CARGO_PKG_VERSION");
+        Document { schema, version, host, link: link.as_ref(), shares_cpu, result }
     }
 }

@@ -42,10 +42,19 @@ impl JsonFile {
         matches!(self, JsonFile::Stdout)
     }
 
+    /// Keeps the document as it is by now, in a file; standard output gets the last one only.
+    pub fn checkpoint(&mut self, document: &impl Serialize) -> Result<()> {
+        match self {
+            JsonFile::File(output) => {
+                output.checkpoint(format!("{}\n", text(document)?).as_bytes())
+            }
+            JsonFile::None | JsonFile::Stdout => Ok(()),
+        }
+    }
+
     /// Writes the whole document and puts the file in its place.
     pub fn write(&mut self, document: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(document)
-            .map_err(|error| failed("compose the JSON result", &error.into(), ""))?;
+        let text = text(document)?;
         match self {
             JsonFile::None => Ok(()),
             JsonFile::File(output) => {
@@ -65,6 +74,11 @@ impl JsonFile {
             }
         }
     }
+}
+
+fn text(document: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(document)
+        .map_err(|error| failed("compose the JSON result", &error.into(), ""))
 }
 
 /// Why a run ended before all was done that was asked for; null if it did not.

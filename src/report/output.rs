@@ -1,7 +1,7 @@
 //! Files that results go to: opened before a run, put in their place at its end.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, escaped};
 use crate::sys::failure::failed;
 use crate::sys::privilege::is_root;
-use crate::sys::replace::Replacer;
+use crate::sys::replace::{Replacer, names, replace_by_copy};
 
 /// A result file in the making.
 ///
@@ -63,6 +63,28 @@ impl Output {
         }
     }
 
+    /// Puts the whole of what there is by now in its place, beside the file that is still in the making:
+    /// the next one replaces it. What is written straight is not there before the end.
+    pub fn checkpoint(&mut self, whole: &[u8]) -> Result<()> {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        let between = between(temporary);
+        let paths = [temporary.as_path(), &between, &self.path];
+        let mut kept = || {
+            self.file.write_all(whole)?;
+            match &mut self.replacer {
+                Some(replacer) => replacer.replace_by_copy(),
+                None => {
+                    let [temporary, between, target] = names(paths)?;
+                    replace_by_copy(&temporary, &between, &target)
+                }
+            }
+        };
+        let done = kept();
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        done.and(emptied)
+            .map_err(|error| failed(format!("write {}", escaped(self.path.display())), &error, ""))
+    }
+
     /// Puts the file in its place. What is never published is removed.
     pub fn publish(&mut self) -> Result<()> {
         let Some(temporary) = self.temporary.take() else { return Ok(()) };
@@ -112,7 +134,7 @@ fn open(path: &Path) -> io::Result<Output> {
     let path = path.to_owned();
     let mut output = Output { file, path, temporary, replacer: None, whole: 0 };
     if let (Some(temporary), true) = (&output.temporary, is_root()) {
-        output.replacer = Some(Replacer::start(temporary, &output.path)?);
+        output.replacer = Some(Replacer::start(temporary, &between(temporary), &output.path)?);
     }
     if let Some(replaced) = there.filter(|there| there.is_file() && output.temporary.is_some()) {
         // Only root may give a file away; whoever else replaces it owns it.
@@ -142,6 +164,11 @@ fn open_straight(path: &Path) -> io::Result<File> {
         true => Err(io::ErrorKind::PermissionDenied.into()),
         false => Ok(file),
     }
+}
+
+/// The name of a copy that is being made of a temporary file.
+fn between(temporary: &Path) -> PathBuf {
+    temporary.with_extension("copy")
 }
 
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
@@ -203,6 +230,23 @@ mod tests {
         output.publish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        drop(output);
+        assert_eq!(folder.names(), ["x.json"]);
+    }
+
+    #[test]
+    fn what_there_is_by_now_is_kept_again_and_again() {
+        let folder = Folder::new("checkpoint");
+        let path = folder.0.join("x.json");
+        let mut output = Output::create(&path).unwrap();
+        for text in ["first and long", "second"] {
+            output.checkpoint(text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        output.append(b"last").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        output.publish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"last");
         drop(output);
         assert_eq!(folder.names(), ["x.json"]);
     }

@@ -13,7 +13,10 @@ use crate::bench::account::Taken;
 use crate::bench::disturbance::Disturbance;
 use crate::bench::loading::LoadObserver;
 use crate::bench::snapshot::InterfaceSnapshot;
+use crate::bench::stress::events::{Event, EventFinding};
 use crate::bench::stress::phases::Phase;
+use crate::bench::stress::record::SCHEMA;
+use crate::bench::stress::recovery::Recovery;
 use crate::bench::stress::verdict::{Conclusion, Fault};
 use crate::bench::stress::{
     PhaseFinding, PhaseResult, PhaseState, StressObserver, StressRequest, StressRun,
@@ -22,6 +25,7 @@ use crate::bench::testbed::End;
 use crate::error::Result;
 use crate::load::run::Progress;
 use crate::stats::state::State;
+use crate::sys::runner::Restored;
 use crate::units::{nanoseconds, rate};
 
 /// What `linerate stress` says.
@@ -40,26 +44,18 @@ impl StressReport {
     }
 
     /// The end of the test.
-    pub fn finish(&mut self, request: &StressRequest, run: &StressRun) -> Result<()> {
+    pub fn finish(
+        &mut self,
+        request: &StressRequest,
+        run: &StressRun,
+        restored: Option<&Restored>,
+    ) -> Result<()> {
         self.base.end();
         let header = ["phase", "sent", "intact", "lost", "wrong", "p99", "max", "verdict"];
         self.base.table(header, run.results.iter().map(row));
-        let skipped = |one: &&PhaseResult| matches!(one.state, PhaseState::Skipped(_));
-        let not_reached = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
-        let counts = [
-            (run.count(Conclusion::Pass), "passed"),
-            (run.count(Conclusion::Fail), "FAILED"),
-            (run.count(Conclusion::GeneratorLimited), "limited by the generator"),
-            (run.count(Conclusion::Void), "VOID"),
-            (run.results.iter().filter(skipped).count(), "skipped"),
-            (run.results.iter().filter(not_reached).count(), "not reached"),
-        ];
-        let counts: Vec<String> = counts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        self.base.say(format!("{} phases: {}", run.results.len(), counts.join(", ")));
+        let ended = |word: &str| run.results.iter().filter(|one| one.ended() == word).count();
+        let counts = ENDS.map(|(word, what)| (ended(word) as u64, what));
+        self.base.say(format!("{} phases: {}", run.results.len(), listed(counts)));
         for result in &run.results {
             if let PhaseState::Run(found) = &result.state
                 && !found.verdict.faults.is_empty()
@@ -67,29 +63,68 @@ impl StressReport {
                 self.base.say(format!("  {}: {}", result.phase.name, sentence(found)));
             }
         }
-        if request.base.spec.stop.load(Ordering::Relaxed) {
+        if request.repeat_for.is_some() {
+            let seconds: f64 = run.records.iter().map(|record| record.lasted_s).sum();
+            let counts = ENDS.map(|(word, what)| {
+                (run.records.iter().map(|record| record.count(word)).sum(), what)
+            });
+            let time = Duration::from_secs_f64(seconds);
+            self.base.say(format!(
+                "In {time:.0?}, {} records: {}",
+                run.records.len(),
+                listed(counts)
+            ));
+        }
+        let stopped = request.base.spec.stop.load(Ordering::Relaxed);
+        if stopped {
             self.base.say("interrupted: phases that were not reached say nothing");
         }
-        let document = self.document(request, run);
-        self.base.write("linerate.stress/1", &document)
+        if let Some((failure, left)) = restored {
+            let left = left.iter().map(|change| format!("  LEFT CHANGED: {change}"));
+            let failure = failure.iter().map(|failure| format!("  NOT RESTORED: {failure}"));
+            failure.chain(left).for_each(|line| self.base.say(text::wrap(&line)));
+        }
+        let reason = json::interruption(stopped, run.broken.as_ref());
+        let mut document = self.document(request, run, reason);
+        document["left"] = json!(restored.map(|(_, left)| left));
+        self.base.write(SCHEMA, &document)
     }
 
-    fn document(&self, request: &StressRequest, run: &StressRun) -> Value {
-        let stopped = request.base.spec.stop.load(Ordering::Relaxed);
+    fn document(&self, request: &StressRequest, run: &StressRun, reason: Option<String>) -> Value {
         json!({
+            "test": request.test(),
             "lab_path": request.base.reach.own_engine(),
             "duration_s": request.duration.as_secs_f64(),
             "phase_duration_s": self.each.as_secs_f64(),
             "max_loss_ratio": request.tolerance.loss_ratio,
             "reordering_allowed": request.tolerance.reordered,
             "seed": request.base.spec.seed,
-            "interrupted": stopped || run.broken.is_some(),
-            "reason": json::interruption(stopped, run.broken.as_ref()),
+            "for_s": request.repeat_for.map(|time| time.as_secs_f64()),
+            "interrupted": reason.is_some(),
+            "reason": reason,
             "failed": run.has_failed(),
             "broken": run.broken.as_ref().map(ToString::to_string),
             "phases": run.results.iter().map(phase_json).collect::<Vec<_>>(),
+            "records": run.records,
         })
     }
+}
+
+/// How phases end: in documents, and for people.
+const ENDS: [(&str, &str); 7] = [
+    ("pass", "passed"),
+    ("fail", "FAILED"),
+    ("generator_limited", "limited by the generator"),
+    ("void", "VOID"),
+    ("not_supported", "not supported"),
+    ("skipped", "skipped"),
+    ("not_reached", "not reached"),
+];
+
+fn listed(counts: [(u64, &str); ENDS.len()]) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    words.join(", ")
 }
 
 impl LoadObserver for StressReport {
@@ -102,7 +137,7 @@ impl LoadObserver for StressReport {
 impl StressObserver for StressReport {
     fn begins(&mut self, request: &StressRequest, here: &End, phases: &[Phase], each: Duration) {
         let headline = format!(
-            "linerate stress: {} to {}: {} phases, each {:.2} s, MTU {}",
+            "linerate stress: {} to {}: {} phases, those of traffic {:.2} s each, MTU {}",
             here.link.name,
             request.base.reach,
             phases.len(),
@@ -111,7 +146,9 @@ impl StressObserver for StressReport {
         );
         self.base.header(headline, &here.link, request.base.shares_cpu(), text::runs_as());
         self.each = each;
-        let runnable = phases.iter().filter(|phase| phase.impossible.is_none()).count();
+        let runnable =
+            |phase: &&Phase| phase.impossible.is_none() && Event::of(phase.name).is_none();
+        let runnable = phases.iter().filter(runnable).count();
         self.base.begin((each * runnable as u32).as_millis() as u64, Duration::MAX);
     }
 
@@ -124,7 +161,7 @@ impl StressObserver for StressReport {
         let name = result.phase.name;
         match &result.state {
             PhaseState::Run(found) => {
-                self.done += 1;
+                self.done += u32::from(found.event.is_none());
                 let outcome = &found.finding.outcome;
                 let mut lines = format!(
                     "  {:<7} {name:<12}  {} frames at {}, {}: {}",
@@ -142,7 +179,18 @@ impl StressObserver for StressReport {
             PhaseState::Skipped(reason) => {
                 self.base.say(format!("  {:<7} {name:<12}  {reason}", "skipped"));
             }
+            PhaseState::Refused(reason) => {
+                self.base.say(format!("  {:<7} {name:<12}  {reason}", "-"));
+            }
             PhaseState::NotReached => {}
+        }
+    }
+
+    fn recorded(&mut self, request: &StressRequest, run: &StressRun) {
+        self.done = 0;
+        let document = self.document(request, run, Some("under way".into()));
+        if let Err(error) = self.base.checkpoint(SCHEMA, &document) {
+            self.base.say(format!("  WARNING: {error}"));
         }
     }
 }
@@ -164,6 +212,7 @@ fn sentence(found: &PhaseFinding) -> String {
     let disturbances = finding.disturbances.iter().map(Disturbance::to_string);
     let mut parts: Vec<String> =
         disturbances.chain(verdict.faults.iter().map(Fault::to_string)).collect();
+    parts.extend(found.event.iter().map(told));
     if parts.is_empty() && outcome.is_clean() {
         parts.push("all intact".into());
     }
@@ -184,6 +233,22 @@ fn sentence(found: &PhaseFinding) -> String {
     parts.join("; ")
 }
 
+/// How frames came back around an event.
+fn told(event: &EventFinding) -> String {
+    let told = |(step, recovery): (&str, &Recovery)| {
+        let Recovery { recovery_ns, back, outage_ns, lost, lost_ns, .. } = recovery;
+        let came = match recovery_ns {
+            None if *back => "back, but not steadily".into(),
+            Some(0) => return format!("{step}: no interruption"),
+            Some(ns) => format!("recovery {}", nanoseconds(*ns)),
+            None => "NO RECOVERY".into(),
+        };
+        let (outage, by_loss) = (nanoseconds(*outage_ns), nanoseconds(*lost_ns));
+        format!("{step}: {came}, outage {outage}, lost {} ({by_loss})", grouped(*lost))
+    };
+    event.steps().map(told).collect::<Vec<_>>().join("; ")
+}
+
 fn row(result: &PhaseResult) -> [String; 8] {
     let name = result.phase.name.to_string();
     let blank = |verdict: &str| {
@@ -193,6 +258,7 @@ fn row(result: &PhaseResult) -> [String; 8] {
     let found = match &result.state {
         PhaseState::Run(found) => found,
         PhaseState::Skipped(_) => return blank("skipped"),
+        PhaseState::Refused(_) => return blank("not supported"),
         PhaseState::NotReached => return blank("not reached"),
     };
     let outcome = &found.finding.outcome;
@@ -220,26 +286,28 @@ fn phase_json(result: &PhaseResult) -> Value {
         "state": match &result.state {
             PhaseState::Run(_) => "run",
             PhaseState::Skipped(_) => "skipped",
+            PhaseState::Refused(_) => "not_supported",
             PhaseState::NotReached => "not_reached",
         },
     });
     let more = match &result.state {
         PhaseState::Run(found) => found_json(found),
-        PhaseState::Skipped(reason) => json!({ "reason": reason }),
+        PhaseState::Skipped(reason) | PhaseState::Refused(reason) => json!({ "reason": reason }),
         PhaseState::NotReached => Value::Null,
     };
     json::joined([phase, more])
 }
 
 fn found_json(found: &PhaseFinding) -> Value {
-    let PhaseFinding { finding, verdict } = found;
+    let PhaseFinding { finding, verdict, event } = found;
     let outcome = &finding.outcome;
     let engine = finding.engine.as_ref().map(|summary| json::engine(&summary.counters));
     let ends = std::iter::once(&finding.counters.near).chain(&finding.counters.far);
     json!({
         "verdict": verdict.conclusion,
         "disturbances": finding.disturbances,
-        "numbers": finding.state(),
+        "numbers": found.numbers(),
+        "event": event,
         "taken": finding.taken,
         "faults": verdict.faults,
         "notes": verdict.notes,

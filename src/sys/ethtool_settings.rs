@@ -56,6 +56,9 @@ pub(super) const CHANNELS: Structure = Structure {
 };
 const TIME_STAMPING: Structure = Structure { ask: 0x41, set: 0, words: 11, names: &[] };
 
+/// Fewer entries of a ring some drivers refuse.
+const RING_ENTRIES_MIN: u32 = 64;
+
 /// Those that can be changed.
 pub(super) const STRUCTURES: [Structure; 4] = [RINGS, CHANNELS, COALESCING, PAUSE];
 
@@ -142,6 +145,35 @@ impl Ethtool {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the device's rings another size: half of what they have, or twice as much.
+    pub fn resize_rings(&self, name: &str) -> io::Result<()> {
+        self.vary(name, &RINGS, |entries, max| match entries / 2 >= RING_ENTRIES_MIN {
+            true => entries / 2,
+            false => (entries * 2).min(max),
+        })
+    }
+
+    /// Gives the device one queue less in each direction, or one more where it has one.
+    pub fn recount_queues(&self, name: &str) -> io::Result<()> {
+        self.vary(name, &CHANNELS, |count, max| if count > 1 { count - 1 } else { 2.min(max) })
+    }
+
+    /// Gives each count of a structure of four maxima and four counts another value. EOPNOTSUPP where the
+    /// driver has no such structure, or no choice.
+    fn vary(&self, name: &str, of: &Structure, other: impl Fn(u32, u32) -> u32) -> io::Result<()> {
+        let none = || io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+        let before = self.settings(name, of)?.ok_or_else(none)?;
+        let mut words = before.clone();
+        for (word, _) in of.named().filter(|(word, _)| before[*word] > 0) {
+            words[word] = other(before[word], before[word - 4]);
+        }
+        if words == before {
+            return Err(none());
+        }
+        words[0] = of.set;
+        self.request(name, &mut words)
     }
 
     /// Sets one word of a structure; the others stay as they are.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use libc::{EAGAIN, EBUSY, EINVAL, ENETDOWN, ENODEV, ENOSPC};
+pub use libc::{EAGAIN, EBUSY, EINVAL, ENETDOWN, ENODEV, ENOSPC, EOPNOTSUPP};
 use nix::errno::Errno as Code;
 
 use crate::error::{Errno, Error, SystemError};

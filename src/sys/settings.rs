@@ -22,6 +22,10 @@ enum Place {
     Word(usize, usize),
     /// A file that can be read and written.
     File(String),
+    /// The hardware address.
+    Address,
+    /// Whether it is switched on. The last, so that it comes up as it was.
+    Switch,
 }
 
 /// Whose settings.
@@ -54,7 +58,7 @@ pub struct Change {
 }
 
 /// What is looked at, for people.
-pub const LOOKED_AT: &str = "features, MTU, rings, channels, coalescing and pause frames of both \
+pub const LOOKED_AT: &str = "features, MTU, address, up or down, rings, channels, coalescing and pause frames of both \
      interfaces, their files in /proc/sys/net/ipv4/conf, /proc/sys/net/ipv6/conf and /sys/class/net, \
      /proc/sys/net/core, CPU frequency governors";
 
@@ -63,7 +67,11 @@ impl Settings {
     pub fn of(interface: &str) -> Result<Settings> {
         let (links, ethtool) = (Links::open()?, Ethtool::open()?);
         let link = links.by_name(interface)?;
-        let mut values = BTreeMap::from([(Place::Mtu, link.mtu.to_string())]);
+        let mut values = BTreeMap::from([
+            (Place::Mtu, link.mtu.to_string()),
+            (Place::Address, link.mac.map(|byte| format!("{byte:02x}")).join(":")),
+            (Place::Switch, if link.up { "up" } else { "down" }.into()),
+        ]);
         for name in ethtool.features(interface).unwrap_or_default() {
             values.insert(Place::Feature(name), "on".into());
         }
@@ -172,10 +180,15 @@ impl Settings {
         // Twice, because some may be changed only after others: TSO needs transmit checksums.
         for _ in 0..2 {
             let Some(now) = self.again() else { return };
-            let places = self.values.keys().chain(now.values.keys());
-            for place in places.filter(|at| self.values.get(at) != now.values.get(at)) {
-                let _ = self.put_back_one(place);
-            }
+            self.put_back_from(&now);
+        }
+    }
+
+    /// Puts back, once, what is otherwise in `now`, which was read before.
+    pub fn put_back_from(&self, now: &Settings) {
+        let places = self.values.keys().chain(now.values.keys());
+        for place in places.filter(|at| self.values.get(at) != now.values.get(at)) {
+            let _ = self.put_back_one(place);
         }
     }
 
@@ -191,6 +204,20 @@ impl Settings {
             (Place::Mtu, Some(mtu)) => {
                 let links = Links::open()?;
                 links.set_mtu(links.by_name(interface)?.index, mtu)?;
+            }
+            (Place::Address, _) => {
+                let bytes = value.into_iter().flat_map(|value| value.split(':'));
+                let bytes: Vec<u8> =
+                    bytes.filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+                if let Ok(mac) = bytes.try_into() {
+                    let links = Links::open()?;
+                    links.set_mac(links.by_name(interface)?.index, mac)?;
+                }
+            }
+            (Place::Switch, _) => {
+                let links = Links::open()?;
+                let up = value.is_some_and(|value| value == "up");
+                links.set_up(links.by_name(interface)?.index, up)?;
             }
             (Place::Word(structure, word), Some(value)) => {
                 let structure = &STRUCTURES[*structure];
@@ -210,6 +237,8 @@ impl fmt::Display for Place {
         match self {
             Place::Feature(name) | Place::File(name) => f.write_str(name),
             Place::Mtu => f.write_str("MTU"),
+            Place::Address => f.write_str("address"),
+            Place::Switch => f.write_str("link"),
             Place::Word(structure, word) => f.write_str(STRUCTURES[*structure].names[*word - 1]),
         }
     }

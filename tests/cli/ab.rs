@@ -8,17 +8,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use linerate::sys::link::{Links, VethPair};
 use linerate::sys::namespace::Namespace;
 use linerate::sys::settings::Settings;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::program::{
-    Ended, Scratch, Unprivileged, alone, in_own_namespace, linerate, namespaces_allowed, run, send,
-    start, wait,
+    Ended, Scratch, Unprivileged, alone, in_own_namespace, joined, linerate, namespaces_allowed,
+    run, send, start, wait,
 };
 use crate::schema;
 
@@ -164,35 +162,9 @@ fn arms_that_do_not_differ_and_nonsense_are_refused() {
     }
 }
 
-/// Two interfaces in a namespace of the test's own, joined; `None` without the privilege to make them.
+/// [`joined`], if hooks can be tried at all.
 fn pair() -> Option<Namespace> {
-    if !geteuid().is_root() || !settings_can_be_set() {
-        eprintln!("*** SKIPPED: only root makes interfaces that outlive a program ***");
-        return None;
-    }
-    let namespace = Namespace::create().expect("a namespace");
-    let links = Links::open_in(&namespace).expect("links");
-    let ends = VethPair {
-        name: "near0".into(),
-        peer_name: "far0".into(),
-        peer_namespace: namespace.clone(),
-        mac: None,
-        peer_mac: None,
-        mtu: 1500,
-        transmit_queues: 1,
-        receive_queues: 1,
-    };
-    links.create_veth_pair(&ends).expect("a veth pair");
-    for name in ["near0", "far0"] {
-        let index = links.by_name(name).expect("it is there").index;
-        links.set_up(index, true).expect("it goes up");
-    }
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !links.by_name("far0").expect("it is there").running {
-        assert!(Instant::now() < deadline, "no carrier");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Some(namespace)
+    if settings_can_be_set() { joined() } else { None }
 }
 
 fn settings(namespace: &Namespace) -> Vec<Settings> {

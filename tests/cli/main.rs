@@ -19,4 +19,5 @@ mod privilege;
 mod program;
 mod schema;
 mod search;
+mod stress;
 mod usage;

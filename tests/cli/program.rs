@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use linerate::sys::link::{Links, VethPair};
+use linerate::sys::namespace::Namespace;
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -301,4 +303,35 @@ fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
         let _ = stream.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+/// Two interfaces in a namespace of the test's own, joined; `None` without the privilege to make them.
+pub fn joined() -> Option<Namespace> {
+    if !geteuid().is_root() || !namespaces_allowed() {
+        eprintln!("*** SKIPPED: only root makes interfaces that outlive a program ***");
+        return None;
+    }
+    let namespace = Namespace::create().expect("a namespace");
+    let links = Links::open_in(&namespace).expect("links");
+    let ends = VethPair {
+        name: "near0".into(),
+        peer_name: "far0".into(),
+        peer_namespace: namespace.clone(),
+        mac: None,
+        peer_mac: None,
+        mtu: 1500,
+        transmit_queues: 1,
+        receive_queues: 1,
+    };
+    links.create_veth_pair(&ends).expect("a veth pair");
+    for name in ["near0", "far0"] {
+        let index = links.by_name(name).expect("it is there").index;
+        links.set_up(index, true).expect("it goes up");
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !links.by_name("far0").expect("it is there").running {
+        assert!(Instant::now() < deadline, "no carrier");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Some(namespace)
 }

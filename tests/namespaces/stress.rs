@@ -1,13 +1,15 @@
 //! Stress tests against our engine, which stands them, and against a reflector that does not.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use linerate::bench::account::Taken;
 use linerate::bench::contestant::Contestant;
 use linerate::bench::loading::{LoadObserver, LoadRequest, Reach, Target};
+use linerate::bench::stress::events::{Event, Expected};
 use linerate::bench::stress::phases::{Phase, PhaseName};
 use linerate::bench::stress::verdict::{Conclusion, Fault, Tolerance};
 use linerate::bench::stress::{
@@ -15,19 +17,30 @@ use linerate::bench::stress::{
 };
 use linerate::bench::testbed::End;
 use linerate::engine::config::PathName;
+use linerate::engine::names::RxName;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::load::rate::Rate;
 use linerate::load::run::Progress;
 use linerate::stats::state::State;
-use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
+use linerate::sys::packet::PacketSocket;
 use linerate::wire::ethernet::{MacAddress, VlanTag};
 
-use crate::check::{Test, over_every_path, test};
+use crate::check::{Test, over_every_path, test, test_of};
 use crate::covering::at_most;
-use crate::load::answer;
+use crate::load::{Fault as Double, Reflector};
+use crate::spoiled::unless_spoiled;
 
 pub fn tests() -> Vec<Test> {
     let mut all = over_every_path("stress", &[("our engine stands every phase", stands)]);
+    for path in [PathName::RING_V2, PathName::RING_XSK, PathName::XDP] {
+        let name = format!("stress, {path}: our engine recovers from every event");
+        all.push(test_of(path, name, move || {
+            unless_spoiled(|| recovers(path)).map(|()| Completion::Completed)
+        }));
+    }
+    all.push(test("stress: each wrong that a reflector does has its name", || {
+        DOUBLES.iter().try_for_each(|wrong| unless_spoiled(|| named(wrong)))
+    }));
     all.push(test("stress: a wrong device is named by phase and fault", wrong));
     all.push(test("stress: an echo that limits unchanged frames is explained", unchanged));
     all.push(test("stress: told to stop, it has what there is", stopped));
@@ -62,18 +75,23 @@ impl StressObserver for Counting {
     }
 }
 
-/// 5,000 frames a second, with patience for a machine that has other work.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// 2,000 frames a second, with patience for a machine that has other work.
 fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequest {
-    let rate = Rate::frames(5000);
-    let patience = Duration::from_secs(2);
+    let rate = Rate::frames(2000);
     let mut base = LoadRequest::new(reach);
     base.spec.seed = 1;
-    (base.spec.drain, base.spec.late_after) = (patience, patience);
+    (base.spec.drain, base.spec.late_after) = (PATIENCE, PATIENCE);
     base.spec.interval = Duration::from_millis(100);
     StressRequest {
         base,
         duration,
         rate: Some(rate),
+        repeat_for: None,
+        record_every: Duration::MAX,
+        records: Vec::new(),
+        max_recovery: Duration::from_secs(3),
         phases: phases.to_vec(),
         tag: VlanTag::customer(100, 0),
         flows: 16,
@@ -81,78 +99,63 @@ fn request(reach: Reach, phases: &[PhaseName], duration: Duration) -> StressRequ
     }
 }
 
+fn traffic() -> Vec<PhaseName> {
+    PhaseName::ALL.into_iter().filter(|name| Event::of(*name).is_none()).collect()
+}
+
+fn events() -> Vec<PhaseName> {
+    PhaseName::ALL.into_iter().filter(|name| Event::of(*name).is_some()).collect()
+}
+
 fn stands(path: PathName) -> Result<(), Failed> {
     let reach = Reach::Lab { engine: Contestant::of(path), udp: None };
     let mut audience = Counting::default();
     let run = stress::run(
-        &request(reach, &[], Duration::from_millis(at_most(4000, 1000))),
+        &request(reach, &traffic(), Duration::from_millis(at_most(4000, 1000))),
         &mut audience,
     )?;
-    assert_eq!(run.results.len(), PhaseName::ALL.len());
-    assert!(run.broken.is_none() && !run.has_failed());
+    assert_eq!(run.results.len(), traffic().len());
+    assert!(run.broken.is_none(), "{:?}", run.broken);
     for PhaseResult { phase, state } in &run.results {
         match state {
             PhaseState::Run(found) => {
                 let outcome = &found.finding.outcome;
-                // Nothing is wrong, however little of the machine the generator got.
-                assert_eq!(found.verdict.faults, [], "{}", phase.name);
-                assert!(outcome.sent > 0, "{}", phase.name);
+                // Nothing is wrong, however little of the machine the generator got, unless that was nothing.
+                if found.finding.disturbances.is_empty() {
+                    assert_eq!(found.verdict.faults, [], "{}", phase.name);
+                    assert!(outcome.sent > 0, "{}", phase.name);
+                }
                 assert_eq!(outcome.tally.returned(), outcome.tally.intact, "{}", phase.name);
             }
             PhaseState::Skipped(reason) => {
                 assert!(phase.name == PhaseName::VlanOn && !path.sees_tags(), "{reason}");
             }
-            PhaseState::NotReached => return Err(format!("{} not reached", phase.name).into()),
+            other => return Err(format!("{}: {other:?}", phase.name).into()),
         }
     }
     assert_eq!(audience.ended, run.results.len());
     Ok(())
 }
 
-/// What the double makes of a frame, and how often it sends it.
-type Wrong = fn(&mut [u8]) -> usize;
-
 /// Runs the phases against a double, from the generator's end of a lab.
-fn against(double: Wrong, phases: &[PhaseName]) -> Result<StressRun, Failed> {
+fn against(
+    double: Double,
+    phases: &[PhaseName],
+    late_after: Duration,
+) -> Result<StressRun, Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let socket = lab.engine.namespace.run(|| -> linerate::error::Result<PacketSocket> {
-        let socket = PacketSocket::open(SocketType::Raw)?;
-        socket.ignore_outgoing()?;
-        Ok(socket)
-    })??;
-    socket.set_receive_buffer(16 << 20)?;
-    socket.bind(lab.engine.link.index, ALL_PROTOCOLS)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&stop);
-    let reflector = std::thread::spawn(move || reflect(&socket, double, &seen));
+    let reflector = Reflector::start(&lab.engine, double)?;
     let reach = Reach::Device {
         interface: GENERATOR.interface.into(),
         target: Target::Station(MacAddress(ENGINE.mac)),
         device_interface: None,
     };
-    let request = request(reach, phases, Duration::from_millis(300) * phases.len() as u32);
+    let mut request = request(reach, phases, Duration::from_millis(500) * phases.len() as u32);
+    request.base.spec.late_after = late_after;
     let mut audience = Counting::default();
     let run = lab.generator.namespace.run(|| stress::run(&request, &mut audience))??;
-    stop.store(true, Ordering::Relaxed);
-    reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
+    reflector.stop()?;
     Ok(run)
-}
-
-fn reflect(socket: &PacketSocket, double: Wrong, stop: &AtomicBool) {
-    let mut buffer = vec![0; 2048];
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(received) = socket.receive(&mut buffer) else {
-            let _ = socket.wait_readable(Duration::from_millis(5));
-            continue;
-        };
-        let frame = &mut buffer[..received.wire_bytes];
-        answer(frame);
-        for _ in 0..double(frame) {
-            while socket.send(frame).is_err() {
-                std::thread::yield_now();
-            }
-        }
-    }
 }
 
 fn found(run: &StressRun, name: PhaseName) -> Result<&stress::PhaseFinding, Failed> {
@@ -165,20 +168,17 @@ fn found(run: &StressRun, name: PhaseName) -> Result<&stress::PhaseFinding, Fail
 
 /// It loses the largest frames, damages those whose payload is 0x00, and doubles those of 0xff.
 fn wrong() -> Result<(), Failed> {
-    let double: Wrong = |frame| match (frame.len(), frame[40]) {
-        (1514, _) => 0,
-        (_, 0x00) => {
-            frame[45] ^= 1;
-            1
-        }
-        (_, 0xff) => 2,
-        _ => 1,
+    let double: Double = |_, frame, socket| match (frame.len(), frame[40]) {
+        (1514, _) => frame.clear(),
+        (_, 0x00) => frame[45] ^= 1,
+        (_, 0xff) => send(socket, frame),
+        _ => {}
     };
     let phases =
         [PhaseName::Imix, PhaseName::SmallBursts, PhaseName::LargeBursts, PhaseName::Zeros, {
             PhaseName::Ones
         }];
-    let run = against(double, &phases)?;
+    let run = against(double, &phases, PATIENCE)?;
     assert!(run.has_failed());
     let faults = |name| found(&run, name).map(|found| found.verdict.faults.clone());
     assert_eq!(faults(PhaseName::SmallBursts)?, []);
@@ -194,10 +194,10 @@ fn wrong() -> Result<(), Failed> {
     assert!(matches!(large[..], [Fault::Lost { ratio: 1.0, .. }]), "{large:?}");
     let zeros = faults(PhaseName::Zeros)?;
     let is_damage =
-        |fault: &Fault| matches!(fault, Fault::Corrupted { frames: 1000.., first: Some((_, 45)) });
+        |fault: &Fault| matches!(fault, Fault::Corrupted { frames: 400.., first: Some((_, 45)) });
     assert!(zeros.iter().any(is_damage), "{zeros:?}");
     let ones = faults(PhaseName::Ones)?;
-    assert!(ones.iter().any(|fault| matches!(fault, Fault::Duplicated { frames: 1000.. })));
+    assert!(ones.iter().any(|fault| matches!(fault, Fault::Duplicated { frames: 400.. })));
     // The machine may have taken so much time that it may have made the loss of one in twelve.
     let imix_fails = imix.verdict.conclusion == Conclusion::Fail;
     assert!(
@@ -208,8 +208,12 @@ fn wrong() -> Result<(), Failed> {
 }
 
 fn unchanged() -> Result<(), Failed> {
-    let double: Wrong = |frame| usize::from(frame[40..].iter().any(u8::is_ascii_uppercase));
-    let run = against(double, &[PhaseName::Sweep, PhaseName::Zeros])?;
+    let double: Double = |_, frame, _| {
+        if !frame[40..].iter().any(u8::is_ascii_uppercase) {
+            frame.clear();
+        }
+    };
+    let run = against(double, &[PhaseName::Sweep, PhaseName::Zeros], PATIENCE)?;
     assert_eq!(found(&run, PhaseName::Sweep)?.verdict.faults, []);
     let zeros = &found(&run, PhaseName::Zeros)?.verdict;
     assert!(matches!(zeros.faults[..], [Fault::Lost { .. }]), "{:?}", zeros.faults);
@@ -219,14 +223,190 @@ fn unchanged() -> Result<(), Failed> {
 
 fn stopped() -> Result<(), Failed> {
     let reach = Reach::Lab { engine: Contestant::of(PathName::RING_V2), udp: None };
-    let request = request(reach, &[], Duration::from_secs(3));
+    let request = request(reach, &traffic(), Duration::from_secs(3));
     let stop = Some(Arc::clone(&request.base.spec.stop));
     let mut audience = Counting { stop, ..Counting::default() };
     let run = stress::run(&request, &mut audience)?;
     assert_eq!((audience.begun.len(), audience.ended), (2, 2));
     let is_left = |one: &&PhaseResult| matches!(one.state, PhaseState::NotReached);
-    assert_eq!(run.results.iter().filter(is_left).count(), PhaseName::ALL.len() - 2);
+    assert_eq!(run.results.iter().filter(is_left).count(), traffic().len() - 2);
     assert!(!run.has_failed());
     assert!(found(&run, PhaseName::Imix)?.finding.outcome.stopped);
+    Ok(())
+}
+
+/// Every event happens, is undone and recovered from; what veth or this kernel cannot do says so.
+fn recovers(path: PathName) -> Result<(), Failed> {
+    let reach = Reach::Lab { engine: Contestant::of(path), udp: None };
+    let run =
+        stress::run(&request(reach, &events(), Duration::from_secs(1)), &mut Counting::default())?;
+    assert!(run.broken.is_none(), "{:?}", run.broken);
+    for PhaseResult { phase, state } in &run.results {
+        let name = phase.name;
+        let found = match state {
+            PhaseState::Run(found) => found,
+            PhaseState::Refused(reason) => {
+                let why = match name {
+                    // A veth pair has no rings; that of an AF_XDP path has one queue.
+                    PhaseName::Rings => "not supported: EOPNOTSUPP",
+                    PhaseName::Channels if path.rx == RxName::Xsk => "not supported: EOPNOTSUPP",
+                    // There is one program an interface, and without privilege none.
+                    PhaseName::Xdp if path.rx == RxName::Xsk => "not supported: EBUSY",
+                    PhaseName::Xdp => "not permitted: EPERM",
+                    _ => "no event that a veth pair refuses",
+                };
+                assert!(reason.starts_with(why), "{name}: {reason}");
+                continue;
+            }
+            other => return Err(format!("{name}: {other:?}").into()),
+        };
+        let event = found.event.as_ref().ok_or("an event")?;
+        let outcome = &found.finding.outcome;
+        assert_eq!(found.verdict.faults, [], "{name}: {event:#?}");
+        assert_eq!((&event.left[..], event.undo.back), (&[][..], true), "{name}: {event:#?}");
+        assert_eq!(outcome.tally.returned(), outcome.tally.intact, "{name}");
+        let holds = [PhaseName::Promiscuous, PhaseName::Fanout].contains(&name);
+        // A driver may change what it likes for a program.
+        assert!(name == PhaseName::Xdp || event.changed.is_empty() == holds, "{name}: {event:#?}");
+        if event.expected == Expected::Silence {
+            // It was silent for as long as the change was held, and the loss tells the same.
+            assert!(
+                event.apply.is_none() && event.undo.outage_ns > 300_000_000,
+                "{name}: {event:#?}"
+            );
+            let told_ns = event.undo.lost_ns.max(event.undo.recovery_ns.unwrap_or(0));
+            assert!(told_ns < event.undo.outage_ns + 3_000_000_000, "{name}: {event:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// A wrong, the phase that shows it, and its name.
+type Named = (&'static str, Double, PhaseName, fn(&Fault) -> bool);
+
+/// What a reflector can do wrong: to every tenth frame, or for ever.
+static DOUBLES: [Named; 10] = [
+    ("nothing", |_, _, _| {}, PhaseName::OneFlow, |_| false),
+    (
+        "drops",
+        |n, frame, _| frame.truncate(if tenth(n) { 0 } else { 2000 }),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Lost { .. }),
+    ),
+    (
+        "duplicates",
+        |n, frame, socket| (0..u64::from(tenth(n))).for_each(|_| send(socket, frame)),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Duplicated { .. }),
+    ),
+    (
+        "reorders",
+        |n, frame, socket| held(n, frame, socket, Duration::ZERO),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Reordered { .. }),
+    ),
+    (
+        "corrupts",
+        |n, frame, _| frame[50] ^= u8::from(tenth(n)),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Corrupted { first: Some((_, 50)), .. }),
+    ),
+    (
+        "truncates",
+        |n, frame, _| frame.truncate(if tenth(n) { 40 } else { 2000 }),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Truncated { .. }),
+    ),
+    (
+        "answers late",
+        |n, frame, socket| held(n, frame, socket, LATE * 2),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Late { .. }),
+    ),
+    (
+        "answers foreign",
+        |n, frame, socket| foreign(n, frame, socket),
+        PhaseName::OneFlow,
+        |fault| matches!(fault, Fault::Foreign { .. }),
+    ),
+    (
+        "forgets its VLAN",
+        |_, _, _| {},
+        PhaseName::VlanOn,
+        |fault| matches!(fault, Fault::WrongTag { .. }),
+    ),
+    ("never recovers", dies, PhaseName::LinkDown, |fault| {
+        matches!(fault, Fault::NotRecovered { .. })
+    }),
+];
+
+/// Longer than an honest reflector takes.
+const LATE: Duration = Duration::from_millis(60);
+
+fn tenth(number: u64) -> bool {
+    number % 10 == 5
+}
+
+fn send(socket: &PacketSocket, frame: &[u8]) {
+    while socket.send(frame).is_err() {
+        std::thread::yield_now();
+    }
+}
+
+thread_local! {
+    /// What the reflector's thread keeps back, and since when.
+    static KEPT: RefCell<Vec<(Instant, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+    /// When it last got a frame; `None` once it is dead.
+    static LAST: RefCell<Option<Instant>> = RefCell::new(Some(Instant::now()));
+}
+
+/// Keeps every tenth frame back for `time`, and until another one has passed.
+fn held(number: u64, frame: &mut Vec<u8>, socket: &PacketSocket, time: Duration) {
+    KEPT.with_borrow_mut(|kept| {
+        if tenth(number) {
+            return kept.push((Instant::now(), std::mem::take(frame)));
+        }
+        send(socket, frame);
+        frame.clear();
+        let due = kept.extract_if(.., |(since, _)| since.elapsed() >= time);
+        due.for_each(|(_, frame)| send(socket, &frame));
+    });
+}
+
+/// Sends a frame of its own after every tenth.
+fn foreign(number: u64, frame: &[u8], socket: &PacketSocket) {
+    if tenth(number) {
+        let mut own = frame.to_vec();
+        own[14..].fill(b'!');
+        send(socket, &own);
+    }
+}
+
+/// Answers nothing any more once no frame has come for a while.
+fn dies(_: u64, frame: &mut Vec<u8>, _: &PacketSocket) {
+    LAST.with_borrow_mut(|last| {
+        *last =
+            last.filter(|last| last.elapsed() < Duration::from_millis(200)).map(|_| Instant::now());
+        if last.is_none() {
+            frame.clear();
+        }
+    });
+}
+
+fn named((what, double, phase, is_named): &Named) -> Result<(), Failed> {
+    let late_after = if *what == "answers late" { LATE } else { PATIENCE };
+    let run = against(*double, &[*phase], late_after)?;
+    let found = found(&run, *phase)?;
+    let verdict = &found.verdict;
+    if *what == "nothing" {
+        let excused = found.finding.taken.state() != State::Clear;
+        assert!(verdict.faults.is_empty() || excused, "{what}: {verdict:?}");
+        return Ok(());
+    }
+    // Of a generator that was late no loss is counted, but told.
+    let is_told = |note: &String| note.contains("frames lost, not counted");
+    let is_lost = *what == "drops" && verdict.notes.iter().any(is_told);
+    assert!(is_lost || verdict.faults.iter().any(is_named), "{what}: {verdict:?}");
+    assert!(verdict.conclusion != Conclusion::Pass, "{what}: {verdict:?}");
     Ok(())
 }

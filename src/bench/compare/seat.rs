@@ -211,7 +211,8 @@ impl Seat {
                 }
             };
             spec.cpus = vec![plan.cpus.0];
-            spec.trace = TraceSpec { arrivals_max: ARRIVALS_MAX, cpu_clocks };
+            spec.trace =
+                TraceSpec { arrivals_max: ARRIVALS_MAX, cpu_clocks, ..TraceSpec::default() };
             Load::open(&spec, &plan.ring_memory)
         })??);
         Ok(())

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use super::events::Event;
+pub use super::names::{PhaseName, Profile};
 use crate::bench::loading::LoadRequest;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadSpec};
 use crate::load::rate::{Rate, WIRE_OVERHEAD_BYTES};
 use crate::load::run::Drive;
 use crate::load::sizes::Sizes;
-use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FrameSize, names};
+use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FrameSize};
 use crate::wire::encapsulation::Encapsulation;
 use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag};
 use crate::wire::probe::PayloadPattern;
@@ -20,41 +22,11 @@ pub const BURST_FRAMES: u32 = 256;
 /// Frames a second where nothing else is asked for: a healthy device loses none of them.
 pub const MODERATE_PPS: u64 = 50_000;
 
+/// Frames a second around an event: recovery is known to 0.1 ms, and a ring holds some seconds of them.
+const EVENT_PPS: u64 = 10_000;
+
 /// The part of the line rate that the moderate rate never exceeds.
 const MODERATE_LINE_SHARE: f64 = 0.5;
-
-names! {
-    "phase",
-    /// What a phase looks for.
-    pub enum PhaseName {
-        /// Every size in turn.
-        Sweep = "sweep",
-        /// The simple IMIX.
-        Imix = "imix",
-        /// Bursts of the smallest frames.
-        SmallBursts = "small-bursts",
-        /// Bursts of the largest frames.
-        LargeBursts = "large-bursts",
-        /// Payloads of 0x00.
-        Zeros = "zeros",
-        /// Payloads of 0xff.
-        Ones = "ones",
-        /// Payloads of 0x55 and 0xaa.
-        Alternating = "alternating",
-        /// Payloads with one bit set in each byte.
-        WalkingBit = "walking-bit",
-        /// Random payloads.
-        Random = "random",
-        /// Every size with a VLAN tag.
-        VlanOn = "vlan-on",
-        /// Every size without one, straight after: a tag that sticks is seen here.
-        VlanOff = "vlan-off",
-        /// One flow.
-        OneFlow = "one-flow",
-        /// Many flows.
-        ManyFlows = "many-flows",
-    }
-}
 
 impl PhaseName {
     /// What follows the number in each payload.
@@ -81,6 +53,10 @@ pub struct PhaseSettings {
     pub rate: Option<Rate>,
     /// The tag of the phase with tags.
     pub tag: VlanTag,
+    /// Why events cannot be measured, where they cannot.
+    pub eventless: Option<String>,
+    /// Whether the device's interface is on this machine.
+    pub far: bool,
     /// Why no tags can be verified, where they cannot.
     pub tagless: Option<String>,
     /// Flows of the phase with many.
@@ -109,6 +85,7 @@ pub struct Phase {
 impl Phase {
     /// The phase `name` on a link as `settings` describe it.
     pub fn new(name: PhaseName, settings: &PhaseSettings) -> Phase {
+        let event = Event::of(name);
         let tags = match name {
             PhaseName::VlanOn => vec![settings.tag],
             _ => Vec::new(),
@@ -124,12 +101,17 @@ impl Phase {
         let sizes = match name {
             PhaseName::Sweep | PhaseName::VlanOn | PhaseName::VlanOff => every,
             PhaseName::Imix => Sizes::Imix,
+            _ if event.is_some() => Sizes::Fixed(smallest),
             PhaseName::SmallBursts => Sizes::Fixed(smallest),
             PhaseName::LargeBursts => Sizes::Fixed(largest),
             PhaseName::OneFlow | PhaseName::ManyFlows if imix_fits => Sizes::Imix,
             _ => random,
         };
         let impossible = match name {
+            _ if event.is_some() && settings.eventless.is_some() => settings.eventless.clone(),
+            PhaseName::PeerGone if !settings.far => {
+                Some("the device's interface is not on this machine: see link-down".into())
+            }
             PhaseName::VlanOn => settings.tagless.clone(),
             PhaseName::Imix if !imix_fits => {
                 Some(format!("IMIX frames are longer than an MTU of {} allows", settings.mtu))
@@ -141,11 +123,11 @@ impl Phase {
             true => Pattern::Burst { frames: BURST_FRAMES },
             false => Pattern::Constant,
         };
+        let most = if event.is_some() { EVENT_PPS } else { MODERATE_PPS };
         let rate = match settings.rate {
             // Without a schedule there are no gaps, and so no bursts.
-            None => moderate(&sizes, settings.line_bits_per_second),
-            Some(Rate::Max) if bursts => moderate(&sizes, settings.line_bits_per_second),
-            Some(rate) => rate,
+            Some(rate) if event.is_none() && !(bursts && rate == Rate::Max) => rate,
+            _ => moderate(&sizes, most, settings.line_bits_per_second),
         };
         let flows = if name == PhaseName::ManyFlows { settings.flows } else { 1 };
         let drive = Drive::Paced { rate, pattern };
@@ -169,7 +151,8 @@ impl Phase {
 
     /// What it sends, in a few words.
     pub fn what(&self) -> String {
-        let mut words = vec![format!("sizes {}", self.sizes)];
+        let event = Event::of(self.name).map(|event| event.what.to_string());
+        let mut words = vec![event.unwrap_or_else(|| format!("sizes {}", self.sizes))];
         if self.payload != PayloadPattern::Filler {
             words.push(format!("payload {}", self.payload));
         }
@@ -188,11 +171,11 @@ impl Phase {
 }
 
 /// The rate that a healthy device stands with frames of these sizes.
-fn moderate(sizes: &Sizes, line_bits_per_second: Option<u64>) -> Rate {
+fn moderate(sizes: &Sizes, most: u64, line_bits_per_second: Option<u64>) -> Rate {
     let mean = sizes.mean().map_or(0.0, |mean| mean.as_f64());
     let bits = (mean + WIRE_OVERHEAD_BYTES as f64) * 8.0;
     let line_pps = line_bits_per_second.map(|line| line as f64 * MODERATE_LINE_SHARE / bits);
-    let pps = line_pps.map_or(MODERATE_PPS, |pps| MODERATE_PPS.min(pps as u64));
+    let pps = line_pps.map_or(most, |pps| most.min(pps as u64));
     Rate::frames(pps.max(1))
 }
 
@@ -211,6 +194,8 @@ mod tests {
             rate: None,
             tag: VlanTag::customer(100, 0),
             tagless: None,
+            eventless: None,
+            far: true,
             flows: 64,
         }
     }

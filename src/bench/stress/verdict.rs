@@ -2,13 +2,19 @@
 
 use std::fmt;
 
+use super::events::{EventFinding, Expected};
 use super::phases::Phase;
 use crate::bench::snapshot::{CounterSnapshot, InterfaceSnapshot};
-use crate::load::run::{GeneratorLimit, LoadOutcome};
+use crate::load::run::GeneratorLimit::{self, Refused};
+use crate::load::run::LoadOutcome;
+use crate::sys::settings::Change;
 use crate::wire::probe::{Expectation, PayloadPattern};
 
 /// The part of a phase's frames from which on nearly all are lost.
 pub(super) const NEARLY_ALL: f64 = 0.9;
+
+/// Where a frame has its outer VLAN tag: behind the addresses.
+const TAG_OFFSET: usize = 12;
 
 /// More than this part of random payloads is hardly ever without a lower-case letter.
 const UNCHANGED_RANDOM_MAX: f64 = 0.001;
@@ -42,6 +48,11 @@ pub enum Fault {
         /// The first one's number and its first wrong byte, counted from the destination address.
         first: Option<(u64, usize)>,
     },
+    /// Frames came back without their VLAN tag, or with a wrong one.
+    WrongTag {
+        /// How many.
+        frames: u64,
+    },
     /// Frames came back as they were sent.
     NotTransformed {
         /// How many.
@@ -64,6 +75,26 @@ pub enum Fault {
         /// The largest extent.
         extent_max: u64,
     },
+    /// Frames came back later than the longest wait for them.
+    Late {
+        /// How many.
+        frames: u64,
+    },
+    /// Frames came that were never sent.
+    Foreign {
+        /// How many.
+        frames: u64,
+    },
+    /// After an event frames did not come back steadily.
+    NotRecovered {
+        /// After which step of it.
+        after: &'static str,
+    },
+    /// What an event changed could not be put back.
+    NotRestored {
+        /// What.
+        changes: Vec<Change>,
+    },
     /// An interface counted errors.
     ErrorCounter(Moved),
 }
@@ -76,6 +107,16 @@ impl fmt::Display for Fault {
             Fault::Corrupted { frames, first: None } => write!(f, "corrupted {frames}"),
             Fault::Corrupted { frames, first: Some((number, offset)) } => {
                 write!(f, "corrupted {frames}, first at offset {offset} of frame {number}")
+            }
+            Fault::WrongTag { frames } => {
+                write!(f, "without their VLAN tag, or with a wrong one: {frames}")
+            }
+            Fault::Late { frames } => write!(f, "late {frames}"),
+            Fault::Foreign { frames } => write!(f, "foreign {frames}"),
+            Fault::NotRecovered { after } => write!(f, "not recovered after {after}"),
+            Fault::NotRestored { changes } => {
+                let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+                write!(f, "could not be put back: {}", changes.join(", "))
             }
             Fault::NotTransformed { frames } => write!(f, "not transformed {frames}"),
             Fault::Truncated { frames } => write!(f, "truncated {frames}"),
@@ -119,6 +160,18 @@ pub enum Conclusion {
     Fail,
 }
 
+impl Conclusion {
+    /// As in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Conclusion::Pass => "pass",
+            Conclusion::GeneratorLimited => "generator_limited",
+            Conclusion::Void => "void",
+            Conclusion::Fail => "fail",
+        }
+    }
+}
+
 /// What a phase says about the device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -143,6 +196,8 @@ pub struct Circumstances<'a> {
     pub own_engine: bool,
     /// What is let pass.
     pub tolerance: Tolerance,
+    /// What happened meanwhile.
+    pub event: Option<&'a EventFinding>,
 }
 
 impl Verdict {
@@ -153,23 +208,46 @@ impl Verdict {
         counters: &CounterSnapshot,
     ) -> Verdict {
         let tally = &outcome.tally;
-        let limit = outcome.generator_limit();
+        // What it could not send while its own link was down it is not to blame for.
+        let excused = |limit: &GeneratorLimit| given.event.is_some() && *limit == Refused;
+        let limit = outcome.generator_limit().filter(|limit| !excused(limit));
         let (faults, notes) = (Vec::new(), Vec::new());
         let mut verdict = Verdict { conclusion: Conclusion::Pass, faults, limit, notes };
         verdict.judge_losses(given, outcome);
         let first = outcome.damage.first().map(|first| (first.sequence, first.first_offset));
-        verdict.fault_if(tally.corrupted, |frames| Fault::Corrupted { frames, first });
+        verdict.fault_if(tally.corrupted, |frames| match first {
+            Some((_, TAG_OFFSET)) => Fault::WrongTag { frames },
+            _ => Fault::Corrupted { frames, first },
+        });
         verdict.fault_if(tally.not_transformed, |frames| Fault::NotTransformed { frames });
         verdict.fault_if(tally.truncated, |frames| Fault::Truncated { frames });
         verdict.fault_if(tally.duplicated, |frames| Fault::Duplicated { frames });
-        if given.phase.flows == 1 && !given.tolerance.reordered {
+        // Queues that come and go, and what waited for a link, may overtake.
+        if given.phase.flows == 1 && !given.tolerance.reordered && given.event.is_none() {
             let extent_max = outcome.reorder_extent_max;
             verdict.fault_if(tally.reordered, |frames| Fault::Reordered { frames, extent_max });
         } else {
             verdict.note_if(tally.reordered, "reordered, which is allowed here");
         }
-        for moved in moved_counters(counters, ERRORS) {
-            verdict.faults.push(Fault::ErrorCounter(moved));
+        verdict.fault_if(tally.foreign, |frames| Fault::Foreign { frames });
+        match given.event {
+            None => {
+                verdict.fault_if(tally.late, |frames| Fault::Late { frames });
+                let moved = moved_counters(counters, ERRORS).into_iter();
+                verdict.faults.extend(moved.map(Fault::ErrorCounter));
+            }
+            Some(event) => {
+                verdict.note_if(tally.late, "late");
+                let moved = moved_counters(counters, ERRORS).into_iter();
+                verdict.notes.extend(moved.map(|moved| moved.to_string()));
+                for (after, _) in event.steps().filter(|(_, step)| !step.back) {
+                    verdict.faults.push(Fault::NotRecovered { after });
+                }
+                if !event.left.is_empty() {
+                    let changes = event.left.clone();
+                    verdict.faults.push(Fault::NotRestored { changes });
+                }
+            }
         }
         for moved in moved_counters(counters, DROPS).into_iter().chain(driver_errors(counters)) {
             // After the packet sockets the kernel looks for the VLAN's interface, finds none, and
@@ -178,8 +256,6 @@ impl Verdict {
             let remark = if behind_us { " (no VLAN interface: behind our socket)" } else { "" };
             verdict.notes.push(format!("{moved}{remark}"));
         }
-        verdict.note_if(tally.late, "late");
-        verdict.note_if(tally.foreign, "foreign: numbers that were damaged, or somebody else's");
         verdict.note_if(tally.other_loads, "of another linerate load on this link");
         verdict.note_if(tally.malformed, "malformed in our own ring");
         verdict.note_if(tally.forgotten, "so late that nobody knows what became of them");
@@ -191,6 +267,16 @@ impl Verdict {
             (true, None) => Conclusion::Pass,
         };
         verdict
+    }
+
+    /// How many of the `lost` frames are held against the device.
+    pub(super) fn blamed(&self, lost: u64) -> u64 {
+        let frames = self.faults.iter().map(|fault| match fault {
+            Fault::NotRecovered { .. } => lost,
+            Fault::Lost { frames, .. } | Fault::Late { frames } => *frames,
+            _ => 0,
+        });
+        frames.max().unwrap_or(0)
     }
 
     fn fault_if(&mut self, frames: u64, fault: impl FnOnce(u64) -> Fault) {
@@ -211,7 +297,12 @@ impl Verdict {
         }
         let own_drops = outcome.kernel.drops;
         // A dropped echo may have been one too many, so this can only spare the device a fault.
-        let frames = outcome.lost.saturating_sub(own_drops);
+        let lost = outcome.lost.saturating_sub(own_drops);
+        // What an event may cost is told beside the verdict.
+        let frames = match given.event {
+            Some(event) if event.expected != Expected::NoLoss => lost.min(event.lost_otherwise),
+            _ => lost,
+        };
         let ratio = if outcome.sent == 0 { 0.0 } else { frames as f64 / outcome.sent as f64 };
         self.note_if(own_drops, "dropped by the generator's own ring, not by the device");
         if ratio <= given.tolerance.loss_ratio {

@@ -93,7 +93,11 @@ impl<C: Clock> Analyzer<C> {
     #[inline]
     fn time(&mut self, number: u64, received_ns: u64, is_intact: bool) {
         let (sender, own) = self.verifier.place_of(number);
-        let Some((intended_ns, sent_ns)) = self.shared.senders[sender].departure_of(own) else {
+        let departure = self.shared.senders[sender].departure_of(own);
+        if is_intact {
+            self.trace.arrived(received_ns, number, departure.map_or(0, |(_, sent_ns)| sent_ns));
+        }
+        let Some((intended_ns, sent_ns)) = departure else {
             self.untimed += u64::from(is_intact);
             return self.verifier.note_late(number);
         };
@@ -158,10 +162,7 @@ impl<C: Clock> Sink for Analyzer<C> {
             taken = self.verifier.take(meta, bytes);
         }
         match taken {
-            Taken::Intact(number) => {
-                self.trace.arrived(received_ns);
-                self.time(number, received_ns, true);
-            }
+            Taken::Intact(number) => self.time(number, received_ns, true),
             Taken::Damaged(number) => self.time(number, received_ns, false),
             Taken::Beside | Taken::NeverSent => {}
         }

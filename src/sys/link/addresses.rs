@@ -11,6 +11,7 @@ use crate::sys::netlink::{Message, attribute, octets};
 /// Offsets within `struct rtmsg` (uapi/linux/rtnetlink.h).
 pub(super) const ROUTE_DESTINATION_BITS: usize = 1;
 pub(super) const ROUTE_TABLE: usize = 4;
+const ROUTE_PROTOCOL: usize = 5;
 pub(super) const ROUTE_TYPE: usize = 7;
 pub(super) const ROUTE_FLAGS: usize = 8;
 
@@ -87,6 +88,24 @@ impl Links {
         Ok(answers.iter().any(|route| {
             route.byte(ROUTE_TYPE) == libc::RTN_LOCAL
                 && route.address(libc::RTA_DST) == Some(address)
+        }))
+    }
+
+    /// Whether an interface that is switched off loses what does not come back with it: routes that somebody
+    /// added, and IPv6 addresses but those of the link (`addrconf_ifdown`, `fib_disable_ip`).
+    pub fn forgets_when_down(&self, index: u32) -> Result<bool> {
+        let is_lost = |address: &IpAddr| match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(address) => !address.is_unicast_link_local(),
+        };
+        if self.addresses(index)?.iter().any(is_lost) {
+            return Ok(true);
+        }
+        // Those of all address families.
+        let answers = self.dump(libc::RTM_GETROUTE, &[0; 12], "list the routes")?;
+        Ok(answers.iter().any(|route| {
+            route.number(libc::RTA_OIF) == Some(index)
+                && route.byte(ROUTE_PROTOCOL) != libc::RTPROT_KERNEL
         }))
     }
 }

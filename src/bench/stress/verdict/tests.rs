@@ -36,11 +36,14 @@ fn judge_with(
         rate: None,
         tag: VlanTag::customer(100, 0),
         tagless: None,
+        eventless: None,
+        far: true,
         flows: 64,
     };
     let phase = Phase::new(name, &settings);
     let expectation = Expectation::Uppercased;
-    let given = Circumstances { phase: &phase, expectation, own_engine: false, tolerance };
+    let given =
+        Circumstances { phase: &phase, expectation, own_engine: false, tolerance, event: None };
     Verdict::of(&given, outcome, counters)
 }
 
