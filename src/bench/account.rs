@@ -414,7 +414,7 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::gaps::SharedGaps;
+    use crate::engine::wait::SharedGaps;
     use crate::sys::thread_stat::ThreadNumber;
     use std::fs::{create_dir_all, remove_file, write};
     use std::path::PathBuf;

@@ -36,9 +36,10 @@
 //! no call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::stats::gaps::SharedGaps;
+use crate::stats::gaps::GapSums;
 use crate::sys::clock::Clock;
 use crate::sys::epoll::Sleeper;
 use crate::units::duration;
@@ -222,6 +223,33 @@ impl WaitState {
 /// Nanoseconds from `earlier_ns` to `now_ns`; very many if the clock was set back in between.
 fn since(earlier_ns: u64, now_ns: u64) -> u64 {
     now_ns.wrapping_sub(earlier_ns)
+}
+
+/// The gaps in the time of a worker that polls, for another thread to read; written at a gap only.
+#[derive(Debug, Default)]
+pub struct SharedGaps {
+    total_ns: AtomicU64,
+    longest_ns: AtomicU64,
+    count: AtomicU64,
+}
+
+impl SharedGaps {
+    /// Adds a gap of this many nanoseconds.
+    #[cold]
+    pub fn note(&self, lasted_ns: u64) {
+        self.total_ns.fetch_add(lasted_ns, Ordering::Relaxed);
+        self.longest_ns.fetch_max(lasted_ns, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What all of them come to.
+    pub fn sums(&self) -> GapSums {
+        GapSums {
+            total_ns: self.total_ns.load(Ordering::Relaxed),
+            longest_ns: self.longest_ns.load(Ordering::Relaxed),
+            count: self.count.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Where a worker sleeps, what it reads the time by, and how it waits.

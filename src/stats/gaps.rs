@@ -2,7 +2,6 @@
 //! counter says so.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A loop that does nothing takes less than this from one look at the clock to the next, interrupts
 /// included.
@@ -36,33 +35,6 @@ impl GapSums {
         let total_ns = self.total_ns - before.total_ns;
         let longest_ns = self.longest_ns.min(total_ns);
         GapSums { total_ns, longest_ns, count: self.count - before.count }
-    }
-}
-
-/// The gaps of a loop on one thread that another thread asks for; written at a gap only.
-#[derive(Debug, Default)]
-pub struct SharedGaps {
-    total_ns: AtomicU64,
-    longest_ns: AtomicU64,
-    count: AtomicU64,
-}
-
-impl SharedGaps {
-    /// Adds a gap of this many nanoseconds.
-    #[cold]
-    pub fn note(&self, lasted_ns: u64) {
-        self.total_ns.fetch_add(lasted_ns, Ordering::Relaxed);
-        self.longest_ns.fetch_max(lasted_ns, Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What all of them come to.
-    pub fn sums(&self) -> GapSums {
-        GapSums {
-            total_ns: self.total_ns.load(Ordering::Relaxed),
-            longest_ns: self.longest_ns.load(Ordering::Relaxed),
-            count: self.count.load(Ordering::Relaxed),
-        }
     }
 }
 
