@@ -1,12 +1,14 @@
 //! Whether something outside disturbed a trial: the clock was set, a link changed, other traffic was on
 //! the interface, or its counters went backwards.
 
+use std::time::Duration;
+
 use super::disturbance::Disturbance;
 use super::search::trial::VoidReason;
 use super::testbed::End;
 use crate::error::{Error, Result};
 use crate::load::run::LoadOutcome;
-use crate::sys::clock::realtime_offset_ns;
+use crate::sys::clock::{self, realtime_offset_ns};
 use crate::sys::link::{Link, LinkCounters, LinkEvent, LinkWatch, Links};
 use crate::wire::ethernet::MacAddress;
 
@@ -19,6 +21,13 @@ const FOREIGN_SHARE_MAX: f64 = 0.01;
 
 /// Fewer other frames than this never do: neighbour discovery and its like.
 const FOREIGN_FRAMES_MIN: u64 = 100;
+
+/// Late frames have ended when no more than this moves in [`SETTLED`]: others may still talk on the link.
+const STILL_FRAMES: u64 = 1;
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// What does not settle by then is not waited for: it is somebody else's traffic.
+const SETTLE_MAX: Duration = Duration::from_secs(3);
 
 /// The measurement's own frames at the first of the watched ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +81,21 @@ impl Watch {
         Ok(())
     }
 
+    /// Waits until late frames of what ran before have passed: queues may hold frames of a load that was
+    /// given up, and what they come to belongs to nobody.
+    pub fn settle(&self) -> Result<()> {
+        settled(|| self.moved(), clock::sleep)
+    }
+
+    /// Frames that the ends have moved so far.
+    fn moved(&self) -> Result<u64> {
+        let moved = |end: &WatchedEnd| {
+            let now = end.links.counters(end.state.link.index)?;
+            Ok(now.received_frames + now.transmitted_frames)
+        };
+        self.ends.iter().map(moved).sum()
+    }
+
     /// What disturbed the trial since [`Watch::begin`], in which the measurement itself did `own`.
     pub fn verdict(&mut self, own: OwnTraffic) -> Result<Vec<Disturbance>> {
         let mut found = Vec::new();
@@ -102,6 +126,19 @@ impl Watch {
             found => Ok(found.map(VoidReason::Disturbed)),
         }
     }
+}
+
+/// Waits, by `sleep`, until what `moved` counts stands still.
+fn settled(mut moved: impl FnMut() -> Result<u64>, sleep: impl Fn(Duration)) -> Result<()> {
+    let mut before = moved()?;
+    for _ in 0..SETTLE_MAX.div_duration_f64(SETTLED) as u32 {
+        sleep(SETTLED);
+        let now = moved()?;
+        if now.saturating_sub(std::mem::replace(&mut before, now)) <= STILL_FRAMES {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn clock_set(before_ns: i64, now_ns: i64) -> Option<Disturbance> {
@@ -224,7 +261,24 @@ impl Excess {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn late_frames_are_waited_for_and_others_traffic_is_not() {
+        let waited = |frames_ms: &dyn Fn(u64) -> u64| {
+            let now_ms = Cell::new(0);
+            let sleep = |time: Duration| now_ms.set(now_ms.get() + time.as_millis() as u64);
+            settled(|| Ok(frames_ms(now_ms.get())), sleep).unwrap();
+            now_ms.get()
+        };
+        assert_eq!(waited(&|_| 7), 50);
+        // A queue empties until 500 ms; neighbours talk now and then, and others all the time.
+        assert_eq!(waited(&|ms| ms.min(500)), 550);
+        assert_eq!(waited(&|ms| ms / 1000), 50);
+        assert_eq!(waited(&|ms| ms), SETTLE_MAX.as_millis() as u64);
+    }
 
     fn link() -> Link {
         Link { index: 7, name: "eth7".into(), mtu: 1500, running: true, ..Link::default() }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use linerate::bench::compare::observation::{LoadKind, Metric};
 use linerate::bench::compare::plan::ComparePlan;
 use linerate::bench::compare::result::Comparison;
@@ -19,23 +19,22 @@ use linerate::sys::cpus::{choose_cpus, pin};
 use linerate::sys::link::Links;
 use linerate::units::FrameSize;
 
-use crate::check::{Test, test};
+use crate::check::{Test, possible_test, test};
+use crate::slow_queue::slow_down_end;
+use crate::spoiled::unless_spoiled;
 
 pub fn tests() -> Vec<Test> {
     vec![
         test("compare: an engine that is lost is named, and the others go on", engine_is_lost),
+        possible_test("compare: late frames of one turn are in no other", stragglers),
         test("compare: half of both CPUs is taken away, and no verdict is reversed", robbed),
     ]
 }
 
-fn compare(
-    paths: &str,
-    rounds: usize,
-    after_round: &mut (dyn FnMut(&[Testbed], Step) + Send),
-) -> Result<Comparison, Failed> {
+fn plan(paths: &str, rounds: usize) -> Result<ComparePlan, Failed> {
     let Contestants(contestants) = paths.parse()?;
     let cpus = choose_cpus(&[])?;
-    let plan = ComparePlan {
+    Ok(ComparePlan {
         contestants,
         ab: None,
         sizes: vec![FrameSize::smallest()],
@@ -48,10 +47,40 @@ fn compare(
         latency: LatencyMode::On,
         ring_memory: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
         stop: Arc::default(),
-    };
+    })
+}
+
+fn compare(
+    paths: &str,
+    rounds: usize,
+    after_round: &mut (dyn FnMut(&[Testbed], Step) + Send),
+) -> Result<Comparison, Failed> {
+    let plan = plan(paths, rounds)?;
     let lab = |_| Testbed::lab(FrameSize::smallest());
     let testbeds = (0..plan.seats()).map(lab).collect::<Result<Vec<_>, _>>()?;
     Ok(run::run(&testbeds, &plan, &mut |step| after_round(&testbeds, step))?)
+}
+
+/// Contestants take turns on one link, whose queue is emptied long after a load has ended.
+fn stragglers() -> Result<Completion, Failed> {
+    let mut has_queue = true;
+    unless_spoiled(|| {
+        let testbed = Testbed::lab(FrameSize::smallest())?;
+        // 333 frames a second of those that fill a TX ring.
+        has_queue = slow_down_end(&testbed.engine, 20_000, 1 << 20)?;
+        let mut plan = plan("ring,ring-mmsg", 2)?;
+        (plan.loads, plan.duration) = (vec![LoadKind::Flood], Duration::from_millis(50));
+        let found = run::run(&[testbed], &plan, &mut |_| {})?;
+        for round in found.series[0].rounds.iter().flatten() {
+            let others = round.observation.tally.other_loads;
+            assert_eq!(others, 0, "{:?}", found.series[0].rounds);
+        }
+        Ok(())
+    })?;
+    Ok(match has_queue {
+        true => Completion::Completed,
+        false => Completion::ignored_with("this kernel has no tbf"),
+    })
 }
 
 fn engine_is_lost() -> Result<(), Failed> {

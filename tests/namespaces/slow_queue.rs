@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use libtest_mimic::Failed;
+use linerate::bench::testbed::End;
 use linerate::lab::Side;
 use linerate::sys::namespace::Namespace;
 use nix::sys::socket::{
@@ -27,6 +28,20 @@ const LINKLAYER_ETHERNET: u8 = 1;
 /// Lets `bytes_per_second` pass and keeps `limit_bytes` waiting; what comes beyond is refused.
 /// `false` where the kernel has no such queue.
 pub fn slow_down(side: &Side, bytes_per_second: u32, limit_bytes: u32) -> Result<bool, Failed> {
+    slow_down_at(&side.namespace, side.link.index, bytes_per_second, limit_bytes)
+}
+
+/// The same at the end of a testbed.
+pub fn slow_down_end(end: &End, bytes_per_second: u32, limit_bytes: u32) -> Result<bool, Failed> {
+    slow_down_at(&end.namespace, end.link.index, bytes_per_second, limit_bytes)
+}
+
+fn slow_down_at(
+    namespace: &Namespace,
+    interface: u32,
+    bytes_per_second: u32,
+    limit_bytes: u32,
+) -> Result<bool, Failed> {
     const BURST_BYTES: u32 = 2000;
     // struct tc_tbf_qopt: two tc_ratespec, then limit, buffer and mtu; the burst overrides buffer.
     let mut parameters = Vec::new();
@@ -37,11 +52,11 @@ pub fn slow_down(side: &Side, bytes_per_second: u32, limit_bytes: u32) -> Result
     let mut options = attribute(TCA_TBF_PARMS, &parameters);
     options.extend(attribute(TCA_TBF_BURST, &BURST_BYTES.to_ne_bytes()));
     // struct tcmsg: family, interface, handle, parent, info.
-    let words = [0, side.link.index, 0x1_0000, TC_H_ROOT, 0];
+    let words = [0, interface, 0x1_0000, TC_H_ROOT, 0];
     let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
     body.extend(attribute(TCA_KIND, b"tbf\0"));
     body.extend(attribute(TCA_OPTIONS, &options));
-    match ask(side, RTM_NEWQDISC, FLAGS, body)? {
+    match ask(namespace, RTM_NEWQDISC, FLAGS, body)? {
         0 => Ok(true),
         libc::ENOENT | libc::EOPNOTSUPP => Ok(false),
         code => Err(io::Error::from_raw_os_error(code).into()),
@@ -55,7 +70,7 @@ pub fn move_to(side: &Side, namespace: &Namespace) -> Result<(), Failed> {
     let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
     let descriptor = namespace.descriptor().as_raw_fd() as u32;
     body.extend(attribute(IFLA_NET_NS_FD, &descriptor.to_ne_bytes()));
-    match ask(side, RTM_NEWLINK, REQUEST_ACK, body)? {
+    match ask(&side.namespace, RTM_NEWLINK, REQUEST_ACK, body)? {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code).into()),
     }
@@ -72,13 +87,13 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends a request in the namespace of `side` and gives the error number of the acknowledgement.
-fn ask(side: &Side, kind: u16, flags: u16, body: Vec<u8>) -> Result<i32, Failed> {
+/// Sends a request in the namespace and gives the error number of the acknowledgement.
+fn ask(namespace: &Namespace, kind: u16, flags: u16, body: Vec<u8>) -> Result<i32, Failed> {
     let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
     message.extend([kind, flags].into_iter().flat_map(u16::to_ne_bytes));
     message.extend([1, 0].into_iter().flat_map(u32::to_ne_bytes));
     message.extend(body);
-    Ok(side.namespace.run(|| exchange(&message))??)
+    Ok(namespace.run(|| exchange(&message))??)
 }
 
 fn exchange(message: &[u8]) -> io::Result<i32> {

@@ -117,6 +117,10 @@ impl Seat {
         if let (Some(ab), Some(arm)) = (&plan.ab, self.contestant.as_arm()) {
             ab.set(arm, &mut self.testbed)?;
         }
+        if !self.is_alone {
+            // Those of the contestant before on the same link.
+            self.watch.settle()?;
+        }
         self.watch.begin()?;
         let (observation, taken) = match task.load {
             LoadKind::Scale => {
