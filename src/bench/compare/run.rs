@@ -15,7 +15,7 @@ use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::stats::best_set::{LOOKS, alpha_for, best_set, is_enough};
 use crate::stats::sign::SignInterval;
-use crate::stats::state::WIDTH_MAX;
+use crate::stats::state::{DISTURBED_SHARE, WIDTH_MAX};
 use crate::units::FrameSize;
 
 /// What is about to happen, for a progress bar.
@@ -236,10 +236,11 @@ impl Rounds<'_> {
         }
     }
 
-    /// If the very first turn sees no echo, none will.
+    /// If the very first turn sees no echo, none will, unless the machine was busy with something else.
     fn first(&mut self, turn: &Round) -> Option<Error> {
         let is_first = std::mem::take(&mut self.is_first);
-        let silence = turn.void.as_ref().filter(|_| is_first)?;
+        let is_told = is_first && turn.taken.share() <= DISTURBED_SHARE;
+        let silence = turn.void.as_ref().filter(|_| is_told)?;
         matches!(silence, VoidReason::Silence { .. }).then(|| {
             Error::Run(format!(
                 "{silence}. Are the two interfaces joined, and do they carry EtherType 0x88b5?"
