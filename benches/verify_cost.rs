@@ -151,7 +151,7 @@ fn flood(testbed: &Testbed, plan: &Plan, cpus: (usize, usize), echoes: bool) -> 
     assert_eq!(intact > 0, echoes, "it echoes, or it answers nothing: {:?}", outcome.tally);
     assert_eq!(outcome.tally.returned(), outcome.tally.intact, "{:?}", outcome.tally);
     Ok(Flood {
-        sent_pps: outcome.achieved_pps(),
+        sent_pps: outcome.achieved_pps().unwrap_or(0.0),
         cpu_ns: cpu_ns as f64 / frames.max(1) as f64,
         intact: intact as f64 / frames.max(1) as f64,
     })

@@ -111,9 +111,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// A threshold that was asked for was missed.
     pub const THRESHOLD: u8 = 3;
-    /// The machine is not fit for measuring (`doctor`).
-    pub const UNFIT: u8 = 4;
-    /// What was asked cannot be told from what was measured.
+    /// What was asked cannot be told: from this machine, which is not fit for measuring (`doctor`), or
+    /// from what was measured (`diff --strict`).
     pub const CANNOT_TELL: u8 = 4;
     /// A privilege is missing (`EX_NOPERM` of sysexits).
     pub const PRIVILEGE: u8 = 77;

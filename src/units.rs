@@ -163,9 +163,11 @@ pub fn rate(per_second: f64) -> String {
         format!("{:.2} M/s", per_second / 1e6)
     } else if per_second >= 1e3 {
         format!("{:.1} k/s", per_second / 1e3)
-    } else if per_second > 0.0 && per_second < 10.0 {
-        // One frame in a little more than a second is not none.
-        format!("{per_second:.1} /s")
+    } else if per_second > 0.0 && per_second < 1e3 {
+        // Half a frame a second is not none, and a quarter is not 0.2: four digits.
+        let decimals = (3.0 - per_second.log10().floor()) as usize;
+        let digits = format!("{per_second:.decimals$}");
+        format!("{} /s", digits.trim_end_matches('0').trim_end_matches('.'))
     } else {
         format!("{per_second:.0} /s")
     }
@@ -354,8 +356,18 @@ mod tests {
         assert_eq!(memory(262_144), "256 KiB");
         assert_eq!(rate(1_240_000.0), "1.24 M/s");
         assert_eq!(
-            (rate(0.9999), rate(0.0), rate(37.0)),
-            ("1.0 /s".into(), "0 /s".into(), "37 /s".into())
+            [0.9999, 0.0, 37.0, 0.5, 0.25, 0.001, 12.5, 150.5, 1e-9].map(rate),
+            [
+                "0.9999 /s",
+                "0 /s",
+                "37 /s",
+                "0.5 /s",
+                "0.25 /s",
+                "0.001 /s",
+                "12.5 /s",
+                "150.5 /s",
+                "0.000000001 /s"
+            ]
         );
         assert_eq!(
             [0.0, 0.005, 0.5, 0.123456, 1.0, 0.00012].map(percent),

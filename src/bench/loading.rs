@@ -270,6 +270,8 @@ pub struct Finding {
     pub engine: Option<EngineSummary>,
     /// Why our own engine failed, if it did: losses are then not the device's.
     pub engine_failure: Option<Error>,
+    /// Whether echoes must come: our own engine answers, or the load waits for each.
+    pub answers_due: bool,
     /// What disturbed the load.
     pub disturbances: Vec<Disturbance>,
     /// What was taken of the CPUs meanwhile.
@@ -277,15 +279,30 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Why this says nothing: no frame left, or none came back although something must answer.
+    pub fn nothing_measured(&self) -> Option<String> {
+        let LoadOutcome { sent, .. } = self.outcome;
+        let silence = (self.answers_due && self.outcome.is_silence())
+            .then(|| format!("none of {sent} frames came back. {WHO_ANSWERS}"));
+        silence.or(self.outcome.nothing_sent().map(String::from))
+    }
+
     /// What the numbers are worth.
     pub fn state(&self) -> State {
         match self.outcome.generator_limit() {
+            _ if self.nothing_measured().is_some() => {
+                State::CannotTell { reason: Doubt::NothingMeasured }
+            }
             _ if self.taken.shares_cpu() => State::CannotTell { reason: Doubt::OneCpu },
             Some(_) => State::CannotTell { reason: Doubt::GeneratorLimited },
             None => self.taken.state(),
         }
     }
 }
+
+/// What to look at where nothing comes back.
+pub const WHO_ANSWERS: &str =
+    "Does an echo run there, for this address and this EtherType or port?";
 
 /// Who is told how a load goes.
 pub trait LoadObserver: Send {

@@ -22,7 +22,7 @@ use crate::engine::edit::Transform;
 use crate::engine::storm::Allowance;
 use crate::error::{Error, Result};
 use crate::lab::{self, LabConfig};
-use crate::load::plan::{Carriage, LoadSpec};
+use crate::load::plan::{Carriage, Drive, LoadSpec};
 use crate::load::run::{Load, LoadOutcome};
 use crate::load::tx::TxChoice;
 use crate::ring::budget::MemoryBudget;
@@ -230,6 +230,7 @@ fn measure(
         waterfall,
         counters,
         queues,
+        answers_due: engine.is_some() || matches!(request.spec.drive, Drive::Window(_)),
         engine,
         engine_failure,
         disturbances,

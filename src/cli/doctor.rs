@@ -82,6 +82,6 @@ impl DoctorArgs {
         }
         let findings = findings(&facts);
         report.finish(&facts, &findings)?;
-        Ok(if reasons(&findings).is_empty() { exit::OK } else { exit::UNFIT })
+        Ok(if reasons(&findings).is_empty() { exit::OK } else { exit::CANNOT_TELL })
     }
 }

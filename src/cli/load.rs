@@ -51,8 +51,9 @@ Rates: 1.5M, 800kpps (frames/s), 2.5gbit (layer 2, with FCS), 2.5gbit-l1 (plus
 Every frame is timed. Response time starts when the frame was due, so a stalled
 generator hides nothing; service time starts at the kick that sent it.
 
-Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 3 a threshold
-was missed, 77 missing privilege, 130 interrupted (after the summary).";
+Exit codes: 0 done, 1 could not run, nothing was sent or came back, or output
+was lost, 2 usage, 3 a threshold was missed, 77 missing privilege, 130
+interrupted (after the summary).";
 
 /// Send frames at a rate, verify every echoed byte, account for every frame
 #[derive(Args, Debug)]
@@ -217,11 +218,12 @@ impl LoadArgs {
             return Err(failure);
         }
         let missed = report.thresholds_missed(self.max_loss, self.max_p99, &finding.outcome);
-        Ok(match (interrupt.caught(), missed) {
-            (true, _) => exit::INTERRUPTED,
-            (false, true) => exit::THRESHOLD,
-            (false, false) => exit::OK,
-        })
+        match (interrupt.caught(), missed, finding.nothing_measured()) {
+            (true, ..) => Ok(exit::INTERRUPTED),
+            (false, true, _) => Ok(exit::THRESHOLD),
+            (false, false, Some(reason)) => Err(Error::Run(reason)),
+            (false, false, None) => Ok(exit::OK),
+        }
     }
 
     /// Refuses a file that two would write to, and stdout for what is no JSON.

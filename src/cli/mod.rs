@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::error::Result;
+use crate::error::{Result, exit};
 use crate::report::text::{Text, complain, help, lost};
 
 pub mod ab;
@@ -59,7 +59,11 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli.run(),
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             Text::new(false).say(help(&error.to_string()));
-            exit_code(Ok(0))
+            exit_code(Ok(exit::OK))
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            Text::new(false).say(error.to_string().trim_end());
+            exit_code(Ok(exit::OK))
         }
         Err(error) => error.exit(),
     }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::user::UserArgs;
 use super::values::interface_name;
 use crate::error::{Result, exit};
+use crate::report::text::is_reader_gone;
 use crate::sys::packet::SocketType;
 use crate::sys::signal::Interrupt;
 use crate::tutorial::{
@@ -194,7 +195,8 @@ fn parse_message(text: &str) -> std::result::Result<String, String> {
     Ok(text.to_string())
 }
 
-/// Standard output that ends the run, without an error, when its reader has gone (`| head`).
+/// Standard output that ends the run, without an error, when its reader has gone (`| head`), and serves on
+/// when it takes no text for another reason, which is said at the end.
 struct Output<W> {
     writer: W,
     interrupt: Interrupt,
@@ -204,9 +206,11 @@ struct Output<W> {
 impl<W: Write> Output<W> {
     fn unless_gone<T>(&mut self, result: io::Result<T>, otherwise: T) -> io::Result<T> {
         match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.gone = true;
-                self.interrupt.raise();
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                if is_reader_gone(error) {
+                    self.gone = true;
+                    self.interrupt.raise();
+                }
                 Ok(otherwise)
             }
             result => result,

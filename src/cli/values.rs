@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::sys::cpus::check_pinning;
 use crate::sys::interface::name_text;
 use crate::sys::link::Links;
 use crate::sys::namespace::Namespace;
@@ -18,9 +19,11 @@ use crate::units::{parse_cpu_list, parse_positive_duration};
 pub struct CpuList(pub Vec<usize>);
 
 impl CpuList {
-    /// From `0-3`, `0,2,4-7`.
+    /// From `0-3`, `0,2,4-7`; an error where no thread may be put on any of them.
     pub fn parse(text: &str) -> Result<CpuList, String> {
-        parse_cpu_list(text).map(CpuList)
+        let cpus = parse_cpu_list(text)?;
+        check_pinning().map_err(|error| error.to_string())?;
+        Ok(CpuList(cpus))
     }
 }
 

@@ -118,6 +118,16 @@ impl Schedule {
         }
     }
 
+    /// When the next frame would leave if every gap were the mean one, which is how long those before it
+    /// take; `None` for a Poisson process.
+    pub fn passed_ns(&self) -> Option<u64> {
+        let Kind::Even(_) = self.kind else { return None };
+        let before =
+            u128::from(self.share.first) + u128::from(self.passed) * u128::from(self.share.every);
+        let ns = before * u128::from(self.rate.seconds()) * NS_PER_SECOND;
+        Some((ns / u128::from(self.rate.frames())).try_into().unwrap_or(u64::MAX))
+    }
+
     /// Frames of this share from the next one on that are due before `end_ns`. Exact for even
     /// spacing. For a Poisson process `COUNTED_MAX` frames are counted and the rest is estimated.
     pub fn remaining_before(&mut self, end_ns: u64) -> u64 {

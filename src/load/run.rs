@@ -28,6 +28,7 @@ use crate::sys::failure::failed;
 use crate::sys::privilege::drop_capabilities;
 
 mod departures;
+mod gate;
 mod job;
 mod latencies;
 mod outcome;

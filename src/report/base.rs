@@ -11,6 +11,7 @@ use super::json::{self, JsonFile};
 use super::text::{self, Text, wrap};
 use crate::bench::testbed::Testbed;
 use crate::error::Result;
+use crate::sys::forbidden::forbidden;
 use crate::sys::host::Host;
 use crate::sys::link::Link;
 
@@ -38,6 +39,9 @@ struct Document<'a, T> {
     /// Whether generator and engine had one CPU between them; of measurements only.
     #[serde(skip_serializing_if = "Option::is_none")]
     shares_cpu: Option<bool>,
+    /// System calls that the program did without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forbidden: Vec<String>,
     #[serde(flatten)]
     result: &'a T,
 }
@@ -82,12 +86,20 @@ impl Base {
             self.text
                 .say("  WARNING: one CPU for both: rates are those of the pair, not of the engine");
         }
+        self.say_forbidden();
         if link.is_veth() {
             self.text.say(
                 "  a veth pair is no NIC: no line rate, and a sender pays for its peer's receive",
             );
         }
         self.set_link(link);
+    }
+
+    /// What the program does without.
+    pub fn say_forbidden(&mut self) {
+        for sentence in forbidden() {
+            self.say(wrap(&format!("WARNING: {sentence}")));
+        }
     }
 
     /// [`Base::header`] of an experiment over a testbed, whose generator and engine have a CPU each.
@@ -172,6 +184,7 @@ impl<'a, T> Document<'a, T> {
         result: &'a T,
     ) -> Document<'a, T> {
         let version = env!("CARGO_PKG_VERSION");
-        Document { schema, version, host, link: link.as_ref(), shares_cpu, result }
+        let (link, forbidden) = (link.as_ref(), forbidden());
+        Document { schema, version, host, link, shares_cpu, forbidden, result }
     }
 }

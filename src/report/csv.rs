@@ -44,15 +44,14 @@ impl CsvFile {
 /// A row with its line feed.
 pub(super) fn row(fields: &[&dyn Display]) -> String {
     let fields: Vec<String> = fields.iter().map(|field| quoted(field.to_string())).collect();
-    let mut row = fields.join(",");
-    row.push('\n');
-    row
+    // An empty row of one column needs quotes, or readers would skip it.
+    let row = if fields == [""] { "\"\"".into() } else { fields.join(",") };
+    row + "\n"
 }
 
-/// The field, in double quotes if it needs them. An empty row of one column needs them as well, or
-/// readers would skip it.
+/// The field, in double quotes if it needs them.
 fn quoted(field: String) -> String {
-    if field.is_empty() || field.contains([',', '"', '\n', '\r']) {
+    if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
         field
@@ -68,6 +67,6 @@ mod tests {
         let fields: [&dyn Display; 5] = [&1.5, &"plain text", &"a,b", &"say \"x\"", &"two\nlines"];
         let expected = "1.5,plain text,\"a,b\",\"say \"\"x\"\"\",\"two\nlines\"\n";
         assert_eq!(row(&fields), expected);
-        assert_eq!(row(&[&""]), "\"\"\n");
+        assert_eq!((row(&[&""]), row(&[&1, &"", &2])), ("\"\"\n".into(), "1,,2\n".into()));
     }
 }

@@ -58,6 +58,7 @@ impl DoctorReport {
             }
             self.base.say(lines(finding));
         }
+        self.base.say_forbidden();
         let reasons = reasons(findings);
         let count = |severity| findings.iter().filter(|one| one.severity == severity).count();
         self.base.say(match &reasons[..] {

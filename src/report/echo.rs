@@ -83,6 +83,7 @@ impl EchoReport {
             if config.workers == 1 { "" } else { "s" },
         ));
         self.base.say(format!("  runs as {}", privilege::describe()));
+        self.base.say_forbidden();
         self.base.say(format!("  {}", what_is_echoed(config)));
         if let Some(Fanout { mode, rollover }) = config.shared_by() {
             let flag = if rollover { ", rollover where one has no room" } else { "" };
@@ -280,7 +281,7 @@ impl EchoReport {
             json!({
                 "definition": config.path.latency_definition(),
                 "summary": latency.summary(),
-                "mean": latency.mean(),
+                "mean": latency.summary().known().map(|_| latency.mean()),
                 "saturated": latency.beyond(),
                 "clock_ran_backwards": latency.backwards(),
             })

@@ -9,23 +9,25 @@ use super::base::Base;
 use super::csv::CsvFile;
 use super::hdr_log::HdrLog;
 use super::load_document::document;
+use super::load_text::{bits, latency_table, signed, sizes, span, time};
 use super::pcap::PcapFile;
-use super::text::{self, complain, grouped, lines_of, table};
+use super::text::{self, complain, grouped};
 use crate::bench::account::Taken;
 use crate::bench::floor::HarnessFloor;
-use crate::bench::loading::{Finding, LoadObserver, LoadRequest, QueuePlan, Reach, Target};
+use crate::bench::loading::{
+    Finding, LoadObserver, LoadRequest, QueuePlan, Reach, Target, WHO_ANSWERS,
+};
 use crate::bench::testbed::End;
 use crate::bench::vlan_filter;
 use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
 use crate::load::plan::LoadSpec;
 use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
-use crate::load::sizes::{IMIX, Sizes};
 use crate::load::tally::Tally;
 use crate::load::verify::Hops;
-use crate::stats::latency::{LADDER, Latency};
+use crate::stats::latency::Latency;
 use crate::stats::state::State;
-use crate::stats::waterfall::Waterfall;
+use crate::stats::waterfall::{Layer, Waterfall};
 use crate::sys::privilege;
 use crate::units::{self, nanoseconds, percent, rate};
 
@@ -153,17 +155,21 @@ impl LoadReport {
             log.write_interval(Some("service"), began, lasted, service)?;
         }
         if let Some(csv) = &mut self.csv {
-            let times = response.summary();
+            // Of nothing there is no percentile.
+            let cell = |latency: &Latency, percentile| match latency.count() {
+                0 => String::new(),
+                _ => latency.percentile(percentile).to_string(),
+            };
             csv.write_row(&[
                 &format!("{:.3}", now.elapsed.as_secs_f64()),
                 &now.sent,
                 &now.returned,
                 &now.sent.saturating_sub(now.returned),
                 &wrong(tally),
-                &times.p50,
-                &times.p99,
-                &times.max,
-                &service.summary().p99,
+                &cell(response, 50.0),
+                &cell(response, 99.0),
+                &cell(response, 100.0),
+                &cell(service, 99.0),
                 &u8::from(generator_limited),
                 &format!("{disturbed_share:.3}"),
             ])?;
@@ -188,15 +194,11 @@ impl LoadReport {
         }
         self.say_frames(outcome);
         self.base.queue_counts(finding);
-        self.base.say(format!(
-            "  waited {} of at most {} for the last echoes",
-            units::duration(outcome.drained),
-            units::duration(request.spec.drain),
-        ));
+        self.say_drain(outcome.drained, request.spec.drain);
         if outcome.latencies.service.count() > 0 {
             self.base.say(latency_table(outcome, request.spec.breakdown));
-            if request.spec.breakdown {
-                let share = percent(outcome.untouched_share());
+            if let Some(share) = outcome.untouched_share().filter(|_| request.spec.breakdown) {
+                let share = percent(share);
                 self.base
                     .say(format!("no gap of the receiving thread's time touches {share} of them"));
             }
@@ -243,19 +245,31 @@ impl LoadReport {
         csv.and(hdr_log).and(pcap)
     }
 
+    /// A machine that takes the generator's CPU away makes a drain longer than it may be.
+    fn say_drain(&mut self, took: Duration, most: Duration) {
+        let (took_s, most_s) = (units::duration(took), units::duration(most));
+        self.base.say(match took > most + DRAIN_SLACK {
+            true => format!(
+                "  waited {took_s} for the last echoes: longer than {most_s} (--drain) because the \
+                 generator had no CPU meanwhile"
+            ),
+            false => format!("  waited {took_s} for the last echoes (at most {most_s})"),
+        });
+    }
+
     fn say_rate(&mut self, outcome: &LoadOutcome) {
-        let (l2, l1) = outcome.achieved_bits_per_second();
+        let (pps, bits_l2_l1) = (outcome.achieved_pps(), outcome.achieved_bits_per_second());
+        let (Some(pps), Some((l2, l1))) = (pps, bits_l2_l1) else { return };
         self.base.say(format!(
-            "\nachieved {} ({} L2, {} L1) over {:.2} s by {} + {}",
-            rate(outcome.achieved_pps()),
+            "\nachieved {} ({} L2, {} L1) over {} by {} + {}",
+            rate(pps),
             bits(l2),
             bits(l1),
-            outcome.span_ns as f64 / 1e9,
+            span(outcome.span_ns),
             outcome.halves.0,
             outcome.halves.1,
         ));
         if let (Some(asked), Some(error)) = (outcome.asked, outcome.rate_error()) {
-            let asked = rate(asked.as_f64());
             self.base.say(format!("  asked {asked}, error {:+.3} %", 100.0 * error));
         }
         if let Some(limit) = outcome.generator_limit() {
@@ -272,7 +286,7 @@ impl LoadReport {
                 grouped(departures.lateness.count()),
                 nanoseconds(LATE_DEPARTURE.as_nanos() as u64),
                 nanoseconds(departures.lateness.max()),
-                nanoseconds(departures.gap_errors.percentile(99.0)),
+                time(&departures.gap_errors, departures.gap_errors.percentile(99.0)),
             ));
         }
     }
@@ -280,7 +294,7 @@ impl LoadReport {
     fn say_frames(&mut self, outcome: &LoadOutcome) {
         let tally = &outcome.tally;
         self.base.say(format!(
-            "offered {} = sent {} + late {} + refused {}",
+            "offered {} = sent {} + behind schedule {} + refused {}",
             grouped(outcome.offered),
             grouped(outcome.sent),
             grouped(outcome.unsent_late),
@@ -297,16 +311,21 @@ impl LoadReport {
         .map(|(count, what)| format!(" + {what} {}", grouped(*count)))
         .collect();
         self.base.say(format!(
-            "sent {} = intact {}{wrong} + lost {}\n  not back intact: {:.4} %",
+            "sent {} = intact {}{wrong} + lost {}",
             grouped(outcome.sent),
             grouped(tally.intact),
             grouped(outcome.lost),
-            100.0 * outcome.loss_ratio(),
         ));
+        if let Some(loss) = outcome.loss_ratio() {
+            self.base.say(format!("  not back intact: {:.4} %", 100.0 * loss));
+        }
+        if outcome.is_silence() {
+            self.base.say(format!("NOTHING CAME BACK. {WHO_ANSWERS}"));
+        }
         let beside = [
             (tally.duplicated, "duplicated".to_string()),
             (tally.reordered, format!("reordered (extent {})", outcome.reorder_extent_max)),
-            (tally.late, "late".into()),
+            (tally.late, "late echoes".into()),
             (tally.foreign, "foreign".into()),
             (tally.other_loads, "of another linerate load".into()),
             (tally.malformed, "malformed".into()),
@@ -341,12 +360,14 @@ impl LoadReport {
 
     fn say_jitter(&mut self, outcome: &LoadOutcome) {
         let response = outcome.latencies.response.summary();
-        self.base.say(format!(
-            "jitter (RFC 3550) {}, mean difference {}\n  delay variation (RFC 5481) p99 {}",
-            nanoseconds(outcome.jitter.smoothed_ns() as u64),
-            nanoseconds(outcome.jitter.mean_ns() as u64),
-            nanoseconds(response.delay_variation(response.p99)),
-        ));
+        if let Some(jitter) = outcome.jitter.known() {
+            self.base.say(format!(
+                "jitter (RFC 3550) {}, mean difference {}\n  delay variation (RFC 5481) p99 {}",
+                nanoseconds(jitter.smoothed_ns() as u64),
+                nanoseconds(jitter.mean_ns() as u64),
+                nanoseconds(response.delay_variation(response.p99)),
+            ));
+        }
         if outcome.clock_steps > 0 {
             self.base.say(format!(
                 "WARNING: the clock was set {} times meanwhile: kernel stamps and jitter are off",
@@ -371,11 +392,14 @@ impl LoadReport {
         let losses = waterfall.stages().iter().filter(|stage| stage.frames != 0);
         for stage in losses {
             let layer = json!(stage.layer);
+            let place = match stage.layer {
+                Layer::BeyondSight => "in the device or on its way".into(),
+                _ => layer.as_str().unwrap_or_default().replace('_', " "),
+            };
             self.base.say(format!(
-                "  {:>16}  {} ({})",
+                "  {:>16}  {} ({place})",
                 signed(-stage.frames),
                 stage.name.replace('_', " "),
-                layer.as_str().unwrap_or_default().replace('_', " "),
             ));
         }
         self.base.say(format!("  {:>16}  returned intact", grouped(waterfall.returned_intact())));
@@ -395,11 +419,12 @@ impl LoadReport {
         let mut missed = Vec::new();
         if let Some(most) = max_loss {
             let asked = format!("at most {} % asked", 100.0 * most);
-            let loss = outcome.loss_ratio();
-            if outcome.sent == 0 {
-                missed.push(format!("loss unknown, no frame was sent; {asked}"));
-            } else if loss > most {
-                missed.push(format!("loss {:.4} %, {asked}", 100.0 * loss));
+            match outcome.loss_ratio() {
+                None => missed.push(format!("loss unknown, no frame was sent; {asked}")),
+                Some(loss) if loss > most => {
+                    missed.push(format!("loss {:.4} %, {asked}", 100.0 * loss));
+                }
+                Some(_) => {}
             }
         }
         if let Some(most) = max_p99 {
@@ -418,6 +443,9 @@ impl LoadReport {
 }
 
 const DAMAGE_SHOWN: usize = 5;
+
+/// What a drain takes longer than it may on a machine that is not busy: one look at the socket.
+const DRAIN_SLACK: Duration = Duration::from_millis(50);
 
 impl LoadObserver for LoadReport {
     fn start(
@@ -442,7 +470,11 @@ impl LoadObserver for LoadReport {
         };
         let headline = format!("linerate load: {} to {}{station}", here.link.name, request.reach);
         let user = privilege::user_name();
-        let runs_as = format!("runs as {user}, without capabilities once its sockets are open");
+        let kept = match privilege::can_drop() {
+            true => "without capabilities once its sockets are open".into(),
+            false => format!("{} capabilities", privilege::capabilities()),
+        };
+        let runs_as = format!("runs as {user}, {kept}");
         self.base.header(headline, &here.link, request.shares_cpu(), runs_as);
         self.base.say(format!("  sizes with FCS {}, {what}", sizes(&request.spec.sizes)));
         let measured = match (request.spec.limits.duration, request.spec.limits.count) {
@@ -531,55 +563,4 @@ fn rest(all: &Latency, logged: &Latency) -> Latency {
         });
     }
     rest
-}
-
-fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
-    let mut columns: Vec<(&str, &Latency)> =
-        vec![("response", &outcome.latencies.response), ("service", &outcome.latencies.service)];
-    if breakdown {
-        columns.push(("to kernel stamp", &outcome.latencies.until_kernel));
-        columns.push(("in our ring", &outcome.latencies.in_ring));
-        // Beside all of them, never in their place.
-        columns.push(("response, no gap", &outcome.latencies.untouched));
-    }
-    let header: Vec<&str> = std::iter::once("latency").chain(columns.iter().map(|c| c.0)).collect();
-    let mut rows = table(&header);
-    for percentile in LADDER {
-        let values = columns.iter().map(|(_, latency)| nanoseconds(latency.percentile(percentile)));
-        rows.add_row(std::iter::once(format!("p{percentile}")).chain(values));
-    }
-    for (name, value) in [
-        ("max", Latency::max as fn(&Latency) -> u64),
-        ("mean", |latency| latency.mean() as u64),
-        ("standard deviation", |latency| latency.stdev() as u64),
-    ] {
-        let values = columns.iter().map(|(_, latency)| nanoseconds(value(latency)));
-        rows.add_row(std::iter::once(name.to_string()).chain(values));
-    }
-    lines_of(&mut rows)
-}
-
-/// Sizes as typed, with what the socket carries of them where that is one number or a mix.
-fn sizes(sizes: &Sizes) -> String {
-    match sizes {
-        Sizes::Fixed(size) => format!("{sizes} B ({} B at the socket)", size.socket_bytes()),
-        Sizes::Imix => {
-            let shares = IMIX.map(|(bytes, weight)| format!("{weight} of {bytes} B"));
-            format!("{sizes} ({}; 4 B less at the socket)", shares.join(" to "))
-        }
-        _ => format!("{sizes} B (4 B less at the socket)"),
-    }
-}
-
-fn bits(per_second: f64) -> String {
-    if per_second >= 1e9 {
-        format!("{:.2} Gb/s", per_second / 1e9)
-    } else {
-        format!("{:.1} Mb/s", per_second / 1e6)
-    }
-}
-
-fn signed(frames: i128) -> String {
-    let digits = grouped(frames.unsigned_abs().min(u128::from(u64::MAX)) as u64);
-    if frames < 0 { format!("-{digits}") } else { format!("+{digits}") }
 }

@@ -7,6 +7,7 @@ use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadRequest};
 use crate::bench::snapshot::InterfaceSnapshot;
 use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
+use crate::stats::jitter::Jitter;
 
 /// The whole document.
 pub fn document(
@@ -59,7 +60,7 @@ pub fn document(
 }
 
 fn rates_json(outcome: &LoadOutcome) -> Value {
-    let (l2, l1) = outcome.achieved_bits_per_second();
+    let (l2, l1) = outcome.achieved_bits_per_second().unzip();
     json!({
         "asked_pps": outcome.asked.map(|asked| asked.as_f64()),
         "achieved_pps": outcome.achieved_pps(),
@@ -96,6 +97,7 @@ fn frames_json(outcome: &LoadOutcome) -> Value {
 fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
     let latencies = &outcome.latencies;
     let response = latencies.response.summary();
+    let jitter = outcome.jitter.known();
     json!({
         "departures": {
             "late": outcome.departures.late,
@@ -110,13 +112,13 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
         "until_kernel_stamp_ns": request.spec.breakdown.then(|| latencies.until_kernel.summary()),
         "in_our_ring_ns": request.spec.breakdown.then(|| latencies.in_ring.summary()),
         "response_untouched_ns": request.spec.breakdown.then(|| latencies.untouched.summary()),
-        "response_untouched_share": request.spec.breakdown.then(|| outcome.untouched_share()),
+        "response_untouched_share": outcome.untouched_share().filter(|_| request.spec.breakdown),
         "untimed": outcome.untimed,
         "jitter": {
-            "rfc3550_ns": outcome.jitter.smoothed_ns(),
-            "mean_ns": outcome.jitter.mean_ns(),
-            "max_ns": outcome.jitter.max_ns(),
-            "rfc5481_pdv_p99_ns": response.delay_variation(response.p99),
+            "rfc3550_ns": jitter.map(Jitter::smoothed_ns),
+            "mean_ns": jitter.map(Jitter::mean_ns),
+            "max_ns": jitter.map(Jitter::max_ns),
+            "rfc5481_pdv_p99_ns": response.known().map(|it| it.delay_variation(it.p99)),
         },
         "clock_steps": outcome.clock_steps,
     })

@@ -17,6 +17,7 @@ pub mod hdr_log;
 pub mod json;
 pub mod load;
 pub mod load_document;
+mod load_text;
 pub mod output;
 pub mod pcap;
 mod queues;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::base::Base;
 use super::json;
-use super::text::{self, grouped};
+use super::text::{self, grouped, or_dash};
 use crate::bench::search::burst::BurstRun;
 use crate::bench::search::device::Subject;
 use crate::bench::search::line_rate::LineRate;
@@ -162,14 +162,15 @@ impl SearchReport {
                 (None, State::Clear) => String::new(),
                 (None, state) => format!(" ({state})"),
             };
+            let latency = latency.known();
             self.base.say(format!(
                 "  response time at {percent} % ({}): p50 {}, p99 {}, max {}{void}",
                 rate(*load_pps),
-                nanoseconds(latency.p50),
-                nanoseconds(latency.p99),
-                nanoseconds(latency.max),
+                or_dash(latency, |latency| nanoseconds(latency.p50)),
+                or_dash(latency, |latency| nanoseconds(latency.p99)),
+                or_dash(latency, |latency| nanoseconds(latency.max)),
             ));
-            if let Some(line) = text::beyond(latency.beyond) {
+            if let Some(line) = latency.and_then(|latency| text::beyond(latency.beyond)) {
                 self.base.say(line);
             }
         }
@@ -385,10 +386,6 @@ struct Document<'a, T> {
     results: &'a [T],
     #[serde(skip_serializing_if = "Option::is_none")]
     agreement: Option<&'a [Agreed]>,
-}
-
-fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
-    value.map_or("-".into(), shown)
 }
 
 fn at_least(is_so: bool) -> &'static str {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::base::Base;
 use super::json;
-use super::text::{self, grouped};
+use super::text::{self, grouped, or_dash};
 use crate::bench::account::Taken;
 use crate::bench::disturbance::Disturbance;
 use crate::bench::loading::LoadObserver;
@@ -167,7 +167,7 @@ impl StressObserver for StressReport {
                     "  {:<7} {name:<12}  {} frames at {}, {}: {}",
                     word(found.verdict.conclusion),
                     grouped(outcome.sent),
-                    rate(outcome.achieved_pps()),
+                    outcome.achieved_pps().map_or("no known rate".into(), rate),
                     result.phase.what(),
                     sentence(found),
                 );
@@ -269,8 +269,8 @@ fn row(result: &PhaseResult) -> [String; 8] {
         grouped(outcome.tally.intact),
         grouped(outcome.lost),
         grouped(outcome.tally.returned() - outcome.tally.intact),
-        nanoseconds(response.p99),
-        nanoseconds(response.max),
+        or_dash(response.known(), |response| nanoseconds(response.p99)),
+        or_dash(response.known(), |response| nanoseconds(response.max)),
         word(found.verdict.conclusion).to_string(),
     ]
 }

@@ -9,8 +9,9 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 use crate::error::{Error, escaped, is_unsafe};
 use crate::stats::drops::Drops;
 use crate::stats::latency::LATENCY_NS_MAX;
-use crate::sys::failure::failed;
+use crate::sys::failure::{EBADF, failed};
 use crate::sys::privilege;
+use crate::sys::streams::stdout_was_closed;
 use crate::sys::terminal::columns;
 use crate::units;
 
@@ -32,16 +33,14 @@ impl Text {
     /// said at the end of the program ([`lost`]).
     pub fn say(&mut self, lines: impl AsRef<str>) {
         let text = format!("{}\n", printable(lines.as_ref()));
-        if self.to_stderr {
-            self.reader_gone |= io::stderr().lock().write_all(text.as_bytes()).is_err();
-            return;
-        }
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.reader_gone = true,
-            Err(error) => drop(LOST.set(error)),
-        }
+        let written = match self.to_stderr {
+            true => io::stderr().lock().write_all(text.as_bytes()),
+            false => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            }
+        };
+        self.reader_gone |= written.is_err_and(is_reader_gone);
     }
 
     /// Whether nobody reads any more.
@@ -50,12 +49,24 @@ impl Text {
     }
 }
 
-/// Why lines on standard output were lost first, if some were.
+/// Why text was lost first, if some was.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// The error for lines on standard output that were lost (ENOSPC, EIO), if some were.
+/// Whether text could not be written because its reader has gone. Why else it could not is remembered,
+/// for the end of the program ([`lost`]).
+pub fn is_reader_gone(error: io::Error) -> bool {
+    let gone = error.kind() == io::ErrorKind::BrokenPipe;
+    if !gone {
+        let _ = LOST.set(error);
+    }
+    gone
+}
+
+/// The error for text that was lost (ENOSPC, EIO, EBADF), if some was.
 pub fn lost() -> Option<Error> {
-    LOST.get().map(|error| failed("write to standard output", error, "some of the text is lost"))
+    let closed = stdout_was_closed().then(|| io::Error::from_raw_os_error(EBADF));
+    let error = LOST.get().or(closed.as_ref())?;
+    Some(failed("write to standard output", error, "some of the text is lost"))
 }
 
 /// Says on stderr why the program ends. Nobody may be reading it, and that is no reason to panic:
@@ -178,7 +189,17 @@ pub fn beyond(count: u64) -> Option<String> {
 /// Whom a command runs as that opens sockets again and again.
 pub fn runs_as() -> String {
     let (user, count) = (privilege::user_name(), privilege::capabilities());
-    format!("runs as {user}, {count} capabilities for set-up, none in the threads that work")
+    match privilege::can_drop() {
+        true => format!(
+            "runs as {user}, {count} capabilities for set-up, none in the threads that work"
+        ),
+        false => format!("runs as {user}, {count} capabilities in all threads"),
+    }
+}
+
+/// What is not known is a dash in a table.
+pub fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
+    value.map_or("-".into(), shown)
 }
 
 /// Digits in groups of three: `1 234 567`.

@@ -26,6 +26,11 @@ impl Jitter {
         }
     }
 
+    /// Itself, unless there were not two packets to compare.
+    pub fn known(&self) -> Option<&Jitter> {
+        (self.differences > 0).then_some(self)
+    }
+
     /// RFC 3550's smoothed value after the last packet, in nanoseconds. It remembers the last few
     /// dozen packets only.
     pub fn smoothed_ns(&self) -> f64 {

@@ -1,6 +1,7 @@
 //! Latency histograms with fixed memory and honest edges.
 
 use hdrhistogram::Histogram;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// The longest latency that is recorded as what it is: 4 hours.
 pub const LATENCY_NS_MAX: u64 = 4 * 3600 * 1_000_000_000;
@@ -19,8 +20,9 @@ pub struct Latency {
     backwards: u64,
 }
 
-/// What one latency report says, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+/// What one latency report says, in nanoseconds. Of nothing recorded it says nothing: all but the counts
+/// are 0 here and null in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LatencySummary {
     /// Values recorded.
     pub count: u64,
@@ -48,7 +50,34 @@ pub struct LatencySummary {
     pub beyond: u64,
 }
 
+impl Serialize for LatencySummary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let LatencySummary { count, min, p50, p90, p99, p999, .. } = *self;
+        let LatencySummary { p9999, p99999, max, mean, stdev, beyond, .. } = *self;
+        let known = |value: u64| (count > 0).then_some(value);
+        let mut fields = serializer.serialize_struct("LatencySummary", 12)?;
+        fields.serialize_field("count", &count)?;
+        fields.serialize_field("min", &known(min))?;
+        fields.serialize_field("p50", &known(p50))?;
+        fields.serialize_field("p90", &known(p90))?;
+        fields.serialize_field("p99", &known(p99))?;
+        fields.serialize_field("p999", &known(p999))?;
+        fields.serialize_field("p9999", &known(p9999))?;
+        fields.serialize_field("p99999", &known(p99999))?;
+        fields.serialize_field("max", &known(max))?;
+        fields.serialize_field("mean", &known(mean))?;
+        fields.serialize_field("stdev", &known(stdev))?;
+        fields.serialize_field("beyond", &beyond)?;
+        fields.end()
+    }
+}
+
 impl LatencySummary {
+    /// Itself, unless it says nothing.
+    pub fn known(self) -> Option<LatencySummary> {
+        (self.count > 0).then_some(self)
+    }
+
     /// Packet delay variation (RFC 5481, section 4.2): how much longer than the smallest `value`
     /// is, as in `summary.delay_variation(summary.p99)`.
     pub fn delay_variation(&self, value: u64) -> u64 {
@@ -214,6 +243,19 @@ mod tests {
             assert!(within(p50, LATENCY_NS_MAX) && within(max, LATENCY_NS_MAX), "{seconds} s");
             assert_eq!((count, beyond), (3, 3));
         }
+    }
+
+    #[test]
+    fn of_nothing_recorded_only_the_counts_are_numbers() {
+        let mut latency = Latency::default();
+        let nothing = serde_json::json!(latency.summary());
+        assert_eq!((&nothing["count"], &nothing["beyond"]), (&0.into(), &0.into()));
+        let fields = nothing.as_object().unwrap();
+        assert_eq!(fields.values().filter(|value| value.is_null()).count(), fields.len() - 2);
+        latency.record(7);
+        let seven = serde_json::json!(latency.summary());
+        assert!(["min", "p50", "p99999", "max", "mean"].iter().all(|name| seven[name] == 7));
+        assert_eq!(seven["stdev"], 0);
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub enum Doubt {
     GeneratorLimited,
     /// Generator and engine had one CPU between them, so that it is the pair's number.
     OneCpu,
+    /// No frame left, or none came back.
+    NothingMeasured,
     /// The machine took too much of the time.
     TimeTaken {
         /// The share that it took, from 0 to 1.
@@ -164,6 +166,7 @@ impl fmt::Display for Doubt {
                 write!(f, "there are two modes, {low:.2} and {high:.2} times the baseline")
             }
             Doubt::GeneratorLimited => f.write_str("the generator was the limit"),
+            Doubt::NothingMeasured => f.write_str("no frame left, or none came back"),
             Doubt::OneCpu => f.write_str("generator and engine share one CPU"),
             Doubt::TimeTaken { share } => {
                 write!(f, "the machine took {:.0} % of the time away", 100.0 * share)
@@ -224,6 +227,7 @@ mod tests {
             Doubt::ModesDisagree { low: 0.8, high: 1.6 },
             Doubt::GeneratorLimited,
             Doubt::OneCpu,
+            Doubt::NothingMeasured,
             Doubt::TimeTaken { share: 0.9 },
         ];
         for reason in all {

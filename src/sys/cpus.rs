@@ -2,42 +2,80 @@
 
 use std::io;
 
-use core_affinity::CoreId;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use super::failure::{errno, failed};
+use super::forbidden::{is_ban, tolerate};
 use crate::error::{Error, Result};
+
+const SET: &str = "sched_setaffinity(2)";
+const UNPINNED: &str = "threads run on whatever CPU the kernel chooses";
+
+/// The calling thread.
+const HERE: Pid = Pid::from_raw(0);
 
 /// The CPUs `asked` for; all that the calling thread may use if none is asked for.
 ///
 /// Whether an asked one is to be had shows in [`pin`]: the calling thread may be pinned itself, and
 /// a thread may leave the CPUs of the one that started it.
 pub fn choose_cpus(asked: &[usize]) -> Result<Vec<usize>> {
+    let usable = sched_getaffinity(HERE);
+    // Said before the work begins, not only once a thread tries.
+    if let Ok(usable) = &usable {
+        let _ = tolerate(SET, UNPINNED, set(usable));
+    }
     if !asked.is_empty() {
         return Ok(asked.to_vec());
     }
-    let usable = core_affinity::get_core_ids().ok_or_else(|| {
-        let error = io::Error::last_os_error();
-        failed("tell which CPUs this process may use", &error, "name some (--cpus)")
-    })?;
-    Ok(usable.into_iter().map(|cpu| cpu.id).collect())
+    match usable {
+        Ok(usable) => {
+            Ok((0..CpuSet::count()).filter(|cpu| usable.is_set(*cpu) == Ok(true)).collect())
+        }
+        Err(error) => {
+            let all = "all CPUs are taken to be usable";
+            tolerate("sched_getaffinity(2)", all, Err(error.into())).map_err(|error| {
+                failed("tell which CPUs this process may use", &error, "name some (--cpus)")
+            })?;
+            Ok((0..online()).collect())
+        }
+    }
 }
 
-/// Pins the calling thread.
-pub fn pin(cpu: usize) -> Result<()> {
-    // The mask that core_affinity makes has no room for more.
-    let exists = cpu < libc::CPU_SETSIZE as usize;
-    if exists && core_affinity::set_for_current(CoreId { id: cpu }) {
-        return Ok(());
+/// Whether threads can be put on CPUs at all; else an error, for who asked for certain ones.
+pub fn check_pinning() -> Result<()> {
+    match sched_getaffinity(HERE).map_err(io::Error::from).and_then(|now| set(&now)) {
+        Err(error) if is_ban(&error) => Err(failed(
+            "put a thread on a CPU, by sched_setaffinity(2)",
+            &error,
+            "it is forbidden here, as by the seccomp filter of a container: leave out --cpus, and \
+             threads run on whatever CPU the kernel chooses",
+        )),
+        _ => Ok(()),
     }
-    let number = match exists {
-        true => io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL),
-        false => libc::EINVAL,
-    };
-    Err(Error::Usage(format!(
-        "could not put a thread on CPU {cpu}: {}\n  it does not exist, or the process's CPU mask \
-         excludes it (`taskset -cp $$` shows the mask)",
-        errno(number)
-    )))
+}
+
+/// Pins the calling thread; where that is forbidden it runs anywhere, which is said.
+pub fn pin(cpu: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    let pinned = only.set(cpu).map_err(io::Error::from).and_then(|()| set(&only));
+    tolerate(SET, UNPINNED, pinned).map_err(|error| {
+        Error::Usage(format!(
+            "could not put a thread on CPU {cpu}: {}\n  it does not exist, or the process's CPU mask \
+             excludes it (`taskset -cp $$` shows the mask)",
+            errno(error.raw_os_error().unwrap_or(libc::EINVAL))
+        ))
+    })
+}
+
+fn set(cpus: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(HERE, cpus)?)
+}
+
+fn online() -> usize {
+    // SAFETY: sysconf(3) takes a number and touches no memory of ours.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(online).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use libc::{EAGAIN, EBUSY, EINVAL, ENETDOWN, ENODEV, ENOSPC, EOPNOTSUPP};
+pub use libc::{EAGAIN, EBADF, EBUSY, EINVAL, ENETDOWN, ENODEV, ENOSPC, EOPNOTSUPP};
 use nix::errno::Errno as Code;
 
 use crate::error::{Errno, Error, SystemError};
@@ -25,12 +25,13 @@ pub fn errno(code: i32) -> Errno {
 
 /// The error for a failed `attempted` (a verb phrase: `bind a packet socket to veth0`).
 pub fn failed(attempted: impl Into<String>, error: &io::Error, advice: impl Into<String>) -> Error {
-    SystemError {
-        attempted: attempted.into(),
-        errno: errno(error.raw_os_error().unwrap_or(0)),
-        advice: advice.into(),
-    }
-    .into()
+    let code = error.raw_os_error().unwrap_or(0);
+    // Whatever was attempted.
+    let advice = match code {
+        libc::EMFILE => "too many open files: raise `ulimit -n`".into(),
+        _ => advice.into(),
+    };
+    SystemError { attempted: attempted.into(), errno: errno(code), advice }.into()
 }
 
 /// Whether a send was refused only for the moment, so that the frame stays queued and trying again

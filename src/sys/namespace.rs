@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::failure::failed;
+use super::forbidden::is_ban;
 use crate::error::Result;
 
 mod user;
@@ -23,7 +26,12 @@ const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// Said wherever making or entering a namespace is refused for lack of privilege.
 const NEEDS_SYS_ADMIN: &str = "needs CAP_SYS_ADMIN: run it as root (sudo linerate …), or enter a \
-     user namespace before the process has a second thread";
+     user namespace before the process has a second thread. Where it has that, the seccomp filter of a \
+     container forbids the call: measure given interfaces (-i, --dut-interface)";
+
+/// Said where the call is refused whatever the privilege.
+const FORBIDDEN: &str = "this call is forbidden here, as by the seccomp filter of a container: allow it, or \
+     measure given interfaces (-i, --dut-interface)";
 
 /// A network namespace. It lives as long as a descriptor, a thread or a socket holds it: when the
 /// process ends, however it ends, the kernel takes it apart with everything in it.
@@ -43,7 +51,10 @@ impl Namespace {
                 format!("{OWN_NAMESPACE} must be readable: is /proc mounted?"),
             )
         };
-        File::open(OWN_NAMESPACE).and_then(Namespace::held_by).map_err(reading)
+        let file = File::open(OWN_NAMESPACE).or_else(|error| {
+            of_a_socket().map_err(|other| if is_ban(&other) { error } else { other })
+        });
+        file.and_then(Namespace::held_by).map_err(reading)
     }
 
     fn held_by(file: File) -> std::io::Result<Namespace> {
@@ -58,17 +69,16 @@ impl Namespace {
         in_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
                 let advice = match errno {
-                    nix::errno::Errno::EPERM => NEEDS_SYS_ADMIN,
-                    nix::errno::Errno::ENOSPC => {
+                    Errno::EPERM => NEEDS_SYS_ADMIN,
+                    Errno::ENOSYS => FORBIDDEN,
+                    Errno::ENOSPC => {
                         "the limit on network namespaces is reached: see \
                          /proc/sys/user/max_net_namespaces"
                     }
-                    nix::errno::Errno::EINVAL => {
-                        "this kernel has no network namespaces (CONFIG_NET_NS)"
-                    }
+                    Errno::EINVAL => "this kernel has no network namespaces (CONFIG_NET_NS)",
                     _ => "",
                 };
-                failed("make a network namespace", &errno.into(), advice)
+                failed("make a network namespace, by unshare(2)", &errno.into(), advice)
             })?;
             Namespace::current()
         })
@@ -82,8 +92,12 @@ impl Namespace {
             return Ok(());
         }
         setns(&*self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
-            let advice = if errno == nix::errno::Errno::EPERM { NEEDS_SYS_ADMIN } else { "" };
-            failed("enter a network namespace", &errno.into(), advice)
+            let advice = match errno {
+                Errno::EPERM => NEEDS_SYS_ADMIN,
+                Errno::ENOSYS => FORBIDDEN,
+                _ => "",
+            };
+            failed("enter a network namespace, by setns(2)", &errno.into(), advice)
         })
     }
 
@@ -135,6 +149,18 @@ impl TryFrom<OwnedFd> for Namespace {
     fn try_from(descriptor: OwnedFd) -> Result<Namespace> {
         Namespace::held_by(File::from(descriptor))
             .map_err(|error| failed("look at a network namespace", &error, ""))
+    }
+}
+
+/// The calling thread's namespace without /proc, which takes CAP_NET_ADMIN there (`sock_ioctl` in
+/// net/socket.c): every socket knows where it was opened.
+fn of_a_socket() -> std::io::Result<File> {
+    let socket = UnixDatagram::unbound()?;
+    // SAFETY: SIOCGSKNS reads no memory of ours, and gives a new descriptor.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGSKNS) } {
+        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+        file @ 0.. => Ok(unsafe { File::from_raw_fd(file) }),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 

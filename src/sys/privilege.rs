@@ -11,6 +11,7 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid};
 
 use super::failure::failed;
+use super::forbidden::{forbidden, tolerate};
 use super::namespace::enter_user_namespace;
 use crate::error::{Error, Result};
 
@@ -35,14 +36,7 @@ const SET_UP: [(u32, &str); 6] = [
 /// Gives up all capabilities of the calling thread for good: what it opened stays open, and it can
 /// open no more. A packet socket needs none once it is there (kernel-contract NS-5).
 pub fn drop_capabilities() -> Result<()> {
-    match keep_capabilities(|_| false) {
-        // Only a filter of system calls (seccomp) refuses this. The work goes on with what it has, and
-        // `describe` says so.
-        Err(error) if error.raw_os_error() != Some(libc::EPERM) => {
-            Err(failed("give up the capabilities of this thread", &error, ""))
-        }
-        _ => Ok(()),
-    }
+    give_up("give up the capabilities of this thread", |_| false)
 }
 
 /// Gives up CAP_SYS_ADMIN, which only the namespaces of a lab take, where sockets and rings are opened
@@ -51,9 +45,20 @@ pub fn drop_namespaces() -> Result<()> {
     if !Capabilities::effective()?.has(BPF) {
         return Ok(());
     }
-    keep_capabilities(|capability| capability != SYS_ADMIN)
-        .map_err(|error| failed("give up CAP_SYS_ADMIN", &error, ""))
+    give_up("give up CAP_SYS_ADMIN", |capability| capability != SYS_ADMIN)
 }
+
+/// As [`keep_capabilities`]. Only a filter of system calls (seccomp) refuses this: then the work goes on with
+/// what it has, and both [`describe`] and [`forbidden`](super::forbidden::forbidden) say so.
+fn give_up(attempted: &str, kept: impl Fn(u32) -> bool) -> Result<()> {
+    let given_up = match capability_words() {
+        Err(error) => tolerate("capget(2)", KEPT, Err(error)),
+        Ok(words) => tolerate("capset(2)", KEPT, set_capabilities(words, kept)),
+    };
+    given_up.map_err(|error| failed(attempted, &error, ""))
+}
+
+const KEPT: &str = "threads keep all capabilities that they began with";
 
 /// Becomes the user `asked` for, else who called sudo, else `nobody`, and keeps only what setting up
 /// takes; no set-user-id program can give more back. Somebody who is not root stays who they are. Call
@@ -68,23 +73,24 @@ pub fn become_plain_user(asked: Option<&str>) -> Result<()> {
     }
     if geteuid().is_root() {
         let (name, user, group) = plain_user(asked)?;
-        // In a user namespace or a container there may be nobody else to become.
-        if let Err(error) = change_user(user, group)
-            && asked.is_some()
-        {
-            return Err(failed(format!("become user {name}"), &error, ""));
+        for (call, so, error) in change_user(user, group) {
+            if asked.is_some() {
+                return Err(failed(format!("become user {name}, by {call}"), &error, ""));
+            }
+            // In a user namespace there may be nobody else to become.
+            if !is_in_user_namespace() {
+                let _ = tolerate(call, so, Err(error));
+            }
         }
     } else if let Some(name) = asked {
         return Err(Error::Usage(format!("--user {name}: only root can become somebody else")));
     }
-    let kept = keep_capabilities(|capability| SET_UP.iter().any(|(one, _)| *one == capability));
-    set_no_new_privileges();
-    match kept {
-        Err(error) if error.raw_os_error() != Some(libc::EPERM) => {
-            Err(failed("give up capabilities", &error, ""))
-        }
-        _ => Ok(()),
-    }
+    let is_kept = |capability| SET_UP.iter().any(|(one, _)| *one == capability);
+    let kept = give_up("give up capabilities", is_kept);
+    let no_more = prctl::set_no_new_privs().map_err(io::Error::from);
+    let so = "a set-user-id program that is started may have more rights";
+    let _ = tolerate("prctl(PR_SET_NO_NEW_PRIVS)", so, no_more);
+    kept
 }
 
 /// Name, user and group.
@@ -105,16 +111,30 @@ fn plain_user(asked: Option<&str>) -> Result<(String, Uid, Gid)> {
     })
 }
 
-/// Capabilities that are permitted stay so; none is effective afterwards.
-fn change_user(user: Uid, group: Gid) -> io::Result<()> {
-    prctl::set_keepcaps(true)?;
-    setgroups(&[])?;
-    setresgid(group, group, group)?;
-    setresuid(user, user, user)?;
-    Ok(())
+/// Capabilities that are permitted stay so; none is effective afterwards. What could not be done, and what
+/// follows from it: one step that is forbidden does not stop the others.
+fn change_user(user: Uid, group: Gid) -> Vec<(&'static str, &'static str, io::Error)> {
+    const ROOT: &str = "it runs on as root";
+    // The capabilities go with the user unless they are kept and taken up again, and then set-up fails.
+    let (call, allowed) = match capability_words() {
+        Err(error) => ("capget(2)", Err(error)),
+        Ok(words) => ("capset(2)", set_capabilities(words, |_| true)),
+    };
+    if let Err(error) = allowed {
+        return vec![(call, ROOT, error)];
+    }
+    if let Err(errno) = prctl::set_keepcaps(true) {
+        return vec![("prctl(PR_SET_KEEPCAPS)", ROOT, errno.into())];
+    }
+    let steps = [
+        ("setgroups(2)", "it keeps root's supplementary groups", setgroups(&[])),
+        ("setresgid(2)", "it keeps root's group", setresgid(group, group, group)),
+        ("setresuid(2)", ROOT, setresuid(user, user, user)),
+    ];
+    steps.into_iter().filter_map(|(call, so, done)| Some((call, so, done.err()?.into()))).collect()
 }
 
-/// No program that this thread starts has more rights than it has itself. (No kernel refuses this.)
+/// No program that this thread starts has more rights than it has itself. Allocates nothing.
 pub(super) fn set_no_new_privileges() {
     let _ = prctl::set_no_new_privs();
 }
@@ -135,6 +155,11 @@ pub fn user_name() -> String {
     let name = User::from_uid(user).ok().flatten().map_or(format!("user {user}"), |user| user.name);
     let here = if is_in_user_namespace() { " of a user namespace" } else { "" };
     format!("{name}{here}")
+}
+
+/// Whether threads give their capabilities up, as far as was tried.
+pub fn can_drop() -> bool {
+    !forbidden().iter().any(|sentence| sentence.contains(KEPT))
 }
 
 /// How many capabilities the calling thread has.
@@ -173,7 +198,10 @@ fn capability_words() -> io::Result<[u32; 6]> {
 /// Makes the permitted capabilities that are to be kept effective, and gives up all others; none is
 /// inheritable, and so none ambient.
 fn keep_capabilities(kept: impl Fn(u32) -> bool) -> io::Result<()> {
-    let now = capability_words()?;
+    set_capabilities(capability_words()?, kept)
+}
+
+fn set_capabilities(now: [u32; 6], kept: impl Fn(u32) -> bool) -> io::Result<()> {
     let mut words = [0u32; 6];
     for half in [0, 1] {
         let kept = (0..32).filter(|bit| kept(32 * half + bit)).fold(0, |bits, bit| bits | 1 << bit);
@@ -196,9 +224,17 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Those of the calling thread.
+    ///
+    /// Where they may not be read, root is taken to have all of them, and others none.
     pub fn effective() -> Result<Capabilities> {
-        let words = capability_words()
-            .map_err(|error| failed("read the capabilities of this thread", &error, ""))?;
+        let words = match capability_words() {
+            Ok(words) => words,
+            Err(error) => {
+                tolerate("capget(2)", "root is taken to have all capabilities", Err(error))
+                    .map_err(|error| failed("read the capabilities of this thread", &error, ""))?;
+                [if is_root() { u32::MAX } else { 0 }; 6]
+            }
+        };
         Ok(Capabilities { bits: u64::from(words[0]) | u64::from(words[3]) << 32 })
     }
 

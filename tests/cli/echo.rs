@@ -210,6 +210,33 @@ fn fallback_does_not_hide_a_bad_geometry() {
     ended.expect(2).says(&["2"]);
 }
 
+/// Of these the tutorial's server is served on, with nobody to keep its text either.
+#[test]
+fn lost_output_of_every_kind_is_said_or_told_by_the_exit_code() {
+    use std::os::unix::process::CommandExt;
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    for words in [&["--version"][..], &["--help"], &["echo", "--help"]] {
+        run(linerate(words).stdout(full())).expect(1).says(&["standard output", "ENOSPC"]);
+        let mut closed = linerate(words);
+        // SAFETY: close(2) takes a number.
+        unsafe { closed.pre_exec(|| Ok(nix::unistd::close(1)?)) };
+        run(&mut closed).expect(1).says(&["standard output", "EBADF"]);
+    }
+    if !namespaces_allowed() {
+        return;
+    }
+    let began = Instant::now();
+    let line = ["tutorial", "server", "-i", "lo", "-d", "1s"];
+    let ended = run(in_own_namespace(&mut linerate(&line)).stdout(full()));
+    ended.expect(1).says(&["standard output", "ENOSPC"]);
+    assert!(began.elapsed() >= Duration::from_secs(1), "it did not serve on");
+    let mut command = echo(&["-d", "1s", "--interval", "10ms", "--json", "-"]);
+    let ended = run(command.stderr(full()));
+    ended.expect(1);
+    let document: Value = serde_json::from_str(&ended.out).expect("a document");
+    assert!(document["duration_s"].as_f64() >= Some(1.0), "{document:#}");
+}
+
 /// Text that nobody can keep is no reason to stop serving.
 #[test]
 fn a_full_disk_below_stdout_is_said_at_the_end_and_stops_nothing() {

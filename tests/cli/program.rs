@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,6 +16,8 @@ use linerate::sys::namespace::Namespace;
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+
+use crate::slow_start::descriptor_of;
 
 /// Nobody of the tests takes longer, also on a busy machine with a debug build.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -334,4 +337,60 @@ pub fn joined() -> Option<Namespace> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Some(namespace)
+}
+
+/// Has every one of `calls` fail with `errno` in the child, as the seccomp filter of a container does.
+pub fn forbidding<'a>(
+    command: &'a mut Command,
+    calls: &[libc::c_long],
+    errno: i32,
+) -> &'a mut Command {
+    let filter = filter(calls, libc::SECCOMP_RET_ERRNO | errno as u32);
+    // SAFETY: system calls over memory that was there before the fork.
+    unsafe { command.pre_exec(move || install(&filter, 0).map(drop)) }
+}
+
+/// Has `call` wait in the child until somebody lets it pass who has the descriptor that the returned
+/// function gives, asked with the process's number.
+pub fn delayable(
+    command: &mut Command,
+    call: libc::c_long,
+) -> impl FnOnce(u32) -> io::Result<OwnedFd> + use<> {
+    /// Out of the way of all others.
+    const LISTENER: libc::c_int = 200;
+    let filter = filter(&[call], libc::SECCOMP_RET_USER_NOTIF);
+    let listen = move || {
+        let listener = install(&filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+        // SAFETY: dup2(2) takes numbers.
+        match unsafe { libc::dup2(listener, LISTENER) } {
+            0.. => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: system calls over memory that was there before the fork.
+    unsafe { command.pre_exec(listen) };
+    |process| descriptor_of(process, LISTENER)
+}
+
+/// A filter that says `verdict` of `calls` and allows all others.
+fn filter(calls: &[libc::c_long], verdict: u32) -> Vec<libc::sock_filter> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    // The number of the call is the first word of what a filter sees (seccomp_data).
+    let of_call = |call: &libc::c_long| [step(EQUAL, 1, *call as u32), step(RETURN, 0, verdict)];
+    let first = step(LOAD, 0, 0);
+    let last = step(RETURN, 0, libc::SECCOMP_RET_ALLOW);
+    [first].into_iter().chain(calls.iter().flat_map(of_call)).chain([last]).collect()
+}
+
+/// Installs a filter in the calling process.
+fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_int> {
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    nix::sys::prctl::set_no_new_privs()?;
+    let (call, mode) = (libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER);
+    // SAFETY: seccomp(2) reads the program and its instructions, which outlive the call.
+    let done = unsafe { libc::syscall(call, mode, flags, &raw const program) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done as libc::c_int) }
 }

@@ -32,7 +32,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libc", &["sys"]),
     ("nix", &["sys"]),
     ("signal_hook", &["sys"]),
-    ("core_affinity", &["sys"]),
     ("clap", &["cli", "main"]),
     ("crossbeam_channel", &["engine", "load"]),
     ("comfy_table", &["report"]),

@@ -182,7 +182,7 @@ fn silent() -> Result<(), Failed> {
         let plan = LoadSpec { quiet, ..plan(&config, drive, Limits::frames(20)) };
         let report = run(&lab, &plan)?;
         assert_eq!((report.sent, report.lost, report.tally.foreign), (20, 20, 0), "{drive:?}");
-        assert_eq!(report.loss_ratio(), 1.0);
+        assert_eq!(report.loss_ratio(), Some(1.0));
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test("load program: a station is asked for where the kernel has no way", by_ourselves),
         test("load program: Ctrl-C ends a drain", ends_a_drain),
         test("load program: nobody with that address is said", nobody),
+        test("load program: what measured nothing says why and has no numbers", nothing),
         test("load program: a deleted interface ends it with what was counted", deleted),
         test("load program: and every other measurement with what was found", others_deleted),
     ]
@@ -54,9 +55,12 @@ impl Ended {
 }
 
 pub fn run(namespace: &Namespace, words: &[&str]) -> Result<Ended, Failed> {
-    let line = SHORT.split(' ').chain(words.iter().flat_map(|part| part.split(' ')));
+    run_line(namespace, &[&[SHORT], words].concat().join(" "))
+}
+
+fn run_line(namespace: &Namespace, line: &str) -> Result<Ended, Failed> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_linerate"));
-    command.args(line);
+    command.args(line.split(' '));
     let output = namespace.run(|| command.output())??;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     Ok(Ended { code: output.status.code(), err: text(&output.stderr), out: text(&output.stdout) })
@@ -177,8 +181,11 @@ fn observed() -> Result<(), Failed> {
     links.set_mtu(far, 1000)?;
     // Of an AF_XDP socket such frames would leave, and be dropped by the driver.
     let long = ["-i near0 --dut-interface far0 -s 1518 --tx ring --to", &mac];
-    let document = run(&namespace, &long)?.document(0);
+    let ended_run = run(&namespace, &long)?;
     reflector.stop()?;
+    let document: Value = serde_json::from_str(&ended_run.out)?;
+    // Where none was even sent, nothing was measured.
+    assert_eq!(ended_run.code, Some(i32::from(document["sent"] == 0)), "{}", ended_run.err);
     assert_eq!(document["unsent_refused"].as_u64().map(|refused| refused > 0), Some(true));
     assert_eq!(ended(&document, "intact"), 0, "{document:#}");
     Ok(())
@@ -248,6 +255,42 @@ fn nobody() -> Result<(), Failed> {
             assert!(refused.err.contains(words), "no '{words}' in {}", refused.err);
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{port}");
+    }
+    Ok(())
+}
+
+/// Nobody answers, and then nothing can even be sent.
+fn nothing() -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
+    let mac = MacAddress(ENGINE.mac).to_string();
+    let line = "load -r 5k -n 500 -d 100ms --warmup 0 --drain 50ms --json -";
+    let line = format!("{line} -i {} --to {mac}", GENERATOR.interface);
+    let run = |more: &str| run_line(&lab.generator.namespace, &(line.clone() + more));
+    let silent = run("")?;
+    // Who sends into a sink gets what was asked for.
+    let document = silent.document(0);
+    assert!(silent.err.contains("NOTHING CAME BACK"), "{}", silent.err);
+    let response = &document["response_ns"];
+    assert_eq!((&response["count"], &response["p99"]), (&0.into(), &Value::Null), "{document:#}");
+    assert_eq!(document["jitter"]["mean_ns"], Value::Null, "{document:#}");
+    assert_eq!(document["loss_ratio"], 1.0, "{document:#}");
+    let ping = run_line(&lab.generator.namespace, &line.replace("-r 5k", "--ping"))?;
+    let document = ping.document(1);
+    assert!(ping.err.contains("frames came back. Does an echo run"), "{}", ping.err);
+    assert_eq!(document["state"]["reason"], "nothing_measured", "{document:#}");
+    // A loss that was asked for is a threshold that was missed.
+    assert_eq!(run(" --max-loss 1%")?.code, Some(3));
+    lab.engine.links().set_up(lab.engine.link.index, false)?;
+    let near = || lab.generator.links().by_name(GENERATOR.interface);
+    eventually("the carrier has gone", || Ok(!near()?.running))?;
+    for half in [" --tx xsk", " --tx ring", " --tx send"] {
+        let down = run(half)?;
+        assert!(!down.err.contains("not back intact: 0.0000 %"), "{half}: {}", down.err);
+        // What a driver drops was sent, and is lost.
+        let document: Value = serde_json::from_str(&down.out).unwrap_or_default();
+        let has_sent = document["sent"].as_u64() > Some(0);
+        assert_eq!(down.code, Some(i32::from(!has_sent)), "{half}: {}", down.err);
+        assert!(document["loss_ratio"].as_f64().is_none_or(|loss| loss == 1.0), "{document:#}");
     }
     Ok(())
 }

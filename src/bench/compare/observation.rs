@@ -141,7 +141,7 @@ impl Observation {
             sent: outcome.sent,
             tally: outcome.tally,
             lost: outcome.lost,
-            offered_pps: outcome.achieved_pps(),
+            offered_pps: outcome.achieved_pps().unwrap_or(0.0),
             echoed_pps: slices.map_or(outcome.arrival_pps(), |slices| slices.rate_pps()),
             span_echoed_pps: outcome.arrival_pps(),
             slices,

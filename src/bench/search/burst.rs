@@ -380,7 +380,7 @@ impl BurstMeasurer for Bursts<'_, '_> {
     fn send_burst(&mut self, frames: u64) -> Result<BurstOutcome> {
         self.device.begin()?;
         let outcome = self.load.fill(frames)?.collect(QUIET)?;
-        let (sent, sent_pps) = (outcome.sent, Some(outcome.achieved_pps()));
+        let (sent, sent_pps) = (outcome.sent, outcome.achieved_pps());
         let (taken, void) = self.device.judge(&outcome, sent < frames)?;
         clock::sleep(self.pause);
         let lost = sent - outcome.tally.intact;

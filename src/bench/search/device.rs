@@ -104,7 +104,7 @@ impl Sinks {
         let mut best_pps = 0.0f64;
         for _ in 0..SINK_TRIALS {
             let outcome = subject.offer(testbed, Rate::Max, SINK_TRIAL)?;
-            best_pps = best_pps.max(outcome.achieved_pps());
+            best_pps = best_pps.max(outcome.achieved_pps().unwrap_or(0.0));
         }
         if best_pps < 1.0 && !subject.is_stopped() {
             return Err(Error::Run(
@@ -173,7 +173,7 @@ impl<'a> Device<'a> {
         let shortfall = -outcome.rate_error().unwrap_or(0.0) * outcome.offered as f64;
         let missing = (outcome.offered - outcome.tally.intact).max(shortfall as u64);
         let went_wrong = outcome.tally.intact < outcome.sent || behind;
-        let pps = outcome.asked.map_or(outcome.achieved_pps(), FrameRate::as_f64);
+        let pps = outcome.asked.map(FrameRate::as_f64).or(outcome.achieved_pps()).unwrap_or(0.0);
         let robbed = (went_wrong && taken.explains(missing, pps))
             .then(|| VoidReason::Disturbed(taken.disturbance()));
         let (drops, other_loads) = (outcome.kernel.drops, outcome.tally.other_loads);
@@ -196,7 +196,7 @@ impl Measurer for Device<'_> {
         let (taken, void) = self.judge(&outcome, behind)?;
         Ok(TrialOutcome {
             intended_pps: load_pps,
-            achieved_pps: outcome.achieved_pps(),
+            achieved_pps: outcome.achieved_pps().unwrap_or(0.0),
             sent: outcome.sent,
             lost: outcome.sent - outcome.tally.intact,
             duration: began.elapsed(),

@@ -146,7 +146,7 @@ impl LossPoint {
             Some(share) => State::of_share(share.median),
             None => State::CannotTell { reason: doubt(&trials) },
         };
-        let latencies = || counting.iter().filter_map(|trial| trial.latency);
+        let latencies = || counting.iter().filter_map(|trial| trial.latency?.known());
         LossPoint {
             percent,
             load_pps,

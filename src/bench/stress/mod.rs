@@ -320,7 +320,9 @@ fn load(
             finding.disturbances.retain(|one| !one.is_of_the_link());
         }
         let is_theft = verdict.faults.iter().all(may_be_theft)
-            && finding.taken.explains(verdict.blamed(outcome.lost), outcome.achieved_pps());
+            && finding
+                .taken
+                .explains(verdict.blamed(outcome.lost), outcome.achieved_pps().unwrap_or(0.0));
         // A thread that is not let begin notices nothing of it.
         let is_starved = verdict.faults == [Fault::NothingSent] && verdict.limit == Some(Busy);
         if verdict.conclusion == Conclusion::Fail && (is_theft || is_starved) {

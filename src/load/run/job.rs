@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::departures::Departures;
+use super::gate::Gate;
 use super::latencies::Latencies;
 use super::outcome::{LoadOutcome, WarmUp};
 use super::receiver::{Analyzer, Receiver};
@@ -34,6 +35,7 @@ pub(super) struct Job<'a, C> {
     pub id: RunId,
     pub template: Arc<Template>,
     pub shared: Arc<SharedState>,
+    pub gate: Gate,
 }
 
 impl<'a, C: Clock + Clone> Job<'a, C> {
@@ -46,7 +48,8 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     ) -> Job<'a, C> {
         let senders = plan.spec.threads.senders();
         let shared = Arc::new(SharedState::new(senders, departures / senders));
-        Job { clock, plan, id: RunId::random(), template: Arc::clone(template), shared }
+        let gate = Gate::of(plan.spec.threads.count());
+        Job { clock, plan, id: RunId::random(), template: Arc::clone(template), shared, gate }
     }
 
     pub fn analyzer(&self) -> Analyzer<C> {

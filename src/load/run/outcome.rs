@@ -89,8 +89,9 @@ pub struct LoadOutcome {
     pub senders: Vec<SenderCounts>,
     /// Bytes of all frames sent, FCS included; of the warm-up as well.
     pub all_sent_bytes: u64,
-    /// The span of the measurement: from its beginning to its end, or to when the frame behind the
-    /// last one would have left, or to the last departure where that was later. Nanoseconds.
+    /// The span of the measurement: from its beginning to when the frame behind the last one would have
+    /// left, or to its end where the schedule was not kept, or to the last departure where that was
+    /// later. Nanoseconds.
     pub span_ns: u64,
     /// How punctually frames left.
     pub departures: Departures,
@@ -156,14 +157,30 @@ impl LoadOutcome {
         }
     }
 
-    /// Frames per second that the generator achieved: sent frames over the span.
-    pub fn achieved_pps(&self) -> f64 {
-        if self.span_ns == 0 { 0.0 } else { self.sent as f64 * 1e9 / self.span_ns as f64 }
+    /// Frames per second that the generator achieved: sent frames over the span; `None` if the
+    /// measurement never began.
+    pub fn achieved_pps(&self) -> Option<f64> {
+        (self.span_ns > 0).then(|| self.sent as f64 * 1e9 / self.span_ns as f64)
     }
 
     /// How far the achieved rate is from the asked one, as a part of that: below zero if short.
     pub fn rate_error(&self) -> Option<f64> {
-        self.asked.map(|asked| self.achieved_pps() / asked.as_f64() - 1.0)
+        Some(self.achieved_pps()? / self.asked?.as_f64() - 1.0)
+    }
+
+    /// Why no frame was sent, if none was.
+    pub fn nothing_sent(&self) -> Option<&'static str> {
+        Some(match (self.sent, self.unsent_refused, self.offered) {
+            (1.., ..) => return None,
+            (0, 1.., _) => "no frame was sent: the kernel refused them all. Is the link up?",
+            (0, 0, 1..) => "no frame was sent: the generator had no CPU while they were due",
+            (0, 0, 0) => "no frame was sent: the run ended before its measurement began",
+        })
+    }
+
+    /// Frames were sent, and none came back in any shape: who sends into a sink may want just that.
+    pub fn is_silence(&self) -> bool {
+        self.sent > 0 && self.tally.returned() == 0
     }
 
     /// Why the generator did not reach the asked rate; `None` if it did, or if none was asked. A run
@@ -185,22 +202,22 @@ impl LoadOutcome {
     }
 
     /// Bits per second at the achieved rate: of layer 2, and of layer 1 (20 bytes a frame more).
-    pub fn achieved_bits_per_second(&self) -> (f64, f64) {
+    pub fn achieved_bits_per_second(&self) -> Option<(f64, f64)> {
         let frames = self.sent + self.warm_up.sent;
         let mean = if frames == 0 { 0.0 } else { self.all_sent_bytes as f64 / frames as f64 };
         let overhead = super::super::rate::WIRE_OVERHEAD_BYTES as f64;
-        let pps = self.achieved_pps();
-        (pps * mean * 8.0, pps * (mean + overhead) * 8.0)
+        let pps = self.achieved_pps()?;
+        Some((pps * mean * 8.0, pps * (mean + overhead) * 8.0))
     }
 
-    /// The part of the sent frames that did not come back intact, from 0 to 1; 0 if none was sent.
-    pub fn loss_ratio(&self) -> f64 {
-        if self.sent == 0 { 0.0 } else { 1.0 - self.tally.intact as f64 / self.sent as f64 }
+    /// The part of the sent frames that did not come back intact, from 0 to 1; `None` if none was sent.
+    pub fn loss_ratio(&self) -> Option<f64> {
+        (self.sent > 0).then(|| 1.0 - self.tally.intact as f64 / self.sent as f64)
     }
 
-    /// Intact frames that came back per second of the span.
-    pub fn forwarded_pps(&self) -> f64 {
-        if self.span_ns == 0 { 0.0 } else { self.tally.intact as f64 * 1e9 / self.span_ns as f64 }
+    /// Intact frames that came back per second of the span; `None` if the measurement never began.
+    pub fn forwarded_pps(&self) -> Option<f64> {
+        (self.span_ns > 0).then(|| self.tally.intact as f64 * 1e9 / self.span_ns as f64)
     }
 
     /// Intact frames per second between the first and the last of them, by their kernel stamps:
@@ -219,10 +236,10 @@ impl LoadOutcome {
     }
 
     /// The part of the timed round trips that no gap of the receiving thread's time touches, from 0 to 1;
-    /// known with [`LoadSpec::breakdown`](crate::load::plan::LoadSpec::breakdown).
-    pub fn untouched_share(&self) -> f64 {
+    /// known with [`LoadSpec::breakdown`](crate::load::plan::LoadSpec::breakdown), if there are any.
+    pub fn untouched_share(&self) -> Option<f64> {
         let Latencies { response, untouched, .. } = &self.latencies;
-        untouched.count() as f64 / response.count().max(1) as f64
+        (response.count() > 0).then(|| untouched.count() as f64 / response.count() as f64)
     }
 
     /// Whether every number came back intact, once, in time, and nothing else came.

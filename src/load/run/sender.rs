@@ -84,8 +84,9 @@ pub(super) struct SenderReport {
     pub unsent_late: u64,
     /// Frames that were prepared and that the kernel had not taken when the time was over.
     pub unsent_refused: u64,
-    /// When the measurement was over: at its end or when it was stopped; with a count, when the
-    /// frame behind the last one would have left; without a schedule, when the last kick was done.
+    /// When the measurement was over: when the frame behind the last one would have left; of a schedule
+    /// that was not kept to its end, or has no even gaps, when its time was over. Without a schedule
+    /// when the last kick was done.
     pub span_end_ns: u64,
     pub stopped: bool,
 }
@@ -343,7 +344,8 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
     #[inline]
     fn is_over(&mut self, now_ns: u64) -> bool {
         let nothing_left = self.tx.in_flight() == 0;
-        if self.count_reached() && nothing_left {
+        // The last frame of a window takes its time as well: until another one might leave.
+        if self.count_reached() && nothing_left && self.window_room(now_ns) > 0 {
             return true;
         }
         let stalled_ns = now_ns.saturating_sub(self.last_progress_ns);
@@ -380,17 +382,20 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
         if let Trigger::Schedule(schedule) = trigger
             && measured_from != u64::MAX
         {
-            // The span of n frames ends when frame n + 1 would leave.
             let next_ns = start_ns.saturating_add(schedule.next_ns());
-            self.report.span_end_ns = if left == 0 { next_ns.min(*end_ns) } else { *end_ns };
+            let even_ns = schedule.passed_ns().map(|ns| start_ns.saturating_add(ns));
             self.report.unsent_late = match *end_ns {
                 // Only the count ends it: whatever is left of that was not sent.
                 u64::MAX => left,
                 end_ns => schedule.remaining_before(end_ns.saturating_sub(*start_ns)).min(left),
             };
-            if self.report.span_end_ns == u64::MAX {
-                self.report.span_end_ns = now_ns;
-            }
+            let was_kept = self.report.unsent_late == 0 && !self.report.stopped;
+            self.report.span_end_ns = match even_ns.filter(|_| was_kept) {
+                Some(even_ns) => even_ns,
+                None if left == 0 => next_ns.min(*end_ns),
+                None if *end_ns == u64::MAX => now_ns,
+                None => *end_ns,
+            };
         }
         self.shared().finish();
         self.report

@@ -330,6 +330,73 @@ fn a_schedule_spans_its_time_to_the_nanosecond_and_its_count_to_the_next_frame()
     assert_eq!((outcome.sent, outcome.span_ns), (10, 10 * MS));
 }
 
+fn at(rate: &str, pattern: Pattern) -> Drive {
+    Drive::Paced { rate: rate.parse().unwrap(), pattern }
+}
+
+#[test]
+fn a_kept_schedule_has_its_rate_whatever_it_is_and_wherever_it_ends() {
+    let (even, bursts) = (Pattern::Constant, Pattern::Burst { frames: 100 });
+    for (rate, pattern, limits, sent) in [
+        ("0.5", even, lasting(3000), 2),
+        ("0.5", even, lasting(4000), 2),
+        ("0.5", even, Limits::frames(1), 1),
+        ("0.25", even, Limits::frames(2), 2),
+        ("0.001", even, lasting(10), 1),
+        ("1.5", even, Limits::frames(2), 2),
+        ("1000", bursts, lasting(250), 300),
+        ("1000", bursts, Limits::frames(50), 50),
+        ("1000", bursts, Limits::frames(150), 150),
+    ] {
+        let mut bench = Bench::new(RingVersion::V2);
+        // Over before the measurement begins, or long after it would be.
+        for warm_up_ms in [0, 1, 5000] {
+            let warm_up = Duration::from_millis(warm_up_ms);
+            let spec = plan(at(rate, pattern), limits);
+            let outcome = bench.run(&LoadSpec { warm_up, ..spec });
+            let error = outcome.rate_error().expect("a rate");
+            assert_eq!(outcome.sent, sent, "{rate} {limits:?}");
+            assert!(error.abs() < 1e-6, "{rate} {limits:?}: {error}, {} ns", outcome.span_ns);
+        }
+    }
+}
+
+#[test]
+fn the_span_of_a_few_frames_holds_them() {
+    for frames in [1, 2, 3] {
+        let mut bench = Bench::new(RingVersion::V2);
+        let flood = bench.run(&plan(FLOOD, Limits::frames(frames)));
+        assert!(flood.span_ns > 0 && flood.achieved_pps() > Some(0.0), "{}", flood.span_ns);
+        // An echo comes when somebody waits for it, after a look of 2 ms.
+        bench.world.0.paused.set(true);
+        let ping = plan(Drive::Window(1), Limits::frames(frames));
+        let ping = bench.run(&LoadSpec { answer_timeout: Duration::from_secs(1), ..ping });
+        let most_pps = 1e9 / (2.0 * MS as f64);
+        assert!(ping.achieved_pps().unwrap() <= most_pps, "{frames}: {} ns", ping.span_ns);
+        assert_eq!(ping.tally.intact, frames);
+    }
+}
+
+#[test]
+fn what_never_began_has_no_rate_and_what_sent_nothing_no_loss() {
+    let mut bench = Bench::new(RingVersion::V2);
+    let spec = LoadSpec { warm_up: Duration::from_secs(1), ..plan(paced(1000), lasting(1000)) };
+    spec.stop.store(true, Ordering::Relaxed);
+    let outcome = bench.run(&spec);
+    let rates = (outcome.achieved_pps(), outcome.rate_error(), outcome.forwarded_pps());
+    assert_eq!((rates, outcome.loss_ratio()), ((None, None, None), None));
+    assert!(outcome.nothing_sent().is_some());
+    bench.world.0.error_from.set(Some((0, ENETDOWN)));
+    let outcome = bench.run(&plan(paced(1000), lasting(100)));
+    assert_eq!((outcome.achieved_pps(), outcome.loss_ratio()), (Some(0.0), None));
+    assert!(outcome.nothing_sent().is_some_and(|why| why.contains("refused")));
+    bench.world.0.error_from.set(None);
+    bench.world.0.lose_each.set(1);
+    let outcome = bench.run(&plan(paced(1000), lasting(100)));
+    assert_eq!(outcome.loss_ratio(), Some(1.0));
+    assert!(outcome.is_silence() && outcome.nothing_sent().is_none());
+}
+
 #[test]
 fn the_warm_up_is_counted_apart_and_ends_in_time() {
     let mut bench = Bench::new(RingVersion::V2);

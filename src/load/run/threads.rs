@@ -23,9 +23,6 @@ use crate::stats::gaps::Gaps;
 use crate::sys::clock::{Clock, SystemClock, set_timer_slack};
 use crate::sys::privilege::drop_capabilities;
 
-/// From the end of the preparations to the first departure.
-const LEAD_NS: u64 = 2_000_000;
-
 /// Departures nearer than this are waited for by looking at the clock: a sleep may end so much later
 /// than asked for.
 const SPIN_NS: u64 = 80_000;
@@ -169,8 +166,6 @@ pub(super) fn work(
     let (reports, heard) = bounded(REPORTS_WAITING);
     let (give_back, empty) = bounded(REPORTS_WAITING);
     (0..REPORTS_WAITING).for_each(|_| drop(give_back.try_send(Box::default())));
-    let start_ns = SystemClock.monotonic_ns() + LEAD_NS * tx.len() as u64;
-    let reporter = Reporter::new(job, start_ns, reports, empty);
     let mut latencies = Latencies::default();
     thread::scope(|scope| {
         let cpu_of = |number: usize| {
@@ -183,7 +178,8 @@ pub(super) fn work(
                 let (mut tx, mut rx) = (tx, rx);
                 let cpu = cpu_of(0);
                 scope.spawn(move || {
-                    begin_thread(cpu)?;
+                    let start_ns = begin_thread(job, cpu)?;
+                    let reporter = Reporter::new(job, start_ns, reports, empty);
                     together(job, &mut tx[0], &mut rx, analyzer, reporter)
                 })
             }
@@ -193,14 +189,15 @@ pub(super) fn work(
                     let cpu = cpu_of(number);
                     sending.push(scope.spawn(move || {
                         let _done = DoneAtLast(&job.shared, number);
-                        begin_thread(cpu)?;
+                        let start_ns = begin_thread(job, cpu)?;
                         with_tx!(&mut tx, half => send_alone(job, half, number, start_ns))
                     }));
                 }
                 let mut rx = rx;
                 scope.spawn(move || {
                     let _failed = FailedAtLast(&job.shared);
-                    begin_thread(receiver_cpu)?;
+                    let start_ns = begin_thread(job, receiver_cpu)?;
+                    let reporter = Reporter::new(job, start_ns, reports, empty);
                     with_rx!(&mut rx, half => receive_alone(job, half, analyzer, reporter))
                 })
             }
@@ -231,6 +228,7 @@ pub(super) fn work(
         let received = received?;
         senders.extend(received.sender);
         let Received { analyzer, kernel, drained, .. } = received;
+        let start_ns = job.gate.start_ns();
         Ok(Worked { analyzer, senders, latencies, kernel, drained, start_ns })
     })
 }
@@ -268,10 +266,15 @@ impl Drop for FailedAtLast<'_> {
     }
 }
 
-/// Sets a thread of its own up; its sockets are open, so that it needs no capability.
-fn begin_thread(cpu: Option<usize>) -> Result<()> {
-    drop_capabilities()?;
-    prepare(cpu)
+/// Sets a thread of its own up, whose sockets are open, so that it needs no capability; gives the start of
+/// the run once all threads are ready.
+fn begin_thread(job: &Job<'_, SystemClock>, cpu: Option<usize>) -> Result<u64> {
+    let place = job.gate.place();
+    let ready = drop_capabilities().and_then(|()| prepare(cpu));
+    // The others hear of a failure before they begin.
+    let failed = || job.shared.receiver.failed.store(true, Ordering::Release);
+    ready.inspect_err(|_| failed())?;
+    Ok(place.ready())
 }
 
 /// Pins the calling thread where asked for, and has it sleep as exactly as the kernel can.
