@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::{EngineConfig, PathName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
@@ -14,7 +14,7 @@ use linerate::sys::link::{Link, Links};
 use linerate::sys::namespace::Namespace;
 use linerate::wire::ethernet::EtherType;
 
-use crate::check::{Test, eventually, test};
+use crate::check::{Test, eventually, test, test_of};
 use crate::links::plain_pair;
 use crate::load_program::{ended, run, serving};
 use crate::rtnetlink::{attribute, make, neighbour, octets, route};
@@ -28,6 +28,9 @@ pub fn tests() -> Vec<Test> {
         test("routes: a neighbour that the kernel is told to trust is trusted", trusted),
         test("routes: flows that a macvlan loses are explained", lone_flow),
         test("routes: a link that comes within ten seconds is waited for", carrier),
+        test_of(PathName::XDP, "routes: an engine with a program leaves a link behind", || {
+            leaves_a_link().map(|()| Completion::Completed)
+        }),
     ]
 }
 
@@ -272,4 +275,20 @@ fn carrier() -> Result<(), Failed> {
     assert_eq!(ended(&done.document(0), "intact"), 500, "{}", done.err);
     engine.stop();
     Ok(())
+}
+
+/// As where detaching the program has the NIC reset its link.
+fn leaves_a_link() -> Result<(), Failed> {
+    let mut lab = Lab::create(&LabConfig::default())?;
+    let engine = Engine::start(&crate::served::config(&lab, PathName::XDP, |_| {}))?;
+    lab.generator.set_up(false)?;
+    eventually("no carrier", || Ok(!lab.engine.refresh()?.running))?;
+    thread::scope(|scope| {
+        let stop = scope.spawn(|| engine.stop());
+        thread::sleep(Duration::from_millis(500));
+        lab.generator.set_up(true)?;
+        stop.join().expect("no panic");
+        assert!(lab.engine.refresh()?.running);
+        Ok(())
+    })
 }
