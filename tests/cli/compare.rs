@@ -142,6 +142,18 @@ fn who_has_a_queue_for_each_worker_gets_all_that_is_sent_to_it() {
     ended.expect(0).says(&["xdp"]);
 }
 
+/// A hash picks the queue of what a packet socket sends: with two, one worker may get nothing at all.
+#[test]
+fn scale_and_one_worker_with_a_queue_are_not_sent_to_by_a_hash() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let line = "compare --rounds 1 --sizes 64 --paths syscall,xdp --loads ping,scale --tx ring";
+    let ended = compared(&mut linerate(&line.split(' ').collect::<Vec<_>>()));
+    ended.expect(2).says(&["--tx ring", "scale", "xdp", "leave out --tx"]);
+}
+
 /// The last one needs more than an ordinary user has, whatever the kernel.
 #[test]
 fn who_cannot_run_here_is_named_and_stops_nobody() {

@@ -42,7 +42,7 @@ pub fn run(
     progress: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Comparison> {
     if plan.loads.contains(&LoadKind::Scale) {
-        scale::check(&testbeds[0], plan.cpus)?;
+        scale::check(&testbeds[0], plan)?;
     }
     // A thread of its own, since it is pinned.
     std::thread::scope(|scope| scope.spawn(|| compare(testbeds, plan, progress)).join())

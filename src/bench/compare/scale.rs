@@ -16,6 +16,7 @@ use crate::engine::pool::{Engine, EngineSummary};
 use crate::error::{Error, Result};
 use crate::load::plan::Carriage;
 use crate::load::run::{Load, LoadOutcome};
+use crate::load::tx::TxChoice;
 use crate::sys::clock;
 use crate::sys::packet::FanoutMode;
 use crate::units::FrameSize;
@@ -24,8 +25,10 @@ use crate::wire::ethernet::EtherType;
 /// The two EtherTypes that are set aside for local experiments, one for each worker.
 const ETHER_TYPES: [EtherType; 2] = [EtherType::LOCAL_EXPERIMENTAL, EtherType(0x88b6)];
 
-/// Checks that two workers can be filled apart from each other.
-pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
+/// Checks that two workers can be filled apart from each other, and one worker at all: the testbed has a queue for
+/// each of two.
+pub fn check(testbed: &Testbed, plan: &ComparePlan) -> Result<()> {
+    let cpus = plan.cpus;
     if !testbed.is_veth() {
         return Err(Error::Usage(
             "--loads scale needs a veth pair: on a NIC its queues decide which worker gets a frame"
@@ -39,6 +42,19 @@ pub fn check(testbed: &Testbed, cpus: (usize, usize)) -> Result<()> {
              see --cpus",
             cpus.0, cpus.1
         )));
+    }
+    // A drain goes by the first queue in any case.
+    let own_queue = |load: &LoadKind| matches!(load, LoadKind::Scale | LoadKind::Drain);
+    let Some(tx) = plan.tx.filter(|tx| *tx != TxChoice::Xsk) else { return Ok(()) };
+    if plan.loads.iter().all(own_queue) {
+        return Ok(());
+    }
+    for &contestant in &plan.contestants {
+        if plan.engine(contestant, testbed, &[cpus.1])?.path.needs_xdp_program() {
+            return Err(Error::Usage(format!(
+                "--tx {tx} with --loads scale: what a packet socket sends leaves by either of two queues, as a hash                  has it, and the one worker of {contestant} has the first: leave out --tx, or compare scale in a                  run of its own"
+            )));
+        }
     }
     Ok(())
 }
