@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::failed;
-use super::namespace::Namespace;
 use super::privilege::is_root;
 use super::reading::{Reading, Unreadable, setting, text_of};
 use super::runner::{Restored, Runner, RunnerPlan};
@@ -146,12 +145,11 @@ impl IrqPin {
             let opened = File::options().write(true).open(file);
             opened.map_err(|error| denied(format!("open {file}"), &error))?;
         }
-        let here = Namespace::current()?;
         let runner = Runner::start(&RunnerPlan {
-            places: vec![(here.clone(), here)],
+            places: Vec::new(),
             before: vec![Settings::of_files(&files)],
             restore: None,
-            limit: Duration::from_secs(10),
+            limit: Duration::ZERO,
             stop: Arc::default(),
         })?;
         Ok(IrqPin { root: root.into(), interrupts, runner })
@@ -163,7 +161,7 @@ impl IrqPin {
         for one in &mut self.interrupts {
             let cpu = cpus[one.queue.unwrap_or(0) as usize % cpus.len()];
             let file = file(&self.root, one.number);
-            let done = self.runner.run(0, &format!("echo {cpu} >{file}"));
+            let done = self.runner.write(&file, &cpu.to_string());
             done.map_err(|error| {
                 Error::Run(format!(
                     "interrupt {} ({}) stays where it is: {error}\n  the kernel manages some by itself: \

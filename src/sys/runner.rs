@@ -1,7 +1,7 @@
 //! A process that runs commands for the program, which has given up the rights to: those that change a
 //! setting, and engines of another build. However the program ends, it puts back what was changed.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::net::UnixStream;
@@ -56,6 +56,7 @@ pub struct Runner {
 enum Request {
     Run { place: usize, command: String },
     Start { place: usize, program: Vec<String> },
+    Write { file: String, value: String },
     Pause,
     Resume,
     Stop,
@@ -112,6 +113,11 @@ impl Runner {
     /// then. Gives the number of its process. One at a time.
     pub fn start_program(&mut self, place: usize, program: Vec<String>) -> Result<i32> {
         Ok(self.ask(&Request::Start { place, program })?.process)
+    }
+
+    /// Writes into a file, one of those that are put back.
+    pub fn write(&mut self, file: &str, value: &str) -> Result<()> {
+        self.ask(&Request::Write { file: file.into(), value: value.into() }).map(drop)
     }
 
     /// Pauses it.
@@ -255,6 +261,14 @@ fn act(
             let process = started.child.id() as i32;
             *program = Some(started);
             return Ok(process);
+        }
+        Request::Write { file, value } => {
+            if !plan.before.iter().any(|settings| settings.has_file(&file)) {
+                return Err(format!("nobody would put {file} back"));
+            }
+            fs::write(&file, &value).map_err(|error| {
+                failed(format!("write {value} to {file}"), &error, "").to_string()
+            })?;
         }
         Request::Pause => program.iter_mut().for_each(Running::pause),
         Request::Resume => program.iter_mut().for_each(Running::resume),

@@ -117,6 +117,11 @@ impl Settings {
         Settings { owner: Owner::Files, values: files.iter().filter_map(value).collect() }
     }
 
+    /// Whether a file is among them.
+    pub fn has_file(&self, file: &str) -> bool {
+        self.values.contains_key(&Place::File(file.into()))
+    }
+
     /// The same ones as they are now; `None` where the interface has gone.
     fn again(&self) -> Option<Settings> {
         match &self.owner {

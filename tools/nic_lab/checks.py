@@ -116,3 +116,37 @@ def commands(link):
             if command == "load" and run.document:
                 wrong += unbalanced(None, run.document)
     return wrong
+
+
+@check("queues", nics=("igb",))
+def queues(link):
+    """each worker gets the frames of its receive queue; interrupts go to the workers' CPUs, and back"""
+    wrong, far = [], "ip netns exec far"
+    link.must(f"{far} ethtool -N nic1 rx-flow-hash udp4 sdfn")
+    affinities = "grep -H . /proc/irq/*/smp_affinity_list"
+    before = link.must(affinities)
+    for irq in ("follow", "pin"):
+        try:
+            with link.engine("--path", "ring-v2", "-w", "queues", "--irq", irq) as end:
+                run, during = link.load("udp4", "--flows", "16", "-n", "300"), link.must(affinities)
+                account = end()
+        except Refused as refusal:
+            return [f"echo --irq {irq}: {refusal}"]
+        if account.code:
+            return [f"echo --irq {irq} ended with {account.code}: {account.reason()}"]
+        echo = account.document
+        received = {queue["queue"]: queue["received"] for queue in echo["queues"]["frames"]}
+        for worker in echo["workers"]:
+            # The driver also counts what the filter rejects, such as ARP; a frame may be on its way at either end.
+            others = sum(received[queue] for queue in worker["queues"]) - worker["received"]
+            if not worker["received"] or not -5 <= others < 30:
+                wrong.append(f"worker of {worker['queues']}: {worker['received']}, the driver: {received}")
+            for interrupt in echo["interrupts"]:
+                if irq == "follow" and interrupt["receives"] and interrupt["queue"] in worker["queues"]:
+                    wrong += [] if worker["cpu"] in interrupt["cpus"] else [f"{worker} is not at {interrupt}"]
+                file = f"/proc/irq/{interrupt['number']}/smp_affinity_list:{worker['cpu']}"
+                if irq == "pin" and interrupt["queue"] in worker["queues"] and file not in during.split():
+                    wrong.append(f"{interrupt} is not at CPU {worker['cpu']}")
+        fault = of_load(run)
+        wrong += [f"load: {fault}"] if fault else []
+    return wrong + ([] if link.must(affinities) == before else ["interrupts are not back"])
