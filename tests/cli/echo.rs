@@ -87,6 +87,16 @@ fn a_signal_ends_a_server_well_with_its_summary_and_its_document() {
 
 /// A second program in the namespace sends; its frames are received, dropped by name, and counted
 /// until the limit ends the run. With `--json -` stdout is the document alone.
+/// A loopback has none; who may not change any is told so first.
+#[test]
+fn interrupts_that_are_not_there_cannot_be_pinned() {
+    let ended = run(&mut linerate(&["echo", "-i", "lo", "--force", "--irq", "pin"]));
+    match nix::unistd::geteuid().is_root() {
+        true => ended.expect(2).says(&["--irq pin", "lo", "virtual"]),
+        false => ended.expect(77).says(&["EPERM", "sudo"]),
+    };
+}
+
 #[test]
 fn frames_are_counted_by_name_until_the_limit() {
     if !namespaces_allowed() {

@@ -153,6 +153,10 @@ fn contradictions_are_explained() {
         ("echo -i lo --force --fanout hash", &["--fanout", "--workers"]),
         ("echo -i lo --force --fanout-flags rollover", &["--fanout", "--workers"]),
         ("load --lab --tx xsk --qdisc-bypass", &["--qdisc-bypass", "xsk"]),
+        ("load --lab --senders queues", &["--senders queues", "number"]),
+        ("echo -i lo --force -w many", &["many", "queues"]),
+        ("echo -i lo --force --irq follow --cpus 0", &["--irq follow", "--cpus"]),
+        ("echo -i lo --force --irq follow", &["--irq follow", "lo"]),
     ]);
 }
 
