@@ -49,6 +49,16 @@ pub fn impossible_here(reason: &str) -> Result<Completion, Failed> {
     Ok(Completion::ignored_with(reason))
 }
 
+/// Whether the kernel is older than this version.
+pub fn kernel_before(major: u32, minor: u32) -> Result<bool, Failed> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let (Some(Ok(ours)), Some(Ok(least))) = (numbers.next(), numbers.next()) else {
+        return Err(format!("not a kernel release: {release}").into());
+    };
+    Ok((ours, least) < (major, minor))
+}
+
 /// One test of what every path must do.
 pub type PathTest = (&'static str, fn(PathName) -> Result<(), Failed>);
 

@@ -17,7 +17,7 @@ use linerate::sys::packet::{
 };
 use linerate::wire::ethernet::VlanTag;
 
-use crate::check::{PATIENCE, Test, eventually, test};
+use crate::check::{PATIENCE, Test, eventually, kernel_before, test};
 use crate::client::{Client, EXPERIMENTAL, QUIET, frame_between, numbered};
 
 pub fn tests() -> Vec<Test> {
@@ -203,15 +203,6 @@ fn ignore_outgoing() -> Result<(), Failed> {
     let seen = take(&mut flagged, 0)?.len();
     assert!(seen == 0 || kernel_before(6, 2)?, "the group's flag holds");
     Ok(())
-}
-
-fn kernel_before(major: u32, minor: u32) -> Result<bool, Failed> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let (Some(Ok(ours)), Some(Ok(least))) = (numbers.next(), numbers.next()) else {
-        return Err(format!("not a kernel release: {release}").into());
-    };
-    Ok((ours, least) < (major, minor))
 }
 
 /// Joins a round-robin group of its own as `join_fanout` does, less FANOUT_FLAG_IGNORE_OUTGOING.

@@ -22,7 +22,7 @@ use linerate::sys::kick::Kick;
 use linerate::sys::namespace::enter_user_namespace;
 use linerate::sys::xdp::XdpSocket;
 
-use crate::check::{PATIENCE, Test, eventually, test};
+use crate::check::{PATIENCE, Test, eventually, kernel_before, test};
 use crate::client::{Client, EXPERIMENTAL, numbered};
 use crate::parts::Part;
 use crate::served::config;
@@ -156,8 +156,15 @@ fn drops() -> Result<(), Failed> {
             (0..40u32).map(|number| numbered(number, length(number) as usize)).collect();
         let (long, short): (Vec<_>, Vec<_>) =
             sent.iter().cloned().partition(|frame| frame.len() >= 1900);
-        let outcome = send(&mut socket, &sent)?;
-        assert_eq!(outcome, settled_without(&short, &long), "{doomed:?}");
+        let mut outcome = send(&mut socket, &sent)?;
+        let mut expected = settled_without(&short, &long);
+        if kernel_before(6, 17)? {
+            // It does not tell which frame of a kick was dropped (XDP-3), so the length is of another.
+            for fate in [&mut outcome, &mut expected] {
+                fate.bytes += std::mem::take(&mut fate.dropped_bytes);
+            }
+        }
+        assert_eq!(outcome, expected, "{doomed:?}");
         assert_eq!(collected(&mut client, short.len())?, short);
         let counted = lab.generator.counters()?.since(&before);
         assert_eq!(counted.transmitted_frames, short.len() as u64);

@@ -60,9 +60,11 @@ def echo(link):
 def zero_copy(link):
     """a hundred thousand frames by zero-copy AF_XDP, intact; afterwards the NIC receives as before"""
     wrong, frames = [], 100_000
+    # The emulated cable loses what finds no room at its end, and counts it nowhere.
+    link.must("ethtool -G nic0 rx 4096\ncarrier nic0")
     try:
         with link.engine("--path", "xdp") as end:
-            run = link.load("plain", "--window", "64", "-n", str(frames), seconds=900)
+            run = link.load("plain", "--window", "32", "-n", str(frames), seconds=900)
             account = end()
     except Refused as refusal:
         return [f"echo --path xdp: {refusal}"]
@@ -70,7 +72,7 @@ def zero_copy(link):
         wrong.append("not zero-copy")
     intact = run.document.get("frames", {}).get("intact")
     if run.code or intact != frames:
-        wrong.append(f"of {frames} frames {intact} came back intact: {of_load(run)}")
+        wrong.append(f"of {frames} frames {intact} came back intact: {of_load(run)}; {account.document.get('total')}")
     if account.code:
         wrong.append(f"echo ended with {account.code}: {account.reason()}")
     wrong += unbalanced(account.document, run.document) if run.document else []

@@ -36,7 +36,9 @@ stty -F /dev/ttyS1 raw -echo
 exec 3<>/dev/ttyS1
 read -r up _ </proc/uptime
 echo "{\"kernel\":\"$(uname -r)\",\"up_s\":$up,\"clock\":\"$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)\"}" >&3
-while read -r limit job <&3; do
+# Not by `read`: a child's end interrupts busybox's, which then forgets what it has of the line.
+while line=$(head -n 1 <&3); do
+    limit=${line%% *} job=${line#* }
     { cat /jobs.sh && echo "$job" | base64 -d; } >/tmp/job
     read -r from _ </proc/uptime
     timeout -s INT -k 10 "$limit" sh /tmp/job >/tmp/out 2>/tmp/err </dev/null 3>&-

@@ -43,7 +43,8 @@ def of_path(link, path, forms):
             continue
         if fault and engine.document:
             total = engine.document["total"]
-            fault += f"; the engine received {total['received']} and forwarded {total['forwarded']} of all forms"
+            drops = "".join(f", {name} {count}" for name, count in total["drops"].items())
+            fault += f"; the engine received {total['received']} and forwarded {total['forwarded']} of all forms{drops}"
         fault = fault or "; ".join(wrong)
         yield path, form, fault or f"ok{mode(engine)}", not fault
 
