@@ -104,7 +104,8 @@ pub struct StressArgs {
     #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     duration: Duration,
 
-    /// Rate of the traffic: 100k, 2.5gbit, 10%, max. Bursts keep the default, so that they have gaps
+    /// Rate: 100k, 2.5gbit, 10%, max. Bursts keep the default, so that they have gaps; events have at
+    /// most 10k frames/s
     /// [default: 50k frames/s, or half of the line rate if that is less]
     #[arg(short, long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<Rate>,

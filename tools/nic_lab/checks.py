@@ -106,7 +106,7 @@ def commands(link):
         "compare": ("--paths", "all", "--rounds", "2", "--sizes", "64,1518"),
         "search": ("--sizes", "64", "--paths", "ring-v2", "--trial-duration", "300ms", "--max-duration", "20s"),
         "burst": ("--sizes", "64", "--paths", "ring-v2", "--max-frames", "500", "--repetitions", "3"),
-        "stress": ("-d", "15s"),
+        "stress": ("-d", "15s", "-r", "500"),
         "load": ("-r", "200", "-n", "200", "--path", "ring-v2"),
     }
     wrong = []

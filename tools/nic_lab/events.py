@@ -1,8 +1,9 @@
 """What happens to a NIC while frames go over it: the books stay balanced, and the link works afterwards."""
 
+import sys
 from dataclasses import dataclass
 
-from .checks import check, echoed
+from .checks import BOTH, check, echoed
 from .link import Refused, unbalanced
 
 
@@ -122,3 +123,30 @@ def events(link):
 def events_xdp(link):
     """the same with AF_XDP both ways"""
     return all_of(link, "xdp")
+
+
+@check("recovery")
+def recovery(link):
+    """stress with every event at nic1: each happens or is refused by name, frames come back, nothing is left changed"""
+    names = "link-down,peer-gone,mtu,channels,rings,offloads,promiscuous,address,fanout,xdp"
+    with link.together():
+        run = link.command("stress", *BOTH, "-r", "200", "--phases", names, seconds=1800)
+    wrong = [] if run.document else [f"stress ended with {run.code}: {run.words.strip()[-1500:]}"]
+    for phase in run.document.get("phases", []):
+        print(f"nic-lab: {phase['name']}: {told(phase)}", file=sys.stderr, flush=True)
+        if phase.get("verdict") == "fail" or phase["state"] == "not_reached":
+            wrong.append(f"{phase['name']}: {told(phase)}")
+    if run.document.get("left"):
+        wrong.append(f"left changed: {run.document['left']}")
+    return wrong
+
+
+def told(phase):
+    """A phase in a line: its verdict, and the recovery time and the loss of each step."""
+    event = phase.get("event")
+    if not event:
+        return phase.get("reason") or phase["state"]
+    steps = [step for step in (event["apply"], event["undo"]) if step]
+    time = [f"{step['recovery_ns'] / 1e6:.1f} ms" if step["recovery_ns"] is not None else "-" for step in steps]
+    lost = sum(step["lost"] for step in steps) + event["lost_otherwise"]
+    return f"{phase['verdict']}, recovery {', '.join(time)}, lost {lost} of {phase['sent']} {phase['faults'] or ''}".strip()

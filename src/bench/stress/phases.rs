@@ -7,7 +7,7 @@ pub use super::names::{PhaseName, Profile};
 use crate::bench::loading::LoadRequest;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadSpec};
-use crate::load::rate::{Rate, WIRE_OVERHEAD_BYTES};
+use crate::load::rate::{FrameRate, Rate, WIRE_OVERHEAD_BYTES};
 use crate::load::run::Drive;
 use crate::load::sizes::Sizes;
 use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FrameSize};
@@ -22,7 +22,7 @@ pub const BURST_FRAMES: u32 = 256;
 /// Frames a second where nothing else is asked for: a healthy device loses none of them.
 pub const MODERATE_PPS: u64 = 50_000;
 
-/// Frames a second around an event: recovery is known to 0.1 ms, and a ring holds some seconds of them.
+/// Frames a second around an event, unless fewer are asked for: recovery is known to 0.1 ms, and a ring holds some seconds of them.
 const EVENT_PPS: u64 = 10_000;
 
 /// The part of the line rate that the moderate rate never exceeds.
@@ -123,11 +123,16 @@ impl Phase {
             true => Pattern::Burst { frames: BURST_FRAMES },
             false => Pattern::Constant,
         };
-        let most = if event.is_some() { EVENT_PPS } else { MODERATE_PPS };
+        let line = settings.line_bits_per_second;
+        let asked = || settings.rate?.frame_rate(sizes.mean()?, line).ok()?.map(FrameRate::as_f64);
+        let most = match event {
+            Some(_) => EVENT_PPS.min(asked().map_or(EVENT_PPS, |pps| pps as u64)),
+            None => MODERATE_PPS,
+        };
         let rate = match settings.rate {
             // Without a schedule there are no gaps, and so no bursts.
             Some(rate) if event.is_none() && !(bursts && rate == Rate::Max) => rate,
-            _ => moderate(&sizes, most, settings.line_bits_per_second),
+            _ => moderate(&sizes, most, line),
         };
         let flows = if name == PhaseName::ManyFlows { settings.flows } else { 1 };
         let drive = Drive::Paced { rate, pattern };
@@ -240,6 +245,12 @@ mod tests {
         let most = PhaseSettings { rate: Some(Rate::Max), ..settings() };
         assert_eq!(pps(&Phase::new(PhaseName::Sweep, &most)), "max");
         assert_eq!(pps(&Phase::new(PhaseName::SmallBursts, &most)), "50kpps");
+        let pps_of_an_event =
+            |rate| pps(&Phase::new(PhaseName::Mtu, &PhaseSettings { rate, ..settings() }));
+        assert_eq!(pps_of_an_event(None), "10kpps");
+        assert_eq!(pps_of_an_event(Some(Rate::Max)), "10kpps");
+        assert_eq!(pps_of_an_event(Some(Rate::frames(500))), "500pps");
+        assert_eq!(pps_of_an_event(Some(Rate::frames(70_000))), "10kpps");
     }
 
     #[test]

@@ -124,12 +124,12 @@ impl Echoes {
             if to_ns <= first.begin_ns || from_ns >= end_ns {
                 continue;
             }
-            if to_ns > end_ns.saturating_sub(STEADY_NS) {
-                (came, missed) = (came + u64::from(to_ns <= end_ns), missed + missing);
-            }
             // What is cut here by the next step is that one's.
             if to_ns > end_ns && to_ns < u64::MAX {
                 continue;
+            }
+            if to_ns > end_ns.saturating_sub(STEADY_NS) {
+                (came, missed) = (came + u64::from(to_ns <= end_ns), missed + missing);
             }
             // Without any echo nothing is known of the time before.
             let longest_ns = if from_ns == 0 { end_ns - first.begin_ns } else { waited_ns };
@@ -243,7 +243,7 @@ mod tests {
     fn what_the_next_step_interrupts_is_not_this_ones() {
         let echoes = echoes(|number| (!(1500..1800).contains(&number)).then_some(number));
         let found = echoes.recovery(&[step(1000)], 1500 * MS);
-        assert_eq!((found.recovery_ns, found.lost), (Some(0), 0));
+        assert_eq!((found.recovery_ns, found.back, found.lost), (Some(0), true, 0));
         assert_eq!(after(&echoes, &[1500]).lost, 300);
     }
 }
