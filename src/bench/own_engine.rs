@@ -31,7 +31,7 @@ impl OwnEngine {
         let mut reported = true;
         while reported {
             let events = self.engine.poll(Duration::ZERO)?;
-            reported = events.iter().any(|event| matches!(event, EngineEvent::Snapshot { .. }));
+            reported = events.iter().any(|event| matches!(event, EngineEvent::Snapshot));
             self.ended |= events
                 .iter()
                 .any(|event| matches!(event, EngineEvent::Ended | EngineEvent::InterfaceGone));

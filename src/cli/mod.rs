@@ -2,32 +2,32 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Parser};
 
 use crate::error::{Result, exit};
 use crate::report::text::{Text, complain, help, lost};
 
-pub mod ab;
+mod ab;
 mod choices;
-pub mod compare;
-pub mod diff;
-pub mod doctor;
-pub mod echo;
-pub mod load;
-pub mod search;
-pub mod stress;
-pub mod target;
-pub mod testbed;
-pub mod tutorial;
-pub mod user;
-pub mod values;
-pub mod waiting;
+mod compare;
+mod diff;
+mod doctor;
+mod echo;
+mod load;
+mod search;
+mod stress;
+mod target;
+mod testbed;
+mod tutorial;
+mod user;
+mod values;
+mod waiting;
 
 /// Measure what a NIC, a kernel and a packet path can do, with verified frames.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub enum Cli {
+enum Cli {
     /// Compare packet paths: the same verified echo over each of them, in turn
     Compare(compare::CompareArgs),
     /// Compare two settings, engine options or builds, with proof of what was changed
@@ -51,6 +51,11 @@ pub enum Cli {
     /// Packet sockets, one system call at a time: a server and a client to learn from
     #[command(subcommand)]
     Tutorial(tutorial::TutorialArgs),
+}
+
+/// All that may be typed.
+pub fn command() -> Command {
+    Cli::command()
 }
 
 /// Does what was typed, or explains it: help and mistakes.

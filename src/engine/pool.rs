@@ -33,13 +33,8 @@ use crate::sys::thread_stat::ThreadNumber;
 /// What happened while the engine ran.
 #[derive(Debug)]
 pub enum EngineEvent {
-    /// A worker reported; the latencies are those since its last report.
-    Snapshot {
-        /// Which worker.
-        worker: usize,
-        /// Counts of all workers since the start.
-        total: Box<EngineCounters>,
-    },
+    /// A worker reported.
+    Snapshot,
     /// The link went down.
     LinkDown,
     /// The link is up again.
@@ -304,9 +299,8 @@ impl Engine {
         let mut events = Vec::new();
         match self.snapshots.recv_timeout(timeout) {
             Ok(snapshot) => {
-                let worker = snapshot.worker;
                 self.absorb(snapshot);
-                events.push(EngineEvent::Snapshot { worker, total: Box::new(self.counters()) });
+                events.push(EngineEvent::Snapshot);
             }
             Err(RecvTimeoutError::Timeout) => {}
             // Every worker has dropped its sender.

@@ -133,7 +133,7 @@ impl EchoReport {
     pub fn events(&mut self, engine: &mut Engine, events: Vec<EngineEvent>, interval: Duration) {
         for event in events {
             match event {
-                EngineEvent::Snapshot { .. } => self.reported += 1,
+                EngineEvent::Snapshot => self.reported += 1,
                 EngineEvent::LinkDown => self.base.say("link down"),
                 EngineEvent::LinkUp { after } => {
                     self.base.say(format!("link up again after {:.1} s", after.as_secs_f64()));

@@ -24,14 +24,14 @@ const LEGEND: &str =
 #[derive(Debug)]
 pub struct HdrLog {
     output: Output,
-    started: SystemTime,
 }
 
 impl HdrLog {
     /// Opens the file, as [`Output::create`] says, and writes its header. The log's clock starts now.
     pub fn create(path: &Path) -> Result<HdrLog> {
-        let mut log = HdrLog { output: Output::create(path)?, started: SystemTime::now() };
-        let epoch = log.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut log = HdrLog { output: Output::create(path)? };
+        let now = SystemTime::now();
+        let epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let version = env!("CARGO_PKG_VERSION");
         log.append(&format!(
             "#[Logged with linerate {version}]\n\
@@ -42,11 +42,6 @@ impl HdrLog {
              {LEGEND}\n"
         ))?;
         Ok(log)
-    }
-
-    /// When the log's clock started.
-    pub fn started(&self) -> SystemTime {
-        self.started
     }
 
     /// Writes one interval of `duration` that began `start` after the log's clock started

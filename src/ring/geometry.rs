@@ -215,11 +215,6 @@ impl Geometry {
         self.frames_per_block() * self.blocks
     }
 
-    /// V3 receive: the retire timeout in milliseconds.
-    pub fn retire_ms(&self) -> u32 {
-        self.retire_ms
-    }
-
     /// Bytes of memory that the kernel spends on the ring: it rounds each block up to a power of
     /// two of pages (MEM-3).
     pub fn memory_bytes(&self) -> usize {

@@ -100,12 +100,6 @@ impl Gaps {
         self.newest.iter().copied()
     }
 
-    /// Nanoseconds between two times that lie in remembered gaps.
-    pub fn within_ns(&self, start_ns: u64, end_ns: u64) -> u64 {
-        let shared = |(from, to): (u64, u64)| to.min(end_ns).saturating_sub(from.max(start_ns));
-        self.intervals().map(shared).sum()
-    }
-
     /// Adds the gaps of another loop, or of the same one later.
     pub fn merge(&mut self, other: &Gaps) {
         self.recent.merge(other.sums());
@@ -134,17 +128,6 @@ mod tests {
         assert_eq!((gaps.take_recent(), gaps.take_recent()), (found, GapSums::default()));
         assert_eq!(gaps.sums(), found);
         assert_eq!(gaps.intervals().collect::<Vec<_>>(), [(1_000_000, 3_000_000)]);
-    }
-
-    #[test]
-    fn overlaps_are_told_to_the_nanosecond() {
-        let mut gaps = Gaps::default();
-        gaps.note(100, 200);
-        gaps.note(400, 500);
-        assert_eq!(gaps.within_ns(0, 100), 0);
-        assert_eq!(gaps.within_ns(150, 450), 100);
-        assert_eq!(gaps.within_ns(0, 1000), 200);
-        assert_eq!(gaps.within_ns(200, 400), 0);
     }
 
     #[test]

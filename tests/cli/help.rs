@@ -1,7 +1,6 @@
 //! `--help` and `--version`: enough to work from.
 
-use clap::{Command, CommandFactory};
-use linerate::cli::Cli;
+use clap::Command;
 use linerate::engine::names::{PathName, RxName, TxName};
 
 use crate::program::{linerate, run};
@@ -15,7 +14,7 @@ fn commands() -> Vec<(Vec<String>, Command)> {
         }
     }
     let mut all = Vec::new();
-    collect(&[], &Cli::command(), &mut all);
+    collect(&[], &linerate::cli::command(), &mut all);
     all
 }
 

@@ -63,7 +63,7 @@ fn set_mtu(served: &mut Served, mtu: u32) -> Result<(), Failed> {
     served.poll_until("the MTU changes", told)?;
     // A worker that spins or is never out of frames looks up every millisecond that it gets a CPU for.
     // Of its reports from now on, the second is of after a look.
-    let is_report = |event: &EngineEvent| matches!(event, EngineEvent::Snapshot { .. });
+    let is_report = |event: &EngineEvent| matches!(event, EngineEvent::Snapshot);
     while served.engine.poll(Duration::ZERO)?.iter().any(is_report) {}
     (0..2).try_for_each(|_| served.poll_until("a worker reports", is_report))
 }

@@ -162,9 +162,7 @@ pub fn poll_until(
         if events.iter().any(&mut *wanted) {
             return Ok(());
         }
-        seen.extend(
-            events.into_iter().filter(|event| !matches!(event, EngineEvent::Snapshot { .. })),
-        );
+        seen.extend(events.into_iter().filter(|event| !matches!(event, EngineEvent::Snapshot)));
     }
     Err(format!("{what} did not happen; this did: {seen:?}").into())
 }

@@ -63,7 +63,7 @@ fn assert_honest(results: &[SearchResult]) {
 fn a_quiet_machine_is_searched_to_the_end_and_confirmed() {
     let results = searches(RING, 0.01);
     assert_in_time(&results);
-    let done = |result: &SearchResult| result.goals.iter().all(|goal| goal.is_regular());
+    let done = |result: &SearchResult| result.goals.iter().all(|goal| goal.irregular.is_empty());
     assert!(part(&results, done) >= 0.97, "{}", part(&results, done));
     let right = |result: &SearchResult| (lower(result, 0) / CAPACITY - 1.0).abs() <= 0.005;
     assert!(part(&results, right) >= 0.99);

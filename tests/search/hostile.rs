@@ -118,7 +118,7 @@ fn now_and_then_a_void_trial_is_repeated() {
         bench.void_chance = 0.1;
         let result = bench.search(&config());
         let lower = result.goals[0].lower_bound_pps.unwrap();
-        if result.goals[0].is_regular() {
+        if result.goals[0].irregular.is_empty() {
             assert!((CAPACITY * 0.99..=CAPACITY).contains(&lower));
             agree += 1;
         }

@@ -63,7 +63,7 @@ fn check(bench: &Bench, config: &SearchConfig, result: &SearchResult) {
         if let Some(throughput) = goal.conditional_throughput_pps {
             assert!(throughput >= 0.0 && throughput <= goal.lower_bound_pps.unwrap());
         }
-        if goal.is_regular() {
+        if goal.irregular.is_empty() {
             assert!(goal.width.unwrap() <= goal.goal.width * (1.0 + 1e-6));
             assert!(config.confirmation.is_none() || goal.confirmed == Some(true));
         }
@@ -137,7 +137,7 @@ proptest! {
         for (at, goal) in goals.iter().enumerate() {
             let result = run(vec![*goal]);
             alone += result.trials.len();
-            prop_assert!(together.goals[at].is_regular() || !result.goals[0].is_regular());
+            prop_assert!(together.goals[at].irregular.is_empty() || !result.goals[0].irregular.is_empty());
         }
         prop_assert!(together.trials.len() <= alone, "{} > {alone}", together.trials.len());
     }

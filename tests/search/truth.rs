@@ -18,7 +18,7 @@ fn config(loss_ratios: &[f64]) -> SearchConfig {
 }
 
 fn assert_brackets(result: &GoalResult, truth: f64) {
-    assert!(result.is_regular(), "{result:?}");
+    assert!(result.irregular.is_empty(), "{result:?}");
     let (lower, upper) = (result.lower_bound_pps.unwrap(), result.upper_bound_pps.unwrap());
     assert!(lower <= truth * (1.0 + 1e-9) && truth * (1.0 - 1e-9) <= upper, "{truth} {result:?}");
     assert!(result.width.unwrap() <= 0.005 + 1e-9, "{result:?}");
@@ -120,7 +120,7 @@ fn rfc_2544_runs_nothing_but_trials_of_a_minute_and_believes_each() {
     let mut bench = Bench::new(1, constant_rate(1e6));
     let result = bench.search(&SearchConfig::rfc2544(MIN, MAX));
     let goal = &result.goals[0];
-    assert!(goal.is_regular() && goal.goal.result_name() == "RFC 2544 throughput");
+    assert!(goal.irregular.is_empty() && goal.goal.result_name() == "RFC 2544 throughput");
     assert_eq!(goal.conditional_throughput_pps, goal.lower_bound_pps);
     assert!(result.trials.iter().all(|trial| trial.duration == Duration::from_secs(60)));
     let mut loads: Vec<u64> = bench.offered.iter().map(|load| load.to_bits()).collect();
@@ -152,7 +152,7 @@ fn a_bound_that_a_long_trial_disproves_is_searched_anew() {
     let mut once = Bench::new(1, noisy(1e6, 0.0, 0.0));
     once.loss = Box::new(|_, duration_s, _, _| if duration_s > 5.0 { 0.1 } else { 0.0 });
     let result = once.search(&config(&[0.0]));
-    assert!(!result.goals[0].is_regular());
+    assert!(!result.goals[0].irregular.is_empty());
     assert_ne!(result.goals[0].confirmed, Some(true));
 }
 

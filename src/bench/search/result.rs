@@ -83,13 +83,6 @@ impl Serialize for Confirmation {
     }
 }
 
-impl GoalResult {
-    /// Whether both bounds were found and are close enough.
-    pub fn is_regular(&self) -> bool {
-        self.irregular.is_empty()
-    }
-}
-
 /// Why a goal's result is irregular.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Irregularity {

@@ -265,11 +265,6 @@ impl XskForward {
         self.tx_queue.post(address + start as u64, length as u32);
     }
 
-    /// The longest frame, in bytes without FCS.
-    pub fn frame_bytes_max(&self) -> usize {
-        self.umem.chunk_bytes() - crate::sys::xdp::RECEIVE_HEADROOM_BYTES
-    }
-
     /// Posted frames that were neither settled nor withdrawn.
     #[inline]
     pub fn in_flight(&self) -> u64 {
