@@ -66,9 +66,9 @@ impl DriverStatistics {
     /// Frames of each queue, where the driver counts them.
     pub fn by_queue(&self) -> Vec<QueueFrames> {
         let mut found = BTreeMap::new();
-        // The later ones are parts of the first.
-        for parts in QUEUE_COUNTS {
-            for (name, count) in &self.0 {
+        // The later ones are parts of the first, and nothing in a part says nothing of the whole.
+        for (parts, least) in QUEUE_COUNTS.into_iter().zip(0..) {
+            for (name, count) in self.0.iter().filter(|(_, count)| *count >= least) {
                 if let Some(key) = queue_count(name, parts) {
                     found.entry(key).or_insert(*count);
                 }
@@ -356,6 +356,7 @@ mod tests {
         let virtio = [("rx_queue_0_xdp_packets", 1), ("rx_queue_0_packets", 5)];
         assert_eq!(of(&virtio), [(0, Some(5), None)]);
         assert_eq!(of(&virtio[..1]), [(0, Some(1), None)]);
+        assert_eq!(of(&[("rx_queue_0_xdp_packets", 0)]), [], "a veth without NAPI");
         for other in ["rx_queue_0_bytes", "rx_queue_0", "rx0_csum_packets", "tx_64_byte_packets"] {
             assert_eq!(of(&[(other, 9)]), [], "{other}");
         }
