@@ -263,7 +263,7 @@ fn nobody() -> Result<(), Failed> {
 fn nothing() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
     let mac = MacAddress(ENGINE.mac).to_string();
-    let line = "load -r 5k -n 500 -d 100ms --warmup 0 --drain 50ms --json -";
+    let line = "load -r 5k -n 500 --warmup 0 --drain 50ms --json -";
     let line = format!("{line} -i {} --to {mac}", GENERATOR.interface);
     let run = |more: &str| run_line(&lab.generator.namespace, &(line.clone() + more));
     let silent = run("")?;
