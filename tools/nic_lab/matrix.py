@@ -19,7 +19,11 @@ def tried(link, paths):
 
 
 def of_path(link, path, forms):
-    options = ("--profile", "latency") if path == "latency" else ("--path", path)
+    options = {
+        "latency": ("--profile", "latency"),
+        # RSS spreads UDP over all queues, and one without a worker goes to the stack.
+        "xdp": ("--path", "xdp", "--workers", "queues"),
+    }.get(path, ("--path", path))
     try:
         with link.engine(*options) as end:
             loads = {form: link.load(form) for form in forms}
