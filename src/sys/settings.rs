@@ -153,6 +153,11 @@ impl Settings {
         }
     }
 
+    /// Whether this is the name of a feature that is on.
+    pub fn has_feature(&self, name: &str) -> bool {
+        self.values.contains_key(&Place::Feature(name.into()))
+    }
+
     /// What is other now than it was.
     pub fn changed(&self) -> Vec<Change> {
         self.again().map(|now| now.since(self)).unwrap_or_default()

@@ -274,10 +274,17 @@ impl Event {
         live.flow(TAIL, longest);
         let end_ns = monotonic_ns();
         let changed = changed.since(&before);
-        // What the kernel made of its own accord of a link that came up is not the event's.
-        let is_ours = |left: &Change| changed.iter().any(|change| change.setting == left.setting);
+        // What the kernel made of its own accord of a link that came up is not the event's: it works out anew
+        // which features the link can have, beside an XDP program at the other end for example.
+        let toggles_features = self.name == PhaseName::Offloads;
         let left = || -> Result<Vec<Change>> {
-            Ok(settings()?.since(&before).into_iter().filter(is_ours).collect())
+            let now = settings()?;
+            let is_ours = |left: &Change| {
+                let is_feature = [&before, &now].iter().any(|one| one.has_feature(&left.setting));
+                let is_changed = changed.iter().any(|change| change.setting == left.setting);
+                is_changed && (toggles_features || !is_feature)
+            };
+            Ok(now.since(&before).into_iter().filter(is_ours).collect())
         };
         if !left()?.is_empty() {
             end.inside(|| {
