@@ -56,7 +56,8 @@ impl PathPlan {
     }
 
     fn xsk(&self) -> XskChoice {
-        XskChoice::new(self.link.index, self.queue, self.mtu())
+        let hardware = self.link.kind.is_none();
+        XskChoice { hardware, ..XskChoice::new(self.link.index, self.queue, self.mtu()) }
     }
 
     /// Whether frames are stamped on reception, where the kernel does not do so unasked.

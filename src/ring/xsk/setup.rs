@@ -44,12 +44,18 @@ pub struct XskChoice {
     pub frames: Option<usize>,
     /// Longest frames to expect are those of this MTU, with tags.
     pub mtu: usize,
+    /// Whether a device may write into the chunks by itself.
+    pub hardware: bool,
 }
+
+/// Some devices are told the length of a chunk in steps of so many bytes, rounded down (igb, igc), and split what
+/// is longer (XDP-18).
+const DEVICE_STEP_BYTES: usize = 1024;
 
 impl XskChoice {
     /// Queue `queue` of `interface`, whose MTU is `mtu`; the rest as it is best.
     pub fn new(interface: u32, queue: u32, mtu: usize) -> XskChoice {
-        XskChoice { interface, queue, frames: None, mtu }
+        XskChoice { interface, queue, frames: None, mtu, hardware: false }
     }
 
     /// The same with frames for a socket that only sends, `batch` of them at a time. One batch is filled
@@ -70,11 +76,17 @@ impl XskChoice {
         )))
     }
 
-    /// The smallest chunk that holds a frame with its tags and `headroom` bytes before it.
+    /// The smallest chunk that holds a frame with its tags and `headroom` bytes before it, by a device's steps
+    /// where there may be one and such a chunk.
     fn chunk_bytes(&self, headroom: usize, tags: usize) -> Result<usize> {
         let beside = ETHERNET_HEADER_BYTES + tags * VLAN_TAG_BYTES + headroom;
         let fits = |&chunk: &usize| self.mtu + beside <= chunk;
-        CHUNK_BYTES.into_iter().find(fits).ok_or_else(|| {
+        let in_steps = |chunk: &usize| {
+            let written = (chunk - headroom) / DEVICE_STEP_BYTES * DEVICE_STEP_BYTES;
+            self.hardware && self.mtu + beside <= written + headroom
+        };
+        let chunk = CHUNK_BYTES.into_iter().find(in_steps);
+        chunk.or_else(|| CHUNK_BYTES.into_iter().find(fits)).ok_or_else(|| {
             Error::Usage(format!(
                 "an MTU of {} is too large for AF_XDP, whose frames lie in one memory page: at most \
                  {}. Take another half, or lower the MTU",
@@ -234,6 +246,11 @@ mod tests {
         assert_eq!(with_mtu(1500).chunk_bytes(0, 1).unwrap(), 2048);
         assert_eq!(with_mtu(1500).chunk_bytes(256, 2).unwrap(), 2048);
         assert_eq!(with_mtu(1771).chunk_bytes(256, 2).unwrap(), 4096);
+        // A device may be told 1 KiB where a chunk of 2048 bytes has 1792 for the frame.
+        let hardware = |mtu| XskChoice { hardware: true, ..with_mtu(mtu) };
+        for (mtu, bytes) in [(1002, 2048), (1003, 4096), (1500, 4096), (3050, 4096), (3818, 4096)] {
+            assert_eq!(hardware(mtu).chunk_bytes(256, 2).unwrap(), bytes, "{mtu}");
+        }
         assert_eq!(with_mtu(TRANSMIT_MTU_MAX).chunk_bytes(0, 1).unwrap(), 4096);
         let refused = with_mtu(4079).chunk_bytes(0, 1).unwrap_err();
         assert_eq!(refused.exit_code(), 2);
