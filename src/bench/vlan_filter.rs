@@ -37,8 +37,7 @@ fn filtered(
         EtherType::QINQ => "rx-vlan-stag-filter",
         _ => return None,
     };
-    let has_its_own =
-        |one: &Link| one.joined_to == Some(link.index) && one.vlan_id == Some(tag.id());
+    let has_its_own = |one: &Link| one.vlan_over(link) == Some(tag.id());
     // A priority tag is of no VLAN, and passes.
     if tag.id() == 0
         || link.promiscuous

@@ -50,6 +50,5 @@ pub(super) fn check(promiscuous: bool, link: &Link, redirect: &Redirect) -> Resu
 
 /// The VLAN interfaces over `link`.
 fn vlans_of(link: &Link) -> Result<Vec<Link>> {
-    let is_over = |one: &Link| one.vlan_id.is_some() && one.joined_to == Some(link.index);
-    Ok(Links::open()?.list()?.into_iter().filter(is_over).collect())
+    Ok(Links::open()?.list()?.into_iter().filter(|one| one.vlan_over(link).is_some()).collect())
 }

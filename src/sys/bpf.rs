@@ -161,9 +161,7 @@ impl Program {
             attach_advice(&error),
         ))
     }
-}
 
-impl Program {
     /// Why the driver of an interface, which answered `error`, does not take the program: its own words, if it has
     /// any. A link's refusal has none, but that of a netlink request does.
     fn refusal(&self, interface: u32, error: &io::Error) -> String {

@@ -101,6 +101,11 @@ impl Link {
         self.kind.as_deref() == Some("veth")
     }
 
+    /// The VLAN that it stands for, if it is an interface for one of `below`.
+    pub fn vlan_over(&self, below: &Link) -> Option<u16> {
+        self.vlan_id.filter(|_| self.joined_to == Some(below.index))
+    }
+
     /// Whether `other` is the other end of this veth pair, told by the numbers: in other namespaces
     /// another interface may have the same one.
     pub fn is_veth_peer_of(&self, other: &Link) -> bool {

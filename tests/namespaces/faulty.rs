@@ -11,7 +11,7 @@ use linerate::load::choice::RxChoice;
 use linerate::load::evidence::Fault;
 use linerate::load::plan::{Carriage, Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
-use linerate::load::run::{Load, Threads};
+use linerate::load::run::{Load, LoadOutcome, Threads};
 use linerate::load::tally::Tally;
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::packet::{ALL_PROTOCOLS, PacketSocket, SocketType};
@@ -181,19 +181,43 @@ fn plan(lab: &Lab) -> LoadSpec {
     plan
 }
 
-fn faults(threads: Threads) -> Result<(), Failed> {
-    let lab = Lab::create(&LabConfig::default())?;
-    let socket = open(&lab)?;
+/// What a load finds, and what the reflector that it runs against says at its end.
+fn against<T: Send + 'static>(
+    lab: &Lab,
+    plan: &LoadSpec,
+    reflector: impl FnOnce(&PacketSocket, &AtomicBool) -> T + Send + 'static,
+) -> Result<(LoadOutcome, T), Failed> {
+    let socket = open(lab)?;
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
-    let reflector = std::thread::spawn(move || reflect(&socket, &seen));
+    let reflector = std::thread::spawn(move || reflector(&socket, &seen));
+    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
+    let outcome = lab.generator.namespace.run(|| Load::run(plan, &budget, &mut |_| {}))??;
+    stop.store(true, Ordering::Relaxed);
+    let said = reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
+    Ok((outcome, said))
+}
+
+/// Has each frame that comes, answered, sent by `send` until told to stop.
+fn answer_each(socket: &PacketSocket, stop: &AtomicBool, mut send: impl FnMut(Vec<u8>)) {
+    let mut buffer = vec![0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(received) = socket.receive(&mut buffer) else {
+            let _ = socket.wait_readable(Duration::from_millis(5));
+            continue;
+        };
+        let mut frame = buffer[..received.wire_bytes].to_vec();
+        answer(&mut frame);
+        send(frame);
+    }
+}
+
+fn faults(threads: Threads) -> Result<(), Failed> {
+    let lab = Lab::create(&LabConfig::default())?;
     let mut plan = plan(&lab);
     plan.threads = threads;
     plan.evidence_max = 2000;
-    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let outcome = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
-    stop.store(true, Ordering::Relaxed);
-    let done = reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
+    let (outcome, done) = against(&lab, &plan, reflect)?;
 
     outcome.assert_conserved();
     assert_eq!(outcome.kernel.drops, 0);
@@ -232,31 +256,17 @@ fn padded() -> Result<(), Failed> {
     let tag = VlanTag::customer(100, 0);
     for (rx, bytes) in [RxChoice::V3, RxChoice::V2].into_iter().zip([64, 66]) {
         let lab = Lab::create(&LabConfig::default())?;
-        let socket = open(&lab)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let reflector = std::thread::spawn(move || {
-            let mut buffer = vec![0; 2048];
-            while !seen.load(Ordering::Relaxed) {
-                let Ok(received) = socket.receive(&mut buffer) else {
-                    let _ = socket.wait_readable(Duration::from_millis(5));
-                    continue;
-                };
-                let mut frame = buffer[..received.wire_bytes].to_vec();
-                answer(&mut frame);
-                frame.resize(60, 0);
-                frame.splice(12..12, tag.bytes());
-                send(&socket, &frame);
-            }
-        });
         let mut plan = plan(&lab);
         plan.rx = Some(rx);
         plan.carriage = Carriage::raw(EtherType::LOCAL_EXPERIMENTAL).tagged(tag);
         plan.sizes = Sizes::Fixed(FrameSize::with_fcs(bytes)?);
-        let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-        let outcome = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
-        stop.store(true, Ordering::Relaxed);
-        reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
+        let (outcome, ()) = against(&lab, &plan, move |socket, stop| {
+            answer_each(socket, stop, |mut frame| {
+                frame.resize(60, 0);
+                frame.splice(12..12, tag.bytes());
+                send(socket, &frame);
+            });
+        })?;
         assert_eq!(outcome.tally, Tally { intact: FRAMES, ..Tally::default() });
     }
     Ok(())
@@ -265,36 +275,22 @@ fn padded() -> Result<(), Failed> {
 /// With three senders frames come in any order; what is lost or doubled is still exact.
 fn shared() -> Result<(), Failed> {
     let lab = Lab::create(&LabConfig::default())?;
-    let socket = open(&lab)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&stop);
-    let reflector = std::thread::spawn(move || {
-        let mut buffer = vec![0; 2048];
+    let mut plan = plan(&lab);
+    plan.threads = Threads::Apart { senders: 3 };
+    plan.flows = 11;
+    let (outcome, seen) = against(&lab, &plan, |socket, stop| {
         let mut number = 0u64;
-        while !seen.load(Ordering::Relaxed) {
-            let Ok(received) = socket.receive(&mut buffer) else {
-                let _ = socket.wait_readable(Duration::from_millis(5));
-                continue;
-            };
-            let frame = &mut buffer[..received.wire_bytes];
-            answer(frame);
+        answer_each(socket, stop, |frame| {
             let times = match number % 10 {
                 3 => 0,
                 7 => 2,
                 _ => 1,
             };
-            (0..times).for_each(|_| send(&socket, frame));
+            (0..times).for_each(|_| send(socket, &frame));
             number += 1;
-        }
+        });
         number
-    });
-    let mut plan = plan(&lab);
-    plan.threads = Threads::Apart { senders: 3 };
-    plan.flows = 11;
-    let budget = MemoryBudget::new(MemoryBudget::DEFAULT_BYTES);
-    let outcome = lab.generator.namespace.run(|| Load::run(&plan, &budget, &mut |_| {}))??;
-    stop.store(true, Ordering::Relaxed);
-    let seen = reflector.join().map_err(|_| Failed::from("the reflector panicked"))?;
+    })?;
     outcome.assert_conserved();
     assert_eq!((seen, outcome.sent, outcome.lost), (FRAMES, FRAMES, FRAMES / 10));
     let tally = Tally { intact: FRAMES - FRAMES / 10, duplicated: FRAMES / 10, ..Tally::default() };
