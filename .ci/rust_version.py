@@ -34,8 +34,8 @@ while waiting:
 own = packages[root]["rust_version"]
 asked = {
     package["name"]: package["rust_version"]
-    for package in (packages[i] for i in reached - {root})
-    if package["rust_version"]
+    for package in (packages[i] for i in reached)
+    if package["rust_version"] and package["source"]
 }
 most = max(asked.values(), key=number)
 by = ", ".join(sorted(name for name, version in asked.items() if number(version) == number(most)))

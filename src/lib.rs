@@ -1,18 +1,15 @@
-//! linerate: a high-throughput ring-buffer packet engine for Linux.
-//!
-//! One library behind one program. An echo engine answers Ethernet frames over packet rings and AF_XDP, a
-//! generator sends numbered frames and checks every byte that comes back, and a comparison lets
-//! packet paths take turns on a testbed that it makes for itself.
+//! The packet rings, echo engine and load generator of linerate: what runs for each frame, and what that stands
+//! on. The commands are in the package `linerate`.
 //!
 //! # An engine
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use linerate::engine::config::{EngineConfig, PathName};
-//! use linerate::engine::pool::Engine;
+//! use linerate_core::engine::config::{EngineConfig, PathName};
+//! use linerate_core::engine::pool::Engine;
 //!
-//! # fn main() -> linerate::error::Result<()> {
+//! # fn main() -> linerate_core::error::Result<()> {
 //! // Answers EtherType 0x88b5 on eth1 in upper case. Needs CAP_NET_RAW.
 //! let config = EngineConfig { path: PathName::RING_V2, ..EngineConfig::new("eth1") };
 //! let mut engine = Engine::start(&config)?;
@@ -27,16 +24,13 @@
 //!
 //! # Layers
 //!
-//! Imports go down only; `ARCHITECTURE.md` has the table and follows a frame through the files.
+//! Imports go down only.
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`cli`], [`report`] | what was typed; what is said |
-//! | [`mod@bench`] | experiments: the same verified work over several paths, in turn |
-//! | [`engine`], [`load`], [`lab`] | the reflector; the generator and verifier; the testbed |
+//! | [`engine`], [`load`], [`lab`] | the reflector; the generator and verifier; two network namespaces |
 //! | [`ring`], [`wire`], [`stats`] | memory shared with the kernel; lenses over frames; counters |
 //! | [`sys`] | every system call, typed |
-//! | [`tutorial`] | the plain path, call by call, on `sys` alone |
 //! | [`error`], [`mod@units`] | for all |
 //!
 //! A packet *path* is a receive half and a TX half ([`engine::half`]), chosen once
@@ -58,17 +52,13 @@
 // block says why it is sound, every public item is documented, no `#[must_use]` value is dropped.
 #![deny(unsafe_code)]
 
-pub mod bench;
-pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod lab;
 pub mod load;
-pub mod report;
 pub mod ring;
 pub mod stats;
 #[allow(unsafe_code)]
 pub mod sys;
-pub mod tutorial;
 pub mod units;
 pub mod wire;

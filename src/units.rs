@@ -214,6 +214,7 @@ pub fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S
 }
 
 /// Serializes types as the text that they are shown as.
+#[macro_export]
 macro_rules! serialize_as_text {
     ($($shown:ty),+) => {$(
         impl serde::Serialize for $shown {
@@ -226,10 +227,10 @@ macro_rules! serialize_as_text {
         }
     )+};
 }
-pub(crate) use serialize_as_text;
 
 /// Makes an enum whose variants have names, which are what is typed, printed and written to JSON. The text
 /// before it says what it is, for the error that an unknown name is answered with.
+#[macro_export]
 macro_rules! names {
     ($what:literal, $(#[$about:meta])* pub enum $Name:ident {
         $($(#[$of_variant:meta])* $Variant:ident = $name:literal,)+
@@ -270,10 +271,9 @@ macro_rules! names {
             }
         }
 
-        $crate::units::serialize_as_text!($Name);
+        $crate::serialize_as_text!($Name);
     };
 }
-pub(crate) use names;
 
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();

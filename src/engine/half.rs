@@ -79,8 +79,8 @@ pub trait TxHalf {
 /// kernel before they are finished:
 ///
 /// ```compile_fail,E0505
-/// use linerate::engine::edit::Edit;
-/// use linerate::engine::half::{RxBatch, TxBatch, TxHalf};
+/// use linerate_core::engine::edit::Edit;
+/// use linerate_core::engine::half::{RxBatch, TxBatch, TxHalf};
 ///
 /// fn too_late(tx: &mut impl TxHalf, mut batch: impl RxBatch, edit: &Edit) {
 ///     let mut out = tx.begin();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 pub use crate::ring::names::TxName;
 use crate::sys::packet::RingVersion;
-use crate::units::{names, serialize_as_text};
+use crate::{names, serialize_as_text};
 
 names! {
     "receive half",

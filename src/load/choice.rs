@@ -1,11 +1,11 @@
 //! The halves of a load by name.
 
+use crate::names;
 pub use crate::ring::names::TxName as TxChoice;
 use crate::ring::names::TxName;
 use crate::ring::xsk::setup::{XskChoice, XskTransmitSocket};
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;
-use crate::units::names;
 
 /// Frames sent with one kick, if nothing else is asked for.
 pub const BATCH_FRAMES: usize = 64;

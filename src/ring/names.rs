@@ -1,6 +1,6 @@
 //! TX halves by name: the engine and loads have the same.
 
-use crate::units::names;
+use crate::names;
 
 names! {
     "TX half",

@@ -21,9 +21,9 @@ const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
 /// A block lent twice does not compile:
 ///
 /// ```compile_fail,E0499
-/// use linerate::ring::receive::ReceiveRing;
+/// use linerate_core::ring::receive::ReceiveRing;
 ///
-/// fn twice(ring: &mut linerate::ring::rx_v3::RxRingV3) {
+/// fn twice(ring: &mut linerate_core::ring::rx_v3::RxRingV3) {
 ///     let first = ring.lend(1);
 ///     let second = ring.lend(1);
 ///     drop((first, second));
@@ -33,9 +33,9 @@ const OURS: Ours = Ours { mask: rx_status::USER, value: rx_status::USER };
 /// Nor does a frame that outlives its block:
 ///
 /// ```compile_fail,E0505
-/// use linerate::ring::receive::{ReceiveRing, RxBatch};
+/// use linerate_core::ring::receive::{ReceiveRing, RxBatch};
 ///
-/// fn escape(ring: &mut linerate::ring::rx_v3::RxRingV3) {
+/// fn escape(ring: &mut linerate_core::ring::rx_v3::RxRingV3) {
 ///     let mut block = ring.lend(1).unwrap();
 ///     let frame = block.frames().next();
 ///     drop(block);

@@ -40,7 +40,7 @@ fn copy_hint(length: usize) -> [u8; HINT_BYTES] {
 /// A slot cannot be written once it is committed:
 ///
 /// ```compile_fail,E0382
-/// fn late(ring: &mut linerate::ring::tx::TxRing) {
+/// fn late(ring: &mut linerate_core::ring::tx::TxRing) {
 ///     let mut slot = ring.reserve().unwrap();
 ///     slot.commit(60).unwrap();
 ///     slot.bytes()[0] = 1;
@@ -48,7 +48,7 @@ fn copy_hint(length: usize) -> [u8; HINT_BYTES] {
 /// ```
 ///
 /// ```compile_fail,E0499
-/// fn twice(ring: &mut linerate::ring::tx::TxRing) {
+/// fn twice(ring: &mut linerate_core::ring::tx::TxRing) {
 ///     let first = ring.reserve();
 ///     let second = ring.reserve();
 ///     drop((first, second));

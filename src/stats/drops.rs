@@ -4,7 +4,7 @@ use std::ops::{AddAssign, Index, Sub};
 
 use serde::{Serialize, Serializer};
 
-use crate::units::names;
+use crate::names;
 
 names! {
     "drop reason",

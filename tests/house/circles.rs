@@ -39,7 +39,11 @@ pub fn between(sources: &[Source]) -> Vec<Vec<String>> {
 }
 
 fn module(path: &str) -> Module {
-    let path = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+    let path = path
+        .trim_start_matches("src/")
+        .trim_start_matches("program/")
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod");
     path.split('/').map(str::to_owned).collect()
 }
 

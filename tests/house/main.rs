@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use source::Source;
 
-/// All Rust files below a folder of the package, with paths from the package's root on.
+/// All Rust files below a folder of the repository, with paths from its root on.
 fn rust_files(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join(folder)];
@@ -32,6 +32,16 @@ fn rust_files(folder: &str) -> Vec<(String, String)> {
     files
 }
 
+/// The sources of both packages.
+fn rooms() -> Vec<Source> {
+    let files = ["src", "program"].map(|folder| {
+        let files = rust_files(folder);
+        assert!(files.len() > 50, "the sources are where this test looks for them");
+        files
+    });
+    files.concat().iter().map(|(path, text)| Source::read(path, text)).collect()
+}
+
 #[track_caller]
 fn assert_none(violations: Vec<String>) {
     assert!(violations.is_empty(), "house rules broken:\n{}", violations.join("\n"));
@@ -39,15 +49,12 @@ fn assert_none(violations: Vec<String>) {
 
 #[test]
 fn the_rooms_keep_to_the_house_rules() {
-    let files = rust_files("src");
-    assert!(files.len() > 50, "the sources are where this test looks for them");
-    let sources = files.iter().map(|(path, text)| Source::read(path, text));
-    assert_none(sources.flat_map(|source| rules::of_rooms(&source)).collect());
+    assert_none(rooms().iter().flat_map(rules::of_rooms).collect());
 }
 
 #[test]
 fn all_sources_keep_to_the_rules_for_everybody() {
-    let folders = ["src", "tests", "benches", "examples", "tools"];
+    let folders = ["src", "program", "tests", "benches", "examples", "tools"];
     let files = folders.into_iter().flat_map(rust_files);
     let check = |(path, text): (String, String)| rules::of_everybody(&Source::read(&path, &text));
     assert_none(files.flat_map(check).collect());
@@ -55,8 +62,6 @@ fn all_sources_keep_to_the_rules_for_everybody() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    let sources: Vec<Source> =
-        rust_files("src").iter().map(|(path, text)| Source::read(path, text)).collect();
-    let circles = circles::between(&sources).into_iter();
+    let circles = circles::between(&rooms()).into_iter();
     assert_none(circles.map(|circle| circle.join(" ")).collect());
 }

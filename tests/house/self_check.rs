@@ -26,10 +26,10 @@ fn forbidden_imports_are_found_however_they_are_written() {
         ("src/stats/mod.rs", "use crate::ring;"),
         ("src/engine/a.rs", "use crate::load::sender;"),
         ("src/load/a.rs", "use crate::engine::turn;"),
-        ("src/bench/a.rs", "use crate::report::table;"),
+        ("program/bench/a.rs", "use crate::report::table;"),
         ("src/sys/a.rs", "use crate::wire::ethernet;"),
         ("src/units.rs", "use crate::sys::clock;"),
-        ("src/main.rs", "use linerate::engine::pool;"),
+        ("program/main.rs", "use linerate::engine::pool;"),
         ("src/lab/a.rs", "use crate::engine::pool;"),
     ];
     for (path, text) in broken {
@@ -48,8 +48,8 @@ fn allowed_imports_are_not_found() {
         ("src/ring/a.rs", "const A: &str = r#\"\"crate::engine::x\"#; const B: char = '\"';"),
         ("src/ring/a.rs", "#[cfg(test)]\nmod tests { mod deep { use crate::engine; } }\nfn f() {}"),
         ("src/ring/a/tests.rs", "use crate::engine; use libc::tpacket2_hdr;"),
-        ("src/cli/a.rs", "use crate::{bench, report, tutorial, engine}; use clap::Parser;"),
-        ("src/main.rs", "use linerate::cli::Cli;"),
+        ("program/cli/a.rs", "use crate::{bench, report, tutorial, engine}; use clap::Parser;"),
+        ("program/main.rs", "use linerate::cli::Cli;"),
     ];
     for (path, text) in fine {
         assert_eq!(in_room(path, text), [""; 0], "{path}: {text}");
@@ -78,9 +78,9 @@ fn crates_outside_of_their_rooms_are_found() {
         ("src/engine/a.rs", "fn f() -> ::libc::c_int { 0 }"),
         ("src/ring/a.rs", "use nix::sys::mman;"),
         ("src/lab/a.rs", "use signal_hook::flag;"),
-        ("src/bench/a.rs", "use clap::ValueEnum;"),
-        ("src/bench/a.rs", "use crossbeam_channel::bounded;"),
-        ("src/bench/a.rs", "use comfy_table::Table;"),
+        ("program/bench/a.rs", "use clap::ValueEnum;"),
+        ("program/bench/a.rs", "use crossbeam_channel::bounded;"),
+        ("program/bench/a.rs", "use comfy_table::Table;"),
     ];
     for (path, text) in broken {
         assert_eq!(in_room(path, text).len(), 1, "{path}: {text}");
@@ -95,9 +95,9 @@ fn printing_and_threads_in_the_wrong_room_are_found() {
     {
         let text = format!("fn f() {{ {text}; }}");
         assert_eq!(in_room("src/engine/a.rs", &text).len(), 1, "{text}");
-        assert_eq!(in_room("src/report/a.rs", &text), [""; 0]);
+        assert_eq!(in_room("program/report/a.rs", &text), [""; 0]);
     }
-    assert_eq!(in_room("src/report/a.rs", "fn f() { dbg!(1); }").len(), 1);
+    assert_eq!(in_room("program/report/a.rs", "fn f() { dbg!(1); }").len(), 1);
     assert_eq!(in_room("src/stats/a.rs", "use std::thread;").len(), 1);
     assert_eq!(in_room("src/wire/a.rs", "use std::sync::Arc;").len(), 1);
     assert_eq!(in_room("src/wire/a.rs", "use std::net::IpAddr; fn sync() {}"), [""; 0]);

@@ -12,7 +12,7 @@ pub struct Token {
 /// A source file taken apart.
 #[derive(Debug)]
 pub struct Source {
-    /// From the package's root on.
+    /// From the repository's root on.
     pub path: String,
     /// All words outside of comments and strings.
     pub tokens: Vec<Token>,
@@ -65,16 +65,21 @@ impl Source {
         rest.len() >= words.len() && rest.iter().zip(words).all(|(token, word)| token.text == *word)
     }
 
-    /// The room: the first part of the path below `src`.
+    /// The path below the package's folder; nothing for a file outside of both packages.
+    fn below(&self) -> &str {
+        let folder = ["src/", "program/"].into_iter().find(|folder| self.path.starts_with(folder));
+        folder.map_or("", |folder| &self.path[folder.len()..])
+    }
+
+    /// The room: the first part of that path.
     pub fn room(&self) -> &str {
-        let below = self.path.strip_prefix("src/").unwrap_or("");
+        let below = self.below();
         below.split('/').next().unwrap_or("").trim_end_matches(".rs")
     }
 
     /// How many `super` lead from this file's module to the crate's root.
     pub fn depth(&self) -> usize {
-        let below = self.path.strip_prefix("src/").unwrap_or("").trim_end_matches("/mod.rs");
-        below.split('/').count()
+        self.below().trim_end_matches("/mod.rs").split('/').count()
     }
 
     /// Whether only tests see the whole file.

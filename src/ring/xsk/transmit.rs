@@ -15,7 +15,7 @@ use crate::ring::view::umem::{Frame, Returns, Umem, Way};
 /// Frames go out in the order of their commits. A frame cannot be written once it is committed:
 ///
 /// ```compile_fail,E0382
-/// fn late(ring: &mut linerate::ring::xsk::XskTransmit) {
+/// fn late(ring: &mut linerate_core::ring::xsk::XskTransmit) {
 ///     let mut slot = ring.reserve().unwrap();
 ///     slot.commit(60).unwrap();
 ///     slot.bytes()[0] = 1;
@@ -23,7 +23,7 @@ use crate::ring::view::umem::{Frame, Returns, Umem, Way};
 /// ```
 ///
 /// ```compile_fail,E0499
-/// fn twice(ring: &mut linerate::ring::xsk::XskTransmit) {
+/// fn twice(ring: &mut linerate_core::ring::xsk::XskTransmit) {
 ///     let first = ring.reserve();
 ///     let second = ring.reserve();
 ///     drop((first, second));

@@ -51,7 +51,7 @@ impl SendBatch {
 /// They cannot change or go away while it holds them:
 ///
 /// ```compile_fail,E0506
-/// use linerate::sys::packet::{PacketSocket, SendBatch};
+/// use linerate_core::sys::packet::{PacketSocket, SendBatch};
 ///
 /// fn too_late(socket: &PacketSocket, batch: &mut SendBatch, mut frame: [u8; 60]) {
 ///     let mut gather = batch.gather();

@@ -1,7 +1,7 @@
 //! Payloads for stress, in place of the filler text: bit patterns that links and drivers get wrong.
 
 use super::{Expectation, NUMBER_BYTES, Probe, Verdict, settled};
-use crate::units::names;
+use crate::names;
 use crate::wire::random::Random;
 use crate::wire::transform::uppercase;
 

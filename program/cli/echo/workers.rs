@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::choices::choice;
 use crate::cli::values::{Count, CpuList, queues};
 use crate::engine::config::EngineConfig;
 use crate::engine::names::PathName;
@@ -34,7 +35,7 @@ pub struct WorkerArgs {
 
     /// How frames are distributed over workers [default: hash for IP; lb for other EtherTypes, which
     /// hash would send to one worker]
-    #[arg(long, value_enum, value_name = "MODE")]
+    #[arg(long, value_parser = choice::<FanoutMode>(), value_name = "MODE")]
     fanout: Option<FanoutMode>,
 
     /// rollover: if the chosen worker has no room, the frame goes to another worker

@@ -8,7 +8,7 @@ use crate::load::trace::Trace;
 use crate::stats::latency::LatencySummary;
 use crate::stats::slices::{SLICE_AIM_NS, SLICES_MIN, Slices, frames_per_slice};
 use crate::stats::spread::Spread;
-use crate::units::names;
+use linerate_core::names;
 
 names! {
     "load",

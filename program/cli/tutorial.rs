@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::choices::choice;
 use super::user::UserArgs;
 use super::values::interface_name;
 use crate::error::{Result, exit};
@@ -64,15 +65,15 @@ pub struct LinkArgs {
     interface: String,
 
     /// First argument of socket(): two names for 17
-    #[arg(long, value_enum, default_value_t = Domain::AfPacket)]
+    #[arg(long, value_parser = choice::<Domain>(), default_value = "af-packet")]
     domain: Domain,
 
     /// Second argument of socket(): who handles the Ethernet header
-    #[arg(long, value_enum, default_value_t = SocketType::Datagram)]
+    #[arg(long, value_parser = choice::<SocketType>(), default_value = "dgram")]
     socket: SocketType,
 
     /// Third argument of socket(), and the EtherType of bind()
-    #[arg(long, value_enum, default_value_t = Protocol::All)]
+    #[arg(long, value_parser = choice::<Protocol>(), default_value = "all")]
     protocol: Protocol,
 
     /// Time-out of each epoll_wait; after it the program checks its limits and waits again

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use self::knobs::{BatchArgs, PathArgs};
 use self::rings::RingArgs;
 use self::workers::WorkerArgs;
+use super::choices::choice;
 use super::user::UserArgs;
 use super::values::interface_name;
 use super::waiting::WaitArgs;
@@ -94,7 +95,7 @@ pub struct EchoArgs {
 
     /// Optimise for PROFILE: it chooses path, receive ring, wait and batch unless they are given
     /// [default: balanced if --path is auto]
-    #[arg(long, value_enum, value_name = "PROFILE")]
+    #[arg(long, value_parser = choice::<Profile>(), value_name = "PROFILE")]
     profile: Option<Profile>,
 
     #[command(flatten)]
@@ -123,7 +124,7 @@ pub struct EchoArgs {
     port: u16,
 
     /// Transform of payload bytes
-    #[arg(long, value_enum, default_value_t = Transform::Uppercase)]
+    #[arg(long, value_parser = choice::<Transform>(), default_value = "uppercase")]
     transform: Transform,
 
     /// Set promiscuous mode, and also answer frames to other hosts
@@ -157,7 +158,7 @@ pub struct EchoArgs {
     tx_full: WhenFull,
 
     /// Record the latency of every answered frame, of every 61st, or of none
-    #[arg(long, value_enum, default_value_t = LatencyMode::On)]
+    #[arg(long, value_parser = choice::<LatencyMode>(), default_value = "on")]
     latency: LatencyMode,
 
     /// Interval of live lines

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::choices::choice;
 use crate::engine::wait::Wait;
 use crate::error::{Error, Result};
 
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 #[derive(Args, Debug, Default)]
 pub struct WaitArgs {
     /// How a worker waits for frames [default: epoll, or what the profile chooses]
-    #[arg(long, value_enum, value_name = "HOW")]
+    #[arg(long, value_parser = choice::<Wait>(), value_name = "HOW")]
     wait: Option<Wait>,
 
     /// With --wait adaptive: microseconds of polling after the last frame, before the worker sleeps

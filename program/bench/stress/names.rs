@@ -1,6 +1,6 @@
 //! What phases are called, and which of them a profile has.
 
-use crate::units::names;
+use linerate_core::names;
 
 names! {
     "phase",

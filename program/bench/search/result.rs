@@ -11,7 +11,8 @@ use super::goal::SearchGoal;
 use super::trial::TrialRecord;
 use crate::error::Error;
 use crate::stats::state::State;
-use crate::units::{self, serialize_as_text};
+use crate::units;
+use linerate_core::serialize_as_text;
 
 /// A whole search.
 #[derive(Clone, Debug, Serialize)]

@@ -10,7 +10,8 @@ use crate::bench::account::Taken;
 use crate::bench::disturbance::Disturbance;
 use crate::error::Result;
 use crate::stats::latency::LatencySummary;
-use crate::units::{FrameSize, as_seconds, serialize_as_text};
+use crate::units::{FrameSize, as_seconds};
+use linerate_core::serialize_as_text;
 
 /// Whoever runs trials (the Measurer of MLRsearch, RFC 9971).
 pub trait Measurer {

@@ -9,7 +9,8 @@ use crate::engine::config::{EngineConfig, PathName};
 use crate::engine::profile::{Asked, Profile, tune};
 use crate::engine::wait::{SPIN, Wait};
 use crate::error::Result;
-use crate::units::{parse_positive_duration, serialize_as_text};
+use crate::units::parse_positive_duration;
+use linerate_core::serialize_as_text;
 
 /// An engine that takes part: typed and printed as `PATH` or `PROFILE`, with `@PROFILE` or `@WAIT`
 /// behind it where the one does not come with the other: `ring-v2`, `ring-v2@spin`, `latency`,

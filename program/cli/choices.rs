@@ -1,7 +1,6 @@
 //! How options name the values of other rooms' types, and what the help says of each.
 
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::engine::edit::Transform;
 use crate::engine::profile::Profile;
@@ -12,17 +11,26 @@ use crate::sys::packet::{FanoutMode, SocketType};
 use crate::tutorial::{Domain, Protocol};
 use crate::wire::probe::Expectation;
 
+/// A type whose values have names on the command line.
+pub trait Choices: Copy + Send + Sync + 'static {
+    /// Each value as the help shows it.
+    fn choices() -> Vec<(Self, PossibleValue)>;
+}
+
+/// Reads the name of a value.
+pub fn choice<T: Choices>() -> impl TypedValueParser<Value = T> {
+    let names = T::choices().into_iter().map(|(_, name)| name);
+    PossibleValuesParser::new(names).map(|typed| {
+        let mut choices = T::choices().into_iter();
+        choices.find(|(_, name)| name.matches(&typed, false)).expect("one of the names").0
+    })
+}
+
 macro_rules! choices {
     ($type:ty { $($value:expr => $name:literal $(or $alias:literal)? $help:literal,)+ }) => {
-        impl ValueEnum for $type {
-            fn value_variants<'a>() -> &'a [Self] {
-                &[$($value),+]
-            }
-
-            fn to_possible_value(&self) -> Option<PossibleValue> {
-                let named =
-                    [$(($value, PossibleValue::new($name)$(.alias($alias))?.help($help))),+];
-                named.into_iter().find(|(value, _)| value == self).map(|(_, named)| named)
+        impl Choices for $type {
+            fn choices() -> Vec<(Self, PossibleValue)> {
+                vec![$(($value, PossibleValue::new($name)$(.alias($alias))?.help($help))),+]
             }
         }
     };

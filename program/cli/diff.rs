@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::choices::choice;
 use super::values::parse_ratio;
 use crate::bench::diff::change::{Diff, Limits};
 use crate::bench::diff::document::Results;
@@ -61,7 +62,7 @@ pub struct DiffArgs {
     other_host: bool,
 
     /// The form of the result
-    #[arg(long, value_name = "FORM", default_value = "table")]
+    #[arg(long, value_parser = choice::<Form>(), value_name = "FORM", default_value = "table")]
     format: Form,
 }
 

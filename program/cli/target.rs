@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
+use super::choices::choice;
 use super::user::UserArgs;
 use super::values::{CpuList, interface_name, queues};
 use crate::bench::contestant::Contestant;
@@ -80,7 +81,7 @@ pub struct TargetArgs {
     qdisc_bypass: bool,
 
     /// Expected payload of echoes; our engine follows it
-    #[arg(long, value_enum, default_value_t = Expectation::Uppercased)]
+    #[arg(long, value_parser = choice::<Expectation>(), default_value = "uppercase")]
     expect: Expectation,
 
     #[command(flatten)]
