@@ -147,7 +147,7 @@ fn intervals_hold_when_narrow_ones_end_the_rounds() {
         let covers = share(2000, || {
             let values: Vec<f64> = (0..88).map(|_| (spread * random.normal()).exp()).collect();
             let at = |rounds: usize| SignInterval::of(values[..rounds].to_vec(), 0.05);
-            let end = LOOKS.into_iter().find(|&rounds| is_enough([at(rounds)], [2]));
+            let end = LOOKS.into_iter().find(|&rounds| is_enough(&[at(rounds)], &[2]));
             !at(end.unwrap_or(88)).unwrap().excludes(1.0)
         });
         assert!(covers >= 0.94, "spread {spread}: {covers}");

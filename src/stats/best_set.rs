@@ -5,9 +5,11 @@ use super::sign::SignInterval;
 /// How often a set of contestants may lose the one that is truly best, from 0 to 1.
 pub const FAMILY_ALPHA: f64 = 0.05;
 /// Rounds after which a comparison looks at what it has, and may stop.
-pub const LOOKS: [usize; 4] = [11, 22, 44, 88];
-/// An interval no wider than this is narrow enough: it resolves 5 %.
-pub const NARROW: f64 = 1.10;
+pub const LOOKS: [usize; 3] = [22, 44, 88];
+/// An interval no wider than this is narrow enough: it resolves 2.5 %.
+const NARROW: f64 = 1.05;
+/// Narrow enough for a ratio once the best is known.
+const NARROW_IF_DECIDED: f64 = 1.10;
 
 /// A smaller ratio is no difference: two engines of the same path truly differ by up to 1 %, by where their
 /// memory lies and who goes before them, and narrow intervals see that.
@@ -54,16 +56,12 @@ pub fn best_set(rounds: &[Vec<Option<f64>>], lower_is_better: bool, alpha: f64) 
     if best.is_empty() { beaten } else { best }
 }
 
-/// Whether more rounds would add nothing: every ratio is narrow, or every question is decided (`best_sets`
-/// has the size of each one's best set). A ratio that is still unknown is not narrow.
-pub fn is_enough(
-    ratios: impl IntoIterator<Item = Option<SignInterval>>,
-    best_sets: impl IntoIterator<Item = usize>,
-) -> bool {
-    let is_narrow = |ratio: Option<SignInterval>| ratio.is_some_and(|it| it.width() <= NARROW);
-    let mut best_sets = best_sets.into_iter().peekable();
-    let decided = best_sets.peek().is_some() && best_sets.all(|size| size == 1);
-    decided || ratios.into_iter().all(is_narrow)
+/// Whether more rounds would add little: every ratio is narrow, less so if every question is decided
+/// (`best_sets` has the size of each one's best set). A ratio that is still unknown is not narrow.
+pub fn is_enough(ratios: &[Option<SignInterval>], best_sets: &[usize]) -> bool {
+    let decided = !best_sets.is_empty() && best_sets.iter().all(|&size| size == 1);
+    let most = if decided { NARROW_IF_DECIDED } else { NARROW };
+    ratios.iter().all(|ratio| ratio.is_some_and(|it| it.width() <= most))
 }
 
 #[cfg(test)]
@@ -121,12 +119,13 @@ mod tests {
     #[test]
     fn narrow_or_decided_is_enough() {
         let ratio = |low, high| Some(SignInterval { estimate: 2.0, low, high, rounds: 11 });
-        let (narrow, wide) = (ratio(1.95, 2.1), ratio(1.5, 2.5));
-        assert!(is_enough([narrow, narrow], [1, 3]));
-        assert!(!is_enough([narrow, wide], [1, 3]));
-        assert!(is_enough([narrow, wide], [1, 1]));
-        assert!(!is_enough([narrow, None], []));
-        assert!(is_enough([narrow], []));
+        let (narrow, fair, wide) = (ratio(1.98, 2.05), ratio(1.95, 2.1), ratio(1.5, 2.5));
+        assert!(is_enough(&[narrow, narrow], &[1, 3]));
+        assert!(!is_enough(&[narrow, fair], &[1, 3]));
+        assert!(is_enough(&[narrow, fair], &[1, 1]));
+        assert!(!is_enough(&[narrow, wide], &[1, 1]));
+        assert!(!is_enough(&[narrow, None], &[]));
+        assert!(is_enough(&[narrow], &[]));
     }
 
     proptest! {

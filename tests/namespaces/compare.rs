@@ -128,7 +128,7 @@ fn robbed() -> Result<(), Failed> {
                 move || thief(cpu, goes_on)
             });
         }
-        let found = compare("syscall,ring-v2", LOOKS[1], &mut |_, _| {});
+        let found = compare("syscall,ring-v2", LOOKS[0], &mut |_, _| {});
         goes_on.store(false, Ordering::Relaxed);
         found
     })?;

@@ -15,7 +15,7 @@ use crate::bench::testbed::Testbed;
 use crate::error::{Error, Result};
 use crate::stats::best_set::{LOOKS, alpha_for, best_set, is_enough};
 use crate::stats::sign::SignInterval;
-use crate::stats::state::{DISTURBED_SHARE, WIDTH_MAX};
+use crate::stats::state::DISTURBED_SHARE;
 use crate::units::FrameSize;
 
 /// What is about to happen, for a progress bar.
@@ -258,14 +258,11 @@ impl Rounds<'_> {
             .flat_map(of_seat)
             .map(|(seat, metric)| series.ratio(seat, self.baseline, metric))
             .collect();
-        // A winner whose ratio says nothing is worth more rounds.
-        let tells = |ratio: &Option<SignInterval>| ratio.is_some_and(|it| it.width() <= WIDTH_MAX);
-        let all_tell = ratios.iter().all(tells);
         let best_sets = metrics.iter().map(|&metric| {
             let values: Vec<_> =
                 contestants.clone().map(|seat| series.values(seat, metric)).collect();
             best_set(&values, metric.is_cost(), series.alpha).len()
         });
-        self.contestants > 1 && all_tell && is_enough(ratios, best_sets)
+        self.contestants > 1 && is_enough(&ratios, &best_sets.collect::<Vec<_>>())
     }
 }

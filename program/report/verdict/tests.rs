@@ -151,7 +151,7 @@ fn too_few_rounds_and_rounds_that_scatter_say_nothing() {
     few.series[0].rounds.iter_mut().for_each(|rounds| rounds.truncate(5));
     assert!(matches!(
         reason(&few, 1, 0, Metric::Rate),
-        Some(Doubt::TooFewRounds { valid: 5, needed: 9 })
+        Some(Doubt::TooFewRounds { valid: 5, needed: 8 })
     ));
     let mut void = three();
     for round in void.series[0].rounds[1].iter_mut().skip(5) {
