@@ -181,7 +181,7 @@ pub struct EchoArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Allow lo and interfaces that are part of the way out of this host
+    /// Allow lo, interfaces that are part of the way out of this host, and a veth whose VLAN tags the path cannot see
     #[arg(long)]
     force: bool,
 

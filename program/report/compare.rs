@@ -16,9 +16,11 @@ use crate::bench::account::Taken;
 use crate::bench::compare::result::Comparison;
 use crate::bench::compare::run::Step;
 use crate::bench::contestant::Name;
-use crate::bench::testbed::Testbed;
+use crate::bench::testbed::{End, Testbed};
 use crate::error::Result;
 use crate::stats::state::State;
+use crate::sys::ethtool_settings::DeviceRings;
+use crate::sys::offload::Ethtool;
 
 /// What `linerate compare` says.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct CompareReport {
     lab: bool,
     shares_cpu: bool,
     cpu_clock: &'static str,
+    /// The NICs' rings, by interface.
+    rings: Vec<(String, DeviceRings)>,
 }
 
 /// Steps of the progress bar.
@@ -53,6 +57,7 @@ impl CompareReport {
             lab: false,
             shares_cpu: false,
             cpu_clock: "",
+            rings: Vec::new(),
         })
     }
 
@@ -61,6 +66,12 @@ impl CompareReport {
         self.base.testbed_header(self.command, testbed, cpus);
         self.lab = testbed.is_lab();
         self.shares_cpu = cpus.0 == cpus.1;
+        let rings = |end: &End| {
+            let name = end.link.name.clone();
+            let rings = end.inside(|| Ok(Ethtool::open()?.rings(&name).ok().flatten()));
+            Some((name, rings.ok()??))
+        };
+        self.rings = [&testbed.generator, &testbed.engine].into_iter().filter_map(rings).collect();
         self.cpu_clock = cpu_clock(&self.base.host, testbed.is_veth());
         let at_most = at_most.map(|time| format!("at most {} s; ", time.as_secs_f64().ceil()));
         self.base.say(format!("  {}Ctrl-C ends with what there is", at_most.unwrap_or_default()));
@@ -114,8 +125,10 @@ impl CompareReport {
                 self.base.say(wrap(sentence));
             }
             self.base.say(wrap(&format!("Machine: {}", self.machine(&comparison.taken()))));
-            for oddity in compare_details::oddities(comparison, self.details) {
-                self.base.say(wrap(&oddity));
+            let oddities = compare_details::oddities(comparison, self.details);
+            let rings = compare_details::short_rings(comparison, &self.rings);
+            for oddity in oddities.iter().chain(&rings) {
+                self.base.say(wrap(oddity));
             }
             self.base.say(verification(comparison));
         }

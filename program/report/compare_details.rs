@@ -6,6 +6,7 @@ use crate::bench::compare::observation::{LIGHT_PPS, LoadKind, Metric, Observatio
 use crate::bench::compare::result::{Comparison, Finding, Series};
 use crate::bench::search::trial::VoidReason;
 use crate::stats::spread::Spread;
+use crate::sys::ethtool_settings::DeviceRings;
 use crate::units::{FrameSize, percent};
 
 /// A table for each load.
@@ -148,6 +149,26 @@ fn of_seat(comparison: &Comparison, seat: usize, details: bool) -> Vec<String> {
         parts.push(format!("engine dropped {}", text::drops(&drops).join(", ")));
     }
     parts
+}
+
+/// What held too few of a drain's frames, where a drain lost some: the NICs' receive descriptors, until the drivers
+/// come round. `rings` are those of both interfaces.
+pub fn short_rings(comparison: &Comparison, rings: &[(String, DeviceRings)]) -> Vec<String> {
+    let seats = 0..comparison.seats.len();
+    let drains = seats.flat_map(|seat| comparison.observations(seat));
+    let drains = drains.filter(|found| found.load == LoadKind::Drain);
+    let (lost, most) =
+        drains.fold((0, 0), |(lost, most), found| (lost + found.lost, found.sent.max(most)));
+    let few = |rings: &DeviceRings| lost > 0 && u64::from(rings.receive) < most;
+    let can_grow = |rings: &DeviceRings| rings.receive < rings.receive_max;
+    let short = rings.iter().filter(|(_, rings)| few(rings) && can_grow(rings));
+    let named = short.map(|(name, DeviceRings { receive, receive_max, .. })| {
+        format!(
+            "{name} has {receive} receive descriptors, and drains of up to {most} frames came faster than its driver \
+             took them: `ethtool -G {name} rx {receive_max}`"
+        )
+    });
+    named.collect()
 }
 
 /// `ring 1.85 times one (1.80 to 1.90)`, of each that was asked.

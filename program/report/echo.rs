@@ -143,7 +143,8 @@ impl EchoReport {
                     self.base.say(format!("hardware address is now {}", MacAddress(mac)));
                 }
                 EngineEvent::InterfaceGone => {
-                    self.base.say("the interface is gone (deleted or moved away): ending");
+                    let name = &engine.link().name;
+                    self.base.say(format!("{name} is gone (deleted or moved away): ending"));
                 }
                 EngineEvent::Ended => {}
             }

@@ -84,7 +84,8 @@ pub struct EngineConfig {
     pub interval: Duration,
     /// Ends the run after this number of received frames over all workers, plus at most a batch.
     pub frame_limit: Option<u64>,
-    /// Serve the loopback interface, or a part of the way out of this host, all the same.
+    /// Serve the loopback interface, a part of the way out of this host, or a veth whose tags the path cannot see,
+    /// all the same.
     pub force: bool,
 }
 

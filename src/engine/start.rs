@@ -146,7 +146,7 @@ impl Starter<'_> {
             let refusal = redirect.refusal().map(|why| format!(" (the driver refused: {why})"));
             let mode = redirect.mode().name();
             notes.push(format!("XDP program attached, mode {mode}{}", refusal.unwrap_or_default()));
-            notes.extend(hidden_tags::check(self.config.promiscuous, self.link, redirect)?);
+            notes.extend(hidden_tags::check(self.config, self.link, redirect)?);
         }
         notes.extend(queues);
         notes.push(self.config.wait.note());

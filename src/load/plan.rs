@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::ring::geometry::GeometryChoice;
 use crate::ring::layout::rx_mac_offset;
 use crate::ring::send_rule;
+use crate::sys::interface::called;
 use crate::sys::packet::RingVersion;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress};
@@ -105,6 +106,8 @@ const RX_RING_BYTES: usize = 16 << 20;
 pub struct LoadPlan {
     /// What was asked for.
     pub spec: LoadSpec,
+    /// The interface's name, which errors give when it has gone.
+    pub name: String,
     /// The exact rate; `None` where there is no schedule.
     pub rate: Option<FrameRate>,
     /// The TX half.
@@ -370,7 +373,8 @@ impl LoadSpec {
         }
         self.check()?;
         let (rate, tx, rx) = (self.frame_rate()?, self.tx_half(), self.rx_half());
-        Ok(LoadPlan { spec: self, rate, tx, rx })
+        let name = called(self.interface);
+        Ok(LoadPlan { spec: self, name, rate, tx, rx })
     }
 
     /// Checks what can be checked without a socket; a usage error says what is wrong.

@@ -320,6 +320,7 @@ fn deleted() -> Result<(), Failed> {
         assert_eq!(document["interrupted"], true, "{how}: {document:#}");
         let reason = document["reason"].as_str().expect("a reason");
         assert!(reason.contains("ENXIO") || reason.contains("ENETDOWN"), "{how}: {reason}");
+        assert!(reason.contains(GENERATOR.interface), "{how}: {reason}");
         assert!(document["sent"].as_u64() > Some(0), "{how}: {document:#}");
     }
     Ok(())

@@ -534,6 +534,12 @@ fn refused_by_the_driver() -> Result<(), Failed> {
     let refusal = redirect.refusal().ok_or("no reason")?;
     assert!(refusal.contains("ERANGE") && refusal.contains("MTU"), "{refusal}");
     assert!(side.links().xdp_program(side.link.index)?.is_some_and(|one| one.mode == "generic"));
+    drop(redirect);
+    // Nobody tells this program of a tag beside a frame, as a VLAN interface at the other end sends it.
+    let start = |force| Engine::start(&config(&lab, PathName::XDP, |config| config.force = force));
+    let error = start(false).err().ok_or("it answers in which VLAN?")?.to_string();
+    assert!(["VLAN", "ring-v2-xsk", "--force"].iter().all(|word| error.contains(word)), "{error}");
+    assert!(start(true)?.notes().iter().any(|note| note.contains("WARNING: VLAN tags")));
     Ok(())
 }
 

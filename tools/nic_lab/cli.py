@@ -37,6 +37,7 @@ def main():
             return listed()
         files = suite.programs() if arguments.suite else {"bin/linerate": arguments.linerate or built()}
         programs = [image.found(name) for name in ("ip", "tc", "ethtool")]
+        events.wanted = arguments.events
         boots = [
             Machine(kernel, nic, programs, files, arguments.limit, kvm=arguments.kvm)
             for kernel in arguments.kernel
@@ -60,6 +61,7 @@ def parsed():
     parser.add_argument("--kernel", default=[*KERNELS], help="default: all", **several)
     parser.add_argument("--nic", default=[*NICS], help="default: all", **several)
     parser.add_argument("--check", default=[*checks.CHECKS], help="default: all", **several)
+    parser.add_argument("--events", default=[*events.EVENTS], help="of events and events-xdp; default: all", **several)
     parser.add_argument("--paths", default=[*matrix.PATHS], help="of the matrix; default: all", **several)
     parser.add_argument("--topics", default=[*suite.TOPICS], help="of the suite; default: those of kernel facts", **several)
     parser.add_argument("--linerate", metavar="BINARY", help="default: what cargo build --release makes")
@@ -69,7 +71,7 @@ def parsed():
     for name in ("shell", "matrix", "suite", "list"):
         what.add_argument(f"--{name}", action="store_true")
     arguments = parser.parse_args()
-    for chosen, known in ((arguments.kernel, KERNELS), (arguments.nic, NICS), (arguments.check, checks.CHECKS)):
+    for chosen, known in ((arguments.kernel, KERNELS), (arguments.nic, NICS), (arguments.check, checks.CHECKS), (arguments.events, events.EVENTS)):
         for name in chosen:
             if name not in known:
                 parser.error(f"{name}: there are {', '.join(known)}")

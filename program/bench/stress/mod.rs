@@ -12,6 +12,7 @@ use crate::bench::contestant::{Contestant, Name};
 use crate::bench::loading::{LoadObserver, LoadRequest, Reach, line_bits_per_second};
 use crate::bench::site::Site;
 use crate::bench::testbed::End;
+use crate::bench::vlan_filter;
 use crate::engine::names::RxName;
 use crate::error::{Error, Result};
 use crate::load::rate::Rate;
@@ -236,7 +237,11 @@ fn plan(request: &StressRequest, site: &Site) -> Result<Vec<Phase>> {
             Some(format!("the path {engine} sees no VLAN tags, so it cannot send them back"))
         }
         (_, Some(RxChoice::Recv)) => Some("the receive half recv sees no VLAN tags".to_string()),
-        _ => None,
+        // No device would get them, or none of its answers would come back.
+        _ => [Some(site.here()), site.there()]
+            .into_iter()
+            .flatten()
+            .find_map(|end| vlan_filter::hint(end, &[request.tag])),
     };
     let settings = PhaseSettings {
         mtu: link.mtu as usize,

@@ -12,6 +12,7 @@ use crate::stats::best_set::{LOOKS, alpha_for};
 use crate::stats::counters::EngineCounters;
 use crate::stats::latency::{Latency, LatencySummary};
 use crate::stats::state::Doubt;
+use crate::sys::ethtool_settings::DeviceRings;
 use crate::units::FrameSize;
 use std::time::Duration;
 
@@ -167,6 +168,21 @@ fn too_few_rounds_and_rounds_that_scatter_say_nothing() {
         round.observation.echoed_pps *= 1.0 + at as f64 / 10.0;
     }
     assert!(matches!(reason(&wide, 1, 0, Metric::Rate), Some(Doubt::IntervalTooWide { .. })));
+}
+
+#[test]
+fn what_a_drain_lost_is_laid_to_rings_that_are_smaller_than_it() {
+    let rings = |receive| {
+        let rings = DeviceRings { receive, receive_max: 4096, ..DeviceRings::default() };
+        vec![("eth2".to_string(), rings)]
+    };
+    let mut lossy = three();
+    let found = &mut lossy.series[0].rounds[1][0].observation;
+    (found.sent, found.lost) = (1536, 480);
+    let said = |found: &Comparison, receive| compare_details::short_rings(found, &rings(receive));
+    let words = said(&lossy, 256).join("\n");
+    assert!(words.contains("256 receive desc") && words.contains("`ethtool -G eth2 rx 4096`"));
+    assert!(said(&lossy, 4096).is_empty() && said(&three(), 256).is_empty());
 }
 
 /// The baseline jumps between 8 and 26 us: all are judged only where both modes say the same.

@@ -213,7 +213,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         outcome.assert_conserved();
         match self.shared.take_failure() {
             Some(failure) if sent + warm_up == 0 => return Err(failure),
-            failure => outcome.broken = failure.map(|failure| failure.to_string()),
+            failure => outcome.broken = failure.map(|why| format!("{}: {why}", self.plan.name)),
         }
         Ok(outcome)
     }

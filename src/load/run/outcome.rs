@@ -191,7 +191,9 @@ impl LoadOutcome {
         let short_of_frames = unsent as f64 > self.offered as f64 * SHORTFALL_MAX;
         let tail_ns = (shortfall * self.span_ns as f64) as u64;
         let short_of_time = shortfall > SHORTFALL_MAX && tail_ns > TAIL_MAX_NS;
-        if self.stopped && self.sent == 0 || !(short_of_frames || short_of_time) {
+        // What its interface refused while it went is no rate of anybody's.
+        let unfit = self.broken.is_some() || self.stopped && self.sent == 0;
+        if unfit || !(short_of_frames || short_of_time) {
             return None;
         }
         let refused = self.unsent_refused + self.departures.late_for_refusal;

@@ -502,10 +502,13 @@ fn frames_that_the_kernel_refused_make_the_kernel_the_limit() {
 fn an_interface_that_goes_away_leaves_what_was_counted() {
     const ENXIO: i32 = 6;
     let mut bench = Bench::new(RingVersion::V2);
-    bench.world.0.error_from.set(Some((bench.now_ns() + 500 * MS, ENXIO)));
+    // What was due while it went is the end of a run, and no limit of the generator.
+    bench.world.0.suspended.set(Some((bench.now_ns() + 500 * MS, 20 * MS)));
+    bench.world.0.error_from.set(Some((bench.now_ns() + 510 * MS, ENXIO)));
     let outcome = bench.run(&plan(paced(1000), lasting(100_000)));
     assert!(outcome.broken.is_some() && outcome.stopped);
     assert!((498..=500).contains(&outcome.sent), "{}", outcome.sent);
+    assert_eq!((outcome.generator_limit(), outcome.unsent_refused > 10), (None, true));
     assert_eq!((outcome.tally.intact, outcome.lost), (outcome.sent, 0));
 }
 
