@@ -46,8 +46,9 @@ pub fn lab_for(
     let mut config = EngineConfig::new(ENGINE.interface);
     config.path = path;
     config.interval = Duration::from_millis(100);
-    // The clients here send no probes.
+    // The clients here send no probes, and their tags in the frame.
     config.per_peer = Allowance::Unlimited;
+    config.force = true;
     adjust(&mut config);
     let own_queues = path.rx == RxName::Xsk || path.tx == TxName::Xsk;
     let queues = if own_queues { lab.queues.max(config.workers as u32) } else { lab.queues };
@@ -62,8 +63,9 @@ pub fn config(lab: &Lab, path: PathName, adjust: impl FnOnce(&mut EngineConfig))
     config.namespace = Some(lab.engine.namespace.clone());
     config.path = path;
     config.interval = Duration::from_millis(100);
-    // The clients here send no probes.
+    // The clients here send no probes, and their tags in the frame.
     config.per_peer = Allowance::Unlimited;
+    config.force = true;
     adjust(&mut config);
     config
 }
