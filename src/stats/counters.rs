@@ -1,102 +1,94 @@
 //! What one worker, or all of them together, did.
 
-use std::ops::{AddAssign, Sub};
-
 use super::drops::Drops;
 
-/// Counts of the kernel for one socket, accumulated over its read-and-clear reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct KernelCounters {
-    /// Frames that passed the socket's filter, those dropped included.
-    pub packets: u64,
-    /// Frames dropped for want of room in ring or buffer.
-    pub drops: u64,
-    /// Times that a V3 ring froze.
-    pub freezes: u64,
-    /// How frames rolled over from this socket to another of its fanout group.
-    pub rollover: RolloverCounters,
-}
+/// Makes a type of counts that are added and subtracted field by field.
+macro_rules! counters {
+    ($(#[$about:meta])* pub struct $Name:ident {
+        $($(#[$of_field:meta])* pub $field:ident: $type:ty,)+
+    }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct $Name {
+            $($(#[$of_field])* pub $field: $type,)+
+        }
 
-/// What the kernel counted where a fanout group rolls over, with the socket that it chose first and
-/// before the socket's filter (`PACKET_ROLLOVER_STATS`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct RolloverCounters {
-    /// Frames that another socket with room got.
-    pub all: u64,
-    /// Those that left a socket that was filling up because of one large flow.
-    pub huge: u64,
-    /// Frames for which no socket had room.
-    pub failed: u64,
-}
-
-macro_rules! by_field {
-    ($type:ty, $($field:ident),+) => {
-        impl AddAssign<&$type> for $type {
-            fn add_assign(&mut self, other: &$type) {
+        impl std::ops::AddAssign<&$Name> for $Name {
+            fn add_assign(&mut self, other: &$Name) {
                 $(self.$field += &other.$field;)+
             }
         }
 
-        impl Sub<&$type> for $type {
-            type Output = $type;
+        impl std::ops::Sub<&$Name> for $Name {
+            type Output = $Name;
 
-            fn sub(self, earlier: &$type) -> $type {
-                Self { $($field: self.$field - &earlier.$field),+ }
+            fn sub(self, earlier: &$Name) -> $Name {
+                $Name { $($field: self.$field - &earlier.$field),+ }
             }
         }
     };
 }
 
-pub(crate) use by_field;
+pub(crate) use counters;
 
-by_field!(RolloverCounters, all, huge, failed);
-by_field!(KernelCounters, packets, drops, freezes, rollover);
-
-/// What an engine did with the frames it received.
-///
-/// The law that [`EngineCounters::assert_conserved`] checks: received = forwarded + every named
-/// drop + in flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct EngineCounters {
-    /// Frames taken from the ring or the socket.
-    pub received: u64,
-    /// Their bytes, without FCS and stripped tags.
-    pub received_bytes: u64,
-    /// Frames that the kernel accepted for sending.
-    pub forwarded: u64,
-    /// Their bytes, without FCS, tags included.
-    pub forwarded_bytes: u64,
-    /// Frames not answered, by reason.
-    pub drops: Drops,
-    /// Batches handled.
-    pub batches: u64,
-    /// Returns from the wait, time-outs included.
-    pub wakeups: u64,
-    /// Times that a worker that had spun rejoined its epoll set before it slept.
-    pub rejoins: u64,
-    /// Kicks and sends that the kernel refused for the moment (ENOBUFS, EAGAIN, ENETDOWN); the
-    /// frames stay queued or are dropped by name.
-    pub send_refusals: u64,
-    /// Times that the socket reported its interface down.
-    pub link_errors: u64,
-    /// What the kernel counted for the socket.
-    pub kernel: KernelCounters,
+counters! {
+    /// Counts of the kernel for one socket, accumulated over its read-and-clear reads.
+    pub struct KernelCounters {
+        /// Frames that passed the socket's filter, those dropped included.
+        pub packets: u64,
+        /// Frames dropped for want of room in ring or buffer.
+        pub drops: u64,
+        /// Times that a V3 ring froze.
+        pub freezes: u64,
+        /// How frames rolled over from this socket to another of its fanout group.
+        pub rollover: RolloverCounters,
+    }
 }
 
-by_field!(
-    EngineCounters,
-    received,
-    received_bytes,
-    forwarded,
-    forwarded_bytes,
-    drops,
-    batches,
-    wakeups,
-    rejoins,
-    send_refusals,
-    link_errors,
-    kernel
-);
+counters! {
+    /// What the kernel counted where a fanout group rolls over, with the socket that it chose first and
+    /// before the socket's filter (`PACKET_ROLLOVER_STATS`).
+    pub struct RolloverCounters {
+        /// Frames that another socket with room got.
+        pub all: u64,
+        /// Those that left a socket that was filling up because of one large flow.
+        pub huge: u64,
+        /// Frames for which no socket had room.
+        pub failed: u64,
+    }
+}
+
+counters! {
+    /// What an engine did with the frames it received.
+    ///
+    /// The law that [`EngineCounters::assert_conserved`] checks: received = forwarded + every named
+    /// drop + in flight.
+    pub struct EngineCounters {
+        /// Frames taken from the ring or the socket.
+        pub received: u64,
+        /// Their bytes, without FCS and stripped tags.
+        pub received_bytes: u64,
+        /// Frames that the kernel accepted for sending.
+        pub forwarded: u64,
+        /// Their bytes, without FCS, tags included.
+        pub forwarded_bytes: u64,
+        /// Frames not answered, by reason.
+        pub drops: Drops,
+        /// Batches handled.
+        pub batches: u64,
+        /// Returns from the wait, time-outs included.
+        pub wakeups: u64,
+        /// Times that a worker that had spun rejoined its epoll set before it slept.
+        pub rejoins: u64,
+        /// Kicks and sends that the kernel refused for the moment (ENOBUFS, EAGAIN, ENETDOWN); the
+        /// frames stay queued or are dropped by name.
+        pub send_refusals: u64,
+        /// Times that the socket reported its interface down.
+        pub link_errors: u64,
+        /// What the kernel counted for the socket.
+        pub kernel: KernelCounters,
+    }
+}
 
 impl EngineCounters {
     /// Frames received that are neither forwarded nor dropped, given how many the TX half still
