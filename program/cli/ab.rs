@@ -7,24 +7,22 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use super::compare::{FOR_EVER, TurnArgs, parse_size};
+use super::compare::TurnArgs;
 use super::echo::EchoArgs;
 use super::testbed::TestbedArgs;
-use super::values::{distinct, parse_between};
+use super::values::parse_between;
 use crate::bench::ab::{ARMS, Ab, Arm, parse_hook};
 use crate::bench::compare::observation::LoadKind;
 use crate::bench::compare::plan::ComparePlan;
 use crate::bench::compare::run;
 use crate::bench::contestant::Contestant;
 use crate::bench::testbed::Testbed;
-use crate::engine::turn::LatencyMode;
 use crate::error::{Error, Result, exit};
 use crate::report::ab::AbReport;
-use crate::ring::budget::MemoryBudget;
 use crate::sys::runner::{Runner, RunnerPlan};
 use crate::sys::settings::Settings;
 use crate::sys::signal::Interrupt;
-use crate::units::{FrameSize, parse_positive_duration};
+use crate::units::parse_positive_duration;
 
 const EXAMPLES: &str = "\
 The arms a and b take short turns, as contestants of `linerate compare` do; a
@@ -103,10 +101,6 @@ pub struct AbArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "drain,ping")]
     loads: Vec<LoadKind>,
 
-    /// Frame sizes with FCS, comma-separated
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
-    sizes: Vec<FrameSize>,
-
     /// Rounds of each size and load; fewer than 6 give no interval [default: until more would add
     /// nothing, or the time is over]
     #[arg(long, value_name = "N", value_parser = parse_between::<6, 1000>, allow_hyphen_values = true)]
@@ -138,17 +132,14 @@ struct EngineWords {
 impl AbArgs {
     /// Compares, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
-        let mut loads = distinct(&self.loads);
-        loads.sort();
-        self.check(&loads)?;
+        self.check()?;
         let cpus = self.testbed.cpus()?;
-        let sizes = distinct(&self.sizes);
         let stop = Arc::new(AtomicBool::new(false));
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
         let contestants = vec![Contestant::arm(0), Contestant::arm(1)];
-        let seats = contestants.len() + 1;
+        let plan = self.turns.plan(contestants, &self.loads, self.rounds, cpus, &stop);
         let (testbeds, (arms, runner, mut report)) =
-            self.testbed.open_and(&sizes, seats, |testbeds| {
+            self.testbed.open_and(&plan.sizes, plan.seats(), |testbeds| {
                 let arms = self.arms(&testbeds[0])?;
                 // The runner first: the report's own process shall not outlive the program by its socket.
                 let runner = Runner::start(&self.runner(testbeds, &stop))?;
@@ -166,20 +157,7 @@ impl AbArgs {
             Ok(found) => found,
         };
         report.arms(&ab, &differences);
-        let plan = ComparePlan {
-            contestants,
-            ab: Some(Arc::clone(&ab)),
-            sizes,
-            loads,
-            rounds: self.rounds,
-            max_time: max_time.unwrap_or(FOR_EVER),
-            duration: self.turns.trial_duration,
-            tx: None,
-            cpus,
-            latency: LatencyMode::On,
-            ring_memory: MemoryBudget::new(2 * MemoryBudget::DEFAULT_BYTES),
-            stop,
-        };
+        let plan = ComparePlan { ab: Some(Arc::clone(&ab)), ..plan };
         let comparison = match run::run(&testbeds, &plan, &mut |step| report.step(step)) {
             Err(error) => return give_up(&mut report, error),
             Ok(found) => found,
@@ -197,7 +175,7 @@ impl AbArgs {
         }
     }
 
-    fn check(&self, loads: &[LoadKind]) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let hooks = self.a.is_some() || self.b.is_some();
         let programs = self.engine_a.is_some() || self.engine_b.is_some();
         let engines = programs || self.args_a != self.args_b;
@@ -208,7 +186,7 @@ impl AbArgs {
                     .into(),
             ));
         }
-        if loads.contains(&LoadKind::Scale) {
+        if self.loads.contains(&LoadKind::Scale) {
             return Err(Error::Usage("--loads scale is for `linerate compare` only".into()));
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +12,7 @@ use super::values::{distinct, parse_between, parse_trial_duration};
 use crate::bench::compare::observation::LoadKind;
 use crate::bench::compare::plan::ComparePlan;
 use crate::bench::compare::run;
-use crate::bench::contestant::Contestants;
+use crate::bench::contestant::{Contestant, Contestants};
 use crate::engine::turn::LatencyMode;
 use crate::error::{Result, exit};
 use crate::load::tx::TxChoice;
@@ -99,10 +99,6 @@ pub struct CompareArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "drain,ping")]
     loads: Vec<LoadKind>,
 
-    /// Frame sizes with FCS, comma-separated (RFC 2544; 64 is 60 bytes at the socket)
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
-    sizes: Vec<FrameSize>,
-
     /// Rounds of each size and load [default: until more would add nothing, or the time is over]
     #[arg(long, alias = "trials", value_name = "N", value_parser = parse_between::<1, 1000>, allow_hyphen_values = true)]
     rounds: Option<usize>,
@@ -127,27 +123,12 @@ impl CompareArgs {
     pub fn run(self) -> Result<u8> {
         let cpus = self.testbed.cpus()?;
         let Contestants(contestants) = self.paths;
-        let sizes = distinct(&self.sizes);
-        let mut loads = distinct(&self.loads);
-        loads.sort();
         let stop = Arc::new(AtomicBool::new(false));
         let interrupt = Interrupt::catch_with(Arc::clone(&stop))?;
         let mut report = CompareReport::open(self.json.as_deref(), self.turns.details)?;
         let max_time = self.turns.max_time(self.rounds);
-        let plan = ComparePlan {
-            contestants,
-            ab: None,
-            sizes,
-            loads,
-            rounds: self.rounds,
-            max_time: max_time.unwrap_or(FOR_EVER),
-            duration: self.turns.trial_duration,
-            tx: self.tx,
-            cpus,
-            latency: LatencyMode::On,
-            ring_memory: MemoryBudget::new(2 * MemoryBudget::DEFAULT_BYTES),
-            stop: Arc::clone(&stop),
-        };
+        let plan = self.turns.plan(contestants, &self.loads, self.rounds, cpus, &stop);
+        let plan = ComparePlan { tx: self.tx, ..plan };
         // An AF_XDP socket has a queue to itself, and `scale` runs two workers.
         let queues = if plan.loads.contains(&LoadKind::Scale) { 2 } else { 1 };
         let testbeds = self.testbed.open_several(&plan.sizes, queues, plan.seats())?;
@@ -158,7 +139,7 @@ impl CompareArgs {
         if let Some(error) = comparison.broken {
             return Err(error);
         }
-        Ok(match (interrupt.caught() || stop.load(Ordering::Relaxed), failed) {
+        Ok(match (interrupt.caught(), failed) {
             (true, _) => exit::INTERRUPTED,
             (false, true) => exit::FAILED,
             (false, false) => exit::OK,
@@ -169,13 +150,17 @@ impl CompareArgs {
 /// How long turns and rounds take, of all commands that compare.
 #[derive(Args, Debug)]
 pub struct TurnArgs {
+    /// Frame sizes with FCS, comma-separated (RFC 2544; 64 is 60 bytes at the socket)
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518", value_parser = parse_size, allow_hyphen_values = true)]
+    sizes: Vec<FrameSize>,
+
     /// End after this time with what there is [default: 60s, or none with --rounds]
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration, allow_hyphen_values = true)]
     max_time: Option<Duration>,
 
     /// Duration of each load in a round (a drain ends by itself)
     #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = parse_trial_duration, allow_hyphen_values = true)]
-    pub trial_duration: Duration,
+    trial_duration: Duration,
 
     /// Show a table for each load, with every metric
     #[arg(long)]
@@ -187,15 +172,42 @@ impl TurnArgs {
     pub fn max_time(&self, rounds: Option<usize>) -> Option<Duration> {
         self.max_time.or(rounds.is_none().then_some(MAX_TIME))
     }
+
+    /// The plan of a comparison of `contestants` under `loads`.
+    pub fn plan(
+        &self,
+        contestants: Vec<Contestant>,
+        loads: &[LoadKind],
+        rounds: Option<usize>,
+        cpus: (usize, usize),
+        stop: &Arc<AtomicBool>,
+    ) -> ComparePlan {
+        let mut loads = distinct(loads);
+        loads.sort();
+        ComparePlan {
+            contestants,
+            ab: None,
+            sizes: distinct(&self.sizes),
+            loads,
+            rounds,
+            max_time: self.max_time(rounds).unwrap_or(FOR_EVER),
+            duration: self.trial_duration,
+            tx: None,
+            cpus,
+            latency: LatencyMode::On,
+            ring_memory: MemoryBudget::new(2 * MemoryBudget::DEFAULT_BYTES),
+            stop: Arc::clone(stop),
+        }
+    }
 }
 
 /// Long enough for small differences, short enough to wait for.
 const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// No limit.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
-pub(super) fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
+fn parse_size(text: &str) -> std::result::Result<FrameSize, String> {
     // Names the valid sizes if the text is not a number; a size that is too small says so itself.
     let whole = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     if whole { text.parse() } else { Err("whole bytes from 64, FCS included".into()) }

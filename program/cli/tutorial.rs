@@ -12,6 +12,7 @@ use crate::error::{Result, exit};
 use crate::report::text::is_reader_gone;
 use crate::sys::packet::SocketType;
 use crate::sys::signal::Interrupt;
+use crate::tutorial::calls::Kernel;
 use crate::tutorial::{
     ClientOptions, Domain, LinkOptions, MESSAGE, Protocol, ServerOptions, client, server,
 };
@@ -134,12 +135,12 @@ impl TutorialArgs {
         match self {
             TutorialArgs::Server(arguments) => {
                 arguments.link.user.become_plain()?;
-                server::run(&arguments.into(), &interrupt, &mut output)?;
+                server::run(&Kernel, &arguments.into(), &interrupt, &mut output)?;
                 Ok(exit::OK)
             }
             TutorialArgs::Client(arguments) => {
                 arguments.link.user.become_plain()?;
-                let summary = client::run(&arguments.into(), &interrupt, &mut output)?;
+                let summary = client::run(&Kernel, &arguments.into(), &interrupt, &mut output)?;
                 let stopped = summary.interrupted && !output.gone;
                 Ok(if stopped { exit::INTERRUPTED } else { exit::OK })
             }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::base::Base;
-use super::text::width;
+use super::text::{fill, sentence_columns};
 use crate::bench::doctor::facts::Facts;
 use crate::bench::doctor::finding::{Finding, Section, Severity, Verified};
 use crate::bench::doctor::reasons;
@@ -111,23 +111,10 @@ fn lines(finding: &Finding) -> String {
 
 /// `head` and `text`, broken between words, each line but the first as far in as the text begins.
 fn hanging(head: &str, text: &str) -> String {
-    let columns = usize::from(width()).min(80);
-    let indent = head.chars().count();
-    let mut line = head.to_owned();
-    let mut all = String::new();
+    let (columns, indent) = (sentence_columns(), head.chars().count() + 1);
     // A word that is too long, as a path may be, is broken.
-    let room = columns - indent - 1;
-    let words = text.split_whitespace().flat_map(|word| chunks(word, room));
-    for word in words {
-        let used = line.chars().count();
-        if used > indent && used + 1 + word.chars().count() > columns {
-            all.push_str(&line);
-            line = format!("\n{:indent$}", "");
-        }
-        line.push(' ');
-        line.push_str(&word);
-    }
-    all + &line
+    let words = text.split_whitespace().flat_map(|word| chunks(word, columns - indent));
+    fill(&format!("{head} "), indent, words, columns)
 }
 
 /// A word in pieces of at most `most` letters.

@@ -125,20 +125,38 @@ pub fn lines_of(table: &mut Table) -> String {
 /// Where nobody says how wide a terminal is, sentences fit the narrowest that is common.
 const SENTENCE_COLUMNS_MAX: usize = 80;
 
+/// Columns of a line of a sentence.
+pub fn sentence_columns() -> usize {
+    usize::from(width()).min(SENTENCE_COLUMNS_MAX)
+}
+
 /// Breaks a sentence into lines that fit, each but the first indented further.
 pub fn wrap(sentence: &str) -> String {
-    let width = usize::from(width()).min(SENTENCE_COLUMNS_MAX);
-    let mut lines = vec![String::from(" ")];
-    for word in sentence.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(format!("     {word}"));
-        } else {
-            line.push(' ');
-            line.push_str(word);
+    fill("  ", 5, sentence.split_whitespace(), sentence_columns())
+}
+
+/// `head` and the words behind it, in lines of at most `most` columns. Lines but the first begin at column `indent`,
+/// each with a word, however long.
+pub fn fill(
+    head: &str,
+    indent: usize,
+    words: impl Iterator<Item = impl AsRef<str>>,
+    most: usize,
+) -> String {
+    let (mut lines, mut column) = (head.to_owned(), head.chars().count());
+    for (at, word) in words.enumerate() {
+        let columns = word.as_ref().chars().count();
+        if at > 0 && column + 1 + columns > most {
+            lines += &format!("\n{:indent$}", "");
+            column = indent;
+        } else if at > 0 {
+            lines.push(' ');
+            column += 1;
         }
+        lines += word.as_ref();
+        column += columns;
     }
-    lines.join("\n")
+    lines
 }
 
 /// Help is not wider, however wide the terminal.
@@ -148,30 +166,14 @@ const HELP_COLUMNS_MAX: u16 = 100;
 /// that it explains.
 pub fn help(text: &str) -> String {
     let width = usize::from(width().min(HELP_COLUMNS_MAX));
-    let mut help = String::new();
-    for line in text.lines() {
+    let broken = |line: &str| {
         let text_from = |at: usize| line.len() - line[at..].trim_start().len();
         let begin = text_from(0);
         let begin = line[begin..].find("  ").map_or(begin, |gap| text_from(begin + gap));
-        let indent = line[..begin].chars().count();
-        help.push_str(&line[..begin]);
-        let mut column = indent;
-        for word in line[begin..].split(' ') {
-            let columns = word.chars().count();
-            if column > indent && column + 1 + columns > width {
-                help.push_str(&format!("\n{}", " ".repeat(indent)));
-                column = indent;
-            } else if column > indent {
-                help.push(' ');
-                column += 1;
-            }
-            help.push_str(word);
-            column += columns;
-        }
-        help.push('\n');
-    }
-    help.truncate(help.trim_end().len());
-    help
+        let (head, words) = line.split_at(begin);
+        fill(head, head.chars().count(), words.split(' '), width)
+    };
+    text.lines().map(broken).collect::<Vec<_>>().join("\n").trim_end().into()
 }
 
 /// Dropped frames by name: `unchanged 3`, `runt 1`.

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::sys::epoll_set::{EpollSet, Interest, Ready};
+use crate::sys::link::Links;
 use crate::sys::packet::{LinkAddress, PacketSocket, Received, SocketType};
 
 /// The calls that the tutorial makes, named as the kernel names them.
@@ -12,6 +14,9 @@ pub trait Calls {
     type Socket;
     /// An open epoll instance.
     type Epoll;
+
+    /// The index of the interface of that name.
+    fn interface(&self, name: &str) -> Result<u32>;
 
     /// `socket(domain, kind, protocol)`; `protocol` is an EtherType in host byte order.
     fn socket(&self, domain: i32, kind: SocketType, protocol: u16) -> io::Result<Self::Socket>;
@@ -51,6 +56,10 @@ pub struct Kernel;
 impl Calls for Kernel {
     type Socket = PacketSocket;
     type Epoll = EpollSet;
+
+    fn interface(&self, name: &str) -> Result<u32> {
+        Ok(Links::open()?.by_name(name)?.index)
+    }
 
     fn socket(&self, domain: i32, kind: SocketType, protocol: u16) -> io::Result<PacketSocket> {
         PacketSocket::open_with(domain, kind, protocol)

@@ -4,12 +4,11 @@ use std::io::Write;
 use std::time::Instant;
 
 use super::ClientOptions;
-use super::calls::{Calls, Kernel};
+use super::calls::Calls;
 use super::message::Message;
 use super::steps::{BUFFER_BYTES, Link, Waited, end_after, say, with_link};
 use super::text::escaped;
 use crate::error::{Error, Result};
-use crate::sys::link::Links;
 use crate::sys::signal::Interrupt;
 
 /// What the client did.
@@ -30,24 +29,13 @@ pub struct Summary {
 /// Sends until `interrupt` or until an option's limit is reached; prints to `output` only.
 /// That no answer came at all is an error, unless a signal ended it or the message was in upper
 /// case already.
-pub fn run(
-    options: &ClientOptions,
-    interrupt: &Interrupt,
-    output: &mut dyn Write,
-) -> Result<Summary> {
-    let index = Links::open()?.by_name(&options.link.interface)?.index;
-    run_with(&Kernel, options, index, interrupt, output)
-}
-
-/// As [`run`], with any [`Calls`] and the interface's index.
-pub fn run_with<C: Calls>(
+pub fn run<C: Calls>(
     calls: &C,
     options: &ClientOptions,
-    interface: u32,
     interrupt: &Interrupt,
     output: &mut dyn Write,
 ) -> Result<Summary> {
-    let summary = with_link(calls, &options.link, interface, |link| {
+    let summary = with_link(calls, &options.link, |link| {
         let expected = options.message.to_ascii_uppercase();
         let expected = (expected != options.message).then_some(expected);
         let buffer = vec![0; BUFFER_BYTES];
@@ -151,7 +139,7 @@ mod tests {
     use super::*;
     use crate::sys::packet::OUTGOING;
     use crate::tutorial::explain::Call;
-    use crate::tutorial::tests::fake::{Fake, INTERFACE};
+    use crate::tutorial::tests::fake::Fake;
     use crate::tutorial::{BROADCAST, MESSAGE};
 
     fn once() -> ClientOptions {
@@ -160,7 +148,7 @@ mod tests {
 
     fn talk_with(fake: &Fake, options: &ClientOptions) -> (Result<Summary>, String) {
         let mut output = Vec::new();
-        let result = run_with(fake, options, INTERFACE, &fake.interrupt, &mut output);
+        let result = run(fake, options, &fake.interrupt, &mut output);
         fake.assert_all_closed();
         (result, String::from_utf8(output).unwrap())
     }

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::sys::packet::SocketType;
     use crate::tutorial::ServerOptions;
-    use crate::tutorial::tests::fake::{Fake, INTERFACE};
+    use crate::tutorial::tests::fake::Fake;
     use crate::tutorial::{LinkOptions, server};
 
     /// The server's error if `call` fails with errno `code`; nothing is left open.
@@ -139,7 +139,7 @@ mod tests {
         let link = LinkOptions { kind: SocketType::Raw, ..LinkOptions::default() };
         let options = ServerOptions { link, ..ServerOptions::default() };
         let mut output = Vec::new();
-        let result = server::run_with(&fake, &options, INTERFACE, &fake.interrupt, &mut output);
+        let result = server::run(&fake, &options, &fake.interrupt, &mut output);
         fake.assert_all_closed();
         result.unwrap_err()
     }

@@ -4,12 +4,11 @@ use std::io::Write;
 use std::time::Instant;
 
 use super::ServerOptions;
-use super::calls::{Calls, Kernel};
+use super::calls::Calls;
 use super::message::Message;
 use super::steps::{BUFFER_BYTES, Link, Waited, end_after, say, with_link};
 use super::text::escaped;
 use crate::error::Result;
-use crate::sys::link::Links;
 use crate::sys::signal::Interrupt;
 
 /// What the server did.
@@ -26,24 +25,13 @@ pub struct Summary {
 }
 
 /// Serves until `interrupt` or until an option's limit is reached; prints to `output` only.
-pub fn run(
-    options: &ServerOptions,
-    interrupt: &Interrupt,
-    output: &mut dyn Write,
-) -> Result<Summary> {
-    let index = Links::open()?.by_name(&options.link.interface)?.index;
-    run_with(&Kernel, options, index, interrupt, output)
-}
-
-/// As [`run`], with any [`Calls`] and the interface's index.
-pub fn run_with<C: Calls>(
+pub fn run<C: Calls>(
     calls: &C,
     options: &ServerOptions,
-    interface: u32,
     interrupt: &Interrupt,
     output: &mut dyn Write,
 ) -> Result<Summary> {
-    with_link(calls, &options.link, interface, |link| serve(link, options, interrupt, output))
+    with_link(calls, &options.link, |link| serve(link, options, interrupt, output))
 }
 
 fn serve<C: Calls>(
@@ -118,7 +106,7 @@ mod tests {
 
     fn serve_with(fake: &Fake, options: &ServerOptions) -> (Result<Summary>, String) {
         let mut output = Vec::new();
-        let result = run_with(fake, options, INTERFACE, &fake.interrupt, &mut output);
+        let result = run(fake, options, &fake.interrupt, &mut output);
         fake.assert_all_closed();
         (result, String::from_utf8(output).unwrap())
     }

@@ -41,16 +41,16 @@ pub enum Waited {
     Interrupted,
 }
 
-/// Opens a link to interface number `interface`, lends it to `talk` and closes everything again,
+/// Opens a link, lends it to `talk` and closes everything again,
 /// whatever happened. The first error is the one that is returned.
 pub fn with_link<C: Calls, T>(
     calls: &C,
     options: &LinkOptions,
-    interface: u32,
     talk: impl FnOnce(&Link<'_, C>) -> Result<T>,
 ) -> Result<T> {
     let explain = |call, error| explain(call, &options.interface, &error);
     let protocol = options.protocol;
+    let interface = calls.interface(&options.interface)?;
 
     let socket = calls
         .socket(options.domain.number(), options.kind, protocol.at_socket())

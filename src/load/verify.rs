@@ -47,17 +47,28 @@ pub struct Verifier {
     template: Arc<Template>,
     streams: Box<[Stream]>,
     id: RunId,
-    tally: Tally,
-    /// Frames of the warm-up.
-    warm_up: Tally,
-    damage: Vec<Damage>,
-    evidence: Vec<Evidence>,
     evidence_max: usize,
-    first_stamp_ns: u64,
-    last_stamp_ns: u64,
-    hops: Option<Hops>,
+    /// What it found.
+    pub books: Books,
+}
+
+/// What a verifier found.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// The measurement's frames.
+    pub tally: Tally,
+    /// Frames of the warm-up.
+    pub warm_up: Tally,
+    /// The first corrupted frames.
+    pub damage: Vec<Damage>,
+    /// The first bad frames, byte by byte.
+    pub evidence: Vec<Evidence>,
+    /// Kernel stamps of the first and the last intact frame; 0 without any.
+    pub stamps_ns: (u64, u64),
+    /// Routers that echoes came by; `None` where none is known of.
+    pub hops: Option<Hops>,
     /// Numbers of all flows but the first that came back.
-    returned_beside_first_flow: u64,
+    pub returned_beside_first_flow: u64,
 }
 
 /// Routers between generator and device, counted there and back.
@@ -89,15 +100,8 @@ impl Verifier {
             template,
             streams: (0..senders).map(stream).collect(),
             id,
-            tally: Tally::default(),
-            warm_up: Tally::default(),
-            damage: Vec::with_capacity(DAMAGE_KEPT),
-            evidence: Vec::new(),
             evidence_max,
-            first_stamp_ns: 0,
-            last_stamp_ns: 0,
-            hops: None,
-            returned_beside_first_flow: 0,
+            books: Books { damage: Vec::with_capacity(DAMAGE_KEPT), ..Books::default() },
         }
     }
 
@@ -130,7 +134,7 @@ impl Verifier {
     #[inline]
     pub fn take_if_sent(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
         let Some(probe) = self.template.probe_of(frame) else {
-            self.tally.foreign += 1;
+            self.books.tally.foreign += 1;
             return self.beside(Fault::Foreign, None, meta, frame);
         };
         let Some(number) = self.id.number_of(probe) else {
@@ -138,9 +142,10 @@ impl Verifier {
         };
         let (sender, own) = self.place_of(number);
         let Stream { ledger, reorder } = &mut self.streams[sender];
+        let books = &mut self.books;
         let tally = match own < ledger.measured_from() {
-            true => &mut self.warm_up,
-            false => &mut self.tally,
+            true => &mut books.warm_up,
+            false => &mut books.tally,
         };
         match ledger.mark_returned(own) {
             Return::First => {}
@@ -158,14 +163,18 @@ impl Verifier {
             Return::NeverSent => return Taken::NeverSent,
         }
         tally.reordered += u64::from(reorder.take(own));
-        self.returned_beside_first_flow += u64::from(self.template.flows().of(number) != 0);
+        books.returned_beside_first_flow += u64::from(self.template.flows().of(number) != 0);
         let fault = match self.template.judge(meta, frame, probe, number) {
             Judgement::Intact => {
                 tally.intact += 1;
-                self.note_stamp(meta.stamp_ns);
+                let (first_ns, last_ns) = &mut books.stamps_ns;
+                if *first_ns == 0 {
+                    *first_ns = meta.stamp_ns;
+                }
+                *last_ns = meta.stamp_ns;
                 if let Some(hops) = self.template.hops(frame, number) {
                     let Hops { least, most } =
-                        self.hops.get_or_insert(Hops { least: hops, most: hops });
+                        books.hops.get_or_insert(Hops { least: hops, most: hops });
                     (*least, *most) = ((*least).min(hops), (*most).max(hops));
                 }
                 return Taken::Intact(number);
@@ -180,9 +189,9 @@ impl Verifier {
             }
             Judgement::Corrupted { first_offset } => {
                 tally.corrupted += 1;
-                if self.damage.len() < DAMAGE_KEPT {
+                if books.damage.len() < DAMAGE_KEPT {
                     let received_bytes = frame.len();
-                    self.damage.push(Damage { sequence: number, received_bytes, first_offset });
+                    books.damage.push(Damage { sequence: number, received_bytes, first_offset });
                 }
                 Fault::Corrupted { first_offset }
             }
@@ -194,7 +203,7 @@ impl Verifier {
     /// A valid number of another load or of the load before.
     #[cold]
     fn take_of_other_load(&mut self, meta: &FrameMeta, frame: &[u8]) -> Taken {
-        self.tally.other_loads += 1;
+        self.books.tally.other_loads += 1;
         self.beside(Fault::OtherLoad, None, meta, frame)
     }
 
@@ -212,8 +221,8 @@ impl Verifier {
 
     #[cold]
     fn keep(&mut self, fault: Fault, number: Option<u64>, meta: &FrameMeta, frame: &[u8]) {
-        if self.evidence.len() < self.evidence_max {
-            self.evidence.push(Evidence::of(fault, number, meta, frame));
+        if self.books.evidence.len() < self.evidence_max {
+            self.books.evidence.push(Evidence::of(fault, number, meta, frame));
         }
     }
 
@@ -222,39 +231,26 @@ impl Verifier {
     pub fn note_late(&mut self, number: u64) {
         let (sender, own) = self.place_of(number);
         match own < self.streams[sender].ledger.measured_from() {
-            true => self.warm_up.late += 1,
-            false => self.tally.late += 1,
+            true => self.books.warm_up.late += 1,
+            false => self.books.tally.late += 1,
         }
     }
 
     /// Counts `frames` that the ring's headers made unreadable.
     pub fn take_malformed(&mut self, frames: u32) {
-        self.tally.malformed += u64::from(frames);
-    }
-
-    #[inline]
-    fn note_stamp(&mut self, stamp_ns: u64) {
-        if self.first_stamp_ns == 0 {
-            self.first_stamp_ns = stamp_ns;
-        }
-        self.last_stamp_ns = stamp_ns;
+        self.books.tally.malformed += u64::from(frames);
     }
 
     /// Counts so far, the warm-up left out.
     #[inline]
     pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Counts of the warm-up's frames.
-    pub fn warm_up(&self) -> &Tally {
-        &self.warm_up
+        &self.books.tally
     }
 
     /// Numbers that came back so far, those of the warm-up included.
     #[inline]
     pub fn returned(&self) -> u64 {
-        self.tally.returned() + self.warm_up.returned()
+        self.books.tally.returned() + self.books.warm_up.returned()
     }
 
     /// Numbers that are not back, measured and of the warm-up, counted in the ledgers.
@@ -269,31 +265,6 @@ impl Verifier {
     /// The largest reordering extent of any sender's frames ([`Reorder::extent_max`]).
     pub fn reorder_extent_max(&self) -> u64 {
         self.streams.iter().map(|stream| stream.reorder.extent_max()).max().unwrap_or(0)
-    }
-
-    /// Kernel stamps of the first and the last intact frame; 0 without any.
-    pub fn stamps_ns(&self) -> (u64, u64) {
-        (self.first_stamp_ns, self.last_stamp_ns)
-    }
-
-    /// Routers that echoes came by; `None` where none is known of.
-    pub fn hops(&self) -> Option<Hops> {
-        self.hops
-    }
-
-    /// Numbers of all flows but the first that came back.
-    pub fn returned_beside_first_flow(&self) -> u64 {
-        self.returned_beside_first_flow
-    }
-
-    /// The first corrupted frames.
-    pub fn damage(&self) -> &[Damage] {
-        &self.damage
-    }
-
-    /// The first bad frames.
-    pub fn take_evidence(&mut self) -> Vec<Evidence> {
-        std::mem::take(&mut self.evidence)
     }
 }
 

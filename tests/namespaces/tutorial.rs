@@ -13,6 +13,7 @@ use linerate::sys::epoll_set::{EpollSet, Interest};
 use linerate::sys::link::Links;
 use linerate::sys::packet::{AF_PACKET, ALL_PROTOCOLS, OUTGOING, PacketSocket, SocketType};
 use linerate::sys::signal::Interrupt;
+use linerate::tutorial::calls::Kernel;
 use linerate::tutorial::{
     ClientOptions, Domain, LinkOptions, Protocol, ServerOptions, client, server,
 };
@@ -112,7 +113,7 @@ impl Server {
         let (paper, interrupt) = (Paper::default(), Interrupt::default());
         let mut output = paper.clone();
         let flag = interrupt.clone();
-        let thread = thread::spawn(move || server::run(&options, &flag, &mut output));
+        let thread = thread::spawn(move || server::run(&Kernel, &options, &flag, &mut output));
         paper.wait_for("UDP is listening");
         Server { paper, interrupt, thread }
     }
@@ -136,7 +137,8 @@ fn answered_once(mut link: LinkOptions) {
     let sees_outgoing = link.protocol.at_bind() == ALL_PROTOCOLS;
     let server = Server::start(link.clone());
     let mut output = Vec::new();
-    let told = client::run(&quick(link, MESSAGES), &Interrupt::default(), &mut output).unwrap();
+    let told =
+        client::run(&Kernel, &quick(link, MESSAGES), &Interrupt::default(), &mut output).unwrap();
     let (served, printed) = server.stop();
 
     assert_eq!((told.sent, told.answers), (MESSAGES, MESSAGES), "{told:?}");
@@ -242,7 +244,7 @@ fn other_protocols() {
 fn interface_down() {
     unshare(CloneFlags::CLONE_NEWNET).expect("a namespace whose lo is down");
     let options = ServerOptions { duration: Some(PATIENCE), ..Default::default() };
-    let error = server::run(&options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
+    let error = server::run(&Kernel, &options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("lo") && text.contains("ENETDOWN"), "{text}");
 }
@@ -250,13 +252,13 @@ fn interface_down() {
 fn message_too_long() {
     let message = vec![b'x'; 70_000];
     let options = ClientOptions { message, ..quick(LinkOptions::default(), 1) };
-    let error = client::run(&options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
+    let error = client::run(&Kernel, &options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("EMSGSIZE"), "{error}");
 }
 
 fn no_server() {
     let options = quick(LinkOptions::default(), 2);
-    let error = client::run(&options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
+    let error = client::run(&Kernel, &options, &Interrupt::default(), &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains('2'), "{error}");
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::sys::epoll_set::Ready;
 use crate::sys::packet::{LinkAddress, Received, SocketType};
 use crate::sys::signal::Interrupt;
@@ -96,6 +97,10 @@ impl Fake {
 impl Calls for Fake {
     type Socket = ();
     type Epoll = ();
+
+    fn interface(&self, _: &str) -> Result<u32> {
+        Ok(INTERFACE)
+    }
 
     fn socket(&self, domain: i32, _: SocketType, protocol: u16) -> io::Result<()> {
         assert_eq!(domain, 17);

@@ -152,7 +152,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     }
 
     pub fn outcome(&self, worked: Worked<C>, mut notes: Vec<String>) -> Result<LoadOutcome> {
-        let Worked { mut analyzer, senders, mut latencies, kernel, drained, start_ns } = worked;
+        let Worked { analyzer, senders, mut latencies, kernel, drained, start_ns } = worked;
         latencies.merge(&analyzer.latencies);
         let mut departures = Departures::default();
         senders.iter().for_each(|sender| departures.merge(&sender.departures));
@@ -172,6 +172,8 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
         }
         let (threads, gaps) = self.shared.threads.take();
+        let reorder_extent_max = analyzer.verifier.reorder_extent_max();
+        let books = analyzer.verifier.books;
         let mut outcome = LoadOutcome {
             run: self.id.run(),
             asked: self.plan.rate,
@@ -183,23 +185,19 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             all_sent_bytes: LoadOutcome::with_fcs(sum(|s| s.all_bytes), sent + warm_up),
             span_ns,
             departures,
-            tally: *analyzer.verifier.tally(),
+            tally: books.tally,
             lost,
-            reorder_extent_max: analyzer.verifier.reorder_extent_max(),
-            hops: analyzer.verifier.hops(),
-            returned_beside_first_flow: analyzer.verifier.returned_beside_first_flow(),
+            reorder_extent_max,
+            hops: books.hops,
+            returned_beside_first_flow: books.returned_beside_first_flow,
             latencies,
             untimed: analyzer.untimed,
             jitter,
-            warm_up: WarmUp {
-                sent: warm_up,
-                tally: *analyzer.verifier.warm_up(),
-                lost: warm_up_lost,
-            },
+            warm_up: WarmUp { sent: warm_up, tally: books.warm_up, lost: warm_up_lost },
             kernel,
-            stamps_ns: analyzer.verifier.stamps_ns(),
-            damage: analyzer.verifier.damage().to_vec(),
-            evidence: analyzer.verifier.take_evidence(),
+            stamps_ns: books.stamps_ns,
+            damage: books.damage,
+            evidence: books.evidence,
             drained,
             stopped: senders.iter().any(|sender| sender.stopped),
             broken: None,

@@ -263,7 +263,7 @@ fn each_fault_is_counted_as_what_it_is() {
     };
     assert_eq!(bench.concluded(), (expected, 4));
     assert_eq!(bench.verifier.ledger_of(0).handed_out(), 14);
-    let offsets: Vec<_> = bench.verifier.damage().iter().map(|one| one.first_offset).collect();
+    let offsets: Vec<_> = bench.verifier.books.damage.iter().map(|one| one.first_offset).collect();
     assert_eq!(offsets, [40, 6, 60, 12, 5]);
 }
 
@@ -281,7 +281,7 @@ fn a_wrong_udp_checksum_is_corruption_and_a_half_done_one_is_not() {
         assert_eq!(partial, Taken::Intact(1));
         let none = bench.exchange(|echo| echo.bytes[field..field + 2].fill(0));
         assert_eq!(none == Taken::Intact(2), field < 50, "IPv4 may go without, IPv6 may not");
-        assert_eq!(bench.verifier.damage()[0].first_offset, field);
+        assert_eq!(bench.verifier.books.damage[0].first_offset, field);
     }
 }
 
@@ -290,7 +290,7 @@ fn the_stamps_are_those_of_the_first_and_the_last_intact_frame() {
     let mut bench = Bench::plain();
     (0..4).for_each(|_| _ = bench.exchange(|_| {}));
     bench.exchange(|echo| echo.bytes[40] ^= 1);
-    let (first_ns, last_ns) = bench.verifier.stamps_ns();
+    let (first_ns, last_ns) = bench.verifier.books.stamps_ns;
     assert_eq!((first_ns, last_ns - first_ns), (1010, 30));
 }
 

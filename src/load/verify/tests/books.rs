@@ -59,7 +59,7 @@ fn a_foreign_reflector_may_change_all_but_the_payload() {
     bench.exchange(|echo| echo.bytes.truncate(90));
     let (tally, _) = bench.concluded();
     assert_eq!((tally.corrupted, tally.truncated), (2, 1));
-    let offsets: Vec<_> = bench.verifier.damage().iter().map(|one| one.first_offset).collect();
+    let offsets: Vec<_> = bench.verifier.books.damage.iter().map(|one| one.first_offset).collect();
     assert_eq!(offsets, [60, 96]);
 }
 
@@ -72,7 +72,7 @@ fn evidence_is_the_frame_as_it_was_on_the_wire_and_bounded() {
     bench.exchange(|echo| echo.bytes[40] ^= 1);
     bench.exchange(|echo| echo.bytes.truncate(50));
     bench.exchange(|echo| echo.bytes[40] ^= 1);
-    let evidence = bench.verifier.take_evidence();
+    let evidence = std::mem::take(&mut bench.verifier.books.evidence);
     assert_eq!(evidence.len(), 2);
     assert_eq!(evidence[0].bytes[12..16], tag.bytes());
     assert_eq!((evidence[0].bytes.len(), evidence[0].wire_bytes), (60, 60));
@@ -105,7 +105,7 @@ fn senders_and_the_warm_up_have_books_of_their_own() {
     let echo = bench.receive(&frame, true);
     assert_eq!(bench.verifier.take_if_sent(&echo.meta, &echo.bytes), Taken::NeverSent);
     assert_eq!(bench.take(&echo), Taken::Beside);
-    let (tally, warm_up) = (*bench.verifier.tally(), *bench.verifier.warm_up());
+    let (tally, warm_up) = (*bench.verifier.tally(), bench.verifier.books.warm_up);
     let half = Tally { intact: 25, duplicated: 5, ..Tally::default() };
     assert_eq!(tally, Tally { reordered: 9, other_loads: 1, ..half });
     assert_eq!(warm_up, Tally { reordered: 10, ..half });

@@ -34,7 +34,7 @@ fn a_lower_hop_limit_is_a_routers_and_the_hops_are_counted() {
             let taken = bench.exchange(|echo| forward(echo, hop_limit));
             assert!(matches!(taken, Taken::Intact(_)), "{hop_limit}");
         }
-        assert_eq!(bench.verifier.hops(), Some(Hops { least: 0, most: 63 }));
+        assert_eq!(bench.verifier.books.hops, Some(Hops { least: 0, most: 63 }));
         for hop_limit in [0, 65, 255] {
             let taken = bench.exchange(|echo| forward(echo, hop_limit));
             assert!(matches!(taken, Taken::Damaged(_)), "{hop_limit}");
@@ -48,7 +48,7 @@ fn without_a_router_on_the_way_a_lower_hop_limit_is_corruption() {
         let mut bench = bench(carriage, false);
         assert!(matches!(bench.exchange(|echo| forward(echo, 63)), Taken::Damaged(_)));
         assert!(matches!(bench.exchange(|_| {}), Taken::Intact(_)));
-        assert_eq!(bench.verifier.hops(), None);
+        assert_eq!(bench.verifier.books.hops, None);
     }
 }
 
