@@ -24,42 +24,9 @@ use crate::sys::settings::Settings;
 use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
 
-const EXAMPLES: &str = "\
-The arms a and b take short turns, as contestants of `linerate compare` do; a
-takes part twice in each round, to show what no difference looks like. Before
-each turn of an arm its hook runs, by /bin/sh, in the network namespace of the
-engine's interface, with the rights of who started linerate. In a hook
-  {if}     is the engine's interface
-  {peer}   is the generator's interface
-  {netns}  is a path of the generator's network namespace:
-           nsenter --net={netns} ip link set {peer} mtu 9000
-A hook must exit with 0 within --hook-timeout. On a pair of interfaces each hook
-must set what the other one changes; in the lab each arm has a testbed of its
-own. What each arm changed is printed; two arms that differ in nothing that
-linerate looks at are an error.
-
-However linerate ends (also by Ctrl-C or SIGKILL), a process of its own then
-runs --restore, or puts back by itself what differs in features, MTU, rings,
-channels, coalescing, pause frames, sysctls and governors. The lab is gone with
-the program. What could not be put back is printed.
-
-Examples:
-  linerate ab --a 'ethtool -K {if} gro on' --b 'ethtool -K {if} gro off'
-  linerate ab --a true --b 'echo 1 >/proc/sys/net/ipv4/conf/{if}/forwarding'
-  linerate ab --path ring --args-a '--block-size 64KiB' \\
-              --args-b '--block-size 256KiB'
-  linerate ab --engine-a ./linerate-old --engine-b ./linerate-new
-  sudo linerate ab -i eth1 --dut-interface eth2 --a 'ethtool -G {if} rx 256' \\
-              --b 'ethtool -G {if} rx 4096' --json result.json
-
-Exit codes: 0 done, 1 could not run, a hook failed, something could not be put
-back, output was lost, an echo was wrong, or all rounds of an arm were void, 2
-usage (also two arms that do not differ), 77 missing privilege, 130 interrupted
-(after the summary).";
-
 /// Compare two settings, engine options or builds: what is changed, and by how much that matters
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/ab.txt"), allow_negative_numbers = true)]
 pub struct AbArgs {
     /// Command that sets arm a
     #[arg(long, value_name = "COMMAND", value_parser = parse_hook)]

@@ -21,70 +21,9 @@ use crate::ring::budget::MemoryBudget;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_positive_duration};
 
-const EXAMPLES: &str = "\
-Paths, pairs of a receive half and a TX half:
-  syscall      epoll_wait, one recvfrom and one sendto per frame, as in the
-               tutorial. recvfrom shows no VLAN tag, no checksum state and no
-               kernel stamp
-  mmsg         recvmmsg and sendmmsg, a batch of frames per call
-  ring         TPACKET_V3 receive ring (blocks of frames) and TX ring
-  ring-v2      TPACKET_V2 receive ring (frame by frame) and TX ring
-  ring-mmsg    TPACKET_V3 receive ring, sendmmsg out of its memory
-  ring-xsk     TPACKET_V3 receive ring, AF_XDP for sending
-  ring-v2-xsk  TPACKET_V2 receive ring, AF_XDP for sending
-  xdp          AF_XDP both ways; needs privileges
-  v2+mmsg      any other pair of v3, v2, recv, recvmsg, mmsg, xsk and
-               ring, mmsg, send, xsk
-  PATH@WAIT    sets the worker's wait: @epoll (default: sleeps when idle),
-               @spin (never sleeps), @adaptive (polls for 50 us, then
-               sleeps), @adaptive=100us
-  PROFILE      throughput, latency or balanced: chooses path, receive ring,
-               wait and batch; @WAIT may follow. PATH@PROFILE applies the
-               profile to PATH
-A contestant that cannot run here is named with the reason; the others run.
-
-Loads, each measured in rounds of its own:
-  flood   the generator sends as fast as it can: verified echoes/s
-  drain   the engine's own ceiling: its ring or buffer is filled while it is
-          paused, the generator stops, and the kernel's stamps time the echoes
-  ping    one frame in flight: round trip p50 and p99, and CPU time per round
-          trip. The client polls, so this is the latency of engine and kernel
-  window  64 frames in flight: echoes/s
-  light   1000 frames/s on a schedule: response time
-  half    half of the path's own flood rate, on a schedule: response time
-  scale   two workers drain, together and each alone, on the CPUs of generator
-          and engine
-CPU is CPU time of the engine's thread per echo, user and kernel. On a veth pair
-the engine's send also pays for reception at the generator (included); its own
-reception is paid by the generator (not included).
-
-Examples:
-  linerate compare                       no root needed: its own veth testbed
-  linerate compare --paths all --max-time 5m --json result.json
-  linerate compare --paths syscall,ring-v2,ring-v2@spin --loads ping,light,half
-  linerate compare --paths syscall,throughput,latency,balanced
-  linerate compare --paths syscall,ring,mmsg --loads scale -s 64
-  sudo linerate compare -i eth1 --dut-interface eth2
-                                         two ports of this machine, cabled
-
-Contestants take short turns, round by round, in random order. Each ratio is to
-syscall (or to the first path), formed within a round, with the interval that
-holds the truth in 95 % of comparisons, over all contestants and looks at the
-data. The baseline sits in each round twice: if it differs from itself, nothing
-is claimed. A `?` marks a ratio that says nothing, `~` one that was measured
-through a disturbance, `*` a path that jumps between two values (--details
-shows both).
-
-With one frame in flight V3 rings wait a retire timeout (1 ms; before Linux 6.18
-up to 8 ms): use ring for throughput, ring-v2 or syscall for a lone frame.
-
-Exit codes: 0 done, 1 could not run, output was lost, an echo was wrong, or all
-rounds of a path were void, 2 usage, 77 missing privilege, 130 interrupted
-(after the summary).";
-
 /// Run the same verified echo over several packet paths, side by side
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/compare.txt"), allow_negative_numbers = true)]
 pub struct CompareArgs {
     /// Packet paths or profiles, comma-separated, each with optional @WAIT or @PROFILE; `all` stands
     /// for every preset

@@ -11,33 +11,9 @@ use crate::bench::diff::document::Results;
 use crate::error::{Error, Result, escaped, exit};
 use crate::report::diff::{Form, print};
 
-const EXAMPLES: &str = "\
-The files are what `compare`, `load` or `search` wrote with --json. Of
-`compare` the ratios to each file's own baseline are compared, since two runs
-are two machines; `load` and `search` have absolute values only, which another
-host does not have. A `load` is one round, and an interval takes several:
-append them to one file.
-
-The interval of a change is that of the Mann-Whitney test. It is a regression
-only if the whole of it is worse than --threshold. `?` cannot be told, and `~`
-may be no change at all.
-
-benchstat reads the rounds:
-  linerate diff old.json new.json --format gobench | benchstat -col run -
-github-action-benchmark takes a file for its tool customBiggerIsBetter (--format
-github-bigger) and another one for customSmallerIsBetter (github-smaller).
-
-Examples:
-  linerate compare --json old.json; ...; linerate compare --json new.json
-  linerate diff old.json new.json --threshold 3%
-  for i in 1 2 3 4 5 6; do linerate load --lab -r 100k --json - >>old.json; done
-
-Exit codes: 0 no regression, 2 the files cannot be compared, 3 a regression,
-4 something cannot be told (only with --strict).";
-
 /// Compare two results and find regressions, as a gate for CI
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/diff.txt"), allow_negative_numbers = true)]
 pub struct DiffArgs {
     /// What --json wrote before
     old: PathBuf,

@@ -16,25 +16,9 @@ use crate::sys::link::Links;
 use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
 
-const EXAMPLES: &str = "\
-Examples:
-  linerate doctor                  this machine, as who you are
-  sudo linerate doctor -i eth1     and the interface to measure on
-  linerate doctor --json - | jq '.findings[] | select(.severity != \"fine\")'
-
-Each line is ok, a note (it shapes what is measured, or closes a way), SPOILS
-(numbers taken like this are not worth having) or ? (not readable here, so
-nothing is claimed). Behind -> is what to do. Nothing is changed; packet
-sockets, a user namespace and an XDP program are tried and given back. The CPUs
-that a measurement would use spin for --look, which shows what is taken from
-them; what is rare takes longer to be seen.
-
-Exit codes: 0 fit, 1 could not run or output was lost, 2 usage, 4 unfit for
-measuring, 130 interrupted.";
-
 /// Tell what this machine can do and what spoils measurements on it
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = include_str!("help/doctor.txt"))]
 pub struct DoctorArgs {
     /// Look at this interface, too
     #[arg(short, long, alias = "dev", value_name = "NAME", value_parser = interface_name())]

@@ -34,60 +34,9 @@ mod knobs;
 mod rings;
 mod workers;
 
-const EXAMPLES: &str = "\
-Examples:
-  sudo linerate echo -i eth1                    EtherType 0x88b5, one worker
-  sudo linerate echo -i eth1 --profile latency  shortest latency of a lone frame
-  sudo linerate echo -i eth1 --reply udp --port 7777
-                                                UDP over IPv4 and IPv6
-  sudo linerate echo -i eth1 --path syscall     recvfrom and sendto
-  sudo linerate echo -i eth1 --path ring-v2 --wait adaptive
-                                                polls for 50 us before it sleeps
-  sudo linerate echo -i eth1 -w 4 --cpus 0-3 --json -
-                                                four workers; JSON on stdout
-  sudo linerate echo -i eth1 -w queues          a worker for each receive queue
-
-A path is a receive half and a TX half. Any two combine, as in v2+mmsg, or by
---rx and --tx:
-  syscall      recv+send   the tutorial's path: one wake-up, one recvfrom and
-                           one sendto per frame
-  mmsg         mmsg+mmsg   many frames per system call, both ways
-  ring         v3+ring     receives blocks, one system call sends a batch:
-                           for throughput
-  ring-v2      v2+ring     one wake-up per frame: for low latency
-  ring-mmsg    v3+mmsg     sends out of the receive ring's memory
-  ring-xsk     v3+xsk      receives blocks, sends by AF_XDP
-  ring-v2-xsk  v2+xsk      receives frame by frame, sends by AF_XDP
-  xdp          xsk+xsk     AF_XDP both ways; sends the received frame itself
-Receive halves:
-  v3       TPACKET_V3 ring. A frame waits in its block until the block is full
-           or --block-timeout expires (before Linux 6.18, 1 ms may last 8 ms)
-  v2       TPACKET_V2 ring: one status word and one wake-up per frame
-  recv     recvfrom, one frame per wake-up. It shows no VLAN tag, checksum state
-           or kernel stamp: tagged frames are never answered, UDP checksums are
-           always made anew, and latency starts when recvfrom returns
-  recvmsg  recvmsg, one frame per call; shows tag, checksum state and stamp
-  mmsg     recvmmsg, up to --batch frames per call; shows the same
-  xsk      AF_XDP. An XDP program redirects the frames to echo; it needs CAP_BPF
-           and CAP_NET_ADMIN. One worker per receive queue; frames of other
-           queues are not echoed. Shows tags, but no checksum state or stamp
-TX halves:
-  ring     TX ring: one copy, upper-cased on the way; one system call per batch
-  mmsg     sendmmsg from the receive buffer, upper-cased there; one call per
-           batch
-  send     sendto from the receive buffer; one call per frame
-  xsk      AF_XDP, straight to the driver; bypasses queueing discipline and
-           packet captures. One copy (none if the receive half is xsk), one
-           call per 32 frames. One worker per TX queue; needs no program
-
-Drops are counted by name: received = forwarded + drops.
-
-Exit codes: 0 done (also by Ctrl-C), 1 could not run, the interface was deleted
-or output was lost, 2 usage, 77 missing privilege.";
-
 /// Echo frames back to their senders, payload in upper case
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/echo.txt"), allow_negative_numbers = true)]
 pub struct EchoArgs {
     /// Interface to serve
     #[arg(short, long, alias = "dev", value_name = "NAME", value_parser = interface_name())]

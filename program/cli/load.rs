@@ -22,42 +22,9 @@ use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
 use crate::wire::ethernet::VlanTag;
 
-const EXAMPLES: &str = "\
-Examples:
-  linerate load --lab -r 100k -d 10s               no root: veth and our engine
-  linerate load --lab latency --ping -d 2s         round trip of a lone frame
-  sudo linerate load -i eth1 --to 02:00:00:00:00:02 -r 1.5M -d 30s -s imix
-  sudo linerate load -i eth1 --to 192.0.2.7:7777 -r 10% --flows 64 --json -
-  sudo linerate load -i eth1 --to 02:00:00:00:00:02 --expect any
-                                                   foreign reflectors
-  sudo linerate load -i eth1 --dut-interface eth2  our own engine on a second
-                                                   port, cabled to it
-  sudo linerate load -i eth1 --to 192.0.2.7:7777 --flows 64 --senders queues
-                                                   a sender per transmit queue
-
-Engines (--lab, --path): a path of `linerate compare --help`, such as ring-v2,
-or a profile (throughput, latency, balanced), which chooses path, receive ring,
-wait and batch. A suffix sets the engine's wait: @epoll, @spin, @adaptive or
-@adaptive=100us.
-
-TX halves: xsk is AF_XDP for sending only, straight to the driver; it needs one
-TX queue per sender, and packet captures do not see its frames. ring is a packet
-TX ring, mmsg is sendmmsg, send is one call per frame.
-
-Rates: 1.5M, 800kpps (frames/s), 2.5gbit (layer 2, with FCS), 2.5gbit-l1 (plus
-20 bytes per frame), 10% of the line rate, max. Sizes include the 4-byte FCS
-(RFC 2544).
-
-Every frame is timed. Response time starts when the frame was due, so a stalled
-generator hides nothing; service time starts at the kick that sent it.
-
-Exit codes: 0 done, 1 could not run, nothing was sent or came back, or output
-was lost, 2 usage, 3 a threshold was missed, 77 missing privilege, 130
-interrupted (after the summary).";
-
 /// Send frames at a rate, verify every echoed byte, account for every frame
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/load.txt"), allow_negative_numbers = true)]
 pub struct LoadArgs {
     #[command(flatten)]
     target: TargetArgs,

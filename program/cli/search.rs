@@ -27,44 +27,6 @@ use crate::ring::budget::MemoryBudget;
 use crate::sys::signal::Interrupt;
 use crate::units::{FrameSize, parse_duration, parse_positive_duration};
 
-const SEARCH_EXAMPLES: &str = "\
-Examples:
-  linerate search                          no root: NDR and PDR over veth
-  linerate search --sizes 64,1518          two sizes, two paths: under 3 minutes
-  linerate search --sizes 64,imix --paths ring-v2 --loss 0,0.1% --json nic.json
-  linerate search --sizes 64 --repeat 3    do repeated searches agree?
-  sudo linerate search -i eth1 --dut-interface eth2 --rfc2544
-
-Several short trials decide a load (MLRsearch, RFC 9971). A load is a lower
-bound if at most --exceed of their time lost more than --loss. A trial is void
-if the generator could not offer the load; it is repeated. If the generator
-reaches its limit before the device does, the result says \"at least\". If trials
-at one load disagree, the bounds are wider than --width, and the result says
-why. If the trial of --confirm loses more than the goal allows, the search is
-opened again, or the bound is called not confirmed. Only --rfc2544, with trials
-of 60 s, gives RFC 2544 throughput.
-
-Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 77 missing
-privilege, 130 interrupted (after the summary).";
-
-const CURVE_NOTES: &str = "\
-100 % is what the generator alone sends into a sink. A load that the generator
-could not offer is void: it says nothing about the device. RFC 2544 section 26.3
-asks for steps of at most 10 %.
-
-Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 77 missing
-privilege, 130 interrupted (after the summary).";
-
-const BURST_NOTES: &str = "\
-Finds the longest burst whose frames all come back intact, sent as fast as the
-generator can. If a burst of --max-frames passes, the result says \"at least\". A
-short search for the throughput comes first. The buffer time of RFC 9004 is the
-mean burst divided by the burst rate, corrected by the frames that the path
-forwarded meanwhile.
-
-Exit codes: 0 done, 1 could not run or output was lost, 2 usage, 77 missing
-privilege, 130 interrupted (after the summary).";
-
 /// Options of all three.
 #[derive(Args, Debug)]
 pub struct SubjectArgs {
@@ -83,7 +45,7 @@ pub struct SubjectArgs {
 
 /// Find the highest load within a loss ratio: NDR and PDR, or RFC 2544 throughput
 #[derive(Args, Debug)]
-#[command(after_help = SEARCH_EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/search.txt"), allow_negative_numbers = true)]
 pub struct SearchArgs {
     /// Frame sizes with FCS, comma-separated: 64, imix, 64-1518:64 (a sweep is one mix)
     #[arg(
@@ -142,7 +104,7 @@ pub struct SearchArgs {
 
 /// Measure loss, rate and latency at rising loads
 #[derive(Args, Debug)]
-#[command(after_help = CURVE_NOTES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/loss-curve.txt"), allow_negative_numbers = true)]
 pub struct LossCurveArgs {
     /// Frame sizes with FCS, comma-separated: 64, imix, 64-1518:64 (a sweep is one mix)
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]
@@ -166,7 +128,7 @@ pub struct LossCurveArgs {
 
 /// Find the longest burst without loss (RFC 2544 section 26.4, RFC 9004)
 #[derive(Args, Debug)]
-#[command(after_help = BURST_NOTES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/burst.txt"), allow_negative_numbers = true)]
 pub struct BurstArgs {
     /// Frame sizes with FCS, comma-separated: 64, imix, 64-1518:64 (a sweep is one mix)
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "64,1518")]

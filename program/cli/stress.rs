@@ -24,58 +24,9 @@ use crate::sys::signal::Interrupt;
 use crate::units::parse_positive_duration;
 use crate::wire::ethernet::VlanTag;
 
-const EXAMPLES: &str = "\
-Examples:
-  linerate stress --lab -d 20s             no root: veth and our engine
-  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 -d 10m --json nic.json
-  sudo linerate stress -i eth1 --to 02:00:00:00:00:02 --phases sweep,vlan-on
-  sudo linerate stress -i eth1 --dut-interface eth2 --profile full
-                                           two cabled ports, our engine
-  sudo linerate stress -i eth1 --dut-interface eth2 --for 24h --json soak.json
-  sudo linerate stress -i eth1 --dut-interface eth2 --for 24h --resume soak.json
-  sudo linerate echo -i eth2 --echo-unchanged unlimited
-                                           the reflector, on another host
-
-Engines (--lab, --path): see `linerate load --help`.
-
-Profiles: quick (all traffic; link-down, mtu, promiscuous), full (everything),
-soak (everything, until --for is over). --phases chooses one by one.
-
-Traffic, in this order: sweep (every size up to the MTU), imix, small-bursts and
-large-bursts (256 frames back to back, then a gap), zeros, ones, alternating,
-walking-bit, random (payloads, at random sizes), vlan-on, vlan-off, one-flow,
-many-flows. Every byte of every echo is verified. A phase fails if frames were
-lost (more than --max-loss), late, foreign, corrupted, without their VLAN tag,
-not transformed, truncated, duplicated or reordered, or if an interface's error
-counter moved. The driver's counters
-(`ethtool -S`) are shown beside the verdict. Echoes that the generator's own
-ring dropped, and losses in a phase that the generator could not keep up with,
-do not count against the device; the output names both.
-
-Events, while frames are in flight at 10k/s: link-down, peer-gone, mtu,
-channels, rings, offloads, promiscuous, address, fanout, xdp; each changes the
-device's interface (with --to alone: the interface to send from; peer-gone: the
-other end of the cable) and changes it back. Told are the time until frames come
-back steadily (RFC 2544 section 26.5), the longest wait for one, and the lost
-ones divided by the rate (section 26.6). An event fails if frames do not come
-back within --max-recovery, come back wrong, or get lost at other times, or if
-what changed cannot be put back. What the driver refuses is 'not supported',
-which is no failure. However linerate ends (also by Ctrl-C or SIGKILL), a
-process of its own then puts back what differs.
-
-With --for all phases are repeated, and --json has a record of each hour,
-written as it ends; --resume goes on with such a file, also after a crash.
-
-A disturbed phase (link down, clock set, other traffic) is repeated; if it stays
-disturbed, it is void.
-
-Exit codes: 0 all phases passed, 1 could not run, output was lost, a phase
-stayed void, or something could not be put back, 2 usage, 3 a phase failed, 77
-missing privilege, 130 interrupted (after the summary).";
-
 /// Test a link with all kinds of traffic and with events meanwhile; a verdict per phase
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = include_str!("help/stress.txt"), allow_negative_numbers = true)]
 pub struct StressArgs {
     #[command(flatten)]
     target: TargetArgs,

@@ -28,35 +28,16 @@ pub enum TutorialArgs {
     /// each message; and close. It prints every received frame. It answers messages only; for all
     /// other frames the line says why: an outgoing copy, text already in upper case (an answer),
     /// another EtherType, another host's frame. Ends on Ctrl-C.
-    #[command(after_help = SERVER_EXAMPLES)]
+    #[command(after_help = include_str!("help/tutorial-server.txt"))]
     Server(ServerArgs),
     /// Send a message at an interval and print what comes back
     ///
     /// Calls socket, bind, epoll_create1 and epoll_ctl; then sendto for each message, and epoll_wait
     /// and recvfrom until the next one is due; and close. Exit code 1 if no answer came, 130 after
     /// Ctrl-C.
-    #[command(after_help = CLIENT_EXAMPLES)]
+    #[command(after_help = include_str!("help/tutorial-client.txt"))]
     Client(ClientArgs),
 }
-
-const SERVER_EXAMPLES: &str = "\
-Try it (packet sockets need root or CAP_NET_RAW):
-  sudo linerate tutorial server            in one terminal
-  sudo linerate tutorial client            in another
-
-Without root, in a network namespace of your own that ends with its shell:
-  unshare --map-root-user --net sh -c 'ip link set lo up
-    linerate tutorial server -d 5s & sleep 0.5
-    linerate tutorial client -n 3; wait'";
-
-const CLIENT_EXAMPLES: &str = "\
-Try it (packet sockets need root or CAP_NET_RAW):
-  sudo linerate tutorial client -n 3 --interval 200ms
-  sudo linerate tutorial client -i eth1 --to 02:00:00:00:00:01 -m 'good morning'
-
-On lo every message comes back to its own sender, and with --protocol all the
-answer is seen twice, going out and coming in: the words in brackets tell them
-apart.";
 
 /// The socket and what it is bound to.
 #[derive(Args, Debug)]
