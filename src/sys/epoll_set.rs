@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn regular_files_and_directories_cannot_be_watched() {
         let epoll = EpollSet::create().unwrap();
-        for path in [file!(), "."] {
+        for path in ["Cargo.toml", "."] {
             let error = epoll.add(File::open(path).unwrap(), READABLE).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{path}");
         }
