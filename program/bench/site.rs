@@ -73,7 +73,9 @@ impl Site {
         Ok(match &request.reach {
             Reach::Lab { engine, udp } => {
                 let queues = request.queues();
-                let lab = LabConfig { addresses: udp.is_some(), queues, ..LabConfig::default() };
+                let polls = [false, request.spec.tx == Some(TxChoice::Live)];
+                let addresses = udp.is_some();
+                let lab = LabConfig { addresses, queues, polls, ..LabConfig::default() };
                 let testbed = Testbed::lab_with(largest, lab)?;
                 Site::Own { testbed, engine: *engine, udp: *udp }
             }

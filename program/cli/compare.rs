@@ -14,7 +14,7 @@ use crate::bench::compare::plan::ComparePlan;
 use crate::bench::compare::run;
 use crate::bench::contestant::{Contestant, Contestants};
 use crate::engine::turn::LatencyMode;
-use crate::error::{Result, exit};
+use crate::error::{Error, Result, exit};
 use crate::load::tx::TxChoice;
 use crate::report::compare::CompareReport;
 use crate::ring::budget::MemoryBudget;
@@ -60,6 +60,13 @@ pub struct CompareArgs {
 impl CompareArgs {
     /// Compares, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
+        if self.tx == Some(TxChoice::Live) {
+            return Err(Error::Usage(
+                "--tx live is for load and stress: over veth it takes an engine that polls, and that \
+                 changes what is compared"
+                    .into(),
+            ));
+        }
         let cpus = self.testbed.cpus()?;
         let Contestants(contestants) = self.paths;
         let stop = Arc::new(AtomicBool::new(false));

@@ -17,6 +17,7 @@ use crate::load::plan::{Limits, LoadSpec, SENDERS_MAX};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
+use crate::load::tx::TxChoice;
 use crate::report::load::{LoadFiles, LoadReport};
 use crate::sys::signal::Interrupt;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
@@ -175,7 +176,7 @@ impl LoadArgs {
             hdr_log: self.hdr_log.as_deref(),
             pcap: self.pcap.as_deref(),
         })?;
-        self.target.user.prepare(request.reach.is_lab())?;
+        self.target.user.prepare_for(&request)?;
         let finding = site::run(&request, &mut report)?;
         report.finish(&request, &finding)?;
         if let Some(reason) = finding.outcome.broken {
@@ -241,7 +242,8 @@ impl LoadArgs {
             Some(Count::Queues) => Threads::Apart { senders: self.target.transmit_queues()? },
         };
         let mut base = self.target.request(reach, threads)?;
-        base.spec.qdisc_bypass |= self.senders == Some(Count::Queues);
+        base.spec.qdisc_bypass |=
+            self.senders == Some(Count::Queues) && base.spec.tx != Some(TxChoice::Live);
         let drive = match (self.ping, self.window) {
             (true, _) => Drive::Window(1),
             (false, Some(frames)) => Drive::Window(frames),

@@ -105,7 +105,7 @@ impl StressArgs {
         // The runner first: the report's own process shall not outlive the program by its socket.
         let mut runner = self.runner(&request, &site)?;
         let mut report = StressReport::open(self.resume.as_deref().or(self.json.as_deref()))?;
-        self.target.user.prepare(is_lab)?;
+        self.target.user.prepare_for(&request.base)?;
         let run = stress::run_at(&request, &site, &mut report);
         let restored = runner.as_mut().map(Runner::finish);
         let run = run?;

@@ -67,8 +67,8 @@ pub struct TargetArgs {
     #[arg(long, value_name = "LIST", value_parser = CpuList::parse)]
     cpus: Option<CpuList>,
 
-    /// TX half: xsk, ring, mmsg, send [default: xsk for one sender over veth if it can be opened,
-    /// else ring]
+    /// TX half: xsk, ring, mmsg, send, live [default: xsk for one sender over veth if it can be
+    /// opened, else ring]
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
@@ -142,11 +142,13 @@ impl TargetArgs {
                 "--ethertype is for plain frames: the IP version sets the EtherType of UDP datagrams",
             ));
         }
-        if self.qdisc_bypass && self.tx == Some(TxChoice::Xsk) {
-            return Err(usage(
-                "--qdisc-bypass is for --tx ring, mmsg and send, while xsk always sends past the \
+        if let Some(tx @ (TxChoice::Xsk | TxChoice::Live)) = self.tx
+            && self.qdisc_bypass
+        {
+            return Err(usage(format!(
+                "--qdisc-bypass is for --tx ring, mmsg and send, while {tx} always sends past the \
                  queueing discipline",
-            ));
+            )));
         }
         let cpus = self.cpus.clone().map_or(Vec::new(), |list| list.0);
         let most = threads.count() + usize::from(reach.own_engine().is_some());

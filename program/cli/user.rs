@@ -2,7 +2,9 @@
 
 use clap::Args;
 
+use crate::bench::loading::LoadRequest;
 use crate::error::Result;
+use crate::load::tx::TxChoice;
 use crate::sys::privilege::{become_plain_user, drop_namespaces, ensure_namespaces_allowed};
 
 /// The user that the program runs as.
@@ -25,6 +27,14 @@ impl UserArgs {
         }
         self.become_plain()?;
         drop_namespaces()
+    }
+
+    /// Prepares for loads. A program that makes frames takes a network namespace, also outside of a lab.
+    pub fn prepare_for(&self, request: &LoadRequest) -> Result<()> {
+        match (request.reach.is_lab(), request.spec.tx) {
+            (false, Some(TxChoice::Live)) => self.become_plain(),
+            (is_lab, _) => self.prepare(is_lab),
+        }
     }
 
     /// Becomes that user ([`become_plain_user`]).

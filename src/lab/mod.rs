@@ -44,6 +44,9 @@ pub struct LabConfig {
     /// them each end's kernel sends two multicast listener reports (IPv6, 90 bytes) within the
     /// first second or so.
     pub addresses: bool,
+    /// Whether the ends poll (NAPI), the generator's and the engine's: a veth does so with generic receive
+    /// offload, and takes frames from BPF programs at its peer only then.
+    pub polls: [bool; 2],
 }
 
 impl Default for LabConfig {
@@ -55,6 +58,7 @@ impl Default for LabConfig {
             checksum_offload: false,
             segmentation_offload: false,
             addresses: false,
+            polls: [false; 2],
         }
     }
 }
@@ -116,10 +120,13 @@ impl Lab {
                 plans.map(|(generator, engine)| (engine, generator)),
             )?,
         };
-        for side in [&mut lab.generator, &mut lab.engine] {
-            set_offloads(side, offloads)?;
-            side.set_up(true)?;
+        let sides = [&lab.generator, &lab.engine];
+        for (side, generic_receive) in sides.into_iter().zip(config.polls) {
+            set_offloads(side, Offloads { generic_receive, ..offloads })?;
         }
+        // An end that comes up says what it can do by what its peer is at that time.
+        lab.generator.set_up(true)?;
+        lab.engine.set_up(true)?;
         for side in [&mut lab.generator, &mut lab.engine] {
             side.wait_until_running(CARRIER_PATIENCE)?;
         }

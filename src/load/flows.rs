@@ -100,6 +100,14 @@ impl Flows {
         }
     }
 
+    /// Where the marks of two flows differ in a frame with all its tags: the first byte, and how many.
+    pub fn mark_place(&self) -> (usize, usize) {
+        match self.mark {
+            Mark::Port { offset, .. } => (offset, 2),
+            Mark::Mac(_) => (6, 4),
+        }
+    }
+
     /// Marks the expected echo of a frame of `flow`; `taken_off` is the length of the removed tag.
     #[inline]
     pub fn mark_echo(&self, header: &mut [u8], flow: u64, taken_off: usize) {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use super::carriage::{Carriage, Content};
-use super::choice::{BATCH_FRAMES, RxChoice, TxChoice};
+use super::choice::{BATCH_FRAMES, LIVE_FRAMES, RxChoice, TxChoice};
 use super::flows::Flows;
 use super::pace::Pattern;
 use super::rate::{FrameRate, Rate};
@@ -370,6 +370,9 @@ impl LoadSpec {
             // A generator that is kept from its CPU for a while must not be the one that loses echoes.
             let block_bytes = *self.rx_ring.block_bytes.get_or_insert(128 << 10);
             self.rx_ring.blocks = Some((RX_RING_BYTES / block_bytes.max(1)).max(2));
+        }
+        if self.tx_half() == TxChoice::Live {
+            self.batch = self.batch.max(LIVE_FRAMES);
         }
         self.check()?;
         let (rate, tx, rx) = (self.frame_rate()?, self.tx_half(), self.rx_half());

@@ -80,7 +80,7 @@ impl Load {
         let rx = rx::open(plan.rx, &plan.spec, promiscuous, budget, &mut notes)?;
         let mut halves = Vec::new();
         for sender in 0..spec.threads.senders() {
-            halves.push(tx::open(plan.tx, &plan.spec, sender, budget, &mut notes)?);
+            halves.push(tx::open(plan.tx, &plan.spec, &template, sender, budget, &mut notes)?);
         }
         notes.dedup();
         Ok(Load { plan, template, tx: halves, rx, notes })

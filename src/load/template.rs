@@ -8,8 +8,8 @@ use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
 use crate::wire::checksum::Sum;
 use crate::wire::headers::UdpHeaders;
 use crate::wire::ip::{IPV4_HEADER_BYTES, IpVersion};
-use crate::wire::probe::{Expectation, PatternText, Probe, Verdict};
-use crate::wire::udp::{UdpView, udp_checksum_ok, write_udp_checksum};
+use crate::wire::probe::{Cycle, Expectation, PatternText, Probe, Verdict, filler};
+use crate::wire::udp::{UdpView, udp_checksum_ok, udp_sum, write_udp_checksum};
 
 use super::flows::Flows;
 use super::plan::{Content, LoadSpec};
@@ -17,7 +17,7 @@ use super::run_id::RunId;
 use super::sizes::SizeOrder;
 
 /// The longest header in front of a probe: Ethernet, two tags, IPv6, UDP.
-const HEADER_BYTES_MAX: usize = ETHERNET_HEADER_BYTES + 2 * VLAN_TAG_BYTES + 48;
+pub(super) const HEADER_BYTES_MAX: usize = ETHERNET_HEADER_BYTES + 2 * VLAN_TAG_BYTES + 48;
 /// Bytes of the two MAC addresses, after which the tags and the EtherType stand.
 const ADDRESSES_BYTES: usize = 12;
 
@@ -37,6 +37,25 @@ pub enum Judgement {
         /// wrong checksum, the expected length for a frame that is too long.
         first_offset: usize,
     },
+}
+
+/// A frame that is to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct NextFrame<'a> {
+    /// What frames look like.
+    pub template: &'a Template,
+    /// The load that it belongs to.
+    pub id: RunId,
+    /// Its number there.
+    pub number: u64,
+}
+
+impl NextFrame<'_> {
+    /// Writes it to the front of `room`, which must hold the longest, and returns its length.
+    #[inline]
+    pub fn write(self, room: &mut [u8]) -> usize {
+        self.template.write(room, self.id, self.number)
+    }
 }
 
 /// The headers of the frames of one size.
@@ -127,6 +146,48 @@ impl Template {
             write_udp_checksum(&mut frame[self.link_bytes..], view);
         }
         shape.sent_bytes
+    }
+
+    /// The bytes behind the numbers go round.
+    pub(super) fn cycle(&self) -> Cycle<'_> {
+        match &self.text {
+            Some(text) => text.cycle(),
+            None => filler(),
+        }
+    }
+
+    /// Where the stretch behind the number of a frame begins.
+    #[inline]
+    pub(super) fn cycle_begins(&self, id: RunId, number: u64) -> usize {
+        match &self.text {
+            Some(text) => text.cycle().beginning(number),
+            None => filler().beginning(id.probe(number).sequence()),
+        }
+    }
+
+    /// Bytes in front of the probe.
+    pub(super) fn header_bytes(&self) -> usize {
+        self.sent_header_bytes
+    }
+
+    /// What is sent of each size, in rising order: all its bytes without FCS, the header, and of datagrams the
+    /// sum of everything that the checksum covers in front of the probe, without the port that marks a flow.
+    pub(super) fn forms(&self) -> impl ExactSizeIterator<Item = (usize, &[u8], Option<Sum>)> {
+        self.shapes.iter().map(|shape| {
+            let header = &shape.sent[..self.sent_header_bytes];
+            let sum = |view: &UdpView| {
+                // A word and its complement sum to nothing (RFC 1071).
+                let marked = if self.flows.count() > 1 { !view.source_port } else { 0 };
+                Some(udp_sum(&header[self.link_bytes..], view)? + Sum::word(marked))
+            };
+            (shape.sent_bytes, header, shape.udp.as_ref().and_then(sum))
+        })
+    }
+
+    /// The place of frame `number`'s size among [`Template::forms`].
+    #[inline]
+    pub(super) fn form_of(&self, number: u64) -> usize {
+        self.order.index(number)
     }
 
     /// The probe of a received frame, if it carries one where an echo has it.

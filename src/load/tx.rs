@@ -4,7 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 pub use super::choice::TxChoice;
+pub use super::half::TxHalf;
+use super::live::TxLive;
 use super::plan::LoadSpec;
+use super::template::{NextFrame, Template};
 use crate::error::{Error, Result};
 use crate::ring::budget::MemoryBudget;
 use crate::ring::outlet::Outlet;
@@ -20,28 +23,6 @@ use crate::sys::packet::{PacketSocket, SendBatch, SocketType};
 use crate::sys::xdp::XdpSocket;
 use crate::units::FrameSize;
 
-/// Takes frames and makes the kernel send them, strictly in the order in which they were put.
-pub trait TxHalf {
-    /// Has `write` fill the next frame's room and say how long it is; false, and nothing called,
-    /// when there is no room.
-    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool;
-
-    /// Makes the kernel take what was put; never waits. After an error some may have been taken.
-    fn kick(&mut self) -> io::Result<()>;
-
-    /// What the kernel has taken since the last call.
-    fn settle(&mut self) -> Settled;
-
-    /// Frames put that the kernel is not known to have taken.
-    fn in_flight(&self) -> u64;
-
-    /// Takes back what the kernel has not taken. What it had taken before is still to be settled.
-    fn withdraw(&mut self);
-
-    /// The longest frame, in bytes without FCS.
-    fn frame_bytes_max(&self) -> usize;
-}
-
 /// Send buffer to ask for: a busy interface holds many frames, and the kernel charges each with
 /// about a kilobyte. Best effort; the kernel caps it.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
@@ -51,11 +32,11 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 /// `tx_dropped` says where it stayed.
 impl<S: Slots, K: Kick> TxHalf for Outlet<S, K> {
     #[inline]
-    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+    fn put(&mut self, frame: NextFrame<'_>) -> bool {
         let has_room = self.has_room();
         if has_room {
             // LoadSpec::check asked the kernel's rule about every size.
-            Outlet::put(self, write);
+            Outlet::put(self, |room| frame.write(room));
         }
         has_room
     }
@@ -94,6 +75,8 @@ pub enum AnyTx {
     Ring(Outlet<TxRing, PacketSocket>),
     /// `mmsg` and `send`
     Copy(TxCopy),
+    /// `live`
+    Live(TxLive),
 }
 
 /// `$work` with the half that an [`AnyTx`] holds, compiled for each kind.
@@ -103,6 +86,7 @@ macro_rules! with_tx {
             $crate::load::tx::AnyTx::Xsk($half) => $work,
             $crate::load::tx::AnyTx::Ring($half) => $work,
             $crate::load::tx::AnyTx::Copy($half) => $work,
+            $crate::load::tx::AnyTx::Live($half) => $work,
         }
     };
 }
@@ -113,6 +97,7 @@ pub(super) use with_tx;
 pub fn open(
     choice: TxChoice,
     config: &LoadSpec,
+    template: &Arc<Template>,
     sender: usize,
     budget: &Arc<MemoryBudget>,
     notes: &mut Vec<String>,
@@ -132,6 +117,7 @@ pub fn open(
         TxChoice::Mmsg | TxChoice::Send => {
             AnyTx::Copy(TxCopy::open(config, choice == TxChoice::Mmsg)?)
         }
+        TxChoice::Live => AnyTx::Live(TxLive::open(config, template)?),
     };
     let room = with_tx!(&opened, half => half.frame_bytes_max());
     let longest = config.sizes.all().max().map_or(0, FrameSize::socket_bytes);
@@ -194,10 +180,10 @@ impl TxCopy {
 
 impl TxHalf for TxCopy {
     #[inline]
-    fn put(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+    fn put(&mut self, frame: NextFrame<'_>) -> bool {
         let begin = self.lengths.len() * self.stride;
         let Some(room) = self.room.get_mut(begin..begin + self.stride) else { return false };
-        self.lengths.push(write(room) as u32);
+        self.lengths.push(frame.write(room) as u32);
         true
     }
 

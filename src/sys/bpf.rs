@@ -16,6 +16,7 @@ use super::xdp::XdpSocket;
 use crate::error::Result;
 
 pub mod assembly;
+pub mod live;
 pub mod select;
 pub mod types;
 
@@ -71,6 +72,7 @@ impl SocketMap {
             key_bytes: size_of::<u32>() as u32,
             value_bytes: size_of::<u32>() as u32,
             entries: queues,
+            flags: 0,
         };
         let fd = bpf_descriptor(MAP_CREATE, &request)
             .map_err(|error| failed("create a map of AF_XDP sockets", &error, advice(&error)))?;
@@ -304,6 +306,7 @@ struct MapCreate {
     key_bytes: u32,
     value_bytes: u32,
     entries: u32,
+    flags: u32,
 }
 
 #[repr(C)]
@@ -354,6 +357,21 @@ fn bpf<T>(command: libc::c_int, request: &T) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// [`bpf`] of a request that the kernel answers in itself.
+fn bpf_answered<T>(command: libc::c_int, request: &mut T) -> io::Result<()> {
+    // SAFETY: as in bpf(); the kernel writes into the request, which nobody else looks at meanwhile, and the
+    // frame that it makes to where the request says, at most the length that stands there.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            (request as *mut T).cast::<libc::c_void>(),
+            size_of::<T>() as libc::c_uint,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn bpf_descriptor<T>(command: libc::c_int, request: &T) -> io::Result<OwnedFd> {
     let fd = bpf(command, request)? as libc::c_int;
     // SAFETY: these commands return a fresh descriptor (close-on-exec), which nothing else owns.
@@ -366,7 +384,7 @@ mod tests {
 
     #[test]
     fn requests_have_the_sizes_of_the_kernels_union() {
-        assert_eq!(size_of::<MapCreate>(), 16);
+        assert_eq!(size_of::<MapCreate>(), 20);
         assert_eq!(size_of::<MapUpdate>(), 32);
         // expected_attach_type ends at byte 72 of its command.
         assert_eq!(size_of::<ProgramLoad>(), 72);

@@ -26,6 +26,8 @@ pub struct XdpAbilities {
     pub native: bool,
     /// They can hand frames to AF_XDP sockets and other interfaces.
     pub redirect: bool,
+    /// The driver sends frames that programs of other interfaces hand it; a veth while its peer polls.
+    pub transmits: bool,
     /// AF_XDP sockets can do without copies.
     pub zero_copy: bool,
     /// Frames may be longer than a page.
@@ -52,6 +54,7 @@ impl XdpAbilities {
         XdpAbilities {
             native: has(1),
             redirect: has(2),
+            transmits: has(4),
             zero_copy: has(8),
             multi_buffer: has(32),
             tags: metadata & TAGS != 0,
@@ -98,5 +101,6 @@ mod tests {
         assert!(XdpAbilities::of(u32::MAX >> 1).is_err());
         let bits = XdpAbilities::from_bits(0b10_1011, 4, Some(8));
         assert!(bits.native && bits.redirect && bits.zero_copy && bits.multi_buffer && bits.tags);
+        assert!(!bits.transmits);
     }
 }

@@ -35,7 +35,8 @@ mod pattern;
 
 use std::fmt;
 
-pub use digits::{NUMBER_BYTES, RUN_BITS, SEQUENCE_BITS};
+pub use digits::{CHECK_OFFSET, NUMBER_BYTES, REMAINDERS, RUN_BITS, SEQUENCE_BITS};
+pub use filler::{Cycle, filler};
 pub use pattern::{PatternText, PayloadPattern};
 
 /// Bytes of filler that follow the number at least.

@@ -119,8 +119,13 @@ pub fn udp_checksum_ok(packet: &[u8], view: &UdpView) -> bool {
 /// was copied; never 0. What stands in the checksum field does not matter. `None` when `view` does not fit
 /// `packet`.
 pub fn udp_checksum_from(packet: &[u8], view: &UdpView, payload: Sum) -> Option<u16> {
+    Some((udp_sum(packet, view)? + payload).udp_checksum())
+}
+
+/// What the checksum covers beside the payload, summed.
+pub fn udp_sum(packet: &[u8], view: &UdpView) -> Option<Sum> {
     let before_field = packet.get(view.udp_offset..view.checksum_field().start)?;
-    Some((pseudo_header_of(packet, view)? + Sum::of(before_field) + payload).udp_checksum())
+    Some(pseudo_header_of(packet, view)? + Sum::of(before_field))
 }
 
 /// Computes the checksum afresh, writes it into the field and returns it. `None`, and nothing

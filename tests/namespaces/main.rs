@@ -29,6 +29,7 @@ mod kernel_sends;
 mod knobs;
 mod lab;
 mod links;
+mod live;
 mod load;
 mod load_program;
 mod many;
@@ -108,6 +109,7 @@ fn all() -> Vec<Test> {
         alone(load_program::tests()),
         routes::tests(),
         alone(open_loop::tests()),
+        live::tests(),
         alone(faulty::tests()),
         alone(stress::tests()),
         tutorial::tests(),

@@ -10,7 +10,7 @@ use super::shared::{SenderState, SharedState};
 use crate::error::Result;
 use crate::load::pace::{Schedule, Share};
 use crate::load::run_id::RunId;
-use crate::load::template::Template;
+use crate::load::template::{NextFrame, Template};
 use crate::load::tx::TxHalf;
 use crate::sys::clock::Clock;
 use crate::sys::failure::{failed, is_refused_for_now};
@@ -241,7 +241,7 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
         let Share { first, every } = self.plan.share;
         let number = own * every + first;
         let Sender { tx, template, plan, .. } = self;
-        if !tx.put(|room| template.write(room, plan.id, number)) {
+        if !tx.put(NextFrame { template, id: plan.id, number }) {
             return false;
         }
         // Before the departure, which displaces an older one: see SenderState::departure_of.
@@ -282,11 +282,17 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
 
     #[inline]
     fn note_taken(&mut self, frames: u64, bytes: u64, sent_ns: u64) {
-        let measured = self.taken.max(self.measured_from)..self.taken + frames;
+        let first = self.taken;
+        let measured = first.max(self.measured_from)..first + frames;
         self.taken += frames;
         self.report.all_bytes += bytes;
         let shared = &self.shared.senders[self.number];
         shared.taken.set(self.taken);
+        for nth in 0..frames {
+            // What the half does not know stands there already.
+            let Some(left_ns) = self.tx.left_ns(nth) else { break };
+            shared.note_sent(first + nth, left_ns);
+        }
         if measured.is_empty() {
             return;
         }
@@ -295,7 +301,8 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
             Trigger::Schedule(_) => {
                 for own in measured {
                     let refused = own < self.refused_below;
-                    departures.record_scheduled(shared.intended_ns(own), sent_ns, refused);
+                    let left_ns = self.tx.left_ns(own - first).unwrap_or(sent_ns);
+                    departures.record_scheduled(shared.intended_ns(own), left_ns, refused);
                 }
             }
             _ => departures.record_unscheduled(measured.end - measured.start, sent_ns),

@@ -30,6 +30,8 @@ pub enum Width {
     Half,
     /// Four bytes.
     Word,
+    /// Eight bytes.
+    Double,
 }
 
 impl Width {
@@ -38,7 +40,43 @@ impl Width {
             Width::Word => 0x00,
             Width::Half => 0x08,
             Width::Byte => 0x10,
+            Width::Double => 0x18,
         }
+    }
+}
+
+/// What is done with a register and an operand, in 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Operation {
+    Add = 0x00,
+    Subtract = 0x10,
+    Or = 0x40,
+    And = 0x50,
+    ShiftLeft = 0x60,
+    ShiftRight = 0x70,
+    Xor = 0xa0,
+    Set = 0xb0,
+}
+
+/// The other side of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// What is in a register.
+    Register(Register),
+    /// This, its sign extended.
+    Constant(i32),
+}
+
+impl From<Register> for Operand {
+    fn from(register: Register) -> Operand {
+        Operand::Register(register)
+    }
+}
+
+impl From<i32> for Operand {
+    fn from(constant: i32) -> Operand {
+        Operand::Constant(constant)
     }
 }
 
@@ -55,6 +93,8 @@ pub enum Condition {
     Differs(Register, i32),
     /// The register has one of the number's bits.
     HasAny(Register, i32),
+    /// The register is below the number.
+    Below(Register, i32),
     /// The first register is greater than the second.
     Exceeds(Register, Register),
     /// Always.
@@ -97,6 +137,8 @@ const CALL: u8 = 0x80;
 const EXIT: u8 = 0x90;
 /// `BPF_PSEUDO_MAP_FD`: the constant is the descriptor of a map.
 const MAP_DESCRIPTOR: u8 = 1;
+/// `BPF_PSEUDO_MAP_VALUE`: the constant is that as well, and the next one an offset in the map's first value.
+const MAP_VALUE: u8 = 2;
 /// `BPF_PSEUDO_KFUNC_CALL`: the constant is the number of a function in the kernel's type information.
 const KERNEL_FUNCTION: u8 = 2;
 
@@ -176,6 +218,37 @@ impl Assembly {
         self.push(ARITHMETIC | 0x60, to, 0, 0, bits)
     }
 
+    /// `to = to operation operand`.
+    pub fn operate(
+        &mut self,
+        operation: Operation,
+        to: Register,
+        operand: impl Into<Operand>,
+    ) -> &mut Assembly {
+        let code = ARITHMETIC | operation as u8;
+        match operand.into() {
+            Operand::Register(from) => self.push(code | BY_REGISTER, to, from as u8, 0, 0),
+            Operand::Constant(constant) => self.push(code, to, 0, 0, constant),
+        }
+    }
+
+    /// All eight bytes of the register in network order.
+    pub fn double_to_network_order(&mut self, of: Register) -> &mut Assembly {
+        self.push(TO_BIG_ENDIAN, of, 0, 0, 64)
+    }
+
+    /// `to = constant`, of 64 bits; takes two slots.
+    pub fn set_double(&mut self, to: Register, constant: u64) -> &mut Assembly {
+        self.push(LOAD_CONSTANT, to, 0, 0, constant as i32);
+        self.push(0, Register::R0, 0, 0, (constant >> 32) as i32)
+    }
+
+    /// `to = where the one value of the map behind this descriptor lies`; takes two slots.
+    pub fn load_memory(&mut self, to: Register, map: BorrowedFd<'_>) -> &mut Assembly {
+        self.push(LOAD_CONSTANT, to, MAP_VALUE, 0, map.as_raw_fd());
+        self.push(0, Register::R0, 0, 0, 0)
+    }
+
     /// `to = the map behind this descriptor`; takes two slots.
     pub fn load_map(&mut self, to: Register, map: BorrowedFd<'_>) -> &mut Assembly {
         self.push(LOAD_CONSTANT, to, MAP_DESCRIPTOR, 0, map.as_raw_fd());
@@ -188,6 +261,7 @@ impl Assembly {
         match condition {
             Condition::Equals(one, number) => self.push(JUMP | 0x10, one, 0, 0, number),
             Condition::Differs(one, number) => self.push(JUMP | 0x50, one, 0, 0, number),
+            Condition::Below(one, number) => self.push(JUMP | 0xa0, one, 0, 0, number),
             Condition::HasAny(one, bits) => self.push(JUMP | 0x40, one, 0, 0, bits),
             Condition::Exceeds(one, other) => {
                 self.push(JUMP | BY_REGISTER | 0x20, one, other as u8, 0, 0)

@@ -25,11 +25,11 @@ const FIELD_BYTES: usize = FIELD_BITS.div_ceil(8) as usize;
 const POLYNOMIAL: u16 = 0x1021;
 
 /// Added to each check, so that a number of equal bytes is none.
-const CHECK_OFFSET: u16 = 0xffff;
+pub const CHECK_OFFSET: u16 = 0xffff;
 
-/// What byte value `v` at place `p` adds to the remainder: `REMAINDERS[p][v]`. The remainder is
+/// What byte value `v` of run and sequence at place `p` adds to the check: `REMAINDERS[p][v]`. The remainder is
 /// linear, so the places can be looked up side by side.
-static REMAINDERS: [[u16; 256]; FIELD_BYTES] = remainders();
+pub static REMAINDERS: [[u16; 256]; FIELD_BYTES] = remainders();
 
 const fn remainders() -> [[u16; 256]; FIELD_BYTES] {
     let mut tables = [[0; 256]; FIELD_BYTES];

@@ -51,8 +51,32 @@ const fn text(first_letter: u8) -> [u8; TEXT_BYTES] {
     text
 }
 
+/// Bytes that go round, and a stretch of them for each number.
+#[derive(Clone, Copy, Debug)]
+pub struct Cycle<'a> {
+    /// The bytes of one round.
+    pub round: &'a [u8],
+    /// How far the stretches of neighbouring numbers begin from each other.
+    pub stride: u64,
+}
+
+impl Cycle<'_> {
+    /// Where the stretch of `number` begins.
+    #[inline]
+    pub fn beginning(&self, number: u64) -> usize {
+        let bytes = self.round.len() as u64;
+        (number % bytes * self.stride % bytes) as usize
+    }
+}
+
+/// The lower-case text that fillers are stretches of, by sequence.
+#[inline]
+pub fn filler() -> Cycle<'static> {
+    Cycle { round: &LOWER_CASE[..PERIOD], stride: STRIDE }
+}
+
 fn beginning(sequence: u64) -> usize {
-    (sequence % PERIOD as u64 * STRIDE % PERIOD as u64) as usize
+    filler().beginning(sequence)
 }
 
 /// The longest stretch of `text` from `begin` on, at most `wanted` bytes, and where the next begins.

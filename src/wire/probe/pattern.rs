@@ -1,5 +1,6 @@
 //! Payloads for stress, in place of the filler text: bit patterns that links and drivers get wrong.
 
+use super::filler::Cycle;
 use super::{Expectation, NUMBER_BYTES, Probe, Verdict, settled};
 use crate::names;
 use crate::wire::random::Random;
@@ -49,7 +50,7 @@ const RANDOM_STRIDE: u64 = 7919;
 pub struct PatternText {
     sent: Box<[u8]>,
     uppercased: Box<[u8]>,
-    period: u64,
+    period: usize,
     stride: u64,
 }
 
@@ -73,13 +74,13 @@ impl PatternText {
         let sent: Box<[u8]> = period.iter().copied().cycle().take(bytes).collect();
         let mut uppercased = sent.clone();
         uppercase(&mut uppercased);
-        Some(PatternText { sent, uppercased, period: period.len() as u64, stride })
+        Some(PatternText { sent, uppercased, period: period.len(), stride })
     }
 
-    /// Where the stretch of frame `number` begins.
+    /// The bytes as they are sent, of which each frame has a stretch by its number.
     #[inline]
-    fn beginning(&self, number: u64) -> usize {
-        (number % self.period * self.stride % self.period) as usize
+    pub fn cycle(&self) -> Cycle<'_> {
+        Cycle { round: &self.sent[..self.period], stride: self.stride }
     }
 }
 
@@ -90,7 +91,7 @@ impl Probe {
     pub fn write_with(self, payload: &mut [u8], text: &PatternText, number: u64) {
         let (front, rest) = payload.split_at_mut(NUMBER_BYTES);
         front.copy_from_slice(&self.number());
-        let begin = text.beginning(number);
+        let begin = text.cycle().beginning(number);
         rest.copy_from_slice(&text.sent[begin..begin + rest.len()]);
     }
 
@@ -106,7 +107,7 @@ impl Probe {
             Ok(rest) => rest,
             Err(verdict) => return verdict,
         };
-        let begin = text.beginning(number);
+        let begin = text.cycle().beginning(number);
         let stretch = begin..begin + rest.len();
         let (Some(sent), Some(uppercased)) =
             (text.sent.get(stretch.clone()), text.uppercased.get(stretch))
