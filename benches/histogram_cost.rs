@@ -24,6 +24,7 @@ use linerate::engine::config::EngineConfig;
 use linerate::engine::pool::Engine;
 use linerate::engine::turn::LatencyMode;
 use linerate::error::{Error, Result};
+use linerate::lab::LabConfig;
 use linerate::load::plan::{Limits, LoadSpec};
 use linerate::load::rate::Rate;
 use linerate::load::run::Load;
@@ -117,7 +118,7 @@ fn plan(arguments: &[String]) -> std::result::Result<Plan, String> {
 
 /// Pairs of the cost with the histogram and without it.
 fn measure_pairs(plan: Plan) -> Result<Vec<(Cost, Cost)>> {
-    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let testbed = Testbed::lab_with(FrameSize::smallest(), LabConfig::default())?;
     let cpus = choose_cpus(&[])?;
     let [generator_cpu, engine_cpu] = match cpus[..] {
         [first, second, ..] => [first, second],

@@ -17,6 +17,7 @@ use linerate::engine::edit::Transform;
 use linerate::engine::pool::Engine;
 use linerate::engine::storm::Allowance;
 use linerate::error::{Error, Result};
+use linerate::lab::LabConfig;
 use linerate::load::plan::{Limits, LoadSpec, Sizes};
 use linerate::load::rate::Rate;
 use linerate::load::run::Load;
@@ -79,7 +80,7 @@ fn option<T: FromStr>(arguments: &[String], name: &str) -> Option<T> {
 }
 
 fn measure(plan: &Plan) -> Result<()> {
-    let testbed = Testbed::lab(plan.size)?;
+    let testbed = Testbed::lab_with(plan.size, LabConfig::default())?;
     let cpus = match choose_cpus(&[])?[..] {
         [first, second, ..] => (first, second),
         _ => return Err(Error::Run("two CPUs are needed, or nothing is told apart".into())),

@@ -3,7 +3,6 @@
 use super::testbed::End;
 use crate::error::Result;
 use crate::load::run::LoadOutcome;
-use crate::load::tally::Tally;
 use crate::stats::counters::{EngineCounters, KernelCounters};
 use crate::stats::waterfall::{GeneratorCounts, InterfaceLosses, RunCounts, Waterfall};
 use crate::sys::ethtool_statistics::DriverStatistics;
@@ -169,25 +168,17 @@ impl CounterSnapshot {
 
 /// What the generator counted, the warm-up included: the counters of the layers know of no warm-up.
 pub fn generator_counts(outcome: &LoadOutcome) -> GeneratorCounts {
-    let (measured, warm_up) = (&outcome.tally, &outcome.warm_up);
-    let sum = |field: fn(&Tally) -> u64| field(measured) + field(&warm_up.tally);
+    let warm_up = &outcome.warm_up;
+    let mut tally = outcome.tally;
+    tally += &warm_up.tally;
+    // Echoes of other loads are no part of this one's way.
+    let packets = outcome.kernel.packets.saturating_sub(tally.other_loads);
     GeneratorCounts {
         offered: outcome.offered + warm_up.sent,
         behind_schedule: outcome.unsent_late,
         refused: outcome.unsent_refused,
         sent: outcome.sent + warm_up.sent,
-        // Echoes of other loads are no part of this one's way.
-        kernel: Some(KernelCounters {
-            packets: outcome.kernel.packets.saturating_sub(sum(|tally| tally.other_loads)),
-            ..outcome.kernel
-        }),
-        malformed: sum(|tally| tally.malformed),
-        foreign: sum(|tally| tally.foreign),
-        duplicated: sum(|tally| tally.duplicated),
-        forgotten: sum(|tally| tally.forgotten),
-        corrupted: sum(|tally| tally.corrupted),
-        not_transformed: sum(|tally| tally.not_transformed),
-        truncated: sum(|tally| tally.truncated),
-        intact: sum(|tally| tally.intact),
+        kernel: Some(KernelCounters { packets, ..outcome.kernel }),
+        tally,
     }
 }

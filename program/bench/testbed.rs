@@ -23,13 +23,8 @@ pub struct End {
 }
 
 impl End {
-    /// The interface `name` of this namespace, to send from or to serve: an unsafe one is refused
-    /// without `force`, and one without a link is.
-    pub fn open(links: &Links, name: &str, force: bool) -> Result<End> {
-        End::of(links, links.by_name(name)?, force)
-    }
-
-    /// [`End::open`] of a link that was found.
+    /// An interface of this namespace, to send from or to serve: an unsafe one is refused without
+    /// `force`, and one without a link is.
     pub fn of(links: &Links, link: Link, force: bool) -> Result<End> {
         refuse_unsafe_interface(links, &link, force)?;
         let link = with_carrier(links, &link)?;
@@ -75,11 +70,6 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// A veth pair of its own, in two namespaces, gone with the process.
-    pub fn lab(largest: FrameSize) -> Result<Testbed> {
-        Testbed::lab_with(largest, LabConfig::default())
-    }
-
     /// [`Testbed::lab`], with the rest as `config` says.
     pub fn lab_with(largest: FrameSize, config: LabConfig) -> Result<Testbed> {
         let mtu = (largest.socket_bytes() - ETHERNET_HEADER_BYTES).max(1500);

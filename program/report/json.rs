@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use crate::error::Result;
-use crate::load::tally::Tally;
 use crate::stats::counters::EngineCounters;
+use crate::stats::counters::Tally;
 use crate::sys::failure::failed;
 use crate::sys::link::Link;
 use crate::sys::offload::Ethtool;

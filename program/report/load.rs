@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::load::pace::Pattern;
 use crate::load::plan::LoadSpec;
 use crate::load::run::{Drive, LATE_DEPARTURE, Latencies, LoadOutcome, Progress};
-use crate::load::tally::Tally;
 use crate::load::verify::Hops;
+use crate::stats::counters::Tally;
 use crate::stats::latency::Latency;
 use crate::stats::state::State;
 use crate::stats::waterfall::{Layer, Waterfall};
@@ -388,8 +388,8 @@ impl LoadReport {
 
     fn say_waterfall(&mut self, waterfall: &Waterfall) {
         self.base.say("where the frames went, the warm-up included:");
-        self.base.say(format!("  {:>16}  offered", grouped(waterfall.offered())));
-        let losses = waterfall.stages().iter().filter(|stage| stage.frames != 0);
+        self.base.say(format!("  {:>16}  offered", grouped(waterfall.offered)));
+        let losses = waterfall.stages.iter().filter(|stage| stage.frames != 0);
         for stage in losses {
             let layer = json!(stage.layer);
             let place = match stage.layer {
@@ -402,9 +402,9 @@ impl LoadReport {
                 stage.name.replace('_', " "),
             ));
         }
-        self.base.say(format!("  {:>16}  returned intact", grouped(waterfall.returned_intact())));
-        if waterfall.unexplained() != 0 {
-            self.base.say(format!("  unexplained: {}", waterfall.unexplained()));
+        self.base.say(format!("  {:>16}  returned intact", grouped(waterfall.returned_intact)));
+        if waterfall.unexplained != 0 {
+            self.base.say(format!("  unexplained: {}", waterfall.unexplained));
         }
     }
 

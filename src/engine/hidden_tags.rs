@@ -51,15 +51,10 @@ pub(super) fn check(
     }
     // The filter of the device lets no tag through for which there is no VLAN interface.
     let all = config.promiscuous || link.promiscuous || !on("rx-vlan-filter");
-    if !all && vlans_of(link)?.is_empty() {
+    if !all && !Links::open()?.list()?.iter().any(|one| one.vlan_over(link).is_some()) {
         return Ok(None);
     }
     Err(Error::Run(format!(
         "{hidden}: `ethtool -K {name} rxvlan off`, or take another path, such as ring-v2-xsk"
     )))
-}
-
-/// The VLAN interfaces over `link`.
-fn vlans_of(link: &Link) -> Result<Vec<Link>> {
-    Ok(Links::open()?.list()?.into_iter().filter(|one| one.vlan_over(link).is_some()).collect())
 }

@@ -264,7 +264,8 @@ fn receive_ring(
             GeometryChoice { block_bytes, retire_ms: Some(RETIRE_MS), ..open }
         }
         (RxName::V3, Profile::Latency | Profile::Balanced) => {
-            let block_bytes = smallest_block(longest);
+            let slot = slot_for(RingVersion::V3, Direction::Receive, longest);
+            let block_bytes = (slot + block::HEADER_BYTES).next_multiple_of(page_bytes());
             reasons.push(format!(
                 "blocks of {}: a few frames in flight fill one; a lone frame still waits up to \
                  {LONE_FRAME_WAITS} (not with --rx v2)",
@@ -282,12 +283,6 @@ fn receive_ring(
         (RxName::V2, Profile::Throughput | Profile::Balanced)
         | (RxName::Recv | RxName::Recvmsg | RxName::Mmsg | RxName::Xsk, _) => open,
     }
-}
-
-/// The smallest block that holds a frame of `longest` bytes, in whole pages.
-fn smallest_block(longest: usize) -> usize {
-    let slot = slot_for(RingVersion::V3, Direction::Receive, longest);
-    (slot + block::HEADER_BYTES).next_multiple_of(page_bytes())
 }
 
 fn wait(profile: Profile, facts: &Facts, reasons: &mut Vec<String>) -> Wait {

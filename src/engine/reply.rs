@@ -5,7 +5,7 @@ use crate::ring::frame::{ChecksumState, FrameMeta, PacketType};
 use crate::ring::send_rule::{self, SendRefusal};
 use crate::stats::drops::DropReason;
 use crate::units::ETHERNET_HEADER_BYTES;
-use crate::wire::ethernet::{self, EtherType, MacAddress, VLAN_TAG_BYTES};
+use crate::wire::ethernet::{self, EtherType, EthernetPayload, MacAddress, VLAN_TAG_BYTES};
 use crate::wire::ip::BadIp;
 use crate::wire::ip::IpVersion;
 use crate::wire::transform::is_changed_by_uppercase;
@@ -78,7 +78,8 @@ impl ReplyRules {
         let destination = MacAddress(*header.first_chunk().ok_or(DropReason::Runt)?);
         let source = MacAddress(*header[6..].first_chunk().ok_or(DropReason::Runt)?);
         let source_of_reply = self.check_addresses(meta, destination, source)?;
-        let (ether_type, payload_start) = innermost(bytes)?;
+        let EthernetPayload { ether_type, offset: payload_start, .. } =
+            ethernet::payload(bytes).ok_or(DropReason::EtherType)?;
         let mut edit = Edit {
             source: source_of_reply,
             tag: meta.tag,
@@ -214,13 +215,6 @@ fn is_service(port: u16) -> bool {
 /// A half-done checksum field may hold 0 by chance; else 0 over IPv4 means none.
 fn carries_checksum(meta: &FrameMeta, view: &UdpView) -> bool {
     view.checksum != 0 || view.version == IpVersion::V6 || meta.checksum == ChecksumState::Partial
-}
-
-/// The innermost EtherType and the offset of what follows it.
-#[inline(always)]
-fn innermost(bytes: &[u8]) -> Result<(EtherType, usize), DropReason> {
-    let payload = ethernet::payload(bytes).ok_or(DropReason::EtherType)?;
-    Ok((payload.ether_type, payload.offset))
 }
 
 /// Addresses that name no single host that could take an answer or send one.

@@ -60,3 +60,15 @@ impl Evidence {
         }
     }
 }
+
+/// One corrupted frame, kept as evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The frame's number.
+    pub sequence: u64,
+    /// Bytes that came back, without FCS and without the outer tag.
+    pub received_bytes: usize,
+    /// The first wrong byte, as in
+    /// [`Judgement::Corrupted`](super::template::Judgement::Corrupted).
+    pub first_offset: usize,
+}

@@ -28,7 +28,6 @@ pub mod run;
 pub mod run_id;
 pub mod rx;
 pub mod sizes;
-pub mod tally;
 pub mod template;
 pub mod trace;
 pub mod tx;

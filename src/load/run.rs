@@ -148,7 +148,7 @@ pub struct Filled<'a> {
 impl Filled<'_> {
     /// Frames that the kernel took.
     pub fn sent(&self) -> u64 {
-        self.sender.sent
+        self.sender.counts.sent
     }
 
     /// Takes the echoes until all are back or none has come for `quiet`. Those that come before this is

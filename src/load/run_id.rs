@@ -32,11 +32,6 @@ impl RunId {
         RunId::new((random >> SEQUENCE_BITS) as u16, random)
     }
 
-    /// The run's number in the probes.
-    pub fn run(self) -> u16 {
-        self.run
-    }
-
     /// The probe of frame `number`.
     #[inline]
     pub fn probe(self, number: u64) -> Probe {

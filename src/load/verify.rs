@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::evidence::{Evidence, Fault};
+use super::evidence::{Damage, Evidence, Fault};
 use super::ledger::{Ledger, Return};
 use super::reorder::Reorder;
 use super::run_id::RunId;
-use super::tally::{Damage, Tally};
 use super::template::{Judgement, Template};
 use crate::ring::frame::FrameMeta;
+use crate::stats::counters::Tally;
 
 /// Corrupted frames that are kept.
 pub const DAMAGE_KEPT: usize = 8;

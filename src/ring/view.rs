@@ -77,14 +77,12 @@ impl Ours {
     }
 }
 
-/// The bytes of one unit that is ours, without its status word.
+/// The bytes of one unit that is ours, behind its status word.
 #[derive(Debug)]
 pub struct Loan<'a> {
     /// The status word as it was when the unit was lent.
     pub status: u32,
-    /// Bytes before the status word.
-    pub head: &'a mut [u8],
-    /// Bytes after the status word.
+    /// The bytes.
     pub body: &'a mut [u8],
     word: &'a AtomicU32,
 }
@@ -240,20 +238,18 @@ impl<'a> Iterator for LoanRun<'a> {
         }
         let UnitLayout { unit_bytes, status: status_at, .. } = self.units.layout;
         let body_at = status_at + STATUS_BYTES;
+        // SAFETY: body_at is within the unit, as new() checked.
+        let body = unsafe { unit.add(body_at) };
         // SAFETY: the status word, read with acquire, says that the unit is ours, and the other
         // side leaves such a unit alone (RX-2, TX-5; packet_mmap.rst: a frame with TP_STATUS_USER, a block
         // with it, a slot with TP_STATUS_AVAILABLE belongs to the user until its status is
         // changed). Only give_back changes it: Units::give_back needs the exclusive borrow that this
         // run holds, and Loan::give_back consumes the slices. Each unit is lent once: `left` is at
         // most the number of units and `at` only advances.
-        let head = unsafe { std::slice::from_raw_parts_mut(unit.as_ptr(), status_at) };
-        // SAFETY: body_at is within the unit, as new() checked.
-        let body = unsafe { unit.add(body_at) };
-        // SAFETY: as for head; the two do not overlap, the status word lies between them.
         let body = unsafe { std::slice::from_raw_parts_mut(body.as_ptr(), unit_bytes - body_at) };
         self.at = self.units.after(self.at);
         self.left -= 1;
-        Some(Loan { status, head, body, word })
+        Some(Loan { status, body, word })
     }
 }
 
@@ -281,7 +277,7 @@ mod tests {
         assert!(units.lend(0).is_none());
         units.give_back(0, 0x21);
         let loan = units.lend(0).unwrap();
-        assert_eq!((loan.status, loan.head.len(), loan.body.len()), (0x21, 8, 1024 - 12));
+        assert_eq!((loan.status, loan.body.len()), (0x21, 1024 - 12));
         units.give_back(0, 0);
         assert!(units.lend(0).is_none());
     }
@@ -308,7 +304,7 @@ mod tests {
             units.give_back(index, 1);
         }
         let starts: Vec<usize> =
-            units.lend_run(0, 4).map(|loan| loan.head.as_ptr().addr()).collect();
+            units.lend_run(0, 4).map(|loan| loan.body.as_ptr().addr()).collect();
         assert_eq!(starts[1] - starts[0], 1792);
         assert_eq!(starts[2] - starts[0], 4096);
     }

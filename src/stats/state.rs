@@ -110,9 +110,7 @@ impl State {
     pub fn tells(&self) -> bool {
         !matches!(self, State::CannotTell { .. })
     }
-}
 
-impl State {
     /// In a table: "clear", "disturbed 34 %", "cannot tell".
     pub fn brief(&self) -> String {
         match self {

@@ -33,7 +33,7 @@
 //!   is `rx_dropped`, although drivers differ
 //!   (Documentation/networking/statistics.rst, `struct rtnl_link_stats64`).
 
-use super::counters::{EngineCounters, KernelCounters};
+use super::counters::{EngineCounters, KernelCounters, Tally};
 
 mod crossing;
 mod hop;
@@ -57,22 +57,8 @@ pub struct GeneratorCounts {
     pub sent: u64,
     /// The kernel's counters of the receiving socket; `None` if unknown.
     pub kernel: Option<KernelCounters>,
-    /// Frames received that the ring's own headers made unreadable.
-    pub malformed: u64,
-    /// Frames received that carried no number of this run.
-    pub foreign: u64,
-    /// Frames received whose number had come back before.
-    pub duplicated: u64,
-    /// Frames received whose number was too old to be remembered.
-    pub forgotten: u64,
-    /// Numbers that came back with a wrong byte.
-    pub corrupted: u64,
-    /// Numbers that came back as they were sent.
-    pub not_transformed: u64,
-    /// Numbers that came back with bytes missing.
-    pub truncated: u64,
-    /// Numbers that came back right in every byte.
-    pub intact: u64,
+    /// What came back, the warm-up included.
+    pub tally: Tally,
 }
 
 /// Everything that is known of a run.
@@ -95,10 +81,17 @@ pub struct RunCounts {
 /// The losses of a run, in the order of a frame's way.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Waterfall {
-    offered: u64,
-    stages: Vec<Stage>,
-    unexplained: i128,
-    returned_intact: u64,
+    /// Frames that the plan had for the run.
+    pub offered: u64,
+    /// Everywhere that frames could go, in the order of their way, with zeros where none went. An
+    /// unexplained remainder is there only if it is not zero.
+    pub stages: Vec<Stage>,
+    /// The sum of the unexplained remainders: positive for frames lost without a name, negative
+    /// for frames that joined from elsewhere. Remainders of different sign cancel out here and
+    /// not in the stages.
+    pub unexplained: i128,
+    /// Frames that came back right in every byte.
+    pub returned_intact: u64,
 }
 
 impl Waterfall {
@@ -113,7 +106,7 @@ impl Waterfall {
         }
         if run.engine.is_some() {
             // Last: only where everything in between is known may strangers be damaged frames.
-            let foreign = Some(generator.foreign);
+            let foreign = Some(generator.tally.foreign);
             hops.offer(Layer::Verifier, "foreign", foreign, Evidence::Weak);
         }
         come_back(&mut hops, generator);
@@ -123,31 +116,8 @@ impl Waterfall {
             offered: generator.offered,
             unexplained: unexplained.map(|stage| stage.frames).sum(),
             stages,
-            returned_intact: generator.intact,
+            returned_intact: generator.tally.intact,
         }
-    }
-
-    /// Frames that the plan had for the run.
-    pub fn offered(&self) -> u64 {
-        self.offered
-    }
-
-    /// Everywhere that frames could go, in the order of their way, with zeros where none went. An
-    /// unexplained remainder is there only if it is not zero.
-    pub fn stages(&self) -> &[Stage] {
-        &self.stages
-    }
-
-    /// The sum of the unexplained remainders: positive for frames lost without a name, negative
-    /// for frames that joined from elsewhere. Remainders of different sign cancel out here and
-    /// not in the stages.
-    pub fn unexplained(&self) -> i128 {
-        self.unexplained
-    }
-
-    /// Frames that came back right in every byte.
-    pub fn returned_intact(&self) -> u64 {
-        self.returned_intact
     }
 }
 
@@ -194,31 +164,29 @@ fn pass_a_stranger(hops: &mut Hops, run: &RunCounts) {
 }
 
 fn come_back(hops: &mut Hops, generator: &GeneratorCounts) {
+    let tally = &generator.tally;
     if let Some(kernel) = &generator.kernel {
         // Beside the sums: copies and strangers, which the socket counted as well.
-        let beside = [generator.duplicated, generator.forgotten, generator.foreign];
+        let beside = [tally.duplicated, tally.forgotten, tally.foreign];
         let beside: i128 = beside.into_iter().map(i128::from).sum();
         hops.reach(i128::from(kernel.packets) - beside, Layer::GeneratorReceive);
         hops.offer(Layer::GeneratorRing, "no_room", Some(kernel.drops), Evidence::Sure);
-        let malformed = Some(generator.malformed);
-        hops.offer(Layer::GeneratorRing, "malformed", malformed, Evidence::Sure);
+    }
+    hops.offer(Layer::GeneratorRing, "malformed", Some(tally.malformed), Evidence::Sure);
+    if generator.kernel.is_some() {
         hops.offer(Layer::GeneratorRing, "left_in_ring", None, Evidence::Rest);
-    } else {
-        let malformed = Some(generator.malformed);
-        hops.offer(Layer::GeneratorRing, "malformed", malformed, Evidence::Sure);
     }
     let damaged = [
-        ("truncated", generator.truncated),
-        ("corrupted", generator.corrupted),
-        ("not_transformed", generator.not_transformed),
+        ("truncated", tally.truncated),
+        ("corrupted", tally.corrupted),
+        ("not_transformed", tally.not_transformed),
     ];
-    let returned = damaged.iter().map(|(_, frames)| i128::from(*frames)).sum::<i128>()
-        + i128::from(generator.intact);
-    hops.reach(returned, Layer::GeneratorRing);
+    let returned = damaged.iter().map(|(_, frames)| i128::from(*frames)).sum::<i128>();
+    hops.reach(returned + i128::from(tally.intact), Layer::GeneratorRing);
     for (name, frames) in damaged {
         hops.offer(Layer::Verifier, name, Some(frames), Evidence::Sure);
     }
-    hops.reach(generator.intact.into(), Layer::Verifier);
+    hops.reach(tally.intact.into(), Layer::Verifier);
 }
 
 #[cfg(test)]

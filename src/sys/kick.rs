@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::packet::{Gathered, PacketSocket};
 use super::socket;
-use super::xdp::XdpSocket;
 
 /// Has the kernel send what lies in a TX ring, without waiting.
 pub trait Kick {
@@ -16,29 +15,16 @@ pub trait Kick {
 
 /// The number that the system call returns is no count of anything (kernel-contract TX-2) and is not
 /// passed on.
-impl Kick for PacketSocket {
-    #[inline]
-    fn kick(&self) -> io::Result<()> {
-        socket::kick(self.as_fd())
-    }
-}
-
-/// In copy mode (`__xsk_generic_xmit`) the kernel sends at most
+///
+/// Of an AF_XDP socket in copy mode (`__xsk_generic_xmit`) the kernel sends at most
 /// [`KICK_FRAMES_MAX`](super::xdp::KICK_FRAMES_MAX) frames. EAGAIN: it stopped before a frame, which stays in
 /// the ring: more were there, or the completion ring, the send buffer or the driver's queue is full. EBUSY:
 /// the driver dropped a frame, which has left the ring and is completed, and the kernel stopped behind it.
 /// ENETDOWN: it looked at nothing.
-impl Kick for XdpSocket {
+impl<S: AsFd> Kick for S {
     #[inline]
     fn kick(&self) -> io::Result<()> {
         socket::kick(self.as_fd())
-    }
-}
-
-impl<K: Kick> Kick for Arc<K> {
-    #[inline]
-    fn kick(&self) -> io::Result<()> {
-        K::kick(self)
     }
 }
 

@@ -48,7 +48,7 @@ pub fn drop_namespaces() -> Result<()> {
     give_up("give up CAP_SYS_ADMIN", |capability| capability != SYS_ADMIN)
 }
 
-/// As [`keep_capabilities`]. Only a filter of system calls (seccomp) refuses this: then the work goes on with
+/// As [`set_capabilities`]. Only a filter of system calls (seccomp) refuses this: then the work goes on with
 /// what it has, and both [`describe`] and [`forbidden`](super::forbidden::forbidden) say so.
 fn give_up(attempted: &str, kept: impl Fn(u32) -> bool) -> Result<()> {
     let given_up = match capability_words() {
@@ -141,7 +141,8 @@ pub(super) fn set_no_new_privileges() {
 
 /// Keeps what renaming and removing a file takes, wherever it is. Allocates nothing.
 pub(super) fn keep_for_files() {
-    let _ = keep_capabilities(|capability| [DAC_OVERRIDE, FOWNER].contains(&capability));
+    let kept = |capability| [DAC_OVERRIDE, FOWNER].contains(&capability);
+    let _ = capability_words().and_then(|words| set_capabilities(words, kept));
 }
 
 /// Whether this is user 0, who becomes somebody else before the work begins.
@@ -197,10 +198,6 @@ fn capability_words() -> io::Result<[u32; 6]> {
 
 /// Makes the permitted capabilities that are to be kept effective, and gives up all others; none is
 /// inheritable, and so none ambient.
-fn keep_capabilities(kept: impl Fn(u32) -> bool) -> io::Result<()> {
-    set_capabilities(capability_words()?, kept)
-}
-
 fn set_capabilities(now: [u32; 6], kept: impl Fn(u32) -> bool) -> io::Result<()> {
     let mut words = [0u32; 6];
     for half in [0, 1] {

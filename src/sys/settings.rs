@@ -206,28 +206,32 @@ impl Settings {
         let value = self.values.get(place);
         let number = || value.and_then(|value| value.parse().ok());
         let interface = self.interface().unwrap_or_default();
+        let link = || -> Result<(Links, u32)> {
+            let links = Links::open()?;
+            let index = links.by_name(interface)?.index;
+            Ok((links, index))
+        };
         match (place, number()) {
             (Place::File(path), _) => {
                 // A refusal shows in what is left.
                 let _ = fs::write(path, value.map_or("", String::as_str));
             }
             (Place::Mtu, Some(mtu)) => {
-                let links = Links::open()?;
-                links.set_mtu(links.by_name(interface)?.index, mtu)?;
+                let (links, index) = link()?;
+                links.set_mtu(index, mtu)?;
             }
             (Place::Address, _) => {
                 let bytes = value.into_iter().flat_map(|value| value.split(':'));
                 let bytes: Vec<u8> =
                     bytes.filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
                 if let Ok(mac) = bytes.try_into() {
-                    let links = Links::open()?;
-                    links.set_mac(links.by_name(interface)?.index, mac)?;
+                    let (links, index) = link()?;
+                    links.set_mac(index, mac)?;
                 }
             }
             (Place::Switch, _) => {
-                let links = Links::open()?;
-                let up = value.is_some_and(|value| value == "up");
-                links.set_up(links.by_name(interface)?.index, up)?;
+                let (links, index) = link()?;
+                links.set_up(index, value.is_some_and(|value| value == "up"))?;
             }
             (Place::Word(structure, word), Some(value)) => {
                 let structure = &STRUCTURES[*structure];

@@ -29,11 +29,11 @@
 //! Each letter stands at each place of the filler equally often over 17,576 frames in a row.
 //! Writing is one `memcpy` out of a static text, verifying one `memcmp` with it.
 
+use crate::names;
+
 mod digits;
 mod filler;
 mod pattern;
-
-use std::fmt;
 
 pub use digits::{CHECK_OFFSET, NUMBER_BYTES, REMAINDERS, RUN_BITS, SEQUENCE_BITS};
 pub use filler::{Cycle, filler};
@@ -58,24 +58,16 @@ pub struct Probe {
     sequence: u64,
 }
 
-/// The expected payload of an echo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Expectation {
-    /// Upper case.
-    Uppercased,
-    /// Unchanged.
-    Same,
-    /// Upper case or unchanged, for foreign reflectors; addresses, tags and headers are not checked.
-    Any,
-}
-
-impl fmt::Display for Expectation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Expectation::Uppercased => "uppercase",
-            Expectation::Same => "same",
-            Expectation::Any => "any",
-        })
+names! {
+    "expectation",
+    /// The expected payload of an echo.
+    pub enum Expectation {
+        /// Upper case.
+        Uppercased = "uppercase",
+        /// Unchanged.
+        Same = "same",
+        /// Upper case or unchanged, for foreign reflectors; addresses, tags and headers are not checked.
+        Any = "any",
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use linerate::engine::edit::Transform;
 use linerate::engine::reply::ReplyRules;
+use linerate::engine::storm::{Allowance, StormGuard};
 use linerate::ring::frame::{ChecksumState, FrameMeta, PacketType};
 use linerate::wire::ethernet::VlanTag;
 
@@ -14,6 +15,11 @@ pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub const THEIRS: [u8; 6] = *b"bcdefg";
 /// The UDP port that is answered.
 pub const PORT: u16 = 7007;
+
+/// Lets every answer pass.
+pub fn no_storm_guard() -> StormGuard {
+    StormGuard::new(Allowance::Unlimited, Allowance::Unlimited, 0)
+}
 
 /// Rules that answer everything that can be answered.
 pub fn rules() -> ReplyRules {

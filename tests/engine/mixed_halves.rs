@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use linerate::engine::edit::Transform;
 use linerate::engine::half::{RxBatch, RxHalf, TxHalf};
-use linerate::engine::storm::StormGuard;
 use linerate::engine::turn::{LatencyMode, TurnState, WhenFull, settle, turn};
 use linerate::engine::tx_forward::TxForward;
 use linerate::engine::tx_mmsg::TxMmsg;
@@ -26,7 +25,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::clock::FakeClock;
-use crate::frames::{Known, OURS, rules};
+use crate::frames::{Known, OURS, no_storm_guard, rules};
 use crate::kernel::{
     BATCH, ENETDOWN, FREELY, MakeTx, PlainSocket, ROOM, RxKernel, SharedWire, TxRingSocket,
     UmemSocket, XskKernel, wire,
@@ -50,7 +49,7 @@ impl<K: RxKernel> Bench<K> {
     fn new(when_full: WhenFull, frames_per_refusal: usize) -> Bench<K> {
         let wire = wire(frames_per_refusal);
         let (rx, kernel) = K::make(&wire);
-        let mut state = TurnState::new(rules(), when_full, StormGuard::off(), LatencyMode::On);
+        let mut state = TurnState::new(rules(), when_full, no_storm_guard(), LatencyMode::On);
         state.reserve(BATCH);
         Bench { rx, kernel, state, wire, clock: FakeClock::default() }
     }

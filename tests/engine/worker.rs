@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use linerate::engine::control::Control;
-use linerate::engine::storm::StormGuard;
 use linerate::engine::turn::{LatencyMode, TurnState, WhenFull};
 use linerate::engine::wait::{Wait, Waiting};
 use linerate::engine::worker::{Reporter, Snapshot, WorkerReport, run};
@@ -21,7 +20,7 @@ use linerate::sys::clock::Clock;
 use linerate::sys::epoll::{Sleeper, Woken};
 
 use crate::clock::FakeClock;
-use crate::frames::{Known, OURS, rules};
+use crate::frames::{Known, OURS, no_storm_guard, rules};
 use crate::kernel::{
     BATCH, EINVAL, ENETDOWN, FREELY, MakeTx, ROOM, RxKernel, RxRingSocket, SharedWire,
     TxRingSocket, v2, wire,
@@ -83,7 +82,7 @@ impl Clock for SharedClock {
 }
 
 fn state(when_full: WhenFull) -> TurnState {
-    TurnState::new(rules(), when_full, StormGuard::off(), LatencyMode::Off)
+    TurnState::new(rules(), when_full, no_storm_guard(), LatencyMode::Off)
 }
 
 /// A reporter, and where its snapshots arrive.

@@ -13,6 +13,7 @@ use linerate::bench::compare::run::{self, Step};
 use linerate::bench::contestant::Contestants;
 use linerate::bench::testbed::Testbed;
 use linerate::engine::turn::LatencyMode;
+use linerate::lab::LabConfig;
 use linerate::ring::budget::MemoryBudget;
 use linerate::stats::best_set::LOOKS;
 use linerate::sys::cpus::{choose_cpus, pin};
@@ -56,7 +57,7 @@ fn compare(
     after_round: &mut (dyn FnMut(&[Testbed], Step) + Send),
 ) -> Result<Comparison, Failed> {
     let plan = plan(paths, rounds)?;
-    let lab = |_| Testbed::lab(FrameSize::smallest());
+    let lab = |_| Testbed::lab_with(FrameSize::smallest(), LabConfig::default());
     let testbeds = (0..plan.seats()).map(lab).collect::<Result<Vec<_>, _>>()?;
     Ok(run::run(&testbeds, &plan, &mut |step| after_round(&testbeds, step))?)
 }
@@ -65,7 +66,7 @@ fn compare(
 fn stragglers() -> Result<Completion, Failed> {
     let mut has_queue = true;
     unless_spoiled(|| {
-        let testbed = Testbed::lab(FrameSize::smallest())?;
+        let testbed = Testbed::lab_with(FrameSize::smallest(), LabConfig::default())?;
         // 333 frames a second of those that fill a TX ring.
         has_queue = slow_down_end(&testbed.engine, 20_000, 1 << 20)?;
         let mut plan = plan("ring,ring-mmsg", 2)?;

@@ -19,6 +19,7 @@ use linerate::bench::search::trial::{TrialRecord, VoidReason};
 use linerate::bench::testbed::{End, Testbed};
 use linerate::bench::watch::{OwnTraffic, Watch};
 use linerate::engine::turn::LatencyMode;
+use linerate::lab::LabConfig;
 use linerate::load::sizes::Sizes;
 use linerate::ring::budget::MemoryBudget;
 use linerate::sys::cpus::choose_cpus;
@@ -105,7 +106,7 @@ fn search(
 }
 
 fn search_repeats() -> Result<(), Failed> {
-    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let testbed = Testbed::lab_with(FrameSize::smallest(), LabConfig::default())?;
     let goes_on = AtomicBool::new(true);
     let is_changed = |record: &TrialRecord| {
         let reason = record.outcome.spoiled();
@@ -124,7 +125,7 @@ fn search_repeats() -> Result<(), Failed> {
 }
 
 fn compare_is_void() -> Result<(), Failed> {
-    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let testbed = Testbed::lab_with(FrameSize::smallest(), LabConfig::default())?;
     let plan = ComparePlan {
         contestants: vec!["ring".parse()?],
         ab: None,
@@ -160,7 +161,7 @@ fn compare_is_void() -> Result<(), Failed> {
 }
 
 fn other_traffic() -> Result<(), Failed> {
-    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let testbed = Testbed::lab_with(FrameSize::smallest(), LabConfig::default())?;
     let End { link, namespace } = &testbed.generator;
     let mut watch = Watch::open([&testbed.generator, &testbed.engine])?;
     let send = |frames: usize| -> Result<(), Failed> {
@@ -189,7 +190,7 @@ fn other_traffic() -> Result<(), Failed> {
 
 /// Part of a child, since it takes away every packet socket that its process has.
 pub fn search_with_a_dying_worker() -> Result<(), Failed> {
-    let testbed = Testbed::lab(FrameSize::smallest())?;
+    let testbed = Testbed::lab_with(FrameSize::smallest(), LabConfig::default())?;
     let mut trials = 0;
     // Between two trials only the engine has packet sockets. It spins, so that it looks again.
     let mut kill = |_: &TrialRecord| {

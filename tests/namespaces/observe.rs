@@ -39,13 +39,13 @@ pub fn tests() -> Vec<Test> {
 
 /// What offered, minus all stages, minus returned intact leaves: zero, or the waterfall is wrong.
 fn imbalance(waterfall: &Waterfall) -> i128 {
-    let lost: i128 = waterfall.stages().iter().map(|stage| stage.frames).sum();
-    i128::from(waterfall.offered()) - lost - i128::from(waterfall.returned_intact())
+    let lost: i128 = waterfall.stages.iter().map(|stage| stage.frames).sum();
+    i128::from(waterfall.offered) - lost - i128::from(waterfall.returned_intact)
 }
 
 /// Frames that the stage called `name` at `layer` took; 0 if there is none.
 fn lost_at(waterfall: &Waterfall, layer: Layer, name: &str) -> i128 {
-    let stages = waterfall.stages().iter();
+    let stages = waterfall.stages.iter();
     stages
         .filter(|stage| stage.layer == layer && stage.name == name)
         .map(|stage| stage.frames)
@@ -64,7 +64,7 @@ impl Observation {
         let waterfall =
             self.counters.waterfall(generator_counts(&self.load), Some(&self.engine.counters));
         assert_eq!(imbalance(&waterfall), 0, "{waterfall:?}");
-        assert_eq!(waterfall.returned_intact(), self.load.tally.intact);
+        assert_eq!(waterfall.returned_intact, self.load.tally.intact);
         waterfall
     }
 }
@@ -134,7 +134,7 @@ fn counters_move() -> Result<(), Failed> {
         seen.counters.softnet.cpus.iter().map(|cpu| u64::from(cpu.processed)).sum();
     assert!(processed >= 1000, "each way of each frame goes through a backlog: {processed}");
     let waterfall = seen.waterfall();
-    assert!(waterfall.stages().iter().all(|stage| stage.frames == 0), "{waterfall:?}");
+    assert!(waterfall.stages.iter().all(|stage| stage.frames == 0), "{waterfall:?}");
     Ok(())
 }
 
@@ -163,8 +163,8 @@ fn overflow(path: PathName) -> Result<(), Failed> {
     let lost = i128::from(seen.engine.counters.kernel.drops);
     assert!(lost > 0 && lost < SENT.into(), "{lost} of {SENT} were lost");
     assert_eq!(lost_at(&waterfall, Layer::EngineRing, "no_room"), lost, "{waterfall:?}");
-    assert_eq!(waterfall.unexplained(), 0, "{waterfall:?}");
-    let elsewhere = i128::from(waterfall.offered() - waterfall.returned_intact()) - lost;
+    assert_eq!(waterfall.unexplained, 0, "{waterfall:?}");
+    let elsewhere = i128::from(waterfall.offered - waterfall.returned_intact) - lost;
     // What the engine has no room to answer it drops by name.
     let engine_drops = i128::from(seen.engine.counters.drops.total());
     let ring = lost_at(&waterfall, Layer::GeneratorRing, "no_room");
@@ -188,9 +188,9 @@ fn peer_refuses() -> Result<(), Failed> {
     let waterfall = seen.waterfall();
     let refused = lost_at(&waterfall, Layer::Generator, "refused_by_kernel");
     let lost = lost_at(&waterfall, Layer::DeviceReceive, "refused_by_peer");
-    assert!(counted >= waterfall.offered(), "{waterfall:?}");
-    assert_eq!((waterfall.offered(), refused + lost), (300, 300), "{waterfall:?}");
-    assert_eq!(waterfall.unexplained(), 0);
+    assert!(counted >= waterfall.offered, "{waterfall:?}");
+    assert_eq!((waterfall.offered, refused + lost), (300, 300), "{waterfall:?}");
+    assert_eq!(waterfall.unexplained, 0);
     Ok(())
 }
 
@@ -207,7 +207,7 @@ fn tagged_frames_arrive() -> Result<(), Failed> {
     let far = seen.counters.far.as_ref().ok_or("no far end")?;
     assert_eq!(far.link.receive_dropped, 300, "{:?}", far.link);
     let waterfall = seen.waterfall();
-    assert!(waterfall.stages().iter().all(|stage| stage.frames == 0), "{waterfall:?}");
+    assert!(waterfall.stages.iter().all(|stage| stage.frames == 0), "{waterfall:?}");
     Ok(())
 }
 
@@ -257,6 +257,6 @@ fn queue_drops() -> Result<Completion, Failed> {
     let dropped = engine.drops[DropReason::TxFull] + engine.drops[DropReason::Unsent];
     assert!(dropped > 0, "{engine:?}");
     assert_eq!(lost_at(&waterfall, Layer::DeviceQueue, "qdisc_dropped"), 0, "{waterfall:?}");
-    assert_eq!(waterfall.unexplained(), 0, "{waterfall:?}");
+    assert_eq!(waterfall.unexplained, 0, "{waterfall:?}");
     Ok(Completion::Completed)
 }

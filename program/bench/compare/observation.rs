@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::load::run::LoadOutcome;
-use crate::load::tally::Tally;
 use crate::load::trace::Trace;
+use crate::stats::counters::Tally;
 use crate::stats::latency::LatencySummary;
 use crate::stats::slices::{SLICE_AIM_NS, SLICES_MIN, Slices, frames_per_slice};
 use crate::stats::spread::Spread;

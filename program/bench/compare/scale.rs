@@ -151,7 +151,7 @@ fn observation(
 mod tests {
     use super::*;
     use crate::bench::compare::observation::Metric;
-    use crate::load::tally::Tally;
+    use crate::stats::counters::Tally;
 
     /// 1001 echoes from `first_ns` to `last_ns`.
     fn drained(first_ns: u64, last_ns: u64) -> LoadOutcome {

@@ -69,7 +69,7 @@ fn spin(cpu: usize, lasting: Duration) -> Reading<CpuLook> {
     let steal = steal_ns(cpu);
     let begin = monotonic_ns();
     let end = begin + lasting.as_nanos() as u64;
-    let (mut gaps, mut now) = (Gaps::with_room(), begin);
+    let (mut gaps, mut now) = (Gaps::default(), begin);
     while now < end {
         gaps.was_idle(now);
         now = monotonic_ns();

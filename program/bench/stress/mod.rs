@@ -103,11 +103,6 @@ impl StressRun {
     pub fn counted(&self, conclusion: Conclusion) -> u64 {
         self.records.iter().map(|record| record.count(conclusion.name())).sum()
     }
-
-    /// Phases of the last round that ended so.
-    pub fn count(&self, conclusion: Conclusion) -> usize {
-        self.results.iter().filter(|one| one.conclusion() == Some(conclusion)).count()
-    }
 }
 
 /// Who is told how a stress test goes.

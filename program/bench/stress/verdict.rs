@@ -9,6 +9,7 @@ use crate::load::run::GeneratorLimit::{self, Refused};
 use crate::load::run::LoadOutcome;
 use crate::sys::settings::Change;
 use crate::wire::probe::{Expectation, PayloadPattern};
+use linerate_core::names;
 
 /// The part of a phase's frames from which on nearly all are lost.
 pub(super) const NEARLY_ALL: f64 = 0.9;
@@ -146,29 +147,18 @@ impl fmt::Display for Moved {
     }
 }
 
-/// How a phase ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conclusion {
-    /// The device did right.
-    Pass,
-    /// The generator did not keep its rate, so losses say nothing of the device; it did no wrong.
-    GeneratorLimited,
-    /// It was disturbed, also when it was repeated: it says nothing of the device.
-    Void,
-    /// The device did wrong.
-    Fail,
-}
-
-impl Conclusion {
-    /// As in documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Conclusion::Pass => "pass",
-            Conclusion::GeneratorLimited => "generator_limited",
-            Conclusion::Void => "void",
-            Conclusion::Fail => "fail",
-        }
+names! {
+    "conclusion",
+    /// How a phase ended.
+    pub enum Conclusion {
+        /// The device did right.
+        Pass = "pass",
+        /// The generator did not keep its rate, so losses say nothing of the device; it did no wrong.
+        GeneratorLimited = "generator_limited",
+        /// It was disturbed, also when it was repeated: it says nothing of the device.
+        Void = "void",
+        /// The device did wrong.
+        Fail = "fail",
     }
 }
 

@@ -157,8 +157,9 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         let mut departures = Departures::default();
         senders.iter().for_each(|sender| departures.merge(&sender.departures));
         let sum = |field: fn(&SenderReport) -> u64| senders.iter().map(field).sum::<u64>();
-        let (sent, warm_up) = (sum(|s| s.sent), sum(|s| s.warm_up));
-        let (unsent_late, unsent_refused) = (sum(|s| s.unsent_late), sum(|s| s.unsent_refused));
+        let (sent, warm_up) = (sum(|s| s.counts.sent), sum(|s| s.counts.warm_up_sent));
+        let unsent_late = sum(|s| s.counts.unsent_late);
+        let unsent_refused = sum(|s| s.counts.unsent_refused);
         // Of the senders' next frames the first one ends the span of a count.
         let ends = senders.iter().map(|sender| sender.span_end_ns);
         let scheduled = self.plan.rate.is_some();
@@ -171,17 +172,15 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
         if sent + warm_up + unsent_refused >= FRAMES_MAX {
             notes.push(format!("it ended after {FRAMES_MAX} frames: there are no more numbers"));
         }
-        let (threads, gaps) = self.shared.threads.take();
         let reorder_extent_max = analyzer.verifier.reorder_extent_max();
         let books = analyzer.verifier.books;
         let mut outcome = LoadOutcome {
-            run: self.id.run(),
             asked: self.plan.rate,
             offered: sent + unsent_late + unsent_refused,
             sent,
             unsent_late,
             unsent_refused,
-            senders: senders.iter().map(SenderReport::counts).collect(),
+            senders: senders.iter().map(|sender| sender.counts).collect(),
             all_sent_bytes: LoadOutcome::with_fcs(sum(|s| s.all_bytes), sent + warm_up),
             span_ns,
             departures,
@@ -204,8 +203,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             clock_steps: analyzer.clock_steps,
             trace: analyzer.trace,
             halves: (self.plan.tx, self.plan.rx),
-            threads,
-            gaps,
+            threads: self.shared.threads.take(),
             notes,
         };
         outcome.assert_conserved();

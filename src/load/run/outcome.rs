@@ -7,15 +7,13 @@ use super::departures::Departures;
 use super::latencies::Latencies;
 use super::thread_record::ThreadRecord;
 use crate::error::{Error, Result};
-use crate::load::evidence::Evidence;
+use crate::load::evidence::{Damage, Evidence};
 use crate::load::rate::FrameRate;
 use crate::load::rx::RxChoice;
-use crate::load::tally::{Damage, Tally};
 use crate::load::trace::Trace;
 use crate::load::tx::TxChoice;
 use crate::load::verify::Hops;
-use crate::stats::counters::KernelCounters;
-use crate::stats::gaps::Gaps;
+use crate::stats::counters::{KernelCounters, Tally};
 use crate::stats::jitter::Jitter;
 use crate::units::FCS_BYTES;
 
@@ -72,8 +70,6 @@ pub struct SenderCounts {
 /// in the warm-up stands apart.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOutcome {
-    /// The run's number in the probes.
-    pub run: u16,
     /// The rate that was asked for; `None` without a schedule.
     pub asked: Option<FrameRate>,
     /// Frames that were to be sent: all that the schedule had due in the time, or what was prepared
@@ -142,8 +138,6 @@ pub struct LoadOutcome {
     pub halves: (TxChoice, RxChoice),
     /// What each thread noticed of its CPU being taken away, from its first departure to its last echo.
     pub threads: Vec<ThreadRecord>,
-    /// The gaps of all threads in detail, on `CLOCK_MONOTONIC`.
-    pub gaps: Gaps,
     /// Sentences for the user where something came out otherwise than asked for.
     pub notes: Vec<String>,
 }

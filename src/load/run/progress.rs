@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::latencies::Latencies;
 use super::thread_record::ThreadRecord;
-use crate::load::tally::Tally;
+use crate::stats::counters::Tally;
 use crate::stats::gaps::GapSums;
 
 /// How a load is doing, once an interval.

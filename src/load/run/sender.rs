@@ -74,28 +74,14 @@ pub(super) enum Step {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SenderReport {
     pub departures: Departures,
-    /// Frames of the measurement that the kernel took, and their bytes without FCS.
-    pub sent: u64,
+    pub counts: SenderCounts,
     /// Bytes of all frames that the kernel took, those of the warm-up included, without FCS.
     pub all_bytes: u64,
-    /// Frames of the warm-up that the kernel took.
-    pub warm_up: u64,
-    /// Frames of the measurement that were due and not even prepared.
-    pub unsent_late: u64,
-    /// Frames that were prepared and that the kernel had not taken when the time was over.
-    pub unsent_refused: u64,
     /// When the measurement was over: when the frame behind the last one would have left; of a schedule
     /// that was not kept to its end, or has no even gaps, when its time was over. Without a schedule
     /// when the last kick was done.
     pub span_end_ns: u64,
     pub stopped: bool,
-}
-
-impl SenderReport {
-    pub fn counts(&self) -> SenderCounts {
-        let SenderReport { sent, unsent_late, unsent_refused, warm_up: warm_up_sent, .. } = *self;
-        SenderCounts { sent, unsent_late, unsent_refused, warm_up_sent }
-    }
 }
 
 pub(super) struct Sender<'t, T, C> {
@@ -380,9 +366,9 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
         self.note_taken(settled.frames, settled.bytes, now_ns);
         let measured_from = self.measured_from;
         let prepared = self.handed_out.saturating_sub(measured_from);
-        self.report.sent = self.taken.saturating_sub(measured_from);
-        self.report.warm_up = self.taken - self.report.sent;
-        self.report.unsent_refused = prepared - self.report.sent;
+        self.report.counts.sent = self.taken.saturating_sub(measured_from);
+        self.report.counts.warm_up_sent = self.taken - self.report.counts.sent;
+        self.report.counts.unsent_refused = prepared - self.report.counts.sent;
         self.report.span_end_ns = now_ns;
         let left = self.plan.count.saturating_sub(prepared);
         let SenderPlan { trigger, start_ns, end_ns, .. } = &mut self.plan;
@@ -391,12 +377,12 @@ impl<'t, T: TxHalf, C: Clock> Sender<'t, T, C> {
         {
             let next_ns = start_ns.saturating_add(schedule.next_ns());
             let even_ns = schedule.passed_ns().map(|ns| start_ns.saturating_add(ns));
-            self.report.unsent_late = match *end_ns {
+            self.report.counts.unsent_late = match *end_ns {
                 // Only the count ends it: whatever is left of that was not sent.
                 u64::MAX => left,
                 end_ns => schedule.remaining_before(end_ns.saturating_sub(*start_ns)).min(left),
             };
-            let was_kept = self.report.unsent_late == 0 && !self.report.stopped;
+            let was_kept = self.report.counts.unsent_late == 0 && !self.report.stopped;
             self.report.span_end_ns = match even_ns.filter(|_| was_kept) {
                 Some(even_ns) => even_ns,
                 None if left == 0 => next_ns.min(*end_ns),

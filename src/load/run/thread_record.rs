@@ -26,7 +26,6 @@ pub(super) struct ThreadRecords(Mutex<Recorded>);
 struct Recorded {
     running: Vec<Begun>,
     ended: Vec<ThreadRecord>,
-    gaps: Gaps,
 }
 
 /// A running thread.
@@ -61,7 +60,7 @@ impl ThreadRecords {
             since: ThreadStat::read("", thread),
         };
         self.locked(|all| all.running.push(begun.clone()));
-        Recording { records: self, begun, gaps: Gaps::with_room() }
+        Recording { records: self, begun, gaps: Gaps::default() }
     }
 
     /// What the running threads noticed since the last call, `gaps` being those of thread `number`.
@@ -76,9 +75,9 @@ impl ThreadRecords {
         self.locked(|all| all.running.iter_mut().map(recent).collect())
     }
 
-    /// What all threads noticed that have ended, and their gaps in detail.
-    pub fn take(&self) -> (Vec<ThreadRecord>, Gaps) {
-        self.locked(|all| (std::mem::take(&mut all.ended), std::mem::take(&mut all.gaps)))
+    /// What all threads noticed that have ended.
+    pub fn take(&self) -> Vec<ThreadRecord> {
+        self.locked(|all| std::mem::take(&mut all.ended))
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut Recorded) -> T) -> T {
@@ -100,7 +99,6 @@ impl Drop for Recording<'_> {
         self.records.locked(|all| {
             all.running.retain(|other| other.thread != self.begun.thread);
             all.ended.push(record);
-            all.gaps.merge(&self.gaps);
         });
     }
 }
@@ -123,11 +121,10 @@ mod tests {
             other.gaps.was_idle(1);
             other.gaps.looked(100_001);
         }
-        let (ended, all) = records.take();
+        let ended = records.take();
         assert_eq!(ended.len(), 2);
         let found = ended.iter().find(|one| one.cpu == Some(5)).unwrap();
-        assert_eq!((found.gaps, all.sums()), (all.sums(), found.gaps));
         assert_eq!(found.gaps.total_ns, 100_000);
-        assert!(records.take().0.is_empty());
+        assert!(records.take().is_empty());
     }
 }

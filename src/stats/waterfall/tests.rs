@@ -5,8 +5,8 @@ use crate::stats::drops::DropReason;
 
 /// What offered, minus all stages, minus returned intact leaves: zero, or the waterfall is wrong.
 fn imbalance(waterfall: &Waterfall) -> i128 {
-    let lost: i128 = waterfall.stages().iter().map(|stage| stage.frames).sum();
-    i128::from(waterfall.offered()) - lost - i128::from(waterfall.returned_intact())
+    let lost: i128 = waterfall.stages.iter().map(|stage| stage.frames).sum();
+    i128::from(waterfall.offered) - lost - i128::from(waterfall.returned_intact)
 }
 
 fn kernel(packets: u64, drops: u64) -> KernelCounters {
@@ -20,7 +20,7 @@ fn clean() -> RunCounts {
             offered: 1000,
             sent: 1000,
             kernel: Some(kernel(1000, 0)),
-            intact: 1000,
+            tally: Tally { intact: 1000, ..Tally::default() },
             ..GeneratorCounts::default()
         },
         far: Some(InterfaceLosses::default()),
@@ -39,14 +39,14 @@ fn clean() -> RunCounts {
 fn losses(run: &RunCounts) -> Vec<(Layer, &'static str, i128)> {
     let waterfall = Waterfall::of(run);
     assert_eq!(imbalance(&waterfall), 0);
-    let stages = waterfall.stages().iter().filter(|stage| stage.frames != 0);
+    let stages = waterfall.stages.iter().filter(|stage| stage.frames != 0);
     stages.map(|stage| (stage.layer, stage.name, stage.frames)).collect()
 }
 
 #[test]
 fn a_clean_run_loses_nothing() {
     assert_eq!(losses(&clean()), []);
-    assert!(Waterfall::of(&clean()).stages().iter().all(|stage| stage.left == 1000));
+    assert!(Waterfall::of(&clean()).stages.iter().all(|stage| stage.left == 1000));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn each_loss_has_its_place() {
     run.near.transmit_dropped = 10;
     run.far.as_mut().unwrap().transmit_dropped = 2;
     run.generator.kernel = Some(kernel(948, 8));
-    (run.generator.corrupted, run.generator.intact) = (1, 939);
+    (run.generator.tally.corrupted, run.generator.tally.intact) = (1, 939);
     let expected = [
         (Layer::Generator, "behind_schedule", 100),
         (Layer::Generator, "refused_by_kernel", 7),
@@ -126,7 +126,7 @@ fn a_counter_of_frames_that_arrived_all_the_same_explains_nothing() {
     run.near.queue_dropped = 77;
     assert_eq!(losses(&run), []);
     let waterfall = Waterfall::of(&run);
-    let counted = |name| waterfall.stages().iter().find(|stage| stage.name == name);
+    let counted = |name| waterfall.stages.iter().find(|stage| stage.name == name);
     assert_eq!(counted("rx_dropped").unwrap().counted, Some(1000));
     assert_eq!(counted("qdisc_dropped").unwrap().counted, Some(77));
 }
@@ -141,7 +141,7 @@ fn what_nobody_counted_is_said_with_its_place_and_sign() {
     let expected =
         [(Layer::DeviceReceive, Stage::UNEXPLAINED, -100), (Layer::Engine, "other_host", 200)];
     assert_eq!(losses(&run), expected);
-    assert_eq!(Waterfall::of(&run).unexplained(), -100);
+    assert_eq!(Waterfall::of(&run).unexplained, -100);
 }
 
 #[test]
@@ -149,16 +149,16 @@ fn copies_and_strangers_are_beside_the_sums() {
     let mut run = clean();
     run.engine = None;
     run.far = None;
-    (run.generator.duplicated, run.generator.foreign) = (5, 6);
+    (run.generator.tally.duplicated, run.generator.tally.foreign) = (5, 6);
     run.generator.kernel = Some(kernel(1000 - 3 + 11, 0));
-    run.generator.intact = 997;
+    run.generator.tally.intact = 997;
     assert_eq!(losses(&run), [(Layer::BeyondSight, "beyond_our_sight", 3)]);
 }
 
 #[test]
 fn a_number_that_came_back_unreadable_is_foreign() {
     let mut run = clean();
-    (run.generator.foreign, run.generator.intact) = (4, 996);
+    (run.generator.tally.foreign, run.generator.tally.intact) = (4, 996);
     assert_eq!(losses(&run), [(Layer::Verifier, "foreign", 4)]);
 }
 
@@ -168,7 +168,7 @@ fn a_foreign_device_is_one_stage_beyond_sight() {
     (run.engine, run.far, run.veth_pair) = (None, None, false);
     run.near.receive_missed = 10;
     run.generator.kernel = Some(kernel(900, 0));
-    run.generator.intact = 900;
+    run.generator.tally.intact = 900;
     let expected =
         [(Layer::BeyondSight, "beyond_our_sight", 90), (Layer::GeneratorReceive, "rx_missed", 10)];
     assert_eq!(losses(&run), expected);
@@ -220,14 +220,17 @@ fn generator() -> impl Strategy<Value = GeneratorCounts> {
         refused: counts[2],
         sent: counts[3],
         kernel: socket.map(|[packets, drops]| kernel(packets, drops)),
-        malformed: counts[4],
-        foreign: counts[5],
-        duplicated: counts[6],
-        forgotten: counts[7],
-        corrupted: counts[8],
-        not_transformed: counts[9],
-        truncated: counts[10],
-        intact: counts[11],
+        tally: Tally {
+            malformed: counts[4],
+            foreign: counts[5],
+            duplicated: counts[6],
+            forgotten: counts[7],
+            corrupted: counts[8],
+            not_transformed: counts[9],
+            truncated: counts[10],
+            intact: counts[11],
+            ..Tally::default()
+        },
     })
 }
 
@@ -244,8 +247,8 @@ proptest! {
         let run = RunCounts { generator, near, far, engine, veth_pair, softnet_dropped };
         let waterfall = Waterfall::of(&run);
         prop_assert_eq!(imbalance(&waterfall), 0);
-        let mut left = i128::from(waterfall.offered());
-        for stage in waterfall.stages() {
+        let mut left = i128::from(waterfall.offered);
+        for stage in waterfall.stages {
             left -= stage.frames;
             prop_assert_eq!(stage.left, left);
             if !stage.is_unexplained() {
@@ -253,6 +256,6 @@ proptest! {
                 prop_assert!(stage.counted.is_none_or(|most| stage.frames <= most.into()));
             }
         }
-        prop_assert_eq!(left, i128::from(waterfall.returned_intact()));
+        prop_assert_eq!(left, i128::from(waterfall.returned_intact));
     }
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::bench::stress::phases::{PhaseName, PhaseSettings};
+use crate::load::evidence::Damage;
 use crate::load::rate::FrameRate;
-use crate::load::tally::{Damage, Tally};
+use crate::stats::counters::Tally;
 use crate::wire::ethernet::VlanTag;
 
 /// A second at 10,000 frames a second, all back.
