@@ -1,6 +1,7 @@
 //! An A/B test: two arms that differ in a setting, which a command (a *hook*) sets before each of their
 //! turns, or in their engine's options or build.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::testbed::{End, Testbed};
@@ -29,8 +30,35 @@ pub struct Arm {
     pub options: Vec<String>,
     /// The engine that they ask for.
     pub engine: EngineConfig,
-    /// Another build of this program that is its engine.
-    pub program: Option<String>,
+    /// Its engine, if that is a process of its own.
+    pub program: Option<Program>,
+}
+
+/// An engine in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Program {
+    /// Another build of linerate.
+    Build(String),
+    /// A command line of any other program that answers frames, with placeholders ([`fill`]) and `{cpu}`.
+    Foreign(String),
+}
+
+impl Program {
+    /// As typed: a command line has a placeholder.
+    pub fn new(text: &str) -> Program {
+        match text.contains("{if}") {
+            true => Program::Foreign(text.into()),
+            false => Program::Build(text.into()),
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Program::Build(text) | Program::Foreign(text)) = self;
+        f.write_str(text)
+    }
 }
 
 /// Both arms, and what they are set by.
@@ -38,6 +66,8 @@ pub struct Arm {
 pub struct Ab {
     /// The arms.
     pub arms: [Arm; 2],
+    /// Frames that somebody else's program can hold.
+    drain_frames: u64,
     runner: Arc<Mutex<Runner>>,
     /// The engines' namespaces, as the runner knows them.
     places: Vec<Namespace>,
@@ -55,10 +85,17 @@ pub struct Differences {
 }
 
 impl Ab {
-    /// Arms whose hooks and programs `runner` runs; it was started for these testbeds.
-    pub fn new(arms: [Arm; 2], runner: Runner, testbeds: &[Testbed]) -> Ab {
+    /// Arms whose hooks and programs `runner` runs; it was started for these testbeds. Somebody else's
+    /// program holds `drain_frames`.
+    pub fn new(arms: [Arm; 2], drain_frames: u64, runner: Runner, testbeds: &[Testbed]) -> Ab {
         let places = testbeds.iter().map(|testbed| testbed.engine.namespace.clone()).collect();
-        Ab { arms, runner: Arc::new(Mutex::new(runner)), places, known: Mutex::default() }
+        Ab {
+            arms,
+            drain_frames,
+            runner: Arc::new(Mutex::new(runner)),
+            places,
+            known: Mutex::default(),
+        }
     }
 
     /// Sets each arm once, and says what that changed. Both have the first testbed if there is but one.
@@ -144,7 +181,13 @@ impl Ab {
         self.arms.iter().all(|arm| arm.hook.is_none() && arm.program.is_none())
     }
 
-    /// Starts the arm's own build as its engine, paused; `None` if it has none. Gives its process, and
+    /// How many frames wait at an arm's engine in a drain, if that is somebody else's program.
+    pub(super) fn foreign_drain(&self, arm: usize) -> Option<u64> {
+        let is_foreign = matches!(self.arms[arm].program, Some(Program::Foreign(_)));
+        is_foreign.then_some(self.drain_frames)
+    }
+
+    /// Starts the arm's own program as its engine, paused; `None` if it has none. Gives its process, and
     /// by what it is paused, resumed and stopped.
     pub(super) fn start_program(
         &self,
@@ -153,13 +196,24 @@ impl Ab {
         cpu: usize,
     ) -> Result<Option<(i32, Arc<Mutex<Runner>>)>> {
         let Arm { program, options, .. } = &self.arms[arm];
-        let Some(program) = program else { return Ok(None) };
         let (interface, cpu) = (&testbed.engine.link.name, cpu.to_string());
-        let mut words = vec![program, "echo", "-q", "-i", interface, "--cpus", &cpu];
-        words.extend(testbed.force.then_some("--force"));
-        words.extend(options.iter().map(String::as_str));
+        let line;
+        let words = match program {
+            None => return Ok(None),
+            Some(Program::Build(program)) => {
+                let mut words = vec![program, "echo", "-q", "-i", interface, "--cpus", &cpu];
+                words.extend(testbed.force.then_some("--force"));
+                words.extend(options.iter().map(String::as_str));
+                words
+            }
+            Some(Program::Foreign(program)) => {
+                line = format!("exec {}", fill(program, testbed).replace("{cpu}", &cpu));
+                vec!["/bin/sh", "-c", &line]
+            }
+        };
         let words = words.into_iter().map(str::to_owned).collect();
-        let process = self.runner().start_program(self.place(testbed), words);
+        let speaks = self.foreign_drain(arm).is_none();
+        let process = self.runner().start_program(self.place(testbed), words, speaks);
         let process = process.map_err(|error| Error::Run(format!("arm {}: {error}", ARMS[arm])))?;
         Ok(Some((process, Arc::clone(&self.runner))))
     }

@@ -11,7 +11,7 @@ use super::compare::TurnArgs;
 use super::echo::EchoArgs;
 use super::testbed::TestbedArgs;
 use super::values::parse_between;
-use crate::bench::ab::{ARMS, Ab, Arm, parse_hook};
+use crate::bench::ab::{ARMS, Ab, Arm, Program, parse_hook};
 use crate::bench::compare::observation::LoadKind;
 use crate::bench::compare::plan::ComparePlan;
 use crate::bench::compare::run;
@@ -56,13 +56,18 @@ pub struct AbArgs {
     #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     args_b: String,
 
-    /// Another build of linerate that is the engine of arm a [default: this one]
+    /// Another build of linerate that is the engine of arm a, or with {if} the command line of any program
+    /// that answers EtherType 0x88b5 [default: this one]
     #[arg(long, value_name = "PROGRAM")]
     engine_a: Option<String>,
 
-    /// Another build of linerate that is the engine of arm b [default: this one]
+    /// The same for arm b
     #[arg(long, value_name = "PROGRAM")]
     engine_b: Option<String>,
+
+    /// Frames of a drain that such a program can hold while it stands still
+    #[arg(long, value_name = "N", value_parser = parse_between::<64, 1_000_000>, default_value = "256", allow_hyphen_values = true)]
+    drain_frames: usize,
 
     /// Loads, comma-separated: flood, drain, ping, window, light, half
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "drain,ping")]
@@ -112,7 +117,7 @@ impl AbArgs {
                 let runner = Runner::start(&self.runner(testbeds, &stop))?;
                 Ok((arms, runner, AbReport::open(self.json.as_deref(), self.turns.details)?))
             })?;
-        let ab = Arc::new(Ab::new(arms, runner, &testbeds));
+        let ab = Arc::new(Ab::new(arms, self.drain_frames as u64, runner, &testbeds));
         let max_time = self.turns.max_time(self.rounds);
         report.start(&testbeds[0], cpus, max_time);
         let give_up = |report: &mut AbReport, error| {
@@ -204,7 +209,7 @@ impl AbArgs {
             })?;
             let engine = words.echo.engine_at(&testbed.engine)?;
             // Both arms are processes of their own, or neither is.
-            let program = programs.then(|| program.clone().unwrap_or_else(itself));
+            let program = programs.then(|| Program::new(&program.clone().unwrap_or_else(itself)));
             Ok(Arm { hook: hook.clone(), options, engine, program })
         };
         Ok([arm(0)?, arm(1)?])

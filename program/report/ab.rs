@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::compare::CompareReport;
 use super::text::wrap;
 use super::verdict;
-use crate::bench::ab::{ARMS, Ab, Arm, Differences};
+use crate::bench::ab::{ARMS, Ab, Arm, Differences, Program};
 use crate::bench::compare::result::Comparison;
 use crate::bench::compare::run::Step;
 use crate::bench::testbed::Testbed;
@@ -47,13 +47,18 @@ impl AbReport {
     pub fn arms(&mut self, ab: &Ab, differences: &Differences) {
         for ((name, arm), changes) in ARMS.iter().zip(&ab.arms).zip(&differences.changes) {
             let Arm { hook, options, engine, program } = arm;
-            let program = program.as_ref().map_or(String::new(), |program| format!("{program}, "));
+            let path = format!("path {}", engine.path);
+            let engine = match program {
+                None => path,
+                Some(Program::Build(build)) => format!("{}, {path}", escaped(build)),
+                Some(Program::Foreign(line)) => escaped(line).to_string(),
+            };
             let options = match options.is_empty() {
                 true => String::new(),
                 false => format!(" ({})", options.join(" ")),
             };
             let hook = hook.as_ref().map_or(String::new(), |hook| format!("; {}", escaped(hook)));
-            let line = format!("{name}: {program}path {}{options}{hook}", engine.path);
+            let line = format!("{name}: {engine}{options}{hook}");
             self.report.base.say(wrap(&line));
             if arm.hook.is_some() {
                 self.report.base.say(wrap(&format!("   changed {}", listed(changes))));

@@ -55,8 +55,9 @@ pub struct Runner {
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
     Run { place: usize, command: String },
-    Start { place: usize, program: Vec<String> },
+    Start { place: usize, program: Vec<String>, speaks: bool },
     Write { file: String, value: String },
+    HasEnded,
     Pause,
     Resume,
     Stop,
@@ -67,7 +68,7 @@ enum Request {
 struct Reply {
     /// Why it failed.
     failure: Option<String>,
-    /// The process that was started.
+    /// The process that was started, or still runs; else 0.
     process: i32,
     /// In the last one: what could not be put back.
     left: Option<Vec<Change>>,
@@ -109,10 +110,20 @@ impl Runner {
         self.ask(&Request::Run { place, command: command.into() }).map(drop)
     }
 
-    /// Starts a program that serves until it is stopped and says so by its first output; it is paused
-    /// then. Gives the number of its process. One at a time.
-    pub fn start_program(&mut self, place: usize, program: Vec<String>) -> Result<i32> {
-        Ok(self.ask(&Request::Start { place, program })?.process)
+    /// Starts a program that serves until it is stopped. It is paused as soon as it `speaks`, by its first
+    /// output, or at once. Gives the number of its process. One at a time.
+    pub fn start_program(
+        &mut self,
+        place: usize,
+        program: Vec<String>,
+        speaks: bool,
+    ) -> Result<i32> {
+        Ok(self.ask(&Request::Start { place, program, speaks })?.process)
+    }
+
+    /// Whether it has ended by itself; [`Runner::stop_program`] then says why.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.ask(&Request::HasEnded)?.process == 0)
     }
 
     /// Writes into a file, one of those that are put back.
@@ -195,6 +206,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const CHILD_EVERY_MS: i32 = 1;
 /// How often it is looked whether an engine stands still.
 const PAUSE_EVERY: Duration = Duration::from_micros(20);
+/// What somebody else's program may take to end after a signal; then it is killed.
+const FOREIGN_END: Duration = Duration::from_secs(1);
 /// The most that is shown of what a command said.
 const WORDS_MAX: usize = 600;
 
@@ -251,12 +264,15 @@ fn act(
         Request::Run { place, command } => {
             Running::shell(plan, place, &command)?.wait_until(false, plan.limit, Some(socket))?;
         }
-        Request::Start { place, program: words } => {
+        Request::Start { place, program: words, speaks } => {
             let (first, rest) = words.split_first().ok_or("no program is named")?;
             let mut command = Command::new(first);
             command.args(rest);
             let mut started = Running::start(plan, place, command, first)?;
-            started.wait_until(true, plan.limit, Some(socket))?;
+            match speaks {
+                true => started.wait_until(true, plan.limit, Some(socket))?,
+                false => started.is_foreign = true,
+            }
             started.pause();
             let process = started.child.id() as i32;
             *program = Some(started);
@@ -270,13 +286,23 @@ fn act(
                 failed(format!("write {value} to {file}"), &error, "").to_string()
             })?;
         }
+        Request::HasEnded => {
+            return Ok(program.as_mut().map_or(0, |program| match program.child.try_wait() {
+                Ok(None) => program.child.id() as i32,
+                _ => 0,
+            }));
+        }
         Request::Pause => program.iter_mut().for_each(Running::pause),
         Request::Resume => program.iter_mut().for_each(Running::resume),
         Request::Stop => {
             let mut program = program.take().ok_or("nothing runs")?;
             program.send(libc::SIGINT);
             program.resume();
-            program.wait_until(false, plan.limit, Some(socket))?;
+            match program.is_foreign {
+                // Some do not heed a signal. What they do at their end is their affair.
+                true => drop(program.wait_until(false, FOREIGN_END, Some(socket))),
+                false => program.wait_until(false, plan.limit, Some(socket))?,
+            }
         }
     }
     Ok(0)
@@ -289,6 +315,8 @@ struct Running {
     out: File,
     err: File,
     paused: bool,
+    /// Somebody else's program.
+    is_foreign: bool,
 }
 
 impl Running {
@@ -319,7 +347,7 @@ impl Running {
         // calls on descriptors that live until then.
         unsafe { command.pre_exec(prepare) };
         let child = command.spawn().map_err(failed)?;
-        Ok(Running { child, called: called.into(), out, err, paused: false })
+        Ok(Running { child, called: called.into(), out, err, paused: false, is_foreign: false })
     }
 
     /// Waits for a good end, or until it has `spoken` first; at most for `limit`, and until somebody says

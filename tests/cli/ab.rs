@@ -1,6 +1,7 @@
 //! `linerate ab` from outside: hooks that set, fail and hang, arms that do not differ, and that nothing is
 //! left changed however the program ends. What is measured means nothing here.
 
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -103,6 +104,36 @@ fn options_and_builds_can_be_arms() {
     assert!(verified > 0);
     assert!(document["results"][0]["kernel"].is_null(), "a process keeps its counts to itself");
 }
+
+#[test]
+fn any_program_that_answers_can_be_an_arm() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let echo = scratch.file("echo.py");
+    fs::write(&echo, ECHO).unwrap();
+    let engine = format!("python3 {} {{if}}", echo.display());
+    let ended = run(&mut linerate(&tiny(&["--engine-a", &engine, "--drain-frames", "64"])));
+    let document = is_whole(&ended, 6);
+    assert_eq!(document["arms"][0]["engine"], engine.as_str());
+    let results = schema::list(&document, "results");
+    assert!(results.iter().all(|result| schema::count(result, "verified") > 0), "{results:#?}");
+    let ends = ["--engine-a", "true {if}"];
+    run(&mut linerate(&tiny(&ends))).expect(1).says(&["arm a", "ended before it answered"]);
+}
+
+/// Somebody else's echo: it swaps the addresses and leaves the rest as it is.
+const ECHO: &str = "
+import socket, sys
+echo = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
+echo.bind((sys.argv[1], 0x88b5))
+while True:
+    frame, address = echo.recvfrom(2048)
+    if address[2] != socket.PACKET_OUTGOING:
+        echo.send(frame[6:12] + frame[:6] + frame[12:])
+";
 
 #[test]
 fn a_hook_that_fails_or_hangs_is_named_with_its_words() {

@@ -65,7 +65,8 @@ impl Device {
     pub fn has_ended(&self) -> bool {
         match self {
             Device::Own(engine) => engine.has_ended(),
-            Device::Program { clock, .. } => clock.read_ns().is_none(),
+            // What has gone itself says why when it is asked for anything else.
+            Device::Program { runner, .. } => of(runner, Runner::has_ended).unwrap_or(true),
         }
     }
 
@@ -78,6 +79,6 @@ impl Device {
     }
 }
 
-fn of(runner: &Mutex<Runner>, act: impl FnOnce(&mut Runner) -> Result<()>) -> Result<()> {
+fn of<T>(runner: &Mutex<Runner>, act: impl FnOnce(&mut Runner) -> Result<T>) -> Result<T> {
     act(&mut runner.lock().unwrap_or_else(PoisonError::into_inner))
 }

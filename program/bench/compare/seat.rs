@@ -1,6 +1,6 @@
 //! A contestant's seat: its testbed, its engine, and what loads it, a short while in each round.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::device::Device;
 use super::observation::{LIGHT_PPS, LoadKind, Observation, WINDOW_FRAMES};
@@ -16,7 +16,7 @@ use crate::bench::watch::{OwnTraffic, Watch};
 use crate::engine::config::EngineConfig;
 use crate::engine::names::RxName;
 use crate::engine::pool::EngineSummary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::choice::TxChoice;
 use crate::load::pace::Pattern;
 use crate::load::plan::{Limits, LoadSpec};
@@ -27,7 +27,11 @@ use crate::stats::counters::EngineCounters;
 use crate::stats::latency::Latency;
 use crate::sys::clock;
 use crate::units::FrameSize;
+use crate::wire::probe::Expectation;
 
+/// How long somebody else's program may take until it answers, and how long it is asked each time.
+const READY: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
 /// A load ends when no echo has come for this time, or after [`EMPTIED`]. An engine with frames never
 /// pauses for as long.
 const SILENCE: Duration = Duration::from_millis(50);
@@ -47,6 +51,8 @@ pub(super) struct Seat {
     testbed: Testbed,
     /// Alone on a testbed that nobody changes, a seat keeps its engine, parked between its turns.
     is_alone: bool,
+    /// Frames that wait in a drain, if somebody else's program answers.
+    foreign_drain: Option<u64>,
     engine: Option<Device>,
     load: Option<Load>,
     watch: Watch,
@@ -78,6 +84,11 @@ impl Seat {
             config,
             testbed: testbed.clone(),
             is_alone: is_alone && plan.ab.as_ref().is_none_or(|ab| ab.keeps_engines()),
+            foreign_drain: plan
+                .ab
+                .as_ref()
+                .zip(contestant.as_arm())
+                .and_then(|(ab, arm)| ab.foreign_drain(arm)),
             engine: None,
             load: None,
             watch: Watch::open([&testbed.generator, &testbed.engine])?,
@@ -160,11 +171,48 @@ impl Seat {
         if self.engine.is_none() {
             let engine = plan.device(self.contestant, &self.testbed, &self.config)?;
             self.testbed.wait_for_carrier()?;
+            if self.foreign_drain.is_some() {
+                self.wait_for_answer(plan, &engine)?;
+            }
             engine.pause()?;
             self.account = Account::open(engine.threads());
             self.engine = Some(engine);
         }
         Ok(())
+    }
+
+    /// Nothing else tells when somebody else's program is ready.
+    fn wait_for_answer(&self, plan: &ComparePlan, engine: &Device) -> Result<()> {
+        engine.resume()?;
+        let deadline = Instant::now() + READY;
+        let look = Limits::lasting(LOOK);
+        let mut spec =
+            self.frames(plan, FrameSize::smallest()).driven(Drive::Window(1), look.clone());
+        spec.cpus = vec![plan.cpus.0];
+        spec = LoadSpec { quiet: Some(LOOK), drain: LOOK, ..spec };
+        let mut load = self.testbed.at_generator(|| Load::open(&spec, &plan.ring_memory))??;
+        while load.measure(Drive::Window(1), look.clone())?.tally.intact == 0 {
+            let why = match (engine.has_ended(), Instant::now() >= deadline) {
+                (true, _) => "ended before it answered".into(),
+                (_, true) => format!("answered no frame of EtherType 0x88b5 in {READY:?}"),
+                _ => continue,
+            };
+            return Err(Error::Run(format!("arm {}: its program {why}", self.contestant)));
+        }
+        Ok(())
+    }
+
+    /// Frames of this size from the generator to the engine.
+    fn frames(&self, plan: &ComparePlan, size: FrameSize) -> LoadSpec {
+        let frames = plan.frames(&self.testbed, size);
+        match self.foreign_drain {
+            Some(_) => LoadSpec { expectation: Expectation::Any, ..frames },
+            None => frames,
+        }
+    }
+
+    fn drain_frames(&self, size: FrameSize) -> u64 {
+        self.foreign_drain.unwrap_or_else(|| drain_frames(&self.config, size))
     }
 
     fn close_engine(&mut self) -> Result<()> {
@@ -190,14 +238,14 @@ impl Seat {
         let testbed = &self.testbed;
         let cpu_clocks = self.engine.as_ref().map(Device::cpu_clocks).unwrap_or_default();
         let config = &self.config;
+        let (frames, drain) = (self.frames(plan, task.size), self.drain_frames(task.size));
         self.load = Some(testbed.at_generator(|| {
-            let frames = plan.frames(testbed, task.size);
             let mut spec = match task.load {
                 LoadKind::Drain => {
                     // An engine with one worker for one queue misses what a hash sends by another: with
                     // `scale`, a testbed has two. An AF_XDP socket sends by the first.
                     let tx = config.path.needs_xdp_program().then_some(TxChoice::Xsk);
-                    let mut spec = frames.bursts(drain_frames(config, task.size));
+                    let mut spec = frames.bursts(drain);
                     // Its echoes are looked at while they come, so their blocks need not wait for long.
                     spec.rx_ring.retire_ms = Some(2);
                     LoadSpec { tx, ..spec }
@@ -223,14 +271,15 @@ impl Seat {
     }
 
     fn measure(&mut self, plan: &ComparePlan, task: Task) -> Result<(Observation, Taken)> {
+        let drain = self.drain_frames(task.size);
         let (Some(engine), Some(load)) = (&self.engine, &mut self.load) else {
             unreachable!("a turn follows its preparation")
         };
         let cpu_before_ns = engine.cpu_ns();
         let outcome = match task.load {
             LoadKind::Drain => {
-                let filled = load.fill(drain_frames(&self.config, task.size))?;
-                if self.config.path.rx == RxName::V3 {
+                let filled = load.fill(drain)?;
+                if self.config.path.rx == RxName::V3 || self.foreign_drain.is_some() {
                     clock::sleep(SETTLE);
                 }
                 self.account.begin();
