@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::ab::ARMS;
 use super::testbed::Testbed;
 use crate::engine::config::{EngineConfig, PathName};
+use crate::engine::names::TxName;
 use crate::engine::profile::{Asked, Profile, tune};
 use crate::engine::wait::{SPIN, Wait};
 use crate::error::Result;
@@ -64,6 +65,11 @@ impl Contestant {
             Name::Path(path) => path.sees_tags(),
             Name::Profile(_) | Name::Arm(_) => true,
         }
+    }
+
+    /// Whether its frames leave by a BPF program, which a veth takes only while its peer polls.
+    pub fn sends_by_program(&self) -> bool {
+        matches!(self.name, Name::Path(PathName { tx: TxName::Bpf, .. }))
     }
 
     /// An engine of this kind at the testbed's far end, with a worker on each of `cpus`.

@@ -73,7 +73,7 @@ impl Site {
         Ok(match &request.reach {
             Reach::Lab { engine, udp } => {
                 let queues = request.queues();
-                let polls = [false, request.spec.tx == Some(TxChoice::Live)];
+                let polls = [engine.sends_by_program(), request.spec.tx == Some(TxChoice::Live)];
                 let addresses = udp.is_some();
                 let lab = LabConfig { addresses, queues, polls, ..LabConfig::default() };
                 let testbed = Testbed::lab_with(largest, lab)?;

@@ -77,7 +77,8 @@ impl CompareArgs {
         let plan = ComparePlan { tx: self.tx, ..plan };
         // An AF_XDP socket has a queue to itself, and `scale` runs two workers.
         let queues = if plan.loads.contains(&LoadKind::Scale) { 2 } else { 1 };
-        let testbeds = self.testbed.open_several(&plan.sizes, queues, plan.seats())?;
+        let (count, polls) = (plan.seats(), plan.takes_programs());
+        let testbeds = self.testbed.open_several(&plan.sizes, (queues, polls), count)?;
         report.start(&testbeds[0], cpus, max_time);
         let comparison = run::run(&testbeds, &plan, &mut |step| report.step(step))?;
         report.finish(&comparison)?;

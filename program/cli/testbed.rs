@@ -47,18 +47,18 @@ impl TestbedArgs {
 
     /// The two interfaces, or a testbed of our own for frames of up to the largest of `sizes`.
     pub fn open(&self, sizes: &[FrameSize]) -> Result<Testbed> {
-        Ok(self.open_several(sizes, 1, 1)?.remove(0))
+        Ok(self.open_several(sizes, (1, false), 1)?.remove(0))
     }
 
     /// The two interfaces, or `count` testbeds of our own, with `queues` queues in each direction.
     pub fn open_several(
         &self,
         sizes: &[FrameSize],
-        queues: u32,
+        (queues, polls): (u32, bool),
         count: usize,
     ) -> Result<Vec<Testbed>> {
         self.user.prepare(self.interface.is_none())?;
-        self.make(sizes, queues, count)
+        self.make(sizes, (queues, polls), count)
     }
 
     /// [`TestbedArgs::open_several`] with one queue; `privileged` is done with the rights of who started
@@ -73,18 +73,23 @@ impl TestbedArgs {
         if is_lab {
             ensure_namespaces_allowed()?;
         }
-        let testbeds = self.make(sizes, 1, count)?;
+        let testbeds = self.make(sizes, (1, false), count)?;
         let done = privileged(&testbeds)?;
         self.user.prepare(is_lab)?;
         Ok((testbeds, done))
     }
 
-    fn make(&self, sizes: &[FrameSize], queues: u32, count: usize) -> Result<Vec<Testbed>> {
+    fn make(
+        &self,
+        sizes: &[FrameSize],
+        (queues, polls): (u32, bool),
+        count: usize,
+    ) -> Result<Vec<Testbed>> {
         if let (Some(generator), Some(engine)) = (&self.interface, &self.dut_interface) {
             return Ok(vec![Testbed::interfaces(generator, engine, self.force)?]);
         }
         let largest = sizes.iter().copied().max().unwrap_or_else(FrameSize::smallest);
-        let lab = LabConfig { queues, ..LabConfig::default() };
+        let lab = LabConfig { queues, polls: [polls, false], ..LabConfig::default() };
         (0..count).map(|_| Testbed::lab_with(largest, lab.clone())).collect()
     }
 }

@@ -144,6 +144,11 @@ impl PathName {
         self.rx.needs_xdp_program()
     }
 
+    /// Whether a program takes privileges in the initial user namespace.
+    pub const fn needs_program(self) -> bool {
+        self.needs_xdp_program() || matches!(self.tx, TxName::Bpf)
+    }
+
     /// From when to when the engine's latency counts, in words.
     pub fn latency_definition(self) -> String {
         let begin = self.rx.latency_begins();

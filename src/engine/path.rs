@@ -19,6 +19,7 @@ use super::tx_send::TxSend;
 use super::wait::Waiting;
 use super::worker::{self, Reporter, WorkerReport};
 use crate::error::Result;
+use crate::ring::bpf::BpfSlots;
 use crate::ring::geometry::{Geometry, GeometryChoice};
 use crate::ring::outlet::Outlet;
 use crate::ring::setup::{RxRing, RxRingSocket, TxRingSocket};
@@ -29,6 +30,7 @@ use crate::sys::clock::SystemClock;
 use crate::sys::epoll::Epoll;
 use crate::sys::failure::failed;
 use crate::sys::filter::{Instruction, Wanted};
+use crate::sys::kick::NoKick;
 use crate::sys::link::Link;
 use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, ReceiveBatch, SocketType};
 use crate::sys::xdp::XdpSocket;
@@ -138,6 +140,7 @@ enum OpenedTx {
     Mmsg(Arc<PacketSocket>),
     Send(Arc<PacketSocket>),
     Xsk(Outlet<XskTransmit, XdpSocket>),
+    Bpf(Outlet<BpfSlots, NoKick>),
 }
 
 /// A loop from `rx` to a TX half.
@@ -151,6 +154,7 @@ where
         OpenedTx::Mmsg(socket) => loop_over(rx, TxMmsg::new(socket, frames)),
         OpenedTx::Send(socket) => loop_over(rx, TxSend::new(socket)),
         OpenedTx::Xsk(outlet) => loop_over(rx, outlet),
+        OpenedTx::Bpf(outlet) => loop_over(rx, outlet),
     }
 }
 
@@ -201,6 +205,11 @@ fn open_tx(
             let opened = XskTransmitSocket::open(&choice, &config.ring_memory)?;
             notes.push(xsk_note("sends", plan.queue, opened.zero_copy));
             OpenedTx::Xsk(Outlet::new(opened.ring, opened.socket))
+        }
+        TxName::Bpf => {
+            let slots = BpfSlots::open(plan.link.index, plan.mtu())?;
+            notes.push("a BPF program sends, past the queueing discipline".into());
+            OpenedTx::Bpf(Outlet::new(slots, NoKick))
         }
     })
 }

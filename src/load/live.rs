@@ -12,10 +12,7 @@ use super::template::{HEADER_BYTES_MAX, NextFrame, Template};
 
 use crate::error::{Error, Result};
 use crate::ring::slots::Settled;
-use crate::sys::bpf::live::{LIVE_BYTES_MAX, LiveProgram, ProgramMemory};
-use crate::sys::failure::{EINVAL, failed};
-use crate::sys::interface::called;
-use crate::sys::netdev::XdpAbilities;
+use crate::sys::bpf::live::{self, LIVE_BYTES_MAX, LiveProgram, ProgramMemory};
 use crate::wire::probe::{SEQUENCE_BITS, SEQUENCE_MAX};
 
 mod layout;
@@ -51,15 +48,7 @@ impl TxLive {
     /// For one of `every` senders over the configured interface. A usage error where the interface takes no such
     /// frames; EPERM without the privileges of [`NEEDS_BPF`](crate::sys::bpf::NEEDS_BPF).
     pub fn open(config: &LoadSpec, template: &Arc<Template>) -> Result<TxLive> {
-        let interface = config.interface;
-        // A kernel before 6.3 does not say.
-        if XdpAbilities::of(interface).is_ok_and(|abilities| !abilities.transmits) {
-            return Err(Error::Usage(format!(
-                "--tx live: {} takes no frames from a BPF program (ndo_xdp_xmit). Of a veth the other end must \
-                 poll: `ethtool -K PEER gro on`. Some NICs take them only while an XDP program is attached",
-                called(interface),
-            )));
-        }
+        live::check_driver("live", config.interface)?;
         TxLive::program(config, template)
     }
 
@@ -79,12 +68,7 @@ impl TxLive {
         let mut program = LiveProgram::load(&instructions, memory)?;
         layout.fill(program.memory(), template);
         let blank = vec![0; layout.longest].into_boxed_slice();
-        // Nothing is to be made yet: it only shows whether the kernel can.
-        program.run(&blank, 1).map_err(|error| {
-            let is_old = error.raw_os_error() == Some(EINVAL);
-            let advice = if is_old { "it takes Linux 5.18 or newer" } else { "" };
-            failed("have a BPF program make frames", &error, advice)
-        })?;
+        program.check(&blank)?;
         Ok(TxLive {
             program,
             template: Arc::clone(template),

@@ -8,6 +8,7 @@
 //! in memory, for tests and benchmarks.
 
 pub mod block;
+pub mod bpf;
 pub mod budget;
 #[cfg(feature = "fake-kernel")]
 #[path = "tests/fake.rs"]

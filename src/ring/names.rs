@@ -16,5 +16,7 @@ names! {
         Send = "send",
         /// AF_XDP: with the receive half `xsk` the received frame itself is sent, else one copy.
         Xsk = "xsk",
+        /// A BPF program copies the frames in the kernel, straight for the driver.
+        Bpf = "bpf",
     }
 }

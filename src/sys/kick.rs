@@ -28,6 +28,17 @@ impl<S: AsFd> Kick for S {
     }
 }
 
+/// For slots that make their system call themselves.
+#[derive(Debug)]
+pub struct NoKick;
+
+impl Kick for NoKick {
+    #[inline]
+    fn kick(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Sends frames out of the program's memory, without waiting.
 pub trait SendFrames {
     /// Sends one frame.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed};
 use linerate::engine::config::{EngineConfig, PathName};
+use linerate::engine::names::{RxName, TxName};
 use linerate::engine::pool::Engine;
 use linerate::lab::{ENGINE, GENERATOR, Lab, LabConfig};
 use linerate::load::pace::Pattern;
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<Test> {
     alone(vec![
         privileged("live: all kinds of frames, paces and senders come back", kinds),
         privileged("live: what the driver does not take is lost, and the books balance", not_taken),
+        privileged("live: an engine answers through a program, behind every receive half", answers),
         test("live: without privilege or a peer that polls it is refused by name", refused),
     ])
 }
@@ -91,6 +93,27 @@ fn kinds() -> Result<(), Failed> {
             assert_clean(&outcome, 1001);
             let scheduled = if outcome.asked.is_some() { 1001 } else { 0 };
             assert_eq!(outcome.departures.lateness.count(), scheduled, "kind {kind}");
+        }
+        check_summary(&engine.stop());
+    }
+    Ok(())
+}
+
+/// Frames of several lengths in one batch, tagged or not.
+fn answers() -> Result<(), Failed> {
+    for rx in RxName::ALL {
+        let path = PathName { rx, tx: TxName::Bpf };
+        let lab = Lab::create(&LabConfig { polls: [true, false], ..LabConfig::default() })?;
+        let engine = Engine::start(&engine_config(&lab, path, |config| {
+            config.receive_ring.blocks = Some(128);
+        }))?;
+        let mut spec = LoadSpec { tx: None, ..spec(&lab) };
+        spec.sizes = "imix".parse().expect("sizes");
+        spec.limits = Limits::frames(2000);
+        assert_clean(&load(&lab, &spec)?, 2000);
+        if path.sees_tags() {
+            spec.carriage = spec.carriage.tagged(VlanTag::customer(5, 3));
+            assert_clean(&load(&lab, &spec)?, 2000);
         }
         check_summary(&engine.stop());
     }

@@ -91,6 +91,11 @@ impl ComparePlan {
         testbed.frames(Sizes::Fixed(size), &self.stop)
     }
 
+    /// Whether a BPF program sends frames to the generator, which must poll then.
+    pub fn takes_programs(&self) -> bool {
+        self.contestants.iter().any(Contestant::sends_by_program)
+    }
+
     /// How many seats a comparison has at most: the baseline's is there twice.
     pub fn seats(&self) -> usize {
         self.contestants.len() + usize::from(self.contestants.len() > 1)

@@ -23,7 +23,7 @@ pub struct PathArgs {
     #[arg(long, value_name = "HALF")]
     rx: Option<RxName>,
 
-    /// Replace the path's TX half: ring, mmsg, send or xsk
+    /// Replace the path's TX half: ring, mmsg, send, xsk or bpf
     #[arg(long, value_name = "HALF")]
     tx: Option<TxName>,
 }
@@ -92,10 +92,10 @@ impl BatchArgs {
 
     /// Refuses options that `path` would ignore.
     pub fn check(&self, path: PathName) -> crate::error::Result<()> {
-        let is_packet_socket = path.tx != TxName::Xsk;
-        let bypass =
-            "--tx ring, mmsg and send, while xsk always sends past the queueing discipline";
-        let buffer = "--tx ring, mmsg and send, while xsk asks for what its frames need";
+        let is_packet_socket = !matches!(path.tx, TxName::Xsk | TxName::Bpf);
+        let bypass = "--tx ring, mmsg and send, while xsk and bpf always send past the queueing \
+                      discipline";
+        let buffer = "--tx ring, mmsg and send, while xsk and bpf ask for what their frames need";
         let options = [
             ("--qdisc-bypass", self.qdisc_bypass.is_some(), is_packet_socket, bypass),
             ("--sndbuf", self.sndbuf.is_some(), is_packet_socket, buffer),
@@ -181,7 +181,7 @@ mod tests {
                 let refusal = check(knob, path).unwrap_err();
                 assert_eq!(refusal.exit_code(), 2);
                 let text = refusal.to_string();
-                assert!(text.contains("--tx ring, mmsg and send, while xsk"), "{text}");
+                assert!(text.contains("--tx ring, mmsg and send, while xsk and bpf"), "{text}");
                 assert!(text.contains(&path.to_string()), "{text}");
             }
             assert!(check(knob, "xsk+ring".parse().unwrap()).is_ok());

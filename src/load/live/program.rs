@@ -10,19 +10,8 @@ use crate::sys::bpf::assembly::Condition::{Always, Below, Differs, Equals, Excee
 use crate::sys::bpf::assembly::Operation::{And, Or, ShiftRight, Subtract, Xor};
 use crate::sys::bpf::assembly::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use crate::sys::bpf::assembly::{Assembly, Instruction, Label, Register, Width};
+use crate::sys::bpf::live;
 use crate::wire::probe::{CHECK_OFFSET, NUMBER_BYTES, REMAINDERS};
-
-/// What a program returns to have the page taken back.
-pub const DROP: u32 = 1;
-
-/// `bpf_ktime_get_ns`: `CLOCK_MONOTONIC`.
-const CLOCK: i32 = 5;
-/// `bpf_redirect`.
-const REDIRECT_TO: i32 = 23;
-/// `bpf_xdp_adjust_tail`.
-const ADJUST_TAIL: i32 = 65;
-/// `bpf_xdp_store_bytes`, since Linux 5.18.
-const STORE_BYTES: i32 = 190;
 
 /// Offsets in `struct xdp_md`.
 const DATA: i16 = 0;
@@ -66,8 +55,8 @@ impl FrameProgram {
         a.load(Width::Double, R1, R7, FIELDS as i16);
         a.add(R1, self.every as i32).store(Width::Double, R7, FIELDS as i16, R1);
         a.add(R8, 1).store(Width::Word, R7, PLACE as i16, R8);
-        a.set(R1, self.interface as i32).set(R2, 0).call(REDIRECT_TO).exit();
-        a.place(drop).set(R0, DROP as i32).exit();
+        a.set(R1, self.interface as i32).set(R2, 0).call(live::REDIRECT).exit();
+        a.place(drop).set(R0, live::DROP).exit();
         a.finish()
     }
 
@@ -79,7 +68,7 @@ impl FrameProgram {
     /// The first of some frames notes the time.
     fn stamp(&self, a: &mut Assembly) {
         let not_first = a.label();
-        a.jump(HasAny(R8, STAMPED as i32 - 1), not_first).call(CLOCK);
+        a.jump(HasAny(R8, STAMPED as i32 - 1), not_first).call(live::CLOCK);
         a.copy(R1, R8).operate(ShiftRight, R1, STAMPED.ilog2() as i32).shift_left(R1, 3);
         a.add_register(R1, R7).store(Width::Double, R1, STAMPS as i16, R0).place(not_first);
     }
@@ -100,7 +89,7 @@ impl FrameProgram {
             let longest = a.label();
             // The function takes 32 bits for a signed number.
             self.load_form(a, Width::Word, R2, SHORTER);
-            a.jump(Equals(R2, 0), longest).copy(R1, R6).call(ADJUST_TAIL);
+            a.jump(Equals(R2, 0), longest).copy(R1, R6).call(live::ADJUST_TAIL);
             a.jump(Differs(R0, 0), drop).place(longest);
         }
     }
@@ -151,7 +140,7 @@ impl FrameProgram {
             return copy(a, (R2, behind as i16), (R4, 0), longest_text);
         }
         self.text_bytes(a, R5, drop);
-        a.copy(R3, R4).copy(R4, R5).copy(R1, R6).set(R2, behind as i32).call(STORE_BYTES);
+        a.copy(R3, R4).copy(R4, R5).copy(R1, R6).set(R2, behind as i32).call(live::STORE_BYTES);
         a.jump(Differs(R0, 0), drop);
     }
 

@@ -11,14 +11,27 @@ use super::assembly::Instruction;
 use super::{
     AttachMode, Attached, MAP_CREATE, MapCreate, Program, advice, bpf_answered, bpf_descriptor,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys::failure::failed;
+use crate::sys::interface::called;
 use crate::sys::mapping::{Mapping, page_bytes};
 use crate::sys::namespace::Namespace;
+use crate::sys::netdev::XdpAbilities;
 
 /// The longest frame that such a program can make, in bytes without FCS: with its description and its room at both
 /// ends it lies in a page (`TEST_MAX_PKT_SIZE`), of which less than 400 bytes are taken at the front and the end.
 pub const LIVE_BYTES_MAX: usize = 4096 - 256 - 400 - 320;
+
+/// What a program returns to have its page taken back (`XDP_DROP`).
+pub const DROP: i32 = 1;
+/// `bpf_ktime_get_ns`: `CLOCK_MONOTONIC`.
+pub const CLOCK: i32 = 5;
+/// `bpf_redirect`: the frame leaves by an interface.
+pub const REDIRECT: i32 = 23;
+/// `bpf_xdp_adjust_tail`.
+pub const ADJUST_TAIL: i32 = 65;
+/// `bpf_xdp_store_bytes`, since Linux 5.18.
+pub const STORE_BYTES: i32 = 190;
 
 /// Frames of which the kernel makes one batch, before the driver has them; less than fill the ring of a veth
 /// (256), and more the kernel does not take (`TEST_XDP_MAX_BATCH`).
@@ -55,6 +68,19 @@ impl ProgramMemory {
 impl AsFd for ProgramMemory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
+    }
+}
+
+/// Whether an interface takes frames that a program makes; a usage error for the TX half `half` where it does not.
+/// A kernel before 6.3 does not say.
+pub fn check_driver(half: &str, interface: u32) -> Result<()> {
+    match XdpAbilities::of(interface) {
+        Ok(XdpAbilities { transmits: false, .. }) => Err(Error::Usage(format!(
+            "--tx {half}: {} takes no frames from a BPF program (ndo_xdp_xmit). Of a veth the other end must \
+             poll: `ethtool -K PEER gro on`. Some NICs take them only while an XDP program is attached",
+            called(interface),
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -109,6 +135,15 @@ impl LiveProgram {
             ..TestRun::of(&self.program)
         };
         bpf_answered(PROGRAM_TEST_RUN, &mut request)
+    }
+
+    /// Runs it while it has nothing to make: whether the kernel can.
+    pub fn check(&mut self, frame: &[u8]) -> Result<()> {
+        self.run(frame, 1).map_err(|error| {
+            let is_old = error.raw_os_error() == Some(libc::EINVAL);
+            let advice = if is_old { "it takes Linux 5.18 or newer" } else { "" };
+            failed("have a BPF program make frames", &error, advice)
+        })
     }
 
     /// Runs the program once over a copy of `frame`, which goes nowhere: what it returns, and the frame afterwards.
