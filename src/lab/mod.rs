@@ -10,12 +10,14 @@
 //! A veth pair is no NIC: it has no line rate and no hardware, and one end's transmission does the
 //! other end's reception.
 
+use std::io;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::sys::failure::failed;
 use crate::sys::link::{Links, VethPair};
 use crate::sys::namespace::Namespace;
-use crate::sys::offload::{Ethtool, Offloads};
+use crate::sys::offload::Ethtool;
 
 mod plan;
 mod side;
@@ -63,21 +65,17 @@ impl Default for LabConfig {
     }
 }
 
-impl LabConfig {
-    fn offloads(&self) -> Result<Offloads> {
-        if self.segmentation_offload && !self.checksum_offload {
-            return Err(Error::Usage(
-                "segmentation offload needs checksum offload: the kernel allows it only so".into(),
-            ));
-        }
-        Ok(Offloads {
-            transmit_checksum: self.checksum_offload,
-            tcp_segmentation: self.segmentation_offload,
-            generic_segmentation: self.segmentation_offload,
-            generic_receive: false,
-        })
-    }
-}
+/// Features that decide what a packet socket sees: with them a UDP frame over veth carries only half of its
+/// checksum, and a TCP stream arrives as frames of up to 64 KiB. Segmentation needs checksums.
+const CHECKSUMS: &[&str] = &["tx-checksum-ip-generic", "tx-checksum-sctp"];
+const SEGMENTATION: &[&str] = &[
+    "tx-tcp-segmentation",
+    "tx-tcp-ecn-segmentation",
+    "tx-tcp-mangleid-segmentation",
+    "tx-tcp6-segmentation",
+    "tx-generic-segmentation",
+];
+const RECEIVE: &[&str] = &["rx-gro"];
 
 /// The testbed. It ends with the last descriptor in it: this value, clones of its namespaces and
 /// sockets opened inside.
@@ -94,7 +92,11 @@ impl Lab {
     /// [`crate::sys::privilege::ensure_namespaces_allowed`] provides when called first thing in
     /// `main`.
     pub fn create(config: &LabConfig) -> Result<Lab> {
-        let offloads = config.offloads()?;
+        if config.segmentation_offload && !config.checksum_offload {
+            return Err(Error::Usage(
+                "segmentation offload needs checksum offload: the kernel allows it only so".into(),
+            ));
+        }
         let generator = Namespace::create()?;
         let engine = Namespace::create()?;
         let generator_links = Links::open_in(&generator)?;
@@ -121,8 +123,8 @@ impl Lab {
             )?,
         };
         let sides = [&lab.generator, &lab.engine];
-        for (side, generic_receive) in sides.into_iter().zip(config.polls) {
-            set_offloads(side, Offloads { generic_receive, ..offloads })?;
+        for (side, polls) in sides.into_iter().zip(config.polls) {
+            set_offloads(side, config, polls)?;
         }
         // An end that comes up says what it can do by what its peer is at that time.
         lab.generator.set_up(true)?;
@@ -134,13 +136,26 @@ impl Lab {
     }
 }
 
-fn set_offloads(side: &Side, wanted: Offloads) -> Result<()> {
+fn set_offloads(side: &Side, config: &LabConfig, polls: bool) -> Result<()> {
     let name = side.link.name.as_str();
-    let reached = side.namespace.run(|| Ethtool::open()?.set_offloads(name, wanted))??;
-    if reached == wanted {
-        return Ok(());
+    let features = [
+        (CHECKSUMS, config.checksum_offload),
+        (SEGMENTATION, config.segmentation_offload),
+        (RECEIVE, polls),
+    ];
+    let wanted =
+        || features.into_iter().flat_map(|(all, on)| all.iter().map(move |one| (*one, on)));
+    let refused = |error: io::Error| failed(format!("set the offloads of {name}"), &error, "");
+    let reached = side.namespace.run(|| {
+        let ethtool = Ethtool::open()?;
+        let mut set = wanted().map(|(feature, on)| ethtool.set_feature(name, feature, on));
+        set.try_for_each(|done| done).and_then(|()| ethtool.features(name)).map_err(refused)
+    })??;
+    match wanted().find(|(feature, on)| reached.contains(*feature) != *on) {
+        None => Ok(()),
+        Some((feature, on)) => Err(Error::Run(format!(
+            "could not set the offloads of {name}: {feature} is not {}",
+            if on { "on" } else { "off" }
+        ))),
     }
-    Err(Error::Run(format!(
-        "could not set the offloads of {name}: wanted {wanted:?}, the kernel gives {reached:?}"
-    )))
 }

@@ -1,7 +1,4 @@
-//! What an interface computes or cuts for the kernel, by the ethtool ioctls.
-//!
-//! Offloads decide what a packet socket sees: with them a UDP frame over veth carries only half of
-//! its checksum, and a TCP stream arrives as frames of up to 64 KiB.
+//! The ethtool ioctls: an interface's driver and speed.
 
 use std::ffi::{c_char, c_void};
 use std::io;
@@ -16,14 +13,6 @@ use super::link::{NAME_BYTES_MAX, NEEDS_NET_ADMIN};
 use super::netlink::text;
 use crate::error::Result;
 
-/// The switches of [`Offloads`] in its order, with the commands that ask and that set
-/// (uapi/linux/ethtool.h).
-const SWITCHES: [(&str, u32, u32); 4] = [
-    ("transmit checksum offload", 0x16, 0x17),
-    ("TCP segmentation offload", 0x1e, 0x1f),
-    ("generic segmentation offload", 0x23, 0x24),
-    ("generic receive offload", 0x2b, 0x2c),
-];
 const GET_LINK_SETTINGS: u32 = 0x4c;
 
 /// Unknown speed (`SPEED_UNKNOWN`).
@@ -44,28 +33,6 @@ const MASK_WORDS_BYTE: usize = 15;
 
 /// The most that `link_mode_masks_nwords`, a signed byte, can be; three masks follow.
 const MASK_WORDS_MAX: usize = 127;
-
-/// Which offloads an interface has switched on. By default none: what one side sends is what the other
-/// sees, frame by frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offloads {
-    /// The interface fills in checksums on transmission. On veth nothing fills them in then.
-    pub transmit_checksum: bool,
-    /// The interface cuts TCP super-frames (TSO). Needs `transmit_checksum`.
-    pub tcp_segmentation: bool,
-    /// The kernel hands super-frames down as far as it can (GSO).
-    pub generic_segmentation: bool,
-    /// The kernel joins received frames to super-frames (GRO). On veth it switches on NAPI, too.
-    pub generic_receive: bool,
-}
-
-impl Offloads {
-    fn in_order(self) -> [bool; SWITCHES.len()] {
-        let Offloads { transmit_checksum, tcp_segmentation, generic_segmentation, generic_receive } =
-            self;
-        [transmit_checksum, tcp_segmentation, generic_segmentation, generic_receive]
-    }
-}
 
 /// Who drives an interface (`struct ethtool_drvinfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -92,37 +59,6 @@ impl Ethtool {
         socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
             .map(|socket| Ethtool { socket })
             .map_err(|errno| failed("open a socket for ethtool requests", &errno.into(), ""))
-    }
-
-    /// The offloads of the interface `name` as they are.
-    pub fn offloads(&self, name: &str) -> Result<Offloads> {
-        let ask = |(what, ask, _): (&str, u32, u32)| {
-            self.value(name, ask, 0).map(|value| value != 0).map_err(|error| {
-                failed(format!("read whether {name} has {what}"), &error, advice(&error))
-            })
-        };
-        Ok(Offloads {
-            transmit_checksum: ask(SWITCHES[0])?,
-            tcp_segmentation: ask(SWITCHES[1])?,
-            generic_segmentation: ask(SWITCHES[2])?,
-            generic_receive: ask(SWITCHES[3])?,
-        })
-    }
-
-    /// Switches the offloads of the interface `name` and gives what the kernel made of it: without
-    /// transmit checksums it takes the segmentation offloads away as well
-    /// (`netdev_fix_features` in net/core/dev.c).
-    pub fn set_offloads(&self, name: &str, wanted: Offloads) -> Result<Offloads> {
-        for ((at, (what, _, set)), wanted) in SWITCHES.iter().enumerate().zip(wanted.in_order()) {
-            // Asked each time: the kernel may have changed it along with the one before.
-            if self.offloads(name)?.in_order()[at] != wanted {
-                self.value(name, *set, u32::from(wanted)).map_err(|error| {
-                    let switch = if wanted { "on" } else { "off" };
-                    failed(format!("switch {switch} {what} of {name}"), &error, advice(&error))
-                })?;
-            }
-        }
-        self.offloads(name)
     }
 
     /// The speed of the link in megabits per second; `None` where the interface has none or knows
@@ -161,13 +97,6 @@ impl Ethtool {
         let mut texts = bytes.chunks(DRIVER_TEXT_BYTES).map(text);
         let mut next = || texts.next().unwrap_or_default();
         Ok(Driver { name: next(), version: next(), firmware: next(), bus_place: next() })
-    }
-
-    /// A request of the form `struct ethtool_value`: command and value in, value out.
-    fn value(&self, name: &str, command: u32, value: u32) -> io::Result<u32> {
-        let mut words = [command, value];
-        self.request(name, &mut words)?;
-        Ok(words[1])
     }
 
     /// One ethtool request in place. `words` begins with the command and is as long as the kernel's

@@ -1,8 +1,10 @@
 //! Offloads and speed by ethtool.
 
+use std::io;
+
 use libtest_mimic::Failed;
 use linerate::sys::link::Links;
-use linerate::sys::offload::{Ethtool, Offloads};
+use linerate::sys::offload::Ethtool;
 use linerate::sys::queues::Queues;
 
 use crate::check::{Test, test};
@@ -18,22 +20,25 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-const ALL: Offloads = Offloads {
-    transmit_checksum: true,
-    tcp_segmentation: true,
-    generic_segmentation: true,
-    generic_receive: true,
-};
+const CHECKSUMS: &str = "tx-checksum-ip-generic";
+const SEGMENTATION: &str = "tx-tcp-segmentation";
 
 fn switching() -> Result<(), Failed> {
     let pair = pair_with_mtu(1500)?;
     pair.near_namespace.run(|| -> Result<(), Failed> {
         let ethtool = Ethtool::open()?;
-        let fresh = ethtool.offloads("near0")?;
-        assert!(fresh.transmit_checksum && fresh.tcp_segmentation, "{fresh:?}");
-        assert_eq!(ethtool.set_offloads("near0", Offloads::default())?, Offloads::default());
-        assert_eq!(ethtool.offloads("near0")?, Offloads::default());
-        assert_eq!(ethtool.set_offloads("near0", ALL)?, ALL);
+        let has = |feature: &str| -> io::Result<bool> {
+            Ok(ethtool.features("near0")?.contains(feature))
+        };
+        for feature in [CHECKSUMS, SEGMENTATION, "tx-generic-segmentation"] {
+            assert!(has(feature)?, "{feature}");
+        }
+        for feature in [SEGMENTATION, "tx-generic-segmentation", CHECKSUMS, "rx-gro"] {
+            for on in [false, true, false] {
+                ethtool.set_feature("near0", feature, on)?;
+                assert_eq!(has(feature)?, on, "{feature}");
+            }
+        }
         Ok(())
     })??;
     Ok(())
@@ -43,9 +48,9 @@ fn dependence() -> Result<(), Failed> {
     let pair = pair_with_mtu(1500)?;
     pair.near_namespace.run(|| -> Result<(), Failed> {
         let ethtool = Ethtool::open()?;
-        let wanted = Offloads { transmit_checksum: false, ..ALL };
-        let reached = ethtool.set_offloads("near0", wanted)?;
-        assert!(!reached.transmit_checksum && !reached.tcp_segmentation, "{reached:?}");
+        ethtool.set_feature("near0", CHECKSUMS, false)?;
+        let reached = ethtool.features("near0")?;
+        assert!(!reached.contains(CHECKSUMS) && !reached.contains(SEGMENTATION), "{reached:?}");
         Ok(())
     })??;
     Ok(())
@@ -56,8 +61,8 @@ fn unknown() -> Result<(), Failed> {
     pair.near_namespace.run(|| -> Result<(), Failed> {
         let ethtool = Ethtool::open()?;
         for name in ["far0", "", "a-name-that-is-longer-than-sixteen-bytes"] {
-            let error = ethtool.offloads(name).err().ok_or("offloads of nothing")?;
-            assert!(error.to_string().contains("ENODEV"), "{error}");
+            let error = ethtool.features(name).err().ok_or("features of nothing")?;
+            assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{error}");
             assert!(ethtool.megabits_per_second(name).is_err());
         }
         Ok(())
