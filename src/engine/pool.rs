@@ -59,7 +59,7 @@ pub enum EngineEvent {
 }
 
 /// What an engine did, when it is over.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct EngineSummary {
     /// Sums over the workers.
     pub counters: EngineCounters,
@@ -106,21 +106,15 @@ pub struct Engine {
     notes: Vec<String>,
     control: Arc<Control>,
     workers: Vec<Worker>,
-    cpus: Vec<usize>,
-    steering: Steering,
-    interrupts: Vec<Interrupt>,
-    queues: Option<Vec<Vec<u32>>>,
+    /// What is known so far; a worker's counts are of its last snapshot.
+    so_far: EngineSummary,
     /// Asks in the interface's namespace, for what the driver had counted at the start.
     driver: (Ethtool, DriverStatistics),
     snapshots: Receiver<Snapshot>,
-    last: Vec<EngineCounters>,
-    latency: Option<Latency>,
     interval_latency: Option<Latency>,
     watch: LinkWatch,
     links: Links,
     down_since: Option<Instant>,
-    link_downs: u64,
-    gone: bool,
     started: Instant,
     _silent_port: Option<SilentPort>,
 }
@@ -188,24 +182,26 @@ impl Engine {
         control.set_wakers(workers.iter().map(|worker| worker.waker.clone()).collect());
         let count = workers.len();
         let queues_of = |worker| config.queues_of(worker, steering.queues.receive);
-        let mut engine = Engine {
+        let so_far = EngineSummary {
+            workers: vec![EngineCounters::default(); count],
+            cpus: cpus.into_iter().cycle().take(count).collect(),
             queues: config.is_by_queue().then(|| (0..count).map(queues_of).collect()),
             steering,
             interrupts,
+            latency: (config.latency != LatencyMode::Off).then(Latency::default),
+            ..EngineSummary::default()
+        };
+        let mut engine = Engine {
+            interval_latency: so_far.latency.is_some().then(Latency::default),
+            so_far,
             driver,
             path: config.path,
             notes,
             control,
-            cpus: cpus.into_iter().cycle().take(count).collect(),
             workers,
             snapshots,
-            last: vec![EngineCounters::default(); count],
-            latency: (config.latency != LatencyMode::Off).then(Latency::default),
-            interval_latency: (config.latency != LatencyMode::Off).then(Latency::default),
             watch,
             down_since: (!link.running).then(Instant::now),
-            link_downs: 0,
-            gone: false,
             started: Instant::now(),
             _silent_port: silent_port,
             links,
@@ -218,11 +214,12 @@ impl Engine {
     /// Attaching or detaching an XDP program has some NICs reset their link (XDP-13). Waits for it, unless
     /// it was down before, and takes the outage for no event.
     fn outlast_reset(&mut self) -> Result<()> {
-        if self.path.needs_xdp_program() && self.down_since.is_none() && !self.gone {
+        if self.path.needs_xdp_program() && self.down_since.is_none() && !self.so_far.interface_gone
+        {
             // An interface that has gone is for the watch to tell.
             let _ = self.links.wait_for_carrier(self.link.index);
             self.watch_link(&mut Vec::new())?;
-            self.link_downs = 0;
+            self.so_far.link_downs = 0;
         }
         Ok(())
     }
@@ -234,7 +231,7 @@ impl Engine {
 
     /// How frames come to its receive queues, as at the start.
     pub fn steering(&self) -> &Steering {
-        &self.steering
+        &self.so_far.steering
     }
 
     /// The path served.
@@ -249,7 +246,7 @@ impl Engine {
 
     /// Counts of all workers as of their last snapshots.
     pub fn counters(&self) -> EngineCounters {
-        total(&self.last)
+        total(&self.so_far.workers)
     }
 
     /// The latencies that came in since the last call; `None` if they are not measured.
@@ -281,7 +278,7 @@ impl Engine {
             cpu,
             gaps: worker.gaps.clone(),
         };
-        self.workers.iter().zip(&self.cpus).map(thread).collect()
+        self.workers.iter().zip(&self.so_far.cpus).map(thread).collect()
     }
 
     /// Parks the workers: nothing is taken from the rings until [`Engine::resume`].
@@ -318,59 +315,50 @@ impl Engine {
     /// Ends the service and adds everything up.
     pub fn stop(mut self) -> EngineSummary {
         self.control.stop();
-        let duration = self.started.elapsed();
-        let mut failures = Vec::new();
+        let summary = &mut self.so_far;
+        summary.duration = self.started.elapsed();
         for worker in std::mem::take(&mut self.workers).into_iter().enumerate() {
             let (number, Worker { thread, .. }) = worker;
             match thread.join() {
                 Ok(report) => {
-                    self.last[number] = report.counters;
-                    if let (Some(sum), Some(last)) = (&mut self.latency, &report.latency) {
+                    summary.workers[number] = report.counters;
+                    if let (Some(sum), Some(last)) = (&mut summary.latency, &report.latency) {
                         sum.merge(last);
                     }
-                    failures.extend(report.error.map(|error| {
+                    summary.failures.extend(report.error.map(|error| {
                         let cause = errno(error.raw_os_error().unwrap_or(0));
                         format!("worker {number} ended early: {cause}")
                     }));
                 }
-                Err(_) => failures.push(format!("worker {number} panicked: please report it")),
+                Err(_) => {
+                    let panic = format!("worker {number} panicked: please report it");
+                    summary.failures.push(panic);
+                }
             }
         }
         while let Ok(snapshot) = self.snapshots.try_recv() {
-            if let (Some(sum), Some(latency)) = (&mut self.latency, &snapshot.latency) {
+            if let (Some(sum), Some(latency)) = (&mut summary.latency, &snapshot.latency) {
                 sum.merge(latency);
             }
         }
         let (ethtool, before) = &self.driver;
         let counted = ethtool.statistics(&self.link.name).unwrap_or_default().since(before);
-        let counters = total(&self.last);
-        if failures.is_empty() {
-            counters.assert_conserved(0);
+        summary.queue_frames = counted.by_queue();
+        summary.counters = total(&summary.workers);
+        if summary.failures.is_empty() {
+            summary.counters.assert_conserved(0);
         }
-        let link_downs = self.link_downs;
+        let link_downs = summary.link_downs;
         // Whoever uses the interface next finds it as it was; what the watch cannot tell matters no more.
         let _ = self.outlast_reset();
-        EngineSummary {
-            counters,
-            workers: std::mem::take(&mut self.last),
-            cpus: std::mem::take(&mut self.cpus),
-            steering: std::mem::take(&mut self.steering),
-            interrupts: std::mem::take(&mut self.interrupts),
-            queues: self.queues.take(),
-            queue_frames: counted.by_queue(),
-            latency: self.latency.take(),
-            link_downs,
-            interface_gone: self.gone,
-            failures,
-            duration,
-        }
+        EngineSummary { link_downs, ..std::mem::take(&mut self.so_far) }
     }
 
     fn absorb(&mut self, snapshot: Snapshot) {
         let Snapshot { worker, counters, latency } = snapshot;
-        self.last[worker] = counters;
+        self.so_far.workers[worker] = counters;
         if let Some(mut full) = latency {
-            self.latency.iter_mut().for_each(|sum| sum.merge(&full));
+            self.so_far.latency.iter_mut().for_each(|sum| sum.merge(&full));
             self.interval_latency.iter_mut().for_each(|sum| sum.merge(&full));
             full.reset();
             // Refused only when the worker has ended.
@@ -385,7 +373,7 @@ impl Engine {
                     self.follow(&link, events);
                 }
                 LinkEvent::Deleted { index } if index == self.link.index => {
-                    self.gone = true;
+                    self.so_far.interface_gone = true;
                     self.control.stop();
                     events.push(EngineEvent::InterfaceGone);
                 }
@@ -407,7 +395,7 @@ impl Engine {
         match (self.down_since, link.running) {
             (None, false) => {
                 self.down_since = Some(Instant::now());
-                self.link_downs += 1;
+                self.so_far.link_downs += 1;
                 events.push(EngineEvent::LinkDown);
             }
             (Some(since), true) => {

@@ -186,12 +186,11 @@ impl Seat {
         engine.resume()?;
         let deadline = Instant::now() + READY;
         let look = Limits::lasting(LOOK);
-        let mut spec =
-            self.frames(plan, FrameSize::smallest()).driven(Drive::Window(1), look.clone());
+        let mut spec = self.frames(plan, FrameSize::smallest()).driven(Drive::Window(1), look);
         spec.cpus = vec![plan.cpus.0];
         spec = LoadSpec { quiet: Some(LOOK), drain: LOOK, ..spec };
         let mut load = self.testbed.at_generator(|| Load::open(&spec, &plan.ring_memory))??;
-        while load.measure(Drive::Window(1), look.clone())?.tally.intact == 0 {
+        while load.measure(Drive::Window(1), look)?.tally.intact == 0 {
             let why = match (engine.has_ended(), Instant::now() >= deadline) {
                 (true, _) => "ended before it answered".into(),
                 (_, true) => format!("answered no frame of EtherType 0x88b5 in {READY:?}"),
