@@ -5,12 +5,11 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::assembly::Instruction;
-use super::{
-    AttachMode, Attached, MAP_CREATE, MapCreate, Program, advice, bpf_answered, bpf_descriptor,
-};
+use super::test_run::{Context, TestRun, address};
+use super::{AttachMode, Attached, MAP_CREATE, MapCreate, Program, advice, bpf_descriptor};
 use crate::error::{Error, Result};
 use crate::sys::failure::failed;
 use crate::sys::interface::called;
@@ -134,7 +133,7 @@ impl LiveProgram {
             batch: BATCH,
             ..TestRun::of(&self.program)
         };
-        bpf_answered(PROGRAM_TEST_RUN, &mut request)
+        request.run()
     }
 
     /// Runs it while it has nothing to make: whether the kernel can.
@@ -146,83 +145,16 @@ impl LiveProgram {
         })
     }
 
-    /// Runs the program once over a copy of `frame`, which goes nowhere: what it returns, and the frame afterwards.
+    /// [`Program::try_out`].
     pub fn try_out(&mut self, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
-        let mut made = vec![0; frame.len()];
-        let mut request = TestRun {
-            frame: address(frame),
-            frame_bytes: frame.len() as u32,
-            made: made.as_mut_ptr().expose_provenance() as u64,
-            made_bytes: made.len() as u32,
-            times: 1,
-            ..TestRun::of(&self.program)
-        };
-        bpf_answered(PROGRAM_TEST_RUN, &mut request)?;
-        made.truncate(request.made_bytes as usize);
-        Ok((request.returned, made))
+        self.program.try_out(frame)
     }
-}
-
-fn address(bytes: &[u8]) -> u64 {
-    bytes.as_ptr().expose_provenance() as u64
 }
 
 /// `LOOPBACK_IFINDEX`.
 const LOOPBACK: u32 = 1;
 
 // Numbers of uapi/linux/bpf.h.
-const PROGRAM_TEST_RUN: libc::c_int = 10;
 const MAP_TYPE_ARRAY: u32 = 2;
 const MAPPABLE: u32 = 1 << 10;
 const LIVE_FRAMES: u32 = 1 << 1;
-
-/// `struct xdp_md`, as it is handed in.
-#[derive(Default)]
-#[repr(C)]
-struct Context {
-    data: u32,
-    data_end: u32,
-    data_meta: u32,
-    interface: u32,
-    queue: u32,
-    leaves_by: u32,
-}
-
-/// `test` of `union bpf_attr`.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-struct TestRun {
-    program: u32,
-    returned: u32,
-    frame_bytes: u32,
-    made_bytes: u32,
-    frame: u64,
-    made: u64,
-    times: u32,
-    duration_ns: u32,
-    context_bytes: u32,
-    context_out_bytes: u32,
-    context: u64,
-    context_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch: u32,
-    _padding: u32,
-}
-
-impl TestRun {
-    fn of(program: &Program) -> TestRun {
-        TestRun { program: program.fd.as_raw_fd() as u32, ..TestRun::default() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_have_the_sizes_of_the_kernels_union() {
-        assert_eq!(size_of::<Context>(), 24);
-        assert_eq!(std::mem::offset_of!(TestRun, batch), 72);
-    }
-}
