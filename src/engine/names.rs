@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_pair_is_read_back_from_its_name() {
-        assert_eq!(PathName::all().count(), 24);
+        assert_eq!(PathName::all().count(), 30);
         for path in PathName::all() {
             assert_eq!(path.to_string().parse(), Ok(path));
             assert_eq!(format!("{}+{}", path.rx, path.tx).parse(), Ok(path));
