@@ -188,7 +188,7 @@ impl TxHalf for TxLive {
         self.blank.len()
     }
 
-    /// The program looked at the clock for the first of each [`STAMPED`] frames.
+    /// The program looked at the clock for the first of each 16 frames.
     #[inline]
     fn left_ns(&mut self, nth: u64) -> Option<u64> {
         let stamp = (self.settled_from + nth as usize) / STAMPED;

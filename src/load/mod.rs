@@ -7,7 +7,7 @@
 //!
 //! A [`Load`](run::Load) sends to a schedule ([`pace`], [`rate`]) from one thread or several, over
 //! halves that can be chosen ([`tx`], [`rx`]), and times every frame; or it sends a burst and
-//! collects the echoes later. [`LoadOutcome`](run::LoadOutcome) is what it found, with a [`tally`].
+//! collects the echoes later. [`LoadOutcome`](run::LoadOutcome) is what it found.
 //!
 //! Every number that the kernel accepted for sending ends as exactly one of intact, corrupted, not
 //! transformed, truncated or lost
