@@ -78,6 +78,7 @@ fn meta(frame: &[u8]) -> FrameMeta {
     FrameMeta {
         wire_bytes: frame.len() as u32,
         stamp_ns: 1,
+        nic_ns: 0,
         packet_type: PacketType::Host,
         tag: None,
         checksum: ChecksumState::Partial,

@@ -41,6 +41,7 @@ fn meta(bytes: usize, tag: Option<VlanTag>) -> FrameMeta {
     FrameMeta {
         wire_bytes: bytes as u32,
         stamp_ns: 0,
+        nic_ns: 0,
         packet_type: PacketType::Host,
         tag,
         checksum: ChecksumState::Unchecked,

@@ -81,6 +81,14 @@ impl Reach {
         }
     }
 
+    /// The interface that frames are sent from; `None` in a lab, which is yet to be made.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Reach::Device { interface, .. } | Reach::Cable { interface, .. } => Some(interface),
+            Reach::Lab { .. } => None,
+        }
+    }
+
     /// Whether frames are UDP datagrams.
     pub fn is_udp(&self) -> bool {
         match self {

@@ -177,8 +177,10 @@ impl EchoArgs {
                 "--ethertype arp: an echoed ARP request would only confuse the neighbours",
             );
         }
-        // 802.1X has long served for tests; who names it means it.
-        if ether_types.iter().any(|t| t.is_control() && *t != EtherType::PAE) {
+        // 802.1X has long served for tests, and NICs stamp PTP messages; clocks talk to groups. Who names one
+        // means it.
+        let meant = [EtherType::PAE, EtherType::PTP];
+        if ether_types.iter().any(|t| t.is_control() && !meant.contains(t)) {
             return refuse(
                 "--ethertype: an echoed control frame would steer the link as the first one did",
             );

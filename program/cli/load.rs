@@ -13,13 +13,14 @@ use crate::bench::loading::LoadRequest;
 use crate::bench::site;
 use crate::error::{Error, Result, exit};
 use crate::load::pace::Pattern;
-use crate::load::plan::{Limits, LoadSpec, SENDERS_MAX};
+use crate::load::plan::{Limits, LoadSpec, SENDERS_MAX, Stamps};
 use crate::load::rate::Rate;
 use crate::load::run::{Drive, Threads};
 use crate::load::sizes::Sizes;
 use crate::load::tx::TxChoice;
 use crate::report::load::{LoadFiles, LoadReport};
 use crate::sys::signal::Interrupt;
+use crate::sys::stamps::NicStamps;
 use crate::units::{parse_count, parse_duration, parse_positive_duration};
 use crate::wire::ethernet::VlanTag;
 
@@ -115,6 +116,11 @@ pub struct LoadArgs {
     #[arg(long)]
     breakdown: bool,
 
+    /// Who stamps echoes. hardware: the NIC too, with the frames that its driver lets it stamp (some
+    /// stamp PTP alone: --ethertype 0x88f7), by its clock; needs root, and is put back at the end
+    #[arg(long, value_enum, value_name = "kernel|hardware", default_value_t = StampsArg::Kernel)]
+    stamps: StampsArg,
+
     /// Interval of live lines
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
     interval: Duration,
@@ -154,6 +160,14 @@ enum IpArg {
     V6,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StampsArg {
+    /// The kernel
+    Kernel,
+    /// The NIC beside it
+    Hardware,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PatternArg {
     /// Evenly spaced
@@ -167,7 +181,7 @@ enum PatternArg {
 impl LoadArgs {
     /// Runs the load, reports, and says how it ended.
     pub fn run(self) -> Result<u8> {
-        let request = self.request()?;
+        let mut request = self.request()?;
         self.check_files()?;
         let interrupt = Interrupt::catch_with(Arc::clone(&request.spec.stop))?;
         let mut report = LoadReport::open(&LoadFiles {
@@ -176,9 +190,14 @@ impl LoadArgs {
             hdr_log: self.hdr_log.as_deref(),
             pcap: self.pcap.as_deref(),
         })?;
+        let nic = self.begin_stamps(&mut request)?;
         self.target.user.prepare_for(&request)?;
         let finding = site::run(&request, &mut report)?;
+        let restored = nic.map(|mut nic| nic.end());
         report.finish(&request, &finding)?;
+        if let Some(failure) = restored.and_then(|restored| report.restored(&restored)) {
+            return Err(failure);
+        }
         if let Some(reason) = finding.outcome.broken {
             return Err(Error::Run(reason));
         }
@@ -192,6 +211,26 @@ impl LoadArgs {
             (false, false, Some(reason)) => Err(Error::Run(reason)),
             (false, false, None) => Ok(exit::OK),
         }
+    }
+
+    /// Has the NIC stamp, if that is asked for and it can.
+    fn begin_stamps(&self, request: &mut LoadRequest) -> Result<Option<NicStamps>> {
+        if self.stamps == StampsArg::Kernel {
+            return Ok(None);
+        }
+        let began = match request.reach.interface() {
+            Some(name) => NicStamps::begin(name)?,
+            None => Err("the lab's veth pair has no clock".into()),
+        };
+        request.spec.stamps = match &began {
+            Ok(nic) => Stamps::Nic {
+                clock: Arc::clone(&nic.clock),
+                filter: nic.filter,
+                filter_before: nic.filter_before,
+            },
+            Err(reason) => Stamps::NicMissing(reason.clone()),
+        };
+        Ok(began.ok())
     }
 
     /// Refuses a file that two would write to, and stdout for what is no JSON.

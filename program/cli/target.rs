@@ -50,7 +50,8 @@ pub struct TargetArgs {
     #[arg(long, value_name = "ENGINE", requires = "dut_interface", conflicts_with_all = ["to", "lab"])]
     path: Option<Contestant>,
 
-    /// EtherType of plain frames [default: 0x88b5]
+    /// EtherType of plain frames; with 0x88f7 they are PTP Sync messages, and the probe follows
+    /// [default: 0x88b5]
     #[arg(long, value_name = "TYPE")]
     ethertype: Option<EtherType>,
 
@@ -72,7 +73,8 @@ pub struct TargetArgs {
     #[arg(long, value_name = "HALF")]
     tx: Option<TxChoice>,
 
-    /// Receive half: v3, v2, or recv (without VLAN tags) [default: v3 for -r max, else v2]
+    /// Receive half: v3, v2, mmsg, or recv (without VLAN tags) [default: v3 for -r max, mmsg for
+    /// load --stamps hardware, else v2]
     #[arg(long, value_name = "HALF")]
     rx: Option<RxChoice>,
 

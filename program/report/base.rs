@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::sys::forbidden::forbidden;
 use crate::sys::host::Host;
 use crate::sys::link::Link;
+use crate::sys::runner::Restored;
 
 /// The outputs of a command, and what is the same in all of them.
 #[derive(Debug)]
@@ -60,6 +61,14 @@ impl Base {
             line_every: Duration::MAX,
             last_line: None,
         })
+    }
+
+    /// Says what of the settings could not be put back; whether there is any.
+    pub fn restored(&mut self, (failure, left): &Restored) -> bool {
+        let left = left.iter().map(ToString::to_string);
+        let left: Vec<String> = failure.iter().cloned().chain(left).collect();
+        left.iter().for_each(|one| self.say(format!("NOT PUT BACK: {one}")));
+        !left.is_empty()
     }
 
     /// The interface that the document names.

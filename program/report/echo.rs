@@ -122,11 +122,8 @@ impl EchoReport {
     }
 
     /// They were put back; whether some were not.
-    pub fn restored(&mut self, (failure, left): &Restored) -> bool {
-        let left = left.iter().map(ToString::to_string);
-        let left: Vec<String> = failure.iter().cloned().chain(left).collect();
-        left.iter().for_each(|one| self.base.say(format!("NOT PUT BACK: {one}")));
-        !left.is_empty()
+    pub fn restored(&mut self, restored: &Restored) -> bool {
+        self.base.restored(restored)
     }
 
     /// What happened since the last look.

@@ -9,7 +9,7 @@ use super::base::Base;
 use super::csv::CsvFile;
 use super::hdr_log::HdrLog;
 use super::load_document::document;
-use super::load_text::{bits, latency_table, signed, sizes, span, time};
+use super::load_text::{bits, latency_table, signed, sizes, span, stamps, time};
 use super::pcap::PcapFile;
 use super::text::{self, complain, grouped};
 use crate::bench::account::Taken;
@@ -29,6 +29,7 @@ use crate::stats::latency::Latency;
 use crate::stats::state::State;
 use crate::stats::waterfall::{Layer, Waterfall};
 use crate::sys::privilege;
+use crate::sys::runner::Restored;
 use crate::units::{self, nanoseconds, percent, rate};
 
 /// Files that a load writes, all opened before it runs.
@@ -207,6 +208,9 @@ impl LoadReport {
             }
             self.say_jitter(outcome);
         }
+        if let Some(lines) = stamps(&request.spec.stamps, outcome.nic.as_deref()) {
+            self.base.say(lines);
+        }
         if outcome.untimed > 0 {
             let untimed = grouped(outcome.untimed);
             self.base.say(format!(
@@ -231,6 +235,13 @@ impl LoadReport {
         let last = self.trouble.pop();
         self.trouble.iter().for_each(complain);
         last.map_or(Ok(()), Err)
+    }
+
+    /// The NIC's setting was put back; an error if it was not.
+    pub fn restored(&mut self, restored: &Restored) -> Option<Error> {
+        self.base.restored(restored).then(|| {
+            Error::Run("the NIC's stamps are not set as before: ethtool -T shows them".into())
+        })
     }
 
     /// Puts the files beside the document in their places.

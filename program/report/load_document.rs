@@ -6,7 +6,8 @@ use super::{json, queues};
 use crate::bench::floor::HarnessFloor;
 use crate::bench::loading::{Finding, LoadRequest};
 use crate::bench::snapshot::InterfaceSnapshot;
-use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome};
+use crate::load::plan::Stamps;
+use crate::load::run::{Drive, LATE_DEPARTURE, LoadOutcome, NicTimes};
 use crate::stats::jitter::Jitter;
 
 /// The whole document.
@@ -95,7 +96,7 @@ fn frames_json(outcome: &LoadOutcome) -> Value {
 }
 
 fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
-    let latencies = &outcome.latencies;
+    let (latencies, nic) = (&outcome.latencies, outcome.nic.as_deref());
     let response = latencies.response.summary();
     let jitter = outcome.jitter.known();
     json!({
@@ -113,6 +114,10 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
         "in_our_ring_ns": request.spec.breakdown.then(|| latencies.in_ring.summary()),
         "response_untouched_ns": request.spec.breakdown.then(|| latencies.untouched.summary()),
         "response_untouched_share": outcome.untouched_share().filter(|_| request.spec.breakdown),
+        "until_nic_stamp_ns": nic.map(|nic| nic.until_nic.summary()),
+        "nic_to_kernel_stamp_ns": nic.map(|nic| nic.nic_to_kernel.summary()),
+        "since_nic_stamp_ns": nic.map(|nic| nic.since_nic.summary()),
+        "stamps": stamps_json(&request.spec.stamps, nic),
         "untimed": outcome.untimed,
         "jitter": {
             "rfc3550_ns": jitter.map(Jitter::smoothed_ns),
@@ -122,4 +127,26 @@ fn times_json(request: &LoadRequest, outcome: &LoadOutcome) -> Value {
         },
         "clock_steps": outcome.clock_steps,
     })
+}
+
+/// Whose stamps there are: `by` names the kernel or the device, `missing` says why not the device's.
+fn stamps_json(asked: &Stamps, nic: Option<&NicTimes>) -> Value {
+    match (asked, nic) {
+        (Stamps::Nic { clock, filter, filter_before }, Some(nic)) => json!({
+            "by": "hardware",
+            "missing": null,
+            "clock": clock.path(),
+            "filter": filter,
+            "filter_before": filter_before,
+            "stamped": nic.stamped(),
+            "unstamped": nic.unstamped,
+            "clock_offset_ns": nic.offset_ns,
+            "uncertainty_ns": nic.failure.is_none().then_some(nic.uncertainty_ns),
+            "compared_by": clock.means(),
+            "after_kernel_max_ns": nic.after_kernel_max_ns,
+            "ordered": nic.is_ordered(),
+        }),
+        (Stamps::NicMissing(reason), _) => json!({ "by": "kernel", "missing": reason }),
+        _ => json!({ "by": "kernel", "missing": null }),
+    }
 }

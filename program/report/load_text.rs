@@ -1,7 +1,8 @@
 //! Numbers of a load as its text shows them.
 
 use super::text::{grouped, lines_of, table};
-use crate::load::run::LoadOutcome;
+use crate::load::plan::Stamps;
+use crate::load::run::{LoadOutcome, NicTimes};
 use crate::load::sizes::{IMIX, Sizes};
 use crate::stats::latency::{LADDER, Latency};
 use crate::units::nanoseconds;
@@ -29,6 +30,11 @@ pub(super) fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
         // Beside all of them, never in their place.
         columns.push(("response, no gap", &outcome.latencies.untouched));
     }
+    if let Some(nic) = &outcome.nic {
+        columns.push(("to NIC stamp", &nic.until_nic));
+        columns.push(("NIC to kernel stamp", &nic.nic_to_kernel));
+        columns.push(("since NIC stamp", &nic.since_nic));
+    }
     let header: Vec<&str> = std::iter::once("latency").chain(columns.iter().map(|c| c.0)).collect();
     let mut rows = table(&header);
     for percentile in LADDER {
@@ -45,6 +51,48 @@ pub(super) fn latency_table(outcome: &LoadOutcome, breakdown: bool) -> String {
         rows.add_row(std::iter::once(name.to_string()).chain(values));
     }
     lines_of(&mut rows)
+}
+
+/// Whose stamps there are and what they are worth; nothing where the kernel's were asked for.
+pub(super) fn stamps(asked: &Stamps, nic: Option<&NicTimes>) -> Option<String> {
+    let (clock, filter, nic) = match (asked, nic) {
+        (Stamps::NicMissing(reason), _) => {
+            return Some(format!("NO HARDWARE STAMPS: {reason}; stamps are the kernel's"));
+        }
+        (Stamps::Nic { clock, filter, .. }, Some(nic)) => (clock, filter, nic),
+        _ => return None,
+    };
+    let (stamped, all) = (nic.stamped(), nic.stamped() + nic.unstamped);
+    let mut text = format!(
+        "hardware stamps of {} ({filter}) on {} of {} echoes\n  its clock is {} s from the system's, stamps are \
+         right to {} ({})",
+        clock.path(),
+        grouped(stamped),
+        grouped(all),
+        nic.offset_ns as f64 / 1e9,
+        nanoseconds(nic.uncertainty_ns),
+        clock.means(),
+    );
+    if stamped < all {
+        text.push_str(&match *filter {
+            "all" => "\nWARNING: the NIC left echoes without a stamp".to_string(),
+            _ => format!(
+                "\nWARNING: the NIC stamps no other frames than {filter}, and maybe not each of them: \
+                 --ethertype 0x88f7 has the load send such"
+            ),
+        });
+    }
+    match (nic.is_ordered(), &nic.failure) {
+        (_, Some(failure)) => {
+            text.push_str(&format!("\nWARNING: reading its clock failed: {failure}"))
+        }
+        (Some(false), _) => text.push_str(&format!(
+            "\nWARNING: stamps of the NIC are up to {} after the kernel's on the same echo",
+            nanoseconds(nic.after_kernel_max_ns)
+        )),
+        _ => {}
+    }
+    Some(text)
 }
 
 /// Sizes as typed, with what the socket carries of them where that is one number or a mix.

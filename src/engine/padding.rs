@@ -58,6 +58,7 @@ mod tests {
         FrameMeta {
             wire_bytes: PADDED_BYTES as u32,
             stamp_ns: 0,
+            nic_ns: 0,
             packet_type: PacketType::Host,
             tag,
             checksum: ChecksumState::Unchecked,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::half::{RxBatch, RxHalf};
 use super::rx_ring::RxSocket;
 use crate::ring::block::Malformed;
-use crate::ring::frame::{ChecksumState, FrameMeta, PacketType, RxFrame, stripped_tag};
+use crate::ring::frame::{FrameMeta, RxFrame};
 use crate::stats::counters::KernelCounters;
 use crate::sys::packet::{Message, Messages, PacketSocket, ReceiveBatch};
 
@@ -63,13 +63,5 @@ impl RxBatch for Messages<'_> {
 
 #[inline]
 fn frame_of(message: Message<'_>) -> RxFrame<'_> {
-    let Message { wire_bytes, packet_type, auxiliary, stamp_ns, room, start } = message;
-    let meta = FrameMeta {
-        wire_bytes: wire_bytes as u32,
-        stamp_ns,
-        packet_type: PacketType::from_number(packet_type),
-        tag: stripped_tag(auxiliary.status, auxiliary.tag_control, auxiliary.tag_protocol),
-        checksum: ChecksumState::from_status(auxiliary.status),
-    };
-    RxFrame::new(meta, room, start)
+    RxFrame::new(FrameMeta::of_message(&message), message.room, message.start)
 }

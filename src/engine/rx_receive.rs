@@ -49,6 +49,7 @@ impl RxHalf for RxReceive {
         let meta = FrameMeta {
             wire_bytes: received.wire_bytes as u32,
             stamp_ns,
+            nic_ns: 0,
             packet_type: PacketType::from_number(received.from.packet_type),
             tag: None,
             checksum: ChecksumState::Unseen,

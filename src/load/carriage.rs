@@ -9,7 +9,7 @@ use crate::wire::ip::IpVersion;
 /// What carries the probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// It follows this EtherType.
+    /// It follows this EtherType; that of PTP has a message behind it first.
     Raw(EtherType),
     /// It is the payload of a UDP datagram. The interface must not own the source address, or its
     /// own stack answers the echoes with ICMP errors.
@@ -60,7 +60,10 @@ impl Carriage {
             Content::Udp(headers) => Some(headers.addresses.version()),
         };
         match self.tags.len() {
-            tags @ 0..=2 => Ok(Encapsulation { tags, ip }),
+            tags @ 0..=2 => {
+                let ptp = self.content == Content::Raw(EtherType::PTP);
+                Ok(Encapsulation { tags, ip, ptp })
+            }
             tags => Err(Error::Usage(format!("{tags} VLAN tags: at most 2 can be sent"))),
         }
     }

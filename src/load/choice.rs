@@ -60,6 +60,9 @@ names! {
         /// `TPACKET_V2`: each frame as it comes.
         #[default]
         V2 = "v2",
+        /// `recvmmsg`: many frames a call, copied. The only one that sees the device's stamp and the
+        /// kernel's on one frame.
+        Mmsg = "mmsg",
         /// `recvfrom`, one frame a call: no VLAN tag, checksum state or kernel stamp is seen.
         Recv = "recv",
     }

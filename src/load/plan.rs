@@ -18,6 +18,7 @@ use crate::ring::layout::rx_mac_offset;
 use crate::ring::send_rule;
 use crate::sys::interface::called;
 use crate::sys::packet::RingVersion;
+use crate::sys::stamps::PtpClock;
 use crate::units::FrameSize;
 use crate::wire::ethernet::{EtherType, MacAddress};
 use crate::wire::probe::{Expectation, PayloadPattern};
@@ -101,6 +102,35 @@ impl Threads {
 /// What a receive ring has whose number of blocks is left open.
 const RX_RING_BYTES: usize = 16 << 20;
 
+/// Who stamps received frames.
+#[derive(Clone, Debug, Default)]
+pub enum Stamps {
+    /// The kernel, where the receive half shows its stamps.
+    #[default]
+    Kernel,
+    /// The device too, by this clock, as far as its filter lets it.
+    Nic {
+        /// The device's clock.
+        clock: Arc<PtpClock>,
+        /// Which frames it stamps.
+        filter: &'static str,
+        /// Which it stamped before.
+        filter_before: &'static str,
+    },
+    /// The kernel alone although the device was asked for, for this reason.
+    NicMissing(String),
+}
+
+impl Stamps {
+    /// The clock of the device's stamps.
+    pub fn nic_clock(&self) -> Option<&Arc<PtpClock>> {
+        match self {
+            Stamps::Nic { clock, .. } => Some(clock),
+            Stamps::Kernel | Stamps::NicMissing(_) => None,
+        }
+    }
+}
+
 /// What is decided about a load.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
@@ -182,6 +212,8 @@ pub struct LoadSpec {
     pub cpus: Vec<usize>,
     /// Whether round trips are split at the kernel's receive stamp.
     pub breakdown: bool,
+    /// Who stamps received frames.
+    pub stamps: Stamps,
     /// Bad frames kept byte by byte, from the first on.
     pub evidence_max: usize,
     /// Time between two progress reports.
@@ -250,6 +282,7 @@ impl LoadSpec {
             threads: Threads::Together,
             cpus: Vec::new(),
             breakdown: false,
+            stamps: Stamps::Kernel,
             evidence_max: 0,
             interval: Duration::from_secs(1),
             is_last: false,
@@ -357,10 +390,15 @@ impl LoadSpec {
 
     /// The receive half that is used. Where nothing else is asked for it is V3 for a flood, which it
     /// takes most cheaply, and else V2: V3 hands a frame over up to a retire timeout after its
-    /// arrival, which would be most of its latency, and `recv` sees no tags.
+    /// arrival, which would be most of its latency, and `recv` sees no tags. With stamps of the device it is
+    /// the one that sees both.
     fn rx_half(&self) -> RxChoice {
-        let is_flood = matches!(self.drive, Drive::Paced { rate: Rate::Max, .. });
-        self.rx.unwrap_or(if is_flood { RxChoice::V3 } else { RxChoice::V2 })
+        let by_nature = match self.drive {
+            _ if self.stamps.nic_clock().is_some() => RxChoice::Mmsg,
+            Drive::Paced { rate: Rate::Max, .. } => RxChoice::V3,
+            _ => RxChoice::V2,
+        };
+        self.rx.unwrap_or(by_nature)
     }
 
     /// Decides what was left open, and checks what can be checked without a socket; a usage error says
@@ -417,9 +455,10 @@ impl LoadSpec {
         if self.rx_half() == RxChoice::Recv && !self.carriage.tags.is_empty() {
             return usage("the receive half recv sees no VLAN tags: take v2 or v3");
         }
-        if self.breakdown && self.rx_half() == RxChoice::Recv {
+        let needs_stamps = self.breakdown || !matches!(self.stamps, Stamps::Kernel);
+        if needs_stamps && self.rx_half() == RxChoice::Recv {
             return usage(
-                "a breakdown needs kernel stamps, which the receive half recv does not have",
+                "--breakdown and --stamps hardware need stamps, which the receive half recv does not have",
             );
         }
         Ok(())

@@ -18,7 +18,9 @@ use crate::stats::counters::KernelCounters;
 use crate::sys::failure::failed;
 use crate::sys::filter::Wanted;
 use crate::sys::interface::called;
-use crate::sys::packet::{ALL_PROTOCOLS, PacketSocket, RingVersion, SocketStatistics, SocketType};
+use crate::sys::packet::{
+    ALL_PROTOCOLS, PacketSocket, ReceiveBatch, RingVersion, SocketStatistics, SocketType,
+};
 
 /// Who looks at received frames.
 pub trait Sink {
@@ -105,6 +107,13 @@ pub struct RxRecv {
     buffer: Box<[u8]>,
 }
 
+/// Frames from the socket's own queue, many a call, with what the kernel knows of them.
+#[derive(Debug)]
+pub struct RxMessages {
+    socket: PacketSocket,
+    buffers: ReceiveBatch,
+}
+
 /// A receive half that was opened and bound.
 #[derive(Debug)]
 pub enum AnyRx {
@@ -112,6 +121,8 @@ pub enum AnyRx {
     V3(RxRingHalf<RxRingV3>),
     /// `v2`
     V2(RxRingHalf<RxRingV2>),
+    /// `mmsg`
+    Mmsg(RxMessages),
     /// `recv`
     Recv(RxRecv),
 }
@@ -122,6 +133,7 @@ macro_rules! with_rx {
         match $any {
             $crate::load::rx::AnyRx::V3($half) => $work,
             $crate::load::rx::AnyRx::V2($half) => $work,
+            $crate::load::rx::AnyRx::Mmsg($half) => $work,
             $crate::load::rx::AnyRx::Recv($half) => $work,
         }
     };
@@ -160,6 +172,9 @@ impl Sink for Discard {
 /// The largest frame that a packet socket can hand over: a super-frame of 64 KiB and its header.
 const BUFFER_BYTES: usize = (64 << 10) + 64;
 
+/// Beyond the MTU: an Ethernet header and tags; longer frames are not ours.
+const MESSAGE_ROOM_BYTES: usize = 64;
+
 /// Receive buffer to ask for without a ring. Best effort; the kernel caps it.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
@@ -174,13 +189,29 @@ pub fn open(
 ) -> Result<AnyRx> {
     let ether_types = vec![config.carriage.ether_type().0];
     let wanted = Wanted { ether_types, tagged: choice != RxChoice::Recv }.program();
+    let ring_less = || -> Result<PacketSocket> {
+        let socket = PacketSocket::open(SocketType::Raw)?;
+        socket.attach_filter(&wanted)?;
+        let _ = socket.set_receive_buffer(RECEIVE_BUFFER_BYTES);
+        Ok(socket)
+    };
+    let by_nic = config.stamps.nic_clock().is_some();
     let version = match choice {
         RxChoice::V3 => RingVersion::V3,
         RxChoice::V2 => RingVersion::V2,
+        RxChoice::Mmsg => {
+            let socket = ring_less()?;
+            socket.tell_auxiliary()?;
+            socket.tell_stamps()?;
+            if by_nic {
+                socket.tell_nic_stamps()?;
+            }
+            bind(&socket, config, promiscuous)?;
+            let buffers = ReceiveBatch::new(RUN_FRAMES, config.mtu + MESSAGE_ROOM_BYTES);
+            return Ok(AnyRx::Mmsg(RxMessages { socket, buffers }));
+        }
         RxChoice::Recv => {
-            let socket = PacketSocket::open(SocketType::Raw)?;
-            socket.attach_filter(&wanted)?;
-            let _ = socket.set_receive_buffer(RECEIVE_BUFFER_BYTES);
+            let socket = ring_less()?;
             bind(&socket, config, promiscuous)?;
             let buffer = vec![0; BUFFER_BYTES].into();
             return Ok(AnyRx::Recv(RxRecv { socket, buffer }));
@@ -188,6 +219,9 @@ pub fn open(
     };
     let opened = RxRingSocket::open(version, config.rx_ring, config.mtu, &wanted, budget)?;
     notes.extend(opened.notes);
+    if by_nic {
+        opened.socket.prefer_nic_stamps()?;
+    }
     bind(&opened.socket, config, promiscuous)?;
     let socket = opened.socket;
     Ok(match opened.ring {
@@ -231,21 +265,53 @@ impl<R: ReceiveRing, S: RxSocket> RxHalf for RxRingHalf<R, S> {
     }
 }
 
+/// Nothing where nothing has arrived, or where the link went down: that is told once, and the frames come when it
+/// is up again.
+#[inline]
+fn arrived<T>(received: io::Result<T>) -> io::Result<Option<T>> {
+    match received {
+        Ok(received) => Ok(Some(received)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NetworkDown => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl RxHalf for RxMessages {
+    #[inline]
+    fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        let RxMessages { socket, buffers } = self;
+        let Some(mut messages) = arrived(socket.receive_messages(buffers))? else {
+            return Ok(false);
+        };
+        sink.begin();
+        for message in messages.walk() {
+            sink.frame(&FrameMeta::of_message(&message), &message.room[message.start..]);
+        }
+        Ok(true)
+    }
+
+    fn socket(&self) -> &impl RxSocket {
+        &self.socket
+    }
+
+    fn version(&self) -> Option<RingVersion> {
+        None
+    }
+}
+
 impl RxHalf for RxRecv {
     #[inline]
     fn take(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
-        let received = match self.socket.receive(&mut self.buffer) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            // A link that went down is told once; the frames come when it is up again.
-            Err(error) if error.kind() == io::ErrorKind::NetworkDown => return Ok(false),
-            Err(error) => return Err(error),
+        let Some(received) = arrived(self.socket.receive(&mut self.buffer))? else {
+            return Ok(false);
         };
         sink.begin();
         let captured = received.wire_bytes.min(self.buffer.len());
         let meta = FrameMeta {
             wire_bytes: received.wire_bytes as u32,
             stamp_ns: 0,
+            nic_ns: 0,
             packet_type: PacketType::from_number(received.from.packet_type),
             tag: None,
             checksum: ChecksumState::Unseen,

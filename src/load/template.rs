@@ -3,12 +3,13 @@
 use crate::error::{Error, Result};
 use crate::ring::frame::{ChecksumState, FrameMeta};
 use crate::units::{ETHERNET_HEADER_BYTES, PADDED_BYTES};
-use crate::wire::ethernet::{VLAN_TAG_BYTES, VlanTag, write_header};
+use crate::wire::ethernet::{EtherType, VLAN_TAG_BYTES, VlanTag, write_header};
 
 use crate::wire::checksum::Sum;
 use crate::wire::headers::UdpHeaders;
 use crate::wire::ip::{IPV4_HEADER_BYTES, IpVersion};
 use crate::wire::probe::{Cycle, Expectation, PatternText, Probe, Verdict, filler};
+use crate::wire::ptp::{PTP_SYNC, PTP_SYNC_BYTES};
 use crate::wire::udp::{UdpView, udp_checksum_ok, udp_sum, write_udp_checksum};
 
 use super::flows::Flows;
@@ -324,6 +325,11 @@ fn shape(config: &LoadSpec, sent_bytes: usize) -> Result<Shape> {
     let inner = tags.get(1..).unwrap_or_default();
     let echo_link =
         write_header(&mut echo, source, destination, inner, ether_type).ok_or_else(impossible)?;
+    if config.carriage.content == Content::Raw(EtherType::PTP) {
+        for (frame, link) in [(&mut frame, link), (&mut echo, echo_link)] {
+            frame[link..link + PTP_SYNC_BYTES].copy_from_slice(&PTP_SYNC);
+        }
+    }
     let mut view = None;
     if let Content::Udp(headers) = config.carriage.content {
         let payload_bytes = (sent_bytes - link).saturating_sub(headers.header_bytes());

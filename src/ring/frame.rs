@@ -3,6 +3,7 @@
 use super::layout::{ADDRESS_BYTES, ADDRESS_PACKET_TYPE, rx_status, v2, v3};
 use super::layout::{read_u16, read_u32};
 use super::view::umem::{Frame, LentFrame};
+use crate::sys::packet::Message;
 use crate::wire::ethernet::{EtherType, VlanTag};
 
 /// The addressee of a frame, as the kernel sees it (`sll_pkttype`).
@@ -72,12 +73,31 @@ pub struct FrameMeta {
     /// Kernel stamp in nanoseconds on `CLOCK_REALTIME` (RX-12); where the receive path has none, the time
     /// at which the receive call returned; 0 if stamps are off.
     pub stamp_ns: u64,
+    /// The device's own stamp, in nanoseconds on its clock (RX-19); 0 without one. A ring has one stamp a
+    /// frame: with this one there is no kernel stamp.
+    pub nic_ns: u64,
     /// The addressee.
     pub packet_type: PacketType,
     /// The outer VLAN tag, which the kernel takes off received frames (RX-7).
     pub tag: Option<VlanTag>,
     /// State of the transport checksum.
     pub checksum: ChecksumState,
+}
+
+impl FrameMeta {
+    /// Of a frame that was received as a message.
+    #[inline]
+    pub fn of_message(message: &Message<'_>) -> FrameMeta {
+        let Message { auxiliary, .. } = message;
+        FrameMeta {
+            wire_bytes: message.wire_bytes as u32,
+            stamp_ns: message.stamp_ns,
+            nic_ns: message.nic_ns,
+            packet_type: PacketType::from_number(message.packet_type),
+            tag: stripped_tag(auxiliary.status, auxiliary.tag_control, auxiliary.tag_protocol),
+            checksum: ChecksumState::from_status(auxiliary.status),
+        }
+    }
 }
 
 /// A frame on loan from a ring or a receive buffer.
@@ -188,10 +208,12 @@ pub(in crate::ring) fn describe_v2(status: u32, body: &[u8]) -> Option<Described
     let header: &[u8; v2::HEADER_BYTES + ADDRESS_BYTES - BODY] = body.first_chunk()?;
     let word = |at: usize| read_u32(header, at - BODY);
     let half = |at: usize| read_u16(header, at - BODY);
+    let (stamp_ns, nic_ns) = stamps(status, word(v2::SECONDS)?, word(v2::NANOSECONDS)?);
     Some(Described {
         meta: FrameMeta {
             wire_bytes: word(v2::WIRE_BYTES)?,
-            stamp_ns: stamp(word(v2::SECONDS)?, word(v2::NANOSECONDS)?),
+            stamp_ns,
+            nic_ns,
             packet_type: packet_type(header, v2::HEADER_BYTES - BODY),
             tag: stripped_tag(status, half(v2::VLAN_TCI)?, half(v2::VLAN_TPID)?),
             checksum: ChecksumState::from_status(status),
@@ -209,10 +231,12 @@ pub(in crate::ring) fn describe_v3(frame: &[u8]) -> Option<Described> {
     let half = |at: usize| read_u16(header, at);
     // Information only: in V3 the block's word decides whose the bytes are.
     let status = word(v3::STATUS)?;
+    let (stamp_ns, nic_ns) = stamps(status, word(v3::SECONDS)?, word(v3::NANOSECONDS)?);
     Some(Described {
         meta: FrameMeta {
             wire_bytes: word(v3::WIRE_BYTES)?,
-            stamp_ns: stamp(word(v3::SECONDS)?, word(v3::NANOSECONDS)?),
+            stamp_ns,
+            nic_ns,
             packet_type: packet_type(header, v3::HEADER_BYTES),
             tag: stripped_tag(status, word(v3::VLAN_TCI)? as u16, half(v3::VLAN_TPID)?),
             checksum: ChecksumState::from_status(status),
@@ -222,9 +246,11 @@ pub(in crate::ring) fn describe_v3(frame: &[u8]) -> Option<Described> {
     })
 }
 
+/// The kernel's stamp and the device's, one of which is 0.
 #[inline]
-fn stamp(seconds: u32, nanoseconds: u32) -> u64 {
-    u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds)
+fn stamps(status: u32, seconds: u32, nanoseconds: u32) -> (u64, u64) {
+    let stamp_ns = u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds);
+    if status & rx_status::NIC_STAMP == 0 { (stamp_ns, 0) } else { (0, stamp_ns) }
 }
 
 #[inline]

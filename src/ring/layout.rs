@@ -15,6 +15,8 @@ pub mod rx_status {
     pub const VLAN_TPID_VALID: u32 = 1 << 6;
     /// Somebody verified the checksum (`TP_STATUS_CSUM_VALID`).
     pub const CHECKSUM_VALID: u32 = 1 << 7;
+    /// The stamp is the device's (`TP_STATUS_TS_RAW_HARDWARE`, RX-19); else it is the kernel's.
+    pub const NIC_STAMP: u32 = 1 << 31;
 }
 
 /// Status values of TX slots, in the low three bits; the bits above tell of timestamps.

@@ -54,7 +54,7 @@ pub(super) const CHANNELS: Structure = Structure {
     words: 9,
     names: &["", "", "", "", "rx channels", "tx channels", "other channels", "combined channels"],
 };
-const TIME_STAMPING: Structure = Structure { ask: 0x41, set: 0, words: 11, names: &[] };
+pub(super) const TIME_STAMPING: Structure = Structure { ask: 0x41, set: 0, words: 11, names: &[] };
 
 /// Fewer entries of a ring some drivers refuse.
 const RING_ENTRIES_MIN: u32 = 64;
@@ -127,13 +127,6 @@ impl Ethtool {
             receive: words[2] != 0,
             transmit: words[3] != 0,
         }))
-    }
-
-    /// The number of the interface's clock, as in `/dev/ptp0`.
-    pub fn hardware_clock(&self, name: &str) -> io::Result<Option<u32>> {
-        let words = self.settings(name, &TIME_STAMPING)?;
-        // Without one the number is -1.
-        Ok(words.and_then(|words| u32::try_from(words[2] as i32).ok()))
     }
 
     /// The words of a structure; `None` where the driver has no such thing.

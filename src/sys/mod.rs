@@ -39,6 +39,7 @@ pub mod signal;
 pub mod silent_port;
 mod socket;
 pub mod softnet;
+pub mod stamps;
 pub mod streams;
 pub mod terminal;
 pub mod thread_stat;

@@ -125,6 +125,22 @@ impl Ethtool {
         name: &str,
         structure: NonNull<c_void>,
     ) -> io::Result<()> {
+        // SAFETY: SIOCETHTOOL copies the structure of the command to and from ifr_data (dev_ethtool in
+        // net/ethtool/ioctl.c), for which the caller answers.
+        unsafe { self.ask_at(libc::SIOCETHTOOL, name, structure) }
+    }
+
+    /// The request `number` of an interface, whose structure lies at `structure`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Ethtool::request_at`], for the structure of the request.
+    pub(super) unsafe fn ask_at(
+        &self,
+        number: libc::c_ulong,
+        name: &str,
+        structure: NonNull<c_void>,
+    ) -> io::Result<()> {
         let mut interface = [0 as c_char; NAME_BYTES_MAX + 1];
         let name = name_bytes(name);
         if name.len() > NAME_BYTES_MAX {
@@ -138,10 +154,9 @@ impl Ethtool {
             ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: structure.as_ptr().cast() },
         };
         let descriptor = self.socket.as_raw_fd();
-        // SAFETY: SIOCETHTOOL reads `struct ifreq`, whose name is NUL-terminated, and copies the
-        // structure of the command to and from ifr_data (dev_ethtool in net/ethtool/ioctl.c), for
-        // which the caller answers.
-        let result = unsafe { libc::ioctl(descriptor, libc::SIOCETHTOOL as _, &mut request) };
+        // SAFETY: the kernel reads `struct ifreq`, whose name is NUL-terminated, and uses the structure at
+        // ifr_data, for which the caller answers.
+        let result = unsafe { libc::ioctl(descriptor, number as _, &mut request) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }

@@ -22,6 +22,8 @@ enum Place {
     Word(usize, usize),
     /// A file that can be read and written.
     File(String),
+    /// How the device stamps frames: transmit type and receive filter.
+    Stamps,
     /// The hardware address.
     Address,
     /// Whether it is switched on. The last, so that it comes up as it was.
@@ -35,6 +37,8 @@ enum Owner {
     Machine,
     /// Nobody's but these files'.
     Files,
+    /// An interface's stamps alone.
+    Stamps(String),
 }
 
 /// Settings at one moment.
@@ -58,7 +62,7 @@ pub struct Change {
 }
 
 /// What is looked at, for people.
-pub const LOOKED_AT: &str = "features, MTU, address, up or down, rings, channels, coalescing and pause frames of both \
+pub const LOOKED_AT: &str = "features, MTU, address, up or down, rings, channels, coalescing, pause frames and stamps of both \
      interfaces, their files in /proc/sys/net/ipv4/conf, /proc/sys/net/ipv6/conf and /sys/class/net, \
      /proc/sys/net/core, CPU frequency governors";
 
@@ -81,6 +85,7 @@ impl Settings {
                 values.insert(Place::Word(at, word), words[word].to_string());
             }
         }
+        values.extend(Settings::of_stamps(interface).values);
         let mut settings = Settings { owner: Owner::Interface(interface.into()), values };
         for family in ["ipv4", "ipv6"] {
             // The MTU there is the interface's own.
@@ -111,6 +116,16 @@ impl Settings {
         settings
     }
 
+    /// How `interface` stamps frames, where its driver tells.
+    pub fn of_stamps(interface: &str) -> Settings {
+        let setting = Ethtool::open().ok().and_then(|it| it.stamp_setting(interface).ok());
+        let value = |(transmit, filter)| (Place::Stamps, format!("{transmit} {filter}"));
+        Settings {
+            owner: Owner::Stamps(interface.into()),
+            values: setting.map(value).into_iter().collect(),
+        }
+    }
+
     /// What these files say; those that cannot be read are left out.
     pub fn of_files(files: &[String]) -> Settings {
         let value = |file: &String| Some((Place::File(file.clone()), text_of(file).ok()?));
@@ -127,6 +142,7 @@ impl Settings {
         match &self.owner {
             Owner::Interface(name) => Settings::of(name).ok(),
             Owner::Machine => Some(Settings::of_machine()),
+            Owner::Stamps(name) => Some(Settings::of_stamps(name)),
             Owner::Files => {
                 let files: Vec<String> = self.values.keys().map(Place::to_string).collect();
                 Some(Settings::of_files(&files))
@@ -148,7 +164,7 @@ impl Settings {
     /// Whose, unless the machine's.
     fn interface(&self) -> Option<&str> {
         match &self.owner {
-            Owner::Interface(name) => Some(name),
+            Owner::Interface(name) | Owner::Stamps(name) => Some(name),
             Owner::Machine | Owner::Files => None,
         }
     }
@@ -237,6 +253,14 @@ impl Settings {
                 let structure = &STRUCTURES[*structure];
                 let _ = Ethtool::open()?.set_word(interface, structure, *word, value);
             }
+            (Place::Stamps, _) => {
+                let numbers = value.and_then(|value| value.split_once(' '));
+                if let Some((Ok(transmit), Ok(filter))) =
+                    numbers.map(|(transmit, filter)| (transmit.parse(), filter.parse()))
+                {
+                    let _ = Ethtool::open()?.set_stamp_setting(interface, (transmit, filter));
+                }
+            }
             (Place::Feature(name), _) => {
                 let _ = Ethtool::open()?.set_feature(interface, name, value.is_some());
             }
@@ -251,6 +275,7 @@ impl fmt::Display for Place {
         match self {
             Place::Feature(name) | Place::File(name) => f.write_str(name),
             Place::Mtu => f.write_str("MTU"),
+            Place::Stamps => f.write_str("hardware stamps (transmit type, receive filter)"),
             Place::Address => f.write_str("address"),
             Place::Switch => f.write_str("link"),
             Place::Word(structure, word) => f.write_str(STRUCTURES[*structure].names[*word - 1]),

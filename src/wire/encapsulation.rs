@@ -5,12 +5,13 @@ use std::fmt;
 use super::ethernet::VLAN_TAG_BYTES;
 use super::ip::{IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, IpVersion};
 use super::probe::PAYLOAD_BYTES_MIN;
+use super::ptp::PTP_SYNC_BYTES;
 use super::udp::UDP_HEADER_BYTES;
 use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FRAME_BYTES_MIN, FrameSize};
 
 /// What lies between a frame's MAC addresses and the probe.
 ///
-/// | tags | in UDP over | bytes before the probe | payload of a 64-byte frame | smallest frame, FCS included |
+/// | tags | in UDP over, or behind | bytes before the probe | payload of a 64-byte frame | smallest frame, FCS included |
 /// |---|---|---|---|---|
 /// | 0 | | 14 | 46 | 64 |
 /// | 1 | | 18 | 42 | 64 |
@@ -21,12 +22,15 @@ use crate::units::{ETHERNET_HEADER_BYTES, FCS_BYTES, FRAME_BYTES_MIN, FrameSize}
 /// | 0 | IPv6 | 62 | none | 80 |
 /// | 1 | IPv6 | 66 | none | 84 |
 /// | 2 | IPv6 | 70 | none | 88 |
+/// | 0 | PTP | 58 | none | 76 |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Encapsulation {
     /// VLAN tags in each frame.
     pub tags: usize,
     /// The IP version where the probe is in UDP; `None` where it follows the Ethernet header.
     pub ip: Option<IpVersion>,
+    /// Whether it follows a PTP message.
+    pub ptp: bool,
 }
 
 impl Encapsulation {
@@ -37,7 +41,8 @@ impl Encapsulation {
             Some(IpVersion::V4) => IPV4_HEADER_BYTES + UDP_HEADER_BYTES,
             Some(IpVersion::V6) => IPV6_HEADER_BYTES + UDP_HEADER_BYTES,
         };
-        ETHERNET_HEADER_BYTES + self.tags * VLAN_TAG_BYTES + ip_and_udp
+        let ptp = if self.ptp { PTP_SYNC_BYTES } else { 0 };
+        ETHERNET_HEADER_BYTES + self.tags * VLAN_TAG_BYTES + ip_and_udp + ptp
     }
 
     /// The smallest frame with room for a probe and [its shortest filler](PAYLOAD_BYTES_MIN), in
@@ -66,6 +71,7 @@ impl Encapsulation {
 impl fmt::Display for Encapsulation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.ip {
+            None if self.ptp => "a probe behind a PTP message",
             None => "a probe",
             Some(IpVersion::V4) => "a probe over IPv4",
             Some(IpVersion::V6) => "a probe over IPv6",
@@ -97,13 +103,15 @@ mod tests {
         ];
         let shortest = FrameSize::with_fcs(64).unwrap();
         for (ip, tags, overhead, smallest, payload) in rows {
-            let one = Encapsulation { tags, ip };
+            let one = Encapsulation { tags, ip, ptp: false };
             assert_eq!((one.overhead_bytes(), one.smallest_frame_bytes()), (overhead, smallest));
             assert_eq!(one.payload_bytes(shortest).ok(), payload, "{one}");
             let smallest = FrameSize::with_fcs(smallest).unwrap();
             assert!(one.payload_bytes(smallest).unwrap() >= PAYLOAD_BYTES_MIN);
         }
-        let over_ipv6 = Encapsulation { tags: 1, ip: Some(IpVersion::V6) };
+        let ptp = Encapsulation { ptp: true, ..Encapsulation::default() };
+        assert_eq!((ptp.overhead_bytes(), ptp.smallest_frame_bytes()), (58, 76));
+        let over_ipv6 = Encapsulation { tags: 1, ip: Some(IpVersion::V6), ptp: false };
         let message = over_ipv6.payload_bytes(shortest).unwrap_err();
         assert!(message.contains("IPv6") && message.contains("84"), "{message}");
     }

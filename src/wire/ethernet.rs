@@ -98,6 +98,8 @@ impl EtherType {
     pub const QINQ: EtherType = EtherType(0x88a8);
     /// Local experimental EtherType 1 (IEEE 802), assigned to no protocol.
     pub const LOCAL_EXPERIMENTAL: EtherType = EtherType(0x88b5);
+    /// The Precision Time Protocol (IEEE 1588).
+    pub const PTP: EtherType = EtherType(0x88f7);
 
     /// Whether it announces a VLAN tag rather than a payload.
     #[inline]

@@ -18,6 +18,8 @@ pub mod ip;
 pub mod neighbour;
 /// The numbered, run-stamped, checkable text that every generated frame carries.
 pub mod probe;
+/// PTP messages as an envelope of probes (IEEE 1588).
+pub mod ptp;
 /// Reproducible random numbers.
 pub mod random;
 /// Upper-casing: the edit that proves that the engine touched every byte.

@@ -224,6 +224,34 @@ fn a_breakdown_splits_every_round_trip() {
 }
 
 #[test]
+fn hardware_stamps_that_are_not_to_be_had_are_named() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let document = measured("--ping --breakdown --rx mmsg --stamps hardware");
+    let stamps = field(&document, "stamps");
+    assert_eq!(text(stamps, "by"), "kernel");
+    assert!(text(stamps, "missing").contains("veth"), "{stamps:#}");
+    assert!(field(&document, "until_nic_stamp_ns").is_null());
+    let (whole, _) = ladder(&document, "service_ns");
+    assert_eq!(ladder(&document, "until_kernel_stamp_ns").0, whole, "{document:#}");
+}
+
+#[test]
+fn frames_can_be_ptp_messages() {
+    if !namespaces_allowed() {
+        return;
+    }
+    let _alone = alone();
+    let document = measured("--ping --ethertype 0x88f7 -s 76,1518");
+    assert_eq!(count(field(&document, "frames"), "intact"), count(&document, "sent"));
+    run(&mut linerate(&words("load --lab --ethertype 0x88f7 -s 64")))
+        .expect(2)
+        .says(&["PTP", "76"]);
+}
+
+#[test]
 fn a_threshold_that_is_missed_is_named_and_ends_with_3() {
     if !namespaces_allowed() {
         return;

@@ -69,6 +69,7 @@ impl Known {
         let meta = FrameMeta {
             wire_bytes: bytes.len() as u32,
             stamp_ns: 0,
+            nic_ns: 0,
             packet_type: PacketType::Host,
             tag: None,
             checksum: ChecksumState::Unchecked,

@@ -48,6 +48,7 @@ fn any_meta() -> impl Strategy<Value = FrameMeta> {
         |(wire_bytes, packet_type, tag, checksum)| FrameMeta {
             wire_bytes,
             stamp_ns: 0,
+            nic_ns: 0,
             packet_type: PacketType::from_number(packet_type % 8),
             tag,
             checksum,

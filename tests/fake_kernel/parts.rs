@@ -74,12 +74,13 @@ impl Sent {
     pub fn numbered(number: usize, length: usize) -> Sent {
         let tags = [None, Some(VlanTag::customer(number as u16, 3)), Some(VlanTag::service(0, 0))];
         let states = [0, rx_status::CHECKSUM_NOT_READY, rx_status::CHECKSUM_VALID];
+        let by_nic = if number.is_multiple_of(2) { 0 } else { rx_status::NIC_STAMP };
         Sent {
             bytes: frame(number, length),
             stamp_ns: number as u64 * 1_000_000_007,
             packet_type: (number % 7) as u8,
             tag: tags[number % 3],
-            status: states[number / 3 % 3],
+            status: states[number / 3 % 3] | by_nic,
         }
     }
 
@@ -104,14 +105,17 @@ impl Sent {
             4 => PacketType::Outgoing,
             _ => PacketType::Other,
         };
-        let checksum = match self.status {
+        let by_nic = self.status & rx_status::NIC_STAMP != 0;
+        let (stamp_ns, nic_ns) = if by_nic { (0, self.stamp_ns) } else { (self.stamp_ns, 0) };
+        let checksum = match self.status & !rx_status::NIC_STAMP {
             rx_status::CHECKSUM_NOT_READY => ChecksumState::Partial,
             rx_status::CHECKSUM_VALID => ChecksumState::Verified,
             _ => ChecksumState::Unchecked,
         };
         FrameMeta {
             wire_bytes: self.bytes.len() as u32,
-            stamp_ns: self.stamp_ns,
+            stamp_ns,
+            nic_ns,
             packet_type,
             tag: self.tag,
             checksum,

@@ -57,6 +57,8 @@ fn open(side: &Side, version: RingVersion, filter: &[Instruction]) -> Result<RxR
     let budget = MemoryBudget::new(8 << 20);
     side.namespace.run(|| -> Result<RxRingSocket, Failed> {
         let rings = RxRingSocket::open(version, receive, 1500, filter, &budget)?;
+        // A veth has no stamps of its own: frames carry the kernel's.
+        rings.socket.prefer_nic_stamps()?;
         rings.socket.bind(side.link.index, ALL_PROTOCOLS)?;
         Ok(rings)
     })?
@@ -246,6 +248,7 @@ fn messages(many: bool) -> Result<(), Failed> {
     let socket = sender(&lab.engine)?;
     socket.tell_auxiliary()?;
     socket.tell_stamps()?;
+    socket.tell_nic_stamps()?;
     socket.bind(lab.engine.link.index, ALL_PROTOCOLS)?;
     let mut batch = ReceiveBatch::new(if many { 4 } else { 1 }, FRAME_BYTES);
     let empty = |batch: &mut ReceiveBatch| match many {
@@ -279,6 +282,7 @@ fn messages(many: bool) -> Result<(), Failed> {
                 let bytes = message.room[message.start..].to_vec();
                 assert!(message.start >= 4, "no room for a tag");
                 assert!(message.stamp_ns >= before_ns && message.stamp_ns <= realtime_ns());
+                assert_eq!(message.nic_ns, 0, "a veth has no stamps of its own");
                 seen.push((bytes, message.wire_bytes, message.packet_type, tag));
             }
             let calls = if many { 4 } else { 1 };

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from . import checks, events, image, matrix, suite  # noqa: F401 (events enters its checks)
+from . import checks, events, image, matrix, stamps, suite  # noqa: F401 (events and stamps enter checks)
 from .kernels import KERNELS, Unfit
 from .link import Link
 from .machine import NICS, Lost, Machine

@@ -99,7 +99,7 @@ class Link:
         self.must(
             f"ip netns exec far ethtool -K nic1 rxvlan {strips} 2>/dev/null || true\ncarrier nic0 && carrier nic1 far"
         )
-        command = ["linerate", "echo", "-i", "nic1", "--ethertype", "0x88b5,ip,ipv6", "--reply", "udp"]
+        command = ["linerate", "echo", "-i", "nic1", "--ethertype", "0x88b5,0x88f7,ip,ipv6", "--reply", "udp"]
         command += ["--json", "/tmp/echo.json", *options]
         done = self.machine.run(
             f"start echo '^  latency' /bin/ip netns exec far {shlex.join(command)}\n! [ -e /tmp/echo.code ] || await echo"

@@ -17,7 +17,7 @@ from . import image, kernels
 NICS = {"igb": "igb", "e1000e": "e1000e", "virtio-net": "virtio-net-pci", "vmxnet3": "vmxnet3"}
 # The slow part is the emulation: no mitigations, no moving of the kernel, and the clock that the host has. A kernel that
 # is checked for its timer while the host has no time for it panics.
-COMMAND_LINE = "panic=-1 loglevel=4 mitigations=off nopti nokaslr tsc=reliable no_timer_check"
+COMMAND_LINE = "panic=-1 loglevel=4 mitigations=off nopti nokaslr tsc=reliable no_timer_check iomem=relaxed"
 
 
 class Lost(Exception):

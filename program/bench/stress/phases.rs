@@ -90,7 +90,7 @@ impl Phase {
             PhaseName::VlanOn => vec![settings.tag],
             _ => Vec::new(),
         };
-        let encapsulation = Encapsulation { tags: tags.len(), ip: None };
+        let encapsulation = Encapsulation { tags: tags.len(), ..Encapsulation::default() };
         let smallest = size(encapsulation.smallest_frame_bytes());
         // The kernel lets a customer tag exceed the MTU, and every NIC has to stand that.
         let tag_bytes = tags.len() * VLAN_TAG_BYTES;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::departures::Departures;
 use super::gate::Gate;
 use super::latencies::Latencies;
+use super::nic_times::NicClock;
 use super::outcome::{LoadOutcome, WarmUp};
 use super::receiver::{Analyzer, Receiver};
 use super::sender::{Sender, SenderPlan, SenderReport, Trigger};
@@ -53,12 +54,16 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
     }
 
     pub fn analyzer(&self) -> Analyzer<C> {
-        let LoadSpec { threads, evidence_max, late_after, breakdown, ref trace, .. } =
-            self.plan.spec;
+        let LoadSpec {
+            threads, evidence_max, late_after, breakdown, ref trace, ref stamps, ..
+        } = self.plan.spec;
         let template = Arc::clone(&self.template);
         let verifier =
             Verifier::new(template, self.id, threads.senders(), NUMBERS_REMEMBERED, evidence_max);
-        Analyzer::new(verifier, &self.shared, late_after, breakdown, trace, self.clock.clone())
+        let (shared, clock) = (&self.shared, self.clock.clone());
+        let mut analyzer = Analyzer::new(verifier, shared, late_after, breakdown, trace, clock);
+        analyzer.nic = stamps.nic_clock().map(NicClock::new);
+        analyzer
     }
 
     /// Thread `number`, senders first, records what it notices of its CPU.
@@ -190,6 +195,7 @@ impl<'a, C: Clock + Clone> Job<'a, C> {
             hops: books.hops,
             returned_beside_first_flow: books.returned_beside_first_flow,
             latencies,
+            nic: analyzer.nic.map(|nic| nic.times),
             untimed: analyzer.untimed,
             jitter,
             warm_up: WarmUp { sent: warm_up, tally: books.warm_up, lost: warm_up_lost },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::departures::Departures;
 use super::latencies::Latencies;
+use super::nic_times::NicTimes;
 use super::thread_record::ThreadRecord;
 use crate::error::{Error, Result};
 use crate::load::evidence::{Damage, Evidence};
@@ -104,6 +105,8 @@ pub struct LoadOutcome {
     pub returned_beside_first_flow: u64,
     /// How long intact frames took.
     pub latencies: Latencies,
+    /// What stamps of the device say, where they were to be had.
+    pub nic: Option<Box<NicTimes>>,
     /// Intact frames that are in no histogram, because they came back so late that their departure
     /// was forgotten.
     pub untimed: u64,

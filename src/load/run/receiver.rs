@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::latencies::Latencies;
+use super::nic_times::NicClock;
 use super::shared::SharedState;
 use crate::error::Result;
 use crate::load::rx::{RxHalf, RxSocket, Sink};
@@ -20,6 +21,12 @@ const BATCHES_AT_ONCE: usize = 16;
 
 /// How long to look for duplicates after everything is back.
 const LINGER: Duration = Duration::from_millis(5);
+
+/// Time between two looks at the socket's counters, which have 32 bits and begin again with each look (they
+/// would overflow after 28 s at the line rate of 100 Gbit/s), and at the clocks.
+const CHECK_NS: u64 = 1_000_000_000;
+/// The same with the device's clock, which drifts by up to 50 µs a second.
+const NIC_CHECK_NS: u64 = 20_000_000;
 
 /// A change of the offset between the clocks beyond what measuring it can be wrong by.
 const CLOCK_STEP_NS: u64 = 100_000;
@@ -42,6 +49,8 @@ pub(super) struct Analyzer<C> {
     breakdown: bool,
     /// What to take from a kernel stamp to get a time on `CLOCK_MONOTONIC`.
     offset_ns: i64,
+    /// The device's stamps, where they are to be had.
+    pub nic: Option<NicClock>,
     /// Times that somebody set the clock of the kernel's stamps.
     pub clock_steps: u64,
     /// When the batch at hand was lent, or later if a frame came later.
@@ -78,6 +87,7 @@ impl<C: Clock> Analyzer<C> {
             late_after_ns: late_after.as_nanos().try_into().unwrap_or(u64::MAX),
             breakdown,
             offset_ns,
+            nic: None,
             clock_steps: 0,
             now_ns: 0,
         }
@@ -88,10 +98,25 @@ impl<C: Clock> Analyzer<C> {
         let offset_ns = realtime_offset_of(&self.clock);
         self.clock_steps += u64::from(offset_ns.abs_diff(self.offset_ns) > CLOCK_STEP_NS);
         self.offset_ns = offset_ns;
+        if let Some(nic) = &mut self.nic {
+            nic.check();
+        }
+    }
+
+    /// How long the clocks may go unchecked: those of a device and of the system drift apart.
+    pub fn check_every_ns(&self) -> u64 {
+        if self.nic.is_some() { NIC_CHECK_NS } else { CHECK_NS }
+    }
+
+    /// A stamp on `CLOCK_REALTIME` on `CLOCK_MONOTONIC`; 0 for none.
+    #[inline]
+    fn monotonic_ns(&self, realtime_ns: u64) -> u64 {
+        if realtime_ns == 0 { 0 } else { realtime_ns.saturating_add_signed(-self.offset_ns) }
     }
 
     #[inline]
-    fn time(&mut self, number: u64, received_ns: u64, is_intact: bool) {
+    fn time(&mut self, number: u64, (kernel_ns, nic_ns): (u64, u64), is_intact: bool) {
+        let received_ns = if kernel_ns == 0 { nic_ns } else { kernel_ns };
         let (sender, own) = self.verifier.place_of(number);
         let departure = self.shared.senders[sender].departure_of(own);
         if is_intact {
@@ -119,12 +144,15 @@ impl<C: Clock> Analyzer<C> {
             // The offset is right to some tens of nanoseconds, so either part may be as far below
             // zero: that is zero.
             transit_ns = received_ns.saturating_sub(sent_ns);
-            if self.breakdown {
+            if self.breakdown && kernel_ns != 0 {
                 latencies.until_kernel.record(transit_ns);
                 latencies.in_ring.record(self.now_ns.saturating_sub(received_ns));
             }
         }
         self.jitters[sender].record(transit_ns);
+        if let Some(nic) = &mut self.nic {
+            nic.times.record(sent_ns, nic_ns, kernel_ns, self.now_ns);
+        }
     }
 
     /// Takes over what the senders have announced.
@@ -148,12 +176,11 @@ impl<C: Clock> Sink for Analyzer<C> {
 
     #[inline]
     fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]) {
-        let received_ns = match meta.stamp_ns {
-            0 => 0,
-            stamp_ns => stamp_ns.saturating_add_signed(-self.offset_ns),
-        };
+        let kernel_ns = self.monotonic_ns(meta.stamp_ns);
+        let nic_ns = self.nic.as_ref().map_or(0, |nic| nic.realtime_ns(meta.nic_ns));
+        let stamps = (kernel_ns, self.monotonic_ns(nic_ns));
         // A V2 ring shows frames that came while those before them were looked at.
-        if received_ns > self.now_ns {
+        if stamps.0.max(stamps.1) > self.now_ns {
             self.begin();
         }
         let mut taken = self.verifier.take_if_sent(meta, bytes);
@@ -162,8 +189,8 @@ impl<C: Clock> Sink for Analyzer<C> {
             taken = self.verifier.take(meta, bytes);
         }
         match taken {
-            Taken::Intact(number) => self.time(number, received_ns, true),
-            Taken::Damaged(number) => self.time(number, received_ns, false),
+            Taken::Intact(number) => self.time(number, stamps, true),
+            Taken::Damaged(number) => self.time(number, stamps, false),
             Taken::Beside | Taken::NeverSent => {}
         }
     }

@@ -33,10 +33,6 @@ const WAKE_EARLY_NS: u64 = 50_000;
 /// The longest sleep: the stop flag is looked at in between.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 
-/// Time between two looks at the socket's counters, which have 32 bits and begin again with each look:
-/// they would overflow after 28 s at the line rate of 100 Gbit/s.
-const CHECK_NS: u64 = 1_000_000_000;
-
 /// Progress reports that may wait for the caller, and histograms that go round with them.
 const REPORTS_WAITING: usize = 2;
 
@@ -93,7 +89,7 @@ impl Reporter {
             interval_ns,
             start_ns,
             next_ns: start_ns + interval_ns,
-            next_check_ns: start_ns + CHECK_NS,
+            next_check_ns: start_ns,
             reports,
             empty,
         }
@@ -112,7 +108,7 @@ impl Reporter {
         receiver.analyzer.trace.look(now_ns);
         let (checks, reports) = (now_ns >= self.next_check_ns, now_ns >= self.next_ns);
         if checks {
-            self.next_check_ns = now_ns + CHECK_NS;
+            self.next_check_ns = now_ns + receiver.analyzer.check_every_ns();
             receiver.check()?;
         }
         if reports {

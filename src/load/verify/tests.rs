@@ -101,6 +101,7 @@ impl Bench {
         let meta = FrameMeta {
             wire_bytes: bytes.len() as u32,
             stamp_ns: self.stamp_ns,
+            nic_ns: 0,
             packet_type: PacketType::Host,
             tag,
             checksum: ChecksumState::Unchecked,

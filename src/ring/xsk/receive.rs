@@ -220,6 +220,7 @@ impl RxBatch for XskBatch<'_> {
             let meta = FrameMeta {
                 wire_bytes: *length,
                 stamp_ns,
+                nic_ns: 0,
                 // Nobody has looked yet; a driver hands over no outgoing frames.
                 packet_type: PacketType::Other,
                 tag: None,

@@ -50,8 +50,8 @@ const CACHE_LINE_BYTES: usize = 64;
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
-/// Auxiliary data (36 bytes) and a stamp (32), each padded to the alignment, and some to spare.
-const CONTROL_BYTES: usize = 96;
+/// Auxiliary data (36 bytes), the kernel's stamp (32) and the device's (64), each padded to the alignment.
+const CONTROL_BYTES: usize = 136;
 
 /// `struct tpacket_auxdata`: what the header of a ring would have said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct Message<'a> {
     pub auxiliary: Auxiliary,
     /// The kernel's stamp, in nanoseconds on `CLOCK_REALTIME`; 0 if the socket does not ask for it.
     pub stamp_ns: u64,
+    /// The device's own stamp, in nanoseconds on its clock; 0 without one.
+    pub nic_ns: u64,
     /// Free bytes, and then the frame to the end.
     pub room: &'a mut [u8],
     /// Where the frame begins.
@@ -177,6 +179,7 @@ impl<'a> Iterator for MessageWalk<'a> {
             packet_type: address.sll_pkttype,
             auxiliary: Auxiliary::default(),
             stamp_ns: 0,
+            nic_ns: 0,
             start: HEADROOM_BYTES,
             room: &mut [],
         };
@@ -209,6 +212,11 @@ impl Message<'_> {
                 }
                 (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPNS)) => {
                     self.stamp_ns = read_stamp(data).unwrap_or_default();
+                }
+                // `struct scm_timestamping`: two that are no more used, and the device's.
+                (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPING)) => {
+                    let device = data.get(2 * size_of::<libc::timespec>()..);
+                    self.nic_ns = device.and_then(read_stamp).unwrap_or_default();
                 }
                 _ => {}
             }
@@ -252,6 +260,23 @@ impl PacketSocket {
     pub fn tell_stamps(&self) -> Result<()> {
         self.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)
             .map_err(|error| failed("ask for stamps (SO_TIMESTAMPNS)", &error, ""))
+    }
+
+    /// Has the device's own stamp told too, where it makes one (RX-19).
+    pub fn tell_nic_stamps(&self) -> Result<()> {
+        let kinds = libc::SOF_TIMESTAMPING_RAW_HARDWARE;
+        self.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &kinds)
+            .map_err(|error| failed("ask for hardware stamps (SO_TIMESTAMPING)", &error, ""))
+    }
+
+    /// Has the frames of the socket's ring carry the device's own stamp where it makes one, in place of the
+    /// kernel's; the status word of each says which it is (RX-19).
+    pub fn prefer_nic_stamps(&self) -> Result<()> {
+        self.set_packet_option(
+            libc::PACKET_TIMESTAMP,
+            &libc::SOF_TIMESTAMPING_RAW_HARDWARE,
+            "ask for hardware stamps (PACKET_TIMESTAMP)",
+        )
     }
 
     /// Takes one frame without waiting (`recvmsg`); EAGAIN if there is none.
@@ -302,17 +327,42 @@ mod tests {
         bytes
     }
 
-    fn read(controls: &[u8]) -> (Auxiliary, u64) {
+    fn message(controls: &[u8]) -> Message<'_> {
         let mut message = Message {
             wire_bytes: 0,
             packet_type: 0,
             auxiliary: Auxiliary::default(),
             stamp_ns: 0,
+            nic_ns: 0,
             room: &mut [],
             start: 0,
         };
         message.read_controls(controls);
-        (message.auxiliary, message.stamp_ns)
+        message
+    }
+
+    fn read(controls: &[u8]) -> (Auxiliary, u64) {
+        let Message { auxiliary, stamp_ns, .. } = message(controls);
+        (auxiliary, stamp_ns)
+    }
+
+    #[test]
+    fn the_stamps_of_kernel_and_device_are_told_apart() {
+        let times = |parts: &[libc::c_long]| -> Vec<u8> {
+            parts.iter().flat_map(|part| part.to_ne_bytes()).collect()
+        };
+        let kernel = control(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &times(&[3, 7]));
+        let device = |parts| control(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &times(parts));
+        let both = |controls: &[u8]| {
+            let Message { stamp_ns, nic_ns, .. } = message(controls);
+            (stamp_ns, nic_ns)
+        };
+        let each = [kernel.clone(), device(&[9, 9, 9, 9, 2, 5])].concat();
+        assert_eq!(both(&each), (3_000_000_007, 2_000_000_005));
+        assert_eq!(both(&kernel), (3_000_000_007, 0));
+        assert_eq!(both(&device(&[9, 9, 9, 9, 2])), (0, 0), "cut off");
+        let auxiliary = control(libc::SOL_PACKET, libc::PACKET_AUXDATA, &[0; 20]);
+        assert!(each.len() + auxiliary.len() <= CONTROL_BYTES);
     }
 
     #[test]
