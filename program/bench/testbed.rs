@@ -70,7 +70,7 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// [`Testbed::lab`], with the rest as `config` says.
+    /// A lab for frames of up to `largest`, with the rest as `config` says.
     pub fn lab_with(largest: FrameSize, config: LabConfig) -> Result<Testbed> {
         let mtu = (largest.socket_bytes() - ETHERNET_HEADER_BYTES).max(1500);
         let mtu = u32::try_from(mtu).ok().filter(|&mtu| mtu <= MTU_MAX).ok_or_else(|| {
